@@ -1,0 +1,130 @@
+"""A model's card: what it can do, what it costs, where it runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from .errors import ModelNotFound
+from .locality import Destination
+
+CAPABILITIES = frozenset(
+    {"chat", "tools", "vision", "json_object", "json_schema", "logprobs", "completion", "embeddings"}
+)
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that may be chosen (an *arm*).
+
+    Prices are integer micro-dollars per million tokens; None means unknown, never free. Qualities are the prior share
+    of requests of an intent that the model answers well, in [0, 1]; `quality` serves where an intent has none of its own.
+    """
+
+    id: str
+    """`provider:name`, unique in the catalog."""
+    provider: str
+    name: str
+    """What the provider calls it."""
+    local: bool = False
+    capabilities: frozenset[str] = frozenset({"chat"})
+    context_window: int | None = None
+    """Tokens of prompt and answer together; None when the provider does not say."""
+    max_output: int | None = None
+    tokenizer: str | None = None
+    """`o200k_base`, `cl100k_base`, or None when no exact count can be had offline."""
+    price_input: int | None = None
+    price_cached_input: int | None = None
+    price_output: int | None = None
+    tokens_per_second: float | None = None
+    """Prior of the decoding speed; running measurements replace it."""
+    prefill_tokens_per_second: float | None = None
+    first_token_seconds: float | None = None
+    quality: float = 0.5
+    qualities: Mapping[str, float] = {}
+    strengths: tuple[str, ...] = ()
+    recommended_temperature: float | None = None
+    parameters: str | None = None
+    """Size as people say it, such as `0.5B`."""
+    licence: str | None = None
+    equivalents: tuple[str, ...] = ()
+    """Ids or names of models that may stand in during an outage, best first."""
+    stream_usage: bool = True
+    """Whether the upstream understands `stream_options.include_usage`."""
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(model=self.id, local=self.local)
+
+    def can(self, capability: str) -> bool:
+        return capability in self.capabilities
+
+    def quality_for(self, intent: str) -> float:
+        return self.qualities.get(intent, self.quality)
+
+    def cost_micro_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int | None:
+        """What so many tokens cost, in micro-dollars, rounded up; None when the price is unknown."""
+        if self.price_input is None or self.price_output is None:
+            return None
+        cached_price = self.price_input if self.price_cached_input is None else self.price_cached_input
+        total = (
+            (prompt_tokens - cached_tokens) * self.price_input
+            + cached_tokens * cached_price
+            + completion_tokens * self.price_output
+        )
+        return -(-total // 1_000_000)
+
+
+class Catalog:
+    """Every model that is known now. Immutable; a refresh builds another one."""
+
+    def __init__(self, cards: Iterable[ModelCard], aliases: Mapping[str, str] | None = None) -> None:
+        self._cards = {card.id: card for card in cards}
+        self.aliases = dict(aliases or {})
+        self._by_name: dict[str, list[ModelCard]] = {}
+        for card in self._cards.values():
+            self._by_name.setdefault(card.name, []).append(card)
+
+    def __iter__(self) -> Iterator[ModelCard]:
+        return iter(self._cards.values())
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def __contains__(self, model_id: object) -> bool:
+        return model_id in self._cards
+
+    def get(self, model_id: str) -> ModelCard | None:
+        return self._cards.get(model_id)
+
+    def find(self, name: str) -> ModelCard | None:
+        """The card for an id, an alias, or a provider's own name; None when there is none.
+
+        Of several providers that serve a name, a local one comes first, then the order of the catalog.
+        """
+        name = self.aliases.get(name, name)
+        card = self._cards.get(name)
+        if card is not None:
+            return card
+        named = self._by_name.get(name)
+        if not named:
+            return None
+        return next((card for card in named if card.local), named[0])
+
+    def resolve(self, name: str) -> ModelCard:
+        """Like `find`.
+
+        Raises:
+            ModelNotFound: with the closest names, when no model answers to it.
+        """
+        card = self.find(name)
+        if card is not None:
+            return card
+        close = self.close_matches(name)
+        hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
+        raise ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
+
+    def close_matches(self, name: str, count: int = 3) -> list[str]:
+        names = ["auto", *self._cards, *self._by_name, *self.aliases]
+        return difflib.get_close_matches(name[:200], names, n=count, cutoff=0.5)

@@ -1,0 +1,67 @@
+"""What was chosen, and why: a value, queued for the log before it is acted on."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Literal
+
+import msgspec
+
+from .signals import Signals
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that may be chosen, with what is predicted of it for this request."""
+
+    model: str
+    quality: float
+    """Predicted probability of success, in [0, 1]."""
+    cost_micro_usd: int | None
+    """Expected cost of this request in micro-dollars; None when the price is unknown."""
+    latency_seconds: float
+    """Expected time to the end of the answer."""
+    utility: float
+    propensity: float = 0.0
+    """Probability with which the policy picks this candidate."""
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a hard constraint excluded."""
+
+    model: str
+    constraint: str
+    """A stable word: privacy, tools, vision, json, logprobs, context, unhealthy, disabled …"""
+    detail: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model answers, in which order others follow, and everything needed to judge the choice later."""
+
+    id: str
+    created_at: float
+    """Seconds since the epoch, UTC."""
+    model: str
+    """The primary model's id, `provider:name`."""
+    plan: tuple[str, ...]
+    """The primary and then its fallbacks, in order."""
+    mode: Literal["auto", "forced", "hint"]
+    requested_model: str
+    candidates: tuple[Candidate, ...]
+    dropped: tuple[Dropped, ...]
+    propensity: float
+    policy: str
+    """`name@version` of the policy that chose."""
+    reasons: tuple[str, ...]
+    """Sentences, the most telling first."""
+    signals: Signals
+    estimated_cost_micro_usd: int | None
+    stream: bool = False
+    key_id: str | None = None
+    """Which API key asked; None for the local user of an open loopback port."""
+
+
+def new_decision_id(now: float | None = None) -> str:
+    """`dec_` and 26 hexadecimal digits: 12 of milliseconds since the epoch, so that ids sort by time, 14 random."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    return f"dec_{milliseconds:012x}{os.urandom(7).hex()}"

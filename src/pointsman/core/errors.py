@@ -1,0 +1,212 @@
+"""Every error that Pointsman raises on purpose, drawn once.
+
+    PointsmanError
+    ├── SettingsError              a setting that cannot be used; names key, value and mend
+    ├── RequestError               the caller can mend it (4xx)
+    │   ├── InvalidRequest         400; names the field
+    │   │   ├── ContextTooLong     400; says by how much
+    │   │   └── NoCapableModel     400; no model in the catalog can do what the request needs
+    │   ├── Unauthenticated        401
+    │   ├── Forbidden              403
+    │   │   └── PrivacyWall        403; local-only content was about to leave the machine
+    │   ├── NotFound               404
+    │   │   └── ModelNotFound      404; names close matches
+    │   ├── BodyTooLarge           413
+    │   └── RateLimited            429; carries retry_after
+    ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
+    │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
+    │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
+    │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
+    │   ├── UpstreamProtocolError  answered with something that is not the protocol
+    │   └── UpstreamBroken         broke off after the first byte
+    ├── Overloaded                 503; a local queue is full; carries retry_after
+    └── StoreError                 a database or file of ours failed
+
+An error's docstring is its default message. One function per dialect maps errors to the wire
+(`surfaces/openai/errors.py`). After the first byte of a stream the stream carries the error.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PointsmanError(Exception):
+    """Something went wrong inside the gateway."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: str | None = "internal_error"
+    param: str | None = None
+    retry_after: float | None = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(self.message)
+        if code is not None:
+            self.code = code
+        if param is not None:
+            self.param = param
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+
+class SettingsError(PointsmanError):
+    """A setting cannot be used."""
+
+    code = "settings_error"
+
+    def __init__(self, key: str, value: object, mend: str) -> None:
+        self.key, self.value, self.mend = key, value, mend
+        super().__init__(f"{key} = {value!r}: {mend}")
+
+
+class RequestError(PointsmanError):
+    """The request cannot be answered as it is."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidRequest(RequestError):
+    """The request is malformed."""
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt is longer than every model's context window."""
+
+    code = "context_length_exceeded"
+    param = "messages"
+
+
+class NoCapableModel(InvalidRequest):
+    """No model in the catalog can do what this request needs."""
+
+    code = "no_capable_model"
+
+
+class Unauthenticated(RequestError):
+    """A valid API key is needed: send it as `Authorization: Bearer KEY`."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    """This is not allowed."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
+class PrivacyWall(Forbidden):
+    """This request holds content that must not leave the machine, and the model is not local."""
+
+    code = "privacy_local_only"
+
+
+class NotFound(RequestError):
+    """There is no such thing."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+    code = "model_not_found"
+    param = "model"
+
+
+class BodyTooLarge(RequestError):
+    """The request body is too large."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class RateLimited(RequestError):
+    """Too many requests."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(PointsmanError):
+    """The local model's queue is full; try again shortly."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "overloaded"
+    retry_after = 2.0
+
+
+class StoreError(PointsmanError):
+    """A store of the gateway failed."""
+
+    code = "store_error"
+
+
+class UpstreamError(PointsmanError):
+    """The model's provider failed."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+    retryable: bool = True
+    """Whether another attempt, at this model or the next of the plan, can help."""
+
+
+class UpstreamConnectError(UpstreamError):
+    """The model's provider could not be reached."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The model's provider took too long."""
+
+    status = 504
+    code = "upstream_timeout"
+
+    def __init__(self, phase: str, seconds: float) -> None:
+        self.phase, self.seconds = phase, seconds
+        super().__init__(f"The model's provider took too long ({phase.replace('_', ' ')}: {seconds:g} s).")
+
+
+class UpstreamStatus(UpstreamError):
+    """The model's provider answered with an error."""
+
+    code = "upstream_status"
+
+    RETRYABLE: ClassVar[frozenset[int]] = frozenset({401, 402, 403, 404, 408, 409, 429})
+    """Beside every 5xx. 401 to 404 cannot be mended by the same model, but the next of the plan may do."""
+
+    def __init__(self, upstream_status: int, body: bytes, *, retry_after: float | None = None) -> None:
+        self.upstream_status, self.body = upstream_status, body
+        self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
+        super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The model's provider answered with something that is not its protocol."""
+
+    code = "upstream_protocol_error"
+
+
+class UpstreamBroken(UpstreamError):
+    """The model's provider broke off in the middle of its answer."""
+
+    code = "upstream_broken"

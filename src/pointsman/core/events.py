@@ -1,0 +1,189 @@
+"""The answer as a stream of events.
+
+A provider yields `Frames` (whole server-sent events of `chat.completion.chunk` objects, as the bytes that came) for a
+streamed request, or one `Body` for an unstreamed one. They are parsed only when a stage asks (`deltas`, `usage_of`).
+The iterator that ends has ended well: `[DONE]` is not an event; whoever writes the wire adds it. An upstream that fails raises an
+`UpstreamError` out of the iterator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .errors import UpstreamProtocolError
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """One or more whole SSE frames, each ended by a blank line."""
+
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A whole unstreamed answer: one `chat.completion` object as JSON."""
+
+    raw: bytes
+
+
+Event = Frames | Body
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the upstream counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        details = self.prompt_tokens_details
+        return (details.cached_tokens or 0) if details is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    reason: str
+    choice: int = 0
+
+
+Delta = Text | Reasoning | ToolCallDelta | Usage | Finish
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    """A `chat.completion.chunk` or `chat.completion`, as far as stages look."""
+
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: Usage | None = None
+    error: Any = None
+
+
+_chunk_decoder = msgspec.json.Decoder(Chunk)
+
+
+def payloads(raw: bytes) -> Iterator[bytes]:
+    """The data of each SSE frame in a block of whole frames; comments and other fields are passed over."""
+    for frame in raw.replace(b"\r\n", b"\n").split(b"\n\n"):
+        lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
+        if lines:
+            yield b"\n".join(lines)
+
+
+def parse_chunk(payload: bytes) -> Chunk:
+    """One chunk, typed.
+
+    Raises:
+        UpstreamProtocolError: it is not a chunk.
+    """
+    try:
+        return _chunk_decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
+
+
+def chunks(event: Event) -> list[Chunk]:
+    """Every chunk of an event (a `Body` is one)."""
+    if isinstance(event, Body):
+        return [parse_chunk(event.raw)]
+    return [parse_chunk(payload) for payload in payloads(event.raw) if payload != b"[DONE]"]
+
+
+def deltas(event: Event) -> Iterator[Delta]:
+    """What an event says, in order."""
+    for chunk in chunks(event):
+        for choice in chunk.choices or ():
+            body = choice.delta or choice.message
+            if body is not None:
+                if reasoning := body.reasoning_content or body.reasoning:
+                    yield Reasoning(reasoning, choice.index)
+                if body.content:
+                    yield Text(body.content, choice.index)
+                for call in body.tool_calls or ():
+                    function = call.function or _Function()
+                    yield ToolCallDelta(call.index, call.id, function.name, function.arguments or "", choice.index)
+            if choice.finish_reason:
+                yield Finish(choice.finish_reason, choice.index)
+        if chunk.usage is not None:
+            yield chunk.usage
+
+
+def may_hold_usage(raw: bytes) -> bool:
+    """Whether a block of JSON may hold a usage object: a cheap search that spares parsing every chunk.
+
+    Inside a JSON string the quotes would be escaped, so text that speaks of usage does not match.
+    """
+    at = raw.find(b'"usage":')
+    while at >= 0:
+        if raw[at + 8 : at + 16].lstrip().startswith(b"{"):
+            return True
+        at = raw.find(b'"usage":', at + 8)
+    return False
+
+
+def encode_frame(payload: bytes) -> bytes:
+    return b"data: " + payload + b"\n\n"

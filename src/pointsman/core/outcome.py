@@ -1,0 +1,60 @@
+"""How a request ended: written once, when its stream ends."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["ok", "error", "refused", "cancelled"]
+"""ok: answered whole. error: a provider failed and nothing was left to try, or the stream broke. refused: we said no
+(a 4xx). cancelled: the caller left."""
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One call of one model."""
+
+    model: str
+    started_at: float
+    first_byte_seconds: float | None = None
+    seconds: float = 0.0
+    status: Literal["ok", "error", "cancelled"] = "ok"
+    error: str | None = None
+    """The code of the error, and its message without any text of the prompt or the answer."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost_micro_usd: int | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What became of a decision."""
+
+    status: Status
+    model: str | None = None
+    """The model that answered, which is the decision's unless a fallback stepped in."""
+    error: str | None = None
+    http_status: int = 200
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost_micro_usd: int | None = None
+    """Over all attempts; None when a price is unknown."""
+    first_byte_seconds: float | None = None
+    seconds: float = 0.0
+    finish_reason: str | None = None
+    answer_id: str | None = None
+    """The id in the answer's own body, so that feedback may name either."""
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller said of an answer. Twice for the same decision replaces."""
+
+    decision_id: str
+    score: float | None = None
+    """In [0, 1]."""
+    thumb: Literal["up", "down"] | None = None
+    outcome: Literal["success", "failure", "partial"] | None = None
+    comment: str | None = None
+    created_at: float = 0.0

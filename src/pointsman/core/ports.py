@@ -1,0 +1,106 @@
+"""The protocols between the parts. Stages take these, never a concrete provider or store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .catalog import Catalog, ModelCard
+from .decision import Decision
+from .events import Event
+from .outcome import Feedback, Outcome
+from .request import ChatRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds allowed for each phase of an upstream call. `first_byte` is from the request's end to the answer's first byte of body."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    between_bytes: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCall:
+    """One attempt at one model."""
+
+    card: ModelCard
+    request: ChatRequest
+    local_only: bool
+    timeouts: Timeouts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a provider answers, in words for people."""
+
+    ok: bool
+    detail: str
+    mend: str = ""
+
+
+class Provider(Protocol):
+    """A way out to models. `name` is the part before the colon of its models' ids."""
+
+    name: str
+
+    async def discover(self) -> Sequence[ModelCard]:
+        """The models that it serves now. Raises UpstreamError when it cannot be asked."""
+
+    def chat(self, call: ChatCall) -> AsyncIterator[Event]:
+        """Answer one request: `Frames` as they come when `call.request.stream`, else one `Body`.
+
+        The first event comes only after the upstream has accepted the request, so an error before it can fall back.
+        Closing the iterator cancels the upstream call. Raises UpstreamError, Overloaded, PrivacyWall.
+        """
+
+    async def health(self) -> Health: ...
+
+    async def close(self) -> None: ...
+
+
+class CatalogSource(Protocol):
+    """Where a stage reads the models that are known now."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+
+class DecisionLog(Protocol):
+    """Where decisions, outcomes and feedback are kept. Writing never blocks and never raises into a request."""
+
+    def decided(self, decision: Decision, *, prompt: bytes | None) -> None:
+        """Queue a decision; `prompt` is the messages as JSON where the privacy setting allows keeping them."""
+
+    def ended(self, decision_id: str, outcome: Outcome) -> None: ...
+
+    async def get(self, identifier: str) -> dict[str, Any] | None:
+        """The whole record for a decision id or an answer's id: `decision`, `outcome`, `feedback`; None when unknown.
+
+        Sees what was queued before the call."""
+
+    async def feedback(self, feedback: Feedback) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch, UTC; may jump."""
+
+    def monotonic(self) -> float:
+        """Seconds for measuring durations; never jumps."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()

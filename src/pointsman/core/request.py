@@ -1,0 +1,224 @@
+"""The inner form of a request: the OpenAI chat body, kept whole, with typed accessors.
+
+The body is read twice and lazily: once as a table of raw fields (unknown ones included, so that they pass through
+byte for byte), once into `ChatParams`, which checks the types of the known ones. Messages stay raw until a stage asks
+for one: a coding agent resends a hundred kilobytes of history with every turn, and only the last message is new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+from .errors import InvalidRequest
+
+PrivacyLevel = Literal["standard", "high", "max"]
+Priority = Literal["balanced", "speed", "quality", "privacy", "cost"]
+
+OWN_FIELDS = ("routing_preferences",)
+"""Fields of ours in a request's body; they are never sent upstream."""
+
+
+class FunctionCall(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class ToolCall(msgspec.Struct):
+    id: str | None = None
+    type: str = "function"
+    function: FunctionCall | None = None
+
+
+class ContentPart(msgspec.Struct):
+    type: str
+    text: str | None = None
+    image_url: Raw | None = None
+    refusal: str | None = None
+
+
+class Message(msgspec.Struct):
+    """One message, typed as far as stages look; what they do not look at stays in the raw form."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the content; parts are joined by line feeds."""
+        if self.content is None:
+            return ""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if part.text)
+
+    @property
+    def has_image(self) -> bool:
+        return isinstance(self.content, list) and any(part.type == "image_url" for part in self.content)
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Raw | None = None
+
+
+class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):
+    """What a caller may ask of the router, beside the OpenAI fields (the header `x-pointsman-privacy` sets the level too)."""
+
+    privacy_level: PrivacyLevel | None = None
+    latency_preference: Literal["speed", "balanced", "quality"] | None = None
+    priority: Priority | None = None
+
+
+class ChatParams(msgspec.Struct):
+    """The known fields of a chat body, checked for type."""
+
+    messages: list[Raw]
+    model: str = "auto"
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    tools: list[Raw] | None = None
+    tool_choice: str | dict[str, Raw] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    user: str | None = None
+    routing_preferences: RoutingPreferences | None = None
+
+
+_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+_params_decoder = msgspec.json.Decoder(ChatParams)
+_message_decoder = msgspec.json.Decoder(Message)
+_encoder = msgspec.json.Encoder()
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+
+
+def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
+    """The 400 for a msgspec error: names the field, never quotes the content."""
+    text = str(error)
+    found = _PATH.search(text)
+    param = prefix + (found.group(1) if found else "") or None
+    reason = _PATH.sub("", text)
+    message = f"Invalid `{param}`: {reason}." if param else f"Invalid request: {reason}."
+    return InvalidRequest(message, param=param)
+
+
+def decode_message(raw: bytes | Raw, index: int) -> Message:
+    """One message of a body, checked.
+
+    Raises:
+        InvalidRequest: naming the field, as `messages[3].content`.
+    """
+    try:
+        return _message_decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _at_message(error, index) from None
+
+
+def _at_message(error: Exception, index: int) -> InvalidRequest:
+    mapped = invalid(error)
+    param = f"messages[{index}]" + (f".{mapped.param}" if mapped.param else "")
+    return InvalidRequest(f"Invalid `{param}`: {_PATH.sub('', str(error))}.", param=param)
+
+
+class ChatRequest:
+    """A chat request. Immutable by convention; `render` makes the body for one upstream."""
+
+    __slots__ = ("fields", "params", "size")
+
+    def __init__(self, fields: dict[str, Raw], params: ChatParams, size: int) -> None:
+        self.fields = fields
+        self.params = params
+        self.size = size
+        """Bytes of the body as it came."""
+
+    @classmethod
+    def parse(cls, body: bytes) -> ChatRequest:
+        """Read a body.
+
+        Raises:
+            InvalidRequest: not JSON, not an object, a known field of a wrong type, no messages.
+        """
+        if not body:
+            raise InvalidRequest("The request body is empty; a JSON object with `messages` is needed.")
+        try:
+            fields = _fields_decoder.decode(body)
+            params = _params_decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise invalid(error) from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+        if not params.messages:
+            raise InvalidRequest("Invalid `messages`: at least one message is needed.", param="messages")
+        for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("max_completion_tokens", 1, None)):
+            value = getattr(params, name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                bound = f"between {low} and {high}" if high is not None else f"at least {low}"
+                raise InvalidRequest(f"Invalid `{name}`: {value} given, {bound} expected.", param=name)
+        return cls(fields, params, len(body))
+
+    @classmethod
+    def build(cls, fields: Mapping[str, Any]) -> ChatRequest:
+        """A request from Python values, for callers inside (the CLI, the doctor, tests)."""
+        return cls.parse(_encoder.encode(fields))
+
+    @property
+    def model(self) -> str:
+        return self.params.model
+
+    @property
+    def stream(self) -> bool:
+        return bool(self.params.stream)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the caller asked for a usage chunk at the end of the stream."""
+        options = self.params.stream_options
+        return bool(options is not None and options.include_usage)
+
+    @property
+    def max_output(self) -> int | None:
+        """The caller's bound on the answer's tokens."""
+        return self.params.max_completion_tokens or self.params.max_tokens
+
+    def message(self, index: int) -> Message:
+        """The message at `index` (negative counts from the end), decoded."""
+        if index < 0:
+            index += len(self.params.messages)
+        return decode_message(self.params.messages[index], index)
+
+    def messages(self) -> list[Message]:
+        return [decode_message(raw, index) for index, raw in enumerate(self.params.messages)]
+
+    def render(self, replace: Mapping[str, Any], drop: Iterable[str] = ()) -> bytes:
+        """The body with some top-level fields replaced or dropped, every other one byte for byte as it came."""
+        fields: dict[str, Any] = self.fields.copy()
+        for name in OWN_FIELDS:
+            fields.pop(name, None)
+        for name in drop:
+            fields.pop(name, None)
+        fields.update(replace)
+        return _encoder.encode(fields)

@@ -1,0 +1,105 @@
+"""What was understood of a request, before anything was decided."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from .request import Priority, PrivacyLevel
+
+
+class Intent(StrEnum):
+    """What the caller wants done: six kinds of coding work, five of general chat, and `general` when unsure."""
+
+    COMPLETION = "completion"
+    ERROR_ANALYSIS = "error_analysis"
+    REFACTORING = "refactoring"
+    EXPLANATION = "explanation"
+    TESTS = "tests"
+    REVIEW = "review"
+    CREATIVE = "creative"
+    MATH = "math"
+    REASONING = "reasoning"
+    SUMMARIZATION = "summarization"
+    CONVERSATION = "conversation"
+    GENERAL = "general"
+
+
+CODING_INTENTS = frozenset(
+    {Intent.COMPLETION, Intent.ERROR_ANALYSIS, Intent.REFACTORING, Intent.EXPLANATION, Intent.TESTS, Intent.REVIEW}
+)
+
+
+class PrivacyClass(StrEnum):
+    SECRET = "secret"  # noqa: S105 - the name of a class, not a password
+    IDENTITY = "identity"
+    CONTACT = "contact"
+    INTERNAL = "internal"
+
+
+class Complexity(msgspec.Struct, frozen=True, kw_only=True):
+    """How demanding the prompt looks, each in [0, 1]; `score` is their weighted sum."""
+
+    score: float
+    length: float
+    terms: float
+    structure: float
+
+
+class Privacy(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, under which level, and whether the request must stay on the machine."""
+
+    level: PrivacyLevel = "standard"
+    classes: tuple[PrivacyClass, ...] = ()
+    detectors: tuple[str, ...] = ()
+    """Names of the detectors that matched; never the text that they matched."""
+    local_only: bool = False
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model must be able to do, and how many tokens the request takes."""
+
+    tools: bool = False
+    vision: bool = False
+    json_object: bool = False
+    json_schema: bool = False
+    logprobs: bool = False
+    choices: int = 1
+    prompt_tokens_low: int = 0
+    prompt_tokens_high: int = 0
+    prompt_tokens: int = 0
+    """The estimate between the bounds that costs are reckoned with."""
+    max_output: int | None = None
+    """What the caller allows; None when it does not say."""
+    expected_output: int = 256
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shape of the conversation says."""
+
+    turn: int = 1
+    """User turns so far, this one included."""
+    messages: int = 1
+    tool_results: int = 0
+    tool_errors: int = 0
+    repeated_failures: int = 0
+    """How many of the last tool results in a row were errors."""
+    short_reply: bool = False
+    """The last user turn is a short assent ("yes, do it"): intent and complexity are those of the turn before."""
+    awaiting_tool_result: bool = False
+    """The last message is a tool's result: the model is in the middle of its work."""
+
+
+class Signals(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the decision may look at. Holds no text of the prompt."""
+
+    intent: Intent = Intent.GENERAL
+    intent_confidence: float = 0.0
+    complexity: Complexity
+    privacy: Privacy
+    needs: Needs
+    conversation: Conversation
+    priority: Priority = "balanced"
+    prompt_hash: str = ""
+    """Keyed hash of the messages: equal prompts can be told, none can be read back."""

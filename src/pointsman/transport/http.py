@@ -1,0 +1,136 @@
+"""The seam of the data plane: what a handler sees of the server, and what a provider sees of the way out.
+
+Two fillers each: `server.py` and `pool.py` (asyncio protocols on httptools), `asgi.py` and `aiohttp_out.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pointsman.core.locality import Destination, guard
+from pointsman.core.ports import Timeouts
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header, or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """One request, whole."""
+
+    method: str
+    path: str
+    """Percent-decoded, without the query."""
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    peer: str | None = None
+    """The client's address."""
+
+    def header(self, name: bytes) -> bytes | None:
+        return header(self.headers, name)
+
+
+class Responder(Protocol):
+    """Where a handler writes its answer. A client that leaves cancels the handler's task."""
+
+    @property
+    def started(self) -> bool: ...
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer in one write; sets Content-Length."""
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Begin a streamed answer (chunked)."""
+
+    def write(self, data: bytes) -> None:
+        """A piece of a streamed answer, sent at once."""
+
+    async def drain(self) -> None:
+        """Wait while the client reads too slowly. Returns at once otherwise."""
+
+    def finish(self) -> None:
+        """End a streamed answer."""
+
+    def abort(self) -> None:
+        """Close the connection: the client must see that the answer is not whole."""
+
+
+Handler = Callable[[HttpRequest, Responder], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Scheme, host and port of an upstream: what connections are pooled by."""
+
+    scheme: str
+    host: str
+    port: int
+    unix_socket: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """One outbound call. `local_only` and `destination` have no defaults: whoever sends must know."""
+
+    destination: Destination
+    local_only: bool
+    origin: Origin
+    method: str
+    target: str
+    """Path and query as they go on the wire."""
+    headers: Headers
+    body: bytes = b""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class UpstreamResponse(ABC):
+    """An answer whose head has arrived. `close` gives the connection back, or closes it when the body was not read whole."""
+
+    status: int
+    headers: Headers
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Blocks of the body as they arrive. Raises UpstreamTimeout, UpstreamBroken, UpstreamProtocolError."""
+
+    @abstractmethod
+    async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:
+        """The whole body. Raises UpstreamProtocolError beyond `limit` bytes."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Outbound(ABC):
+    """The only way out of the process. The privacy wall stands here: every filler passes it.
+
+    Follows no redirect and reads no proxy from the environment.
+    """
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send a request; returns when the answer's head has arrived.
+
+        Raises:
+            PrivacyWall: the request is local-only and the destination is not local.
+            UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
+        """
+        guard(request.destination, local_only=request.local_only)
+        return await self._send(request)
+
+    @abstractmethod
+    async def _send(self, request: UpstreamRequest) -> UpstreamResponse: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
