@@ -331,10 +331,7 @@ def _kind(path: str) -> Any:
     """The type of the setting at a dotted path."""
     kind: Any = Settings
     for name in path.split("."):
-        if typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
-        else:
-            kind = typing.get_type_hints(kind)[name]
+        kind = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else typing.get_type_hints(kind)[name]
     return kind
 
 

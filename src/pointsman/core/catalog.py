@@ -18,8 +18,8 @@ CAPABILITIES = frozenset(
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One model that may be chosen (an *arm*).
 
-    Prices are integer micro-dollars per million tokens; None means unknown, never free. Qualities are the prior share
-    of requests of an intent that the model answers well, in [0, 1]; `quality` serves where an intent has none of its own.
+    Prices are integer micro-dollars per million tokens; None means unknown, never free. Qualities are the prior
+    share of requests of an intent that the model answers well, in [0, 1]; `quality` serves where an intent has none.
     """
 
     id: str
@@ -28,6 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """What the provider calls it."""
     local: bool = False
+    routable: bool = True
+    """Whether `auto` may choose it; a model of which nothing is known answers only when it is named."""
     capabilities: frozenset[str] = frozenset({"chat"})
     context_window: int | None = None
     """Tokens of prompt and answer together; None when the provider does not say."""

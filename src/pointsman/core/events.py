@@ -1,9 +1,9 @@
 """The answer as a stream of events.
 
 A provider yields `Frames` (whole server-sent events of `chat.completion.chunk` objects, as the bytes that came) for a
-streamed request, or one `Body` for an unstreamed one. They are parsed only when a stage asks (`deltas`, `usage_of`).
-The iterator that ends has ended well: `[DONE]` is not an event; whoever writes the wire adds it. An upstream that fails raises an
-`UpstreamError` out of the iterator.
+streamed request, or one `Body` for an unstreamed one. They are parsed only when a stage asks (`chunks`, `deltas`).
+An iterator that ends has ended well: `[DONE]` is not an event; whoever writes the wire adds it. An upstream that fails
+raises an `UpstreamError` out of the iterator.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from .request import ChatRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds allowed for each phase of an upstream call. `first_byte` is from the request's end to the answer's first byte of body."""
+    """Seconds allowed for each phase of an upstream call.
+
+    `first_byte` runs from the request's end to the first byte of the answer's body, headers included.
+    """
 
     connect: float = 5.0
     first_byte: float = 120.0

@@ -75,7 +75,7 @@ class ResponseFormat(msgspec.Struct):
 
 
 class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):
-    """What a caller may ask of the router, beside the OpenAI fields (the header `x-pointsman-privacy` sets the level too)."""
+    """What a caller may ask of the router beside the OpenAI fields."""
 
     privacy_level: PrivacyLevel | None = None
     latency_preference: Literal["speed", "balanced", "quality"] | None = None

@@ -96,7 +96,10 @@ class UpstreamRequest:
 
 
 class UpstreamResponse(ABC):
-    """An answer whose head has arrived. `close` gives the connection back, or closes it when the body was not read whole."""
+    """An answer whose head has arrived.
+
+    `close` gives the connection back, or closes it when the body was not read whole.
+    """
 
     status: int
     headers: Headers
