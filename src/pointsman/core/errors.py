@@ -39,6 +39,8 @@ class PointsmanError(Exception):
     code: str | None = "internal_error"
     param: str | None = None
     retry_after: float | None = None
+    decision_id: str | None = None
+    """The decision-log entry that tells of it, once there is one."""
 
     def __init__(
         self,

@@ -19,23 +19,6 @@ from .errors import UpstreamProtocolError
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """One or more whole SSE frames, each ended by a blank line."""
-
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A whole unstreamed answer: one `chat.completion` object as JSON."""
-
-    raw: bytes
-
-
-Event = Frames | Body
-
-
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
@@ -56,6 +39,32 @@ class Usage(msgspec.Struct, frozen=True):
     def cached_tokens(self) -> int:
         details = self.prompt_tokens_details
         return (details.cached_tokens or 0) if details is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Whole SSE frames, each ended by a blank line; empty when only what follows is to be told.
+
+    What a provider notices in passing stands beside the bytes, so that the recorder need not parse them.
+    """
+
+    raw: bytes
+    usage: Usage | None = None
+    answer_id: str | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A whole unstreamed answer: one `chat.completion` object as JSON."""
+
+    raw: bytes
+    usage: Usage | None = None
+    answer_id: str | None = None
+    finish_reason: str | None = None
+
+
+Event = Frames | Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,14 @@ class ChatRequest:
         """A request from Python values, for callers inside (the CLI, the doctor, tests)."""
         return cls.parse(_encoder.encode(fields))
 
+    def with_defaults(self, defaults: Mapping[str, Any]) -> ChatRequest:
+        """This request, with fields that the caller left out filled in."""
+        missing = {name: Raw(_encoder.encode(value)) for name, value in defaults.items() if name not in self.fields}
+        if not missing:
+            return self
+        fields = {**self.fields, **missing}
+        return ChatRequest(fields, _params_decoder.decode(_encoder.encode(fields)), self.size)
+
     @property
     def model(self) -> str:
         return self.params.model

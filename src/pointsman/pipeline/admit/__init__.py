@@ -1,0 +1,5 @@
+"""Who may ask."""
+
+from .access import Access
+
+__all__ = ["Access"]

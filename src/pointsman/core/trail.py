@@ -1,0 +1,65 @@
+"""What happened while a plan was carried out: its attempts, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .catalog import ModelCard
+from .errors import PointsmanError
+from .events import Usage
+from .outcome import Attempt
+from .ports import Clock
+
+
+@dataclass(slots=True)
+class Trail:
+    """Written by `execute`, read by `record` when the stream ends."""
+
+    clock: Clock
+    started: float = field(init=False)
+    attempts: list[Attempt] = field(default_factory=list)
+    cards: list[ModelCard] = field(default_factory=list)
+    """The card of each attempt's model."""
+    _attempt_started: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started = self.clock.monotonic()
+
+    @property
+    def model(self) -> str | None:
+        """The model of the last attempt, which is the one that answered when the request ended well."""
+        return self.attempts[-1].model if self.attempts else None
+
+    def begin(self, card: ModelCard) -> None:
+        self._attempt_started = self.clock.monotonic()
+        self.cards.append(card)
+        self.attempts.append(Attempt(model=card.id, started_at=self.clock.now(), status="cancelled"))
+
+    def first_byte(self) -> None:
+        self.attempts[-1].first_byte_seconds = self.clock.monotonic() - self._attempt_started
+
+    def used(self, usage: Usage) -> None:
+        """Note what the upstream says it used; later reports replace earlier ones."""
+        attempt = self.attempts[-1]
+        attempt.prompt_tokens = usage.prompt_tokens
+        attempt.completion_tokens = usage.completion_tokens
+        attempt.cached_tokens = usage.cached_tokens
+        attempt.cost_micro_usd = self.cards[-1].cost_micro_usd(
+            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        )
+
+    def succeeded(self) -> None:
+        self._close("ok")
+
+    def failed(self, error: PointsmanError) -> None:
+        self._close("error")
+        self.attempts[-1].error = f"{error.code}: {error.message}"
+
+    def cancelled(self) -> None:
+        self._close("cancelled")
+
+    def _close(self, status: Literal["ok", "error", "cancelled"]) -> None:
+        attempt = self.attempts[-1]
+        attempt.seconds = self.clock.monotonic() - self._attempt_started
+        attempt.status = status

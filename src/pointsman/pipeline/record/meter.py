@@ -1,0 +1,125 @@
+"""Watches an answer go by and writes how it ended, once, when its stream ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Literal
+
+import msgspec
+
+from pointsman.core.caller import Caller
+from pointsman.core.decision import Decision, new_decision_id
+from pointsman.core.errors import PointsmanError, RequestError
+from pointsman.core.events import Event
+from pointsman.core.outcome import Outcome, Status
+from pointsman.core.ports import Clock, DecisionLog
+from pointsman.core.request import ChatRequest
+from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
+from pointsman.core.trail import Trail
+
+NOTHING_UNDERSTOOD = Signals(
+    complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
+    privacy=Privacy(),
+    needs=Needs(),
+    conversation=Conversation(turn=0, messages=0),
+)
+"""Of a request that was refused before it was understood."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Record:
+    """Queues decisions and outcomes for the log."""
+
+    def __init__(
+        self, *, log: DecisionLog, clock: Clock, store_prompts: Literal["never", "public", "all"] = "never"
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._store_prompts = store_prompts
+
+    def decided(self, decision: Decision, request: ChatRequest) -> None:
+        """Queue a decision before it is acted on, with its prompt where the privacy setting allows."""
+        privacy = decision.signals.privacy
+        keep = self._store_prompts == "all" or (
+            self._store_prompts == "public" and not privacy.classes and not privacy.local_only
+        )
+        self._log.decided(decision, prompt=_encoder.encode(request.params.messages) if keep else None)
+
+    def refused(
+        self, error: PointsmanError, *, caller: Caller, model: str, signals: Signals | None, stream: bool
+    ) -> None:
+        """Log a request that no model was asked for, and name the entry on the error."""
+        now = self._clock.now()
+        decision = Decision(
+            id=new_decision_id(now),
+            created_at=now,
+            model="",
+            plan=(),
+            mode="auto",
+            requested_model=model[:200],
+            candidates=(),
+            dropped=(),
+            propensity=0.0,
+            policy="none",
+            reasons=(error.message,),
+            signals=signals or NOTHING_UNDERSTOOD,
+            estimated_cost_micro_usd=None,
+            stream=stream,
+            key_id=caller.key_id,
+        )
+        self._log.decided(decision, prompt=None)
+        status: Status = "refused" if isinstance(error, RequestError) else "error"
+        self._log.ended(decision.id, Outcome(status=status, error=error.code, http_status=error.status))
+        error.decision_id = decision.id
+
+    async def watch(
+        self, decision: Decision, trail: Trail, events: AsyncGenerator[Event, None]
+    ) -> AsyncGenerator[Event, None]:
+        """Pass the events on; when they end, in whatever way, log the outcome."""
+        outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if event.answer_id is not None:
+                        outcome.answer_id = event.answer_id
+                    if event.finish_reason is not None:
+                        outcome.finish_reason = event.finish_reason
+                    yield event
+            outcome.status, outcome.http_status = "ok", 200
+        except PointsmanError as error:
+            outcome.status = "refused" if isinstance(error, RequestError) else "error"
+            outcome.error, outcome.http_status = error.code, error.status
+            error.decision_id = decision.id
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException:
+            outcome.status, outcome.error, outcome.http_status = "error", "internal_error", 500
+            raise
+        finally:
+            self._log.ended(decision.id, _summed(outcome, trail, self._clock.monotonic()))
+
+
+def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
+    """The outcome with the last attempt's tokens and every attempt's cost."""
+    outcome.seconds = now - trail.started
+    outcome.attempts = trail.attempts
+    outcome.model = trail.model
+    if not trail.attempts:
+        return outcome
+    last = trail.attempts[-1]
+    if last.status == "cancelled":
+        trail.cancelled()
+    outcome.prompt_tokens = last.prompt_tokens
+    outcome.completion_tokens = last.completion_tokens
+    outcome.cached_tokens = last.cached_tokens
+    if last.first_byte_seconds is not None:
+        before = sum(attempt.seconds for attempt in trail.attempts[:-1])
+        outcome.first_byte_seconds = before + last.first_byte_seconds
+    # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
+    costs = [attempt.cost_micro_usd for attempt in trail.attempts if attempt.status == "ok" or attempt.cost_micro_usd]
+    outcome.cost_micro_usd = None if any(cost is None for cost in costs) else sum(cost or 0 for cost in costs)
+    return outcome

@@ -1,0 +1,158 @@
+"""One request, start to end. Read `Pipeline.run`: it is the product in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pointsman.core.caller import Caller
+from pointsman.core.catalog import Catalog
+from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError
+from pointsman.core.events import Event
+from pointsman.core.ports import CatalogSource, Clock
+from pointsman.core.request import ChatRequest, PrivacyLevel, Priority
+from pointsman.core.signals import Signals
+from pointsman.core.trail import Trail
+
+from .execute import Execute
+from .record import Record
+from .shape import Defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a caller asked of the router outside the body."""
+
+    privacy_level: PrivacyLevel | None = None
+    priority: Priority | None = None
+
+
+class Understands(Protocol):
+    def __call__(
+        self, request: ChatRequest, *, privacy_level: PrivacyLevel | None = None, priority: Priority | None = None
+    ) -> Signals: ...
+
+
+class Decides(Protocol):
+    def __call__(
+        self,
+        requested_model: str,
+        signals: Signals,
+        *,
+        catalog: Catalog,
+        unhealthy: Mapping[str, str],
+        key_id: str | None,
+        now: float,
+        stream: bool,
+    ) -> Decision: ...
+
+
+class Answer:
+    """An answer under way: its first event has come, so a model has taken the request."""
+
+    def __init__(
+        self, decision: Decision, trail: Trail, first: Event | None, rest: AsyncGenerator[Event, None]
+    ) -> None:
+        self.decision = decision
+        self._trail = trail
+        self._first = first
+        self._rest = rest
+
+    @property
+    def model(self) -> str:
+        """The model that answers: the decision's, unless a fallback stepped in."""
+        return self._trail.model or self.decision.model
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Every event, once. Close it (`contextlib.aclosing`) to cancel the upstream call."""
+        try:
+            if self._first is not None:
+                yield self._first
+            async for event in self._rest:
+                yield event
+        finally:
+            await self._rest.aclose()
+
+
+class Pipeline:
+    """The stages, joined."""
+
+    def __init__(
+        self,
+        *,
+        understand: Understands,
+        decide: Decides,
+        shape: Defaults,
+        execute: Execute,
+        record: Record,
+        models: CatalogSource,
+        unhealthy: Callable[[], Mapping[str, str]],
+        clock: Clock,
+    ) -> None:
+        self._understand = understand
+        self._decide = decide
+        self._shape = shape
+        self._execute = execute
+        self._record = record
+        self._models = models
+        self._unhealthy = unhealthy
+        self._clock = clock
+
+    async def run(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Answer:
+        """Understand, decide, shape, execute and record one admitted request.
+
+        Raises:
+            PointsmanError: typed, with `decision_id` naming the log's entry.
+        """
+        signals = self.understand(request, caller, wishes)
+        decision = self.decide(request, signals, caller)
+        self._record.decided(decision, request)
+        shaped = self._shape(request)
+        trail = Trail(self._clock)
+        attempts = self._execute(decision, shaped, catalog=self._models.catalog, trail=trail)
+        events = self._record.watch(decision, trail, attempts)
+        return Answer(decision, trail, await anext(events, None), events)
+
+    def understand(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Signals:
+        try:
+            return self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        except PointsmanError as error:
+            self.refused(error, caller, request)
+            raise
+
+    def decide(self, request: ChatRequest, signals: Signals, caller: Caller) -> Decision:
+        try:
+            return self._choose(request, signals, caller)
+        except PointsmanError as error:
+            self.refused(error, caller, request, signals)
+            raise
+
+    def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
+        """The decision that `run` would take now; nothing is called and nothing is logged."""
+        signals = self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        return self._choose(request, signals, caller)
+
+    def refused(
+        self, error: PointsmanError, caller: Caller, request: ChatRequest | None, signals: Signals | None = None
+    ) -> None:
+        """Log a request that ends here."""
+        self._record.refused(
+            error,
+            caller=caller,
+            model=request.model if request is not None else "",
+            signals=signals,
+            stream=request is not None and request.stream,
+        )
+
+    def _choose(self, request: ChatRequest, signals: Signals, caller: Caller) -> Decision:
+        return self._decide(
+            request.model,
+            signals,
+            catalog=self._models.catalog,
+            unhealthy=self._unhealthy(),
+            key_id=caller.key_id,
+            now=self._clock.now(),
+            stream=request.stream,
+        )
