@@ -1,0 +1,127 @@
+"""`POST /v1/chat/completions`: the hot endpoint."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from decimal import Decimal
+
+from pointsman.core.caller import Caller
+from pointsman.core.errors import InvalidRequest, PointsmanError, UpstreamProtocolError
+from pointsman.core.events import DONE
+from pointsman.core.request import ChatRequest
+from pointsman.pipeline.run import Answer, Pipeline, Wishes
+from pointsman.transport.http import HttpRequest, Responder
+
+from .errors import JSON, to_frame, to_openai
+
+EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx in front would else hold the stream back
+]
+
+
+class ChatCompletions:
+    """Reads the body, runs the pipeline, writes the answer."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def __call__(self, http: HttpRequest, respond: Responder, caller: Caller) -> None:
+        try:
+            request, wishes = self._read(http, caller)
+            answer = await self._pipeline.run(request, caller, wishes)
+        except PointsmanError as error:
+            status, headers, body = to_openai(error)
+            respond.send(status, headers, body)
+            return
+        async with aclosing(answer.events()) as events:
+            headers = decision_headers(answer)
+            if not request.stream:
+                try:
+                    body = b"".join([event.raw async for event in events])
+                    if not body:
+                        raise UpstreamProtocolError("The model's provider answered with an empty body.")
+                except PointsmanError as error:
+                    status, error_headers, body = to_openai(error)
+                    respond.send(status, [*error_headers, *headers], body)
+                    return
+                respond.send(200, [JSON, *headers], body)
+                return
+            respond.start(200, [*EVENT_STREAM, *headers])
+            try:
+                async for event in events:
+                    if event.raw:
+                        respond.write(event.raw)
+                        await respond.drain()
+                respond.write(DONE)
+            except PointsmanError as error:
+                respond.write(to_frame(error))
+        respond.finish()
+
+    def _read(self, http: HttpRequest, caller: Caller) -> tuple[ChatRequest, Wishes]:
+        request: ChatRequest | None = None
+        try:
+            request = ChatRequest.parse(http.body)
+            return request, read_wishes(http, request)
+        except PointsmanError as error:
+            self._pipeline.refused(error, caller, request)
+            raise
+
+
+def read_wishes(http: HttpRequest, request: ChatRequest) -> Wishes:
+    """What the caller asks of the router: headers, then the body's `routing_preferences`, which win.
+
+    Raises:
+        InvalidRequest: a header with a word that is none of its choices.
+    """
+    level = http.header(b"x-pointsman-privacy")
+    priority = http.header(b"x-pointsman-priority")
+    preferences = request.params.routing_preferences
+    if level is None and priority is None and preferences is None:
+        return Wishes()
+    wishes = {
+        "privacy_level": _choice("x-pointsman-privacy", level, ("standard", "high", "max")),
+        "priority": _choice("x-pointsman-priority", priority, ("balanced", "speed", "quality", "privacy", "cost")),
+    }
+    if preferences is not None:
+        wishes["privacy_level"] = preferences.privacy_level or wishes["privacy_level"]
+        wishes["priority"] = preferences.priority or preferences.latency_preference or wishes["priority"]
+    return Wishes(**wishes)  # type: ignore[arg-type]  # both were checked against the words above
+
+
+def _choice(name: str, value: bytes | None, choices: tuple[str, ...]) -> str | None:
+    if value is None:
+        return None
+    word = value.decode("latin-1").strip().lower()
+    if word not in choices:
+        raise InvalidRequest(f"Invalid header `{name}`: one of {', '.join(choices)} is expected.", param=name)
+    return word
+
+
+def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """The `x-pointsman-*` headers of an answer."""
+    decision = answer.decision
+    model = answer.model
+    reason = decision.reason
+    if model != decision.model:
+        reason = f"fallback: {decision.model} failed; {reason}"
+    headers = [
+        (b"x-pointsman-decision", decision.id.encode()),
+        (b"x-pointsman-model", _ascii(model)),
+        (b"x-pointsman-provider", _ascii(model.partition(":")[0])),
+        (b"x-pointsman-intent", decision.signals.intent.encode()),
+        (b"x-pointsman-reason", _ascii(reason)),
+    ]
+    if decision.estimated_cost_micro_usd is not None:
+        headers.append((b"x-pointsman-estimated-cost-usd", format_usd(decision.estimated_cost_micro_usd).encode()))
+    return headers
+
+
+def format_usd(micro_usd: int) -> str:
+    """Micro-dollars as dollars with six decimals."""
+    return f"{Decimal(micro_usd).scaleb(-6):.6f}"
+
+
+def _ascii(text: str) -> bytes:
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:256]).encode("ascii")
