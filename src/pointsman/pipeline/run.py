@@ -12,7 +12,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import Event
 from pointsman.core.ports import CatalogSource, Clock
-from pointsman.core.request import ChatRequest, PrivacyLevel, Priority
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Signals
 from pointsman.core.trail import Trail
 

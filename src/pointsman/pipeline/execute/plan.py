@@ -16,7 +16,6 @@ from pointsman.core.errors import Overloaded, PointsmanError, UpstreamConnectErr
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Clock, Provider, Timeouts
 from pointsman.core.request import ChatRequest
-
 from pointsman.core.trail import Trail
 
 

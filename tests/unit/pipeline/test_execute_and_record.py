@@ -1,0 +1,262 @@
+"""A plan is carried out model by model, and how it ended is written once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.decision import Decision, new_decision_id
+from pointsman.core.errors import (
+    Overloaded,
+    PrivacyWall,
+    UpstreamBroken,
+    UpstreamConnectError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from pointsman.core.events import Event, Frames, PromptDetails, Usage
+from pointsman.core.ports import ChatCall, SystemClock, Timeouts
+from pointsman.core.request import ChatRequest
+from pointsman.core.trail import Trail
+from pointsman.pipeline.execute import Execute
+from pointsman.pipeline.record import Record
+from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
+
+CHEAP = ModelCard(id="a:cheap", provider="a", name="cheap", price_input=1_000_000, price_output=2_000_000)
+STRONG = ModelCard(
+    id="b:strong", provider="b", name="strong", price_input=10_000_000, price_cached_input=0, price_output=20_000_000
+)
+UNPRICED = ModelCard(id="c:unpriced", provider="c", name="unpriced")
+CATALOG = Catalog([CHEAP, STRONG, UNPRICED])
+
+
+class Script:
+    """A provider that plays a list of events and errors."""
+
+    def __init__(self, *steps: Event | Exception | float) -> None:
+        self.name = "script"
+        self.steps = steps
+        self.calls: list[ChatCall] = []
+        self.closed = 0
+
+    async def chat(self, call: ChatCall) -> AsyncIterator[Event]:
+        self.calls.append(call)
+        try:
+            for step in self.steps:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                else:
+                    yield step
+        finally:
+            self.closed += 1
+
+
+class Log:
+    """Keeps what is queued."""
+
+    def __init__(self) -> None:
+        self.decisions, self.outcomes, self.prompts = [], [], []
+
+    def decided(self, decision, *, prompt) -> None:
+        self.decisions.append(decision)
+        self.prompts.append(prompt)
+
+    def ended(self, decision_id, outcome) -> None:
+        self.outcomes.append((decision_id, outcome))
+
+
+def decision(*plan: str, **changes) -> Decision:
+    fields = {
+        "id": new_decision_id(),
+        "created_at": 0.0,
+        "model": plan[0],
+        "plan": plan,
+        "mode": "auto",
+        "requested_model": "auto",
+        "candidates": (),
+        "dropped": (),
+        "propensity": 1.0,
+        "policy": "rules@1",
+        "reasons": (),
+        "signals": NOTHING_UNDERSTOOD,
+        "estimated_cost_micro_usd": 0,
+    }
+    return Decision(**{**fields, **changes})
+
+
+REQUEST = ChatRequest.build({"messages": [{"role": "user", "content": "hi"}], "stream": True})
+
+
+async def play(plan: dict[str, Script], *, total: float = 10.0, leave_after: int | None = None):
+    """Run a plan; returns the events, the error, the outcome."""
+    execute = Execute(provider_for=lambda card: plan[card.id], timeouts=Timeouts(total=total), clock=SystemClock())
+    log = Log()
+    record = Record(log=log, clock=SystemClock())
+    chosen = decision(*plan)
+    trail = Trail(SystemClock())
+    events, error = [], None
+    watched = record.watch(chosen, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail))
+    try:
+        async with aclosing(watched) as stream:
+            async for event in stream:
+                events.append(event)
+                if leave_after is not None and len(events) >= leave_after:
+                    break
+    except Exception as raised:
+        error = raised
+    assert len(log.outcomes) == 1
+    assert log.outcomes[0][0] == chosen.id
+    return events, error, log.outcomes[0][1]
+
+
+async def test_the_first_model_answers():
+    usage = Usage(prompt_tokens=10, completion_tokens=5)
+    cheap = Script(Frames(b"one", answer_id="chatcmpl-1"), Frames(b"two", usage=usage, finish_reason="stop"))
+    events, error, outcome = await play({"a:cheap": cheap, "b:strong": Script()})
+    assert [event.raw for event in events] == [b"one", b"two"]
+    assert error is None
+    assert (outcome.status, outcome.model, outcome.answer_id, outcome.finish_reason) == (
+        "ok",
+        "a:cheap",
+        "chatcmpl-1",
+        "stop",
+    )
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.cost_micro_usd) == (10, 5, 20)
+    assert 0 <= outcome.first_byte_seconds <= outcome.seconds
+    assert cheap.closed == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UpstreamConnectError(),
+        UpstreamTimeout("first_byte", 1.0),
+        UpstreamStatus(500, b""),
+        UpstreamStatus(429, b"", retry_after=1),
+        UpstreamStatus(401, b""),
+        Overloaded(),
+        UpstreamBroken(),
+    ],
+    ids=lambda error: error.code + str(getattr(error, "upstream_status", "")),
+)
+async def test_the_next_model_steps_in_before_the_first_byte(failure):
+    strong = Script(Frames(b"rescued"))
+    events, error, outcome = await play({"a:cheap": Script(failure), "b:strong": strong})
+    assert [event.raw for event in events] == [b"rescued"]
+    assert error is None
+    assert outcome.model == "b:strong"
+    assert [attempt.status for attempt in outcome.attempts] == ["error", "ok"]
+    assert outcome.attempts[0].error.startswith(failure.code)
+
+
+async def test_a_bad_request_is_not_tried_elsewhere():
+    strong = Script(Frames(b"no"))
+    events, error, outcome = await play({"a:cheap": Script(UpstreamStatus(400, b"{}")), "b:strong": strong})
+    assert not events
+    assert isinstance(error, UpstreamStatus)
+    assert not strong.calls
+    assert outcome.status == "error"
+
+
+async def test_after_the_first_byte_nobody_steps_in():
+    strong = Script(Frames(b"no"))
+    events, error, outcome = await play({"a:cheap": Script(Frames(b"part"), UpstreamBroken()), "b:strong": strong})
+    assert [event.raw for event in events] == [b"part"]
+    assert isinstance(error, UpstreamBroken)
+    assert not strong.calls
+    assert (outcome.status, outcome.error) == ("error", "upstream_broken")
+    assert error.decision_id is not None
+
+
+async def test_the_last_failure_is_told_when_all_fail():
+    plan = {"a:cheap": Script(UpstreamConnectError()), "b:strong": Script(UpstreamStatus(503, b""))}
+    _, error, outcome = await play(plan)
+    assert isinstance(error, UpstreamStatus)
+    assert len(outcome.attempts) == 2
+    assert outcome.status == "error"
+
+
+async def test_the_wall_stops_the_plan():
+    strong = Script(Frames(b"no"))
+    _, error, outcome = await play({"a:cheap": Script(PrivacyWall()), "b:strong": strong})
+    assert isinstance(error, PrivacyWall)
+    assert not strong.calls
+    assert (outcome.status, outcome.http_status) == ("refused", 403)
+
+
+async def test_no_attempt_starts_past_the_deadline():
+    strong = Script(Frames(b"late"))
+    plan = {"a:cheap": Script(0.05, UpstreamConnectError()), "b:strong": strong}
+    _, error, _ = await play(plan, total=0.02)
+    assert isinstance(error, UpstreamConnectError)
+    assert not strong.calls
+
+
+async def test_later_attempts_get_what_time_is_left():
+    strong = Script(Frames(b"ok"))
+    await play({"a:cheap": Script(0.05, UpstreamConnectError()), "b:strong": strong}, total=1.0)
+    assert strong.calls[0].timeouts.total < 0.96
+
+
+async def test_a_caller_that_leaves_closes_the_upstream_and_is_written():
+    cheap = Script(Frames(b"one"), Frames(b"two"))
+    _, error, outcome = await play({"a:cheap": cheap}, leave_after=1)
+    assert error is None
+    assert cheap.closed == 1
+    assert (outcome.status, outcome.attempts[0].status) == ("cancelled", "cancelled")
+
+
+async def test_a_cancelled_task_is_written():
+    log = Log()
+    slow = Script(5.0)
+    execute = Execute(provider_for=lambda card: slow, timeouts=Timeouts(), clock=SystemClock())
+    chosen = decision("a:cheap")
+    trail = Trail(SystemClock())
+    events = Record(log=log, clock=SystemClock()).watch(
+        chosen, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail)
+    )
+    task = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert slow.closed == 1
+    assert log.outcomes[0][1].status == "cancelled"
+
+
+async def test_a_model_that_left_the_catalog_is_passed_over():
+    events, _, outcome = await play({"gone:gone": Script(), "a:cheap": Script(Frames(b"ok"))})
+    assert [event.raw for event in events] == [b"ok"]
+    assert outcome.model == "a:cheap"
+
+
+async def test_cached_tokens_are_charged_at_their_own_price():
+    usage = Usage(prompt_tokens=100, completion_tokens=1, prompt_tokens_details=PromptDetails(cached_tokens=90))
+    _, _, outcome = await play({"b:strong": Script(Frames(b"x", usage=usage))})
+    assert outcome.cached_tokens == 90
+    assert outcome.cost_micro_usd == 10 * 10 + 1 * 20
+
+
+async def test_an_unknown_price_is_not_called_free():
+    _, _, outcome = await play({"c:unpriced": Script(Frames(b"x", usage=Usage(1, 1)))})
+    assert outcome.cost_micro_usd is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "classes", "kept"),
+    [("never", (), False), ("public", (), True), ("public", ("contact",), False), ("all", ("secret",), True)],
+)
+def test_prompts_are_kept_as_the_setting_says(setting, classes, kept):
+    import msgspec
+
+    privacy = msgspec.structs.replace(NOTHING_UNDERSTOOD.privacy, classes=classes, local_only="secret" in classes)
+    signals = msgspec.structs.replace(NOTHING_UNDERSTOOD, privacy=privacy)
+    log = Log()
+    Record(log=log, clock=SystemClock(), store_prompts=setting).decided(decision("a:cheap", signals=signals), REQUEST)
+    assert (log.prompts[0] is not None) is kept

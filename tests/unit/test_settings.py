@@ -1,0 +1,119 @@
+"""Settings: precedence, environment names, and errors that name the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pointsman import settings
+from pointsman.core.errors import SettingsError
+
+
+def test_defaults_need_nothing():
+    found = settings.load(environ={})
+    assert (found.server.host, found.server.port) == ("127.0.0.1", 8000)
+    assert found.embedded.models == ["smollm2:135m", "qwen2.5-coder:0.5b"]
+
+
+def test_command_line_beats_environment_beats_file(tmp_path: Path):
+    config = tmp_path / "pointsman.yaml"
+    config.write_text("server: {port: 1111}\nlog: {level: debug}\nlimits: {request_timeout: 5}\n")
+    found = settings.load({"server.port": 3333}, config=config, environ={"PORT": "2222", "REQUEST_TIMEOUT": "9"})
+    assert (found.server.port, found.limits.request_timeout, found.log.level) == (3333, 9.0, "debug")
+
+
+@pytest.mark.parametrize(("name", "path"), settings.ENVIRONMENT)
+def test_every_environment_name_reaches_its_setting(name: str, path: str):
+    kind = settings._kind(path)
+    value = {bool: "true", int: "7000", float: "0.5"}.get(kind, "something")
+    special = {
+        "server.data_plane": "asgi", "log.level": "debug", "log.format": "json", "privacy.level": "max",
+        "privacy.store_prompts": "all", "embedded.start": "lazy", "embedded.context": "512", "embedded.threads": "3",
+        "routing.default_max_tokens": "77", "routing.default_temperature": "0.5", "server.host": "127.0.0.2",
+    }  # fmt: skip
+    value = special.get(path, "http://127.0.0.1:9" if path.endswith("base_url") else value)
+    found = settings.load(environ={name: value})
+    for part in path.split("."):
+        found = found[part] if isinstance(found, dict) else getattr(found, part)
+    if isinstance(found, settings.Secret):
+        found = found.reveal()
+    if isinstance(found, list):
+        found = found[0].reveal() if isinstance(found[0], settings.Secret) else found[0]
+    assert str(found).lower() == value
+
+
+@pytest.mark.parametrize(
+    ("environ", "key", "words"),
+    [
+        ({"PORT": "eighty"}, "PORT", "whole number"),
+        ({"PORT": "70000"}, "server.port", "between 0 and 65535"),
+        ({"HOST": "0.0.0.0"}, "server.host", "POINTSMAN_API_KEY"),
+        ({"LOG_LEVEL": "loud"}, "log.level", "loud"),
+        ({"FORCE_OLLAMA": "perhaps"}, "FORCE_OLLAMA", "true or false"),
+        ({"OLLAMA_HOST": "ftp://x"}, "providers.ollama.base_url", "http://"),
+        ({"COMPLEXITY_THRESHOLD": "2"}, "routing.complexity_threshold", "between 0 and 1"),
+        ({"REQUEST_TIMEOUT": "0"}, "limits.request_timeout", "above 0"),
+    ],
+)
+def test_a_bad_value_names_key_and_mend(environ, key, words):
+    with pytest.raises(SettingsError) as refused:
+        settings.load(environ=environ)
+    assert refused.value.key == key
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("server: {prot: 1}", "server.prot", "did you mean port"),
+        ("sever: {}", "sever", "did you mean server"),
+        ("server: {port: [1]}", "server.port", "int"),
+        ("providers: {openai: {api_key: 3}}", "providers[...].api_key", "…"),
+        ("- a", "config", "key: value"),
+        ("a: [", "config", "cannot be read"),
+        ("routing: {complexity_weights: [1, 1, 1]}", "routing.complexity_weights", "add up to 1"),
+    ],
+)
+def test_a_bad_file_names_key_and_mend(tmp_path: Path, text, key, words):
+    config = tmp_path / "pointsman.yaml"
+    config.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        settings.load(config=config, environ={})
+    assert refused.value.key in (key, str(config))
+    assert words in str(refused.value)
+
+
+def test_secrets_do_not_show():
+    found = settings.load(environ={"OPENAI_API_KEY": "sk-planted", "POINTSMAN_API_KEY": "pk-planted"})
+    assert "planted" not in repr(found)
+    assert found.providers["openai"].api_key.reveal() == "sk-planted"
+
+
+def test_a_bad_secret_is_not_quoted(tmp_path: Path):
+    config = tmp_path / "pointsman.yaml"
+    config.write_text("providers: {openai: {api_key: [sk-planted]}}")
+    with pytest.raises(SettingsError) as refused:
+        settings.load(config=config, environ={})
+    assert "planted" not in str(refused.value)
+
+
+def test_beyond_loopback_with_a_key_is_fine():
+    assert settings.load(environ={"HOST": "0.0.0.0", "POINTSMAN_API_KEY": "k"}).server.host == "0.0.0.0"
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(SettingsError, match="no such file"):
+        settings.load(config=Path("/nowhere.yaml"), environ={})
+
+
+def test_children_get_no_credentials(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
+    monkeypatch.setenv("SOME_SECRET", "planted")
+    child = settings.child_environment({"OMP_WAIT_POLICY": "passive"})
+    assert child["OMP_WAIT_POLICY"] == "passive"
+    assert "planted" not in "".join(child.values())
+
+
+def test_names_that_are_not_used_are_listed():
+    assert settings.unused_environment({"REDIS_URL": "x", "PORT": "1"}) == ["REDIS_URL"]
