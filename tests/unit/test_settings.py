@@ -25,7 +25,7 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "path"), settings.ENVIRONMENT)
 def test_every_environment_name_reaches_its_setting(name: str, path: str):
-    kind = settings._kind(path)
+    kind = settings.kind_of(path)
     value = {bool: "true", int: "7000", float: "0.5"}.get(kind, "something")
     special = {
         "server.data_plane": "asgi", "log.level": "debug", "log.format": "json", "privacy.level": "max",

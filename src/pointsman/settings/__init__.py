@@ -1,0 +1,19 @@
+"""Every setting, and the only reader of the environment."""
+
+from .load import ENVIRONMENT, NOT_USED_YET, child_environment, config_path, kind_of, load, unused_environment
+from .schema import ProviderSettings, Secret, Section, Settings, is_loopback
+
+__all__ = [
+    "ENVIRONMENT",
+    "NOT_USED_YET",
+    "ProviderSettings",
+    "Secret",
+    "Section",
+    "Settings",
+    "child_environment",
+    "config_path",
+    "is_loopback",
+    "kind_of",
+    "load",
+    "unused_environment",
+]

@@ -1,0 +1,250 @@
+"""Reads the settings: the only reader of the environment.
+
+Precedence, strongest first: command line, environment, `pointsman.yaml`, defaults. (A request's own preferences come
+before all of them, in the stages that read them.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pointsman.core.errors import SettingsError
+
+from .schema import Secret, Settings, check, user_dir
+
+CONFIG_NAME = "pointsman.yaml"
+
+ENVIRONMENT: tuple[tuple[str, str], ...] = (
+    ("APP_ENV", "env"),
+    ("POINTSMAN_DATA_DIR", "data_dir"),
+    ("POINTSMAN_CACHE_DIR", "cache_dir"),
+    ("HOST", "server.host"),
+    ("PORT", "server.port"),
+    ("POINTSMAN_HOST", "server.host"),
+    ("POINTSMAN_PORT", "server.port"),
+    ("POINTSMAN_API_KEY", "server.api_keys"),
+    ("POINTSMAN_DATA_PLANE", "server.data_plane"),
+    ("LOG_LEVEL", "log.level"),
+    ("LOG_FORMAT", "log.format"),
+    ("REQUEST_TIMEOUT", "limits.request_timeout"),
+    ("COMPLEXITY_THRESHOLD", "routing.complexity_threshold"),
+    ("DEFAULT_PROVIDER", "routing.default_provider"),
+    ("TEMPERATURE", "routing.default_temperature"),
+    ("MAX_TOKENS", "routing.default_max_tokens"),
+    ("PRIVACY_SENSITIVE_TOKENS", "privacy.sensitive_tokens"),
+    ("POINTSMAN_PRIVACY_LEVEL", "privacy.level"),
+    ("POINTSMAN_STORE_PROMPTS", "privacy.store_prompts"),
+    ("POINTSMAN_EMBEDDED_MODELS", "embedded.models"),
+    ("POINTSMAN_EMBEDDED_ENABLED", "embedded.enabled"),
+    ("POINTSMAN_EMBEDDED_START", "embedded.start"),
+    ("POINTSMAN_EMBEDDED_CONTEXT", "embedded.context"),
+    ("POINTSMAN_EMBEDDED_THREADS", "embedded.threads"),
+    ("POINTSMAN_HUB", "embedded.hub"),
+    ("OPENAI_API_KEY", "providers.openai.api_key"),
+    ("OPENAI_ORG_ID", "providers.openai.organization"),
+    ("OPENAI_BASE_URL", "providers.openai.base_url"),
+    ("OPENAI_MODEL", "providers.openai.default_model"),
+    ("ANTHROPIC_API_KEY", "providers.anthropic.api_key"),
+    ("GEMINI_API_KEY", "providers.gemini.api_key"),
+    ("OLLAMA_HOST", "providers.ollama.base_url"),
+    ("OLLAMA_MODEL", "providers.ollama.default_model"),
+    ("LITELLM_URL", "providers.litellm.base_url"),
+    ("LITELLM_MASTER_KEY", "providers.litellm.api_key"),
+)
+"""Environment name → dotted setting; later rows win."""
+
+NOT_USED_YET: tuple[str, ...] = (
+    "FORCE_DEV_MODE", "REDIS_URL", "REDIS_PASSWORD", "DATABASE_URL", "ENABLE_CACHING", "CACHE_TTL",
+    "ENABLE_PARALLEL_PROCESSING", "MAX_PARALLEL_REQUESTS", "ENABLE_BATCHING", "MAX_BATCH_SIZE", "MONTHLY_BUDGET",
+    "TOKEN_BUDGET", "ENABLE_TOKEN_OPTIMIZATION", "DEV_MODE_TOKEN_LIMIT", "ENABLE_METRICS", "METRICS_PORT",
+    "ENABLE_TRACING", "SENTRY_DSN",
+)  # fmt: skip
+"""Names that such systems have and this version does not act on. `doctor` says so where one is set."""
+
+
+def load(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        overrides: dotted setting → value, from the command line.
+        config: the YAML file; by default `./pointsman.yaml`, then the one in the user's configuration folder.
+        environ: the environment; by default the process's.
+
+    Raises:
+        SettingsError: naming the key, the value and the mend.
+    """
+    environ = os.environ if environ is None else environ  # noqa: TID251 - the one place
+    tree = _read_file(_config_path(config, environ))
+    for name, path in ENVIRONMENT:
+        value = environ.get(name, "").strip()
+        if value:
+            _put(tree, path, value, source=name)
+    for name, provider in (("FORCE_OLLAMA", "ollama"), ("FORCE_OPENAI", "openai")):
+        if _truth(name, environ.get(name, "")):
+            _put(tree, "routing.force_provider", provider, source=name)
+    for path, override in (overrides or {}).items():
+        if override is not None:
+            _put(tree, path, override, source=path)
+    settings = _convert(tree)
+    check(settings)
+    return settings
+
+
+def unused_environment(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Names from `NOT_USED_YET` that are set."""
+    environ = os.environ if environ is None else environ  # noqa: TID251 - the one place
+    return [name for name in NOT_USED_YET if environ.get(name)]
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process: ours without anything that looks like a credential, and `extra`."""
+    secretive = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+    kept = {name: value for name, value in os.environ.items() if not secretive.search(name)}  # noqa: TID251
+    return {**kept, **extra}
+
+
+def config_path(config: Path | None = None) -> Path | None:
+    """The configuration file that `load` would read, or None."""
+    return _config_path(config, os.environ)  # noqa: TID251 - the one place
+
+
+def _config_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    if config is None and environ.get("POINTSMAN_CONFIG"):
+        config = Path(environ["POINTSMAN_CONFIG"])
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError("config", str(config), "there is no such file; `pointsman config example` prints one")
+        return config
+    for path in (Path(CONFIG_NAME), user_dir("config") / CONFIG_NAME):
+        if path.is_file():
+            return path
+    return None
+
+
+def _read_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError("config", str(path), f"cannot be read: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(
+            "config", str(path), "the file must hold `key: value` lines; see `pointsman config example`"
+        )
+    return tree
+
+
+def _put(tree: dict[str, Any], path: str, value: Any, *, source: str) -> None:
+    *parents, last = path.split(".")
+    kind = kind_of(path)
+    if isinstance(value, str):
+        value = _from_text(source, value, kind)
+    for name in parents:
+        branch = tree.get(name)
+        if not isinstance(branch, dict):
+            branch = tree[name] = {}
+        tree = branch
+    tree[last] = value
+
+
+def kind_of(path: str) -> Any:
+    """The type of the setting at a dotted path."""
+    kind: Any = Settings
+    for name in path.split("."):
+        kind = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else typing.get_type_hints(kind)[name]
+    return kind
+
+
+def _from_text(source: str, value: str, kind: Any) -> Any:
+    """A value from the environment, in the form that the YAML file would give."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    if typing.get_origin(options[0]) is list:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if bool in options:
+        return _truth(source, value)
+    for number in (int, float):
+        if number in options:
+            try:
+                return number(value)
+            except ValueError:
+                what = "a whole number" if number is int else "a number"
+                raise SettingsError(source, value, f"must be {what}") from None
+    if typing.get_origin(options[0]) is Literal:
+        return value.lower()
+    return value
+
+
+def _truth(source: str, value: str) -> bool:
+    word = value.strip().lower()
+    if word in ("", "0", "false", "no", "off"):
+        return False
+    if word in ("1", "true", "yes", "on"):
+        return True
+    raise SettingsError(source, value, "must be true or false")
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    raise ValueError(f"Expected `{kind.__name__.lower()}`, got `{type(value).__name__}`")
+
+
+def _convert(tree: dict[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(tree, Settings, dec_hook=_dec_hook)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        found = re.search(r" - at `\$\.?(.*)`$", text)
+        key = found.group(1) if found else ""
+        reason = text[: found.start()] if found else text
+        unknown = re.search(r"unknown field `([^`]+)`", reason)
+        if unknown:
+            key = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
+            raise SettingsError(key, _at(tree, key), _unknown_key(key)) from None
+        raise SettingsError(key, _at(tree, key), reason.replace("Expected", "must be").replace("`", "")) from None
+
+
+def _unknown_key(key: str) -> str:
+    import difflib
+
+    *parents, last = key.split(".")
+    try:
+        known = list(typing.get_type_hints(kind_of(".".join(parents)) if parents else Settings))
+    except (KeyError, TypeError):
+        known = []
+    close = difflib.get_close_matches(last, known, n=1)
+    return f"there is no such setting; did you mean {close[0]}?" if close else "there is no such setting"
+
+
+def _at(tree: Any, key: str) -> Any:
+    """The value at a dotted path, masked where it looks like a secret."""
+    if re.search("key|secret|token|password", key.rsplit(".", 1)[-1], re.IGNORECASE):
+        return "…"
+    for name in filter(None, re.split(r"[.\[\]]+", key)):
+        if isinstance(tree, dict):
+            tree = tree.get(name)
+        elif isinstance(tree, list) and name.isdigit() and int(name) < len(tree):
+            tree = tree[int(name)]
+        else:
+            return None
+    return tree
