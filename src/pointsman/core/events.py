@@ -41,35 +41,11 @@ class Usage(msgspec.Struct, frozen=True):
         return (details.cached_tokens or 0) if details is not None else 0
 
 
-class PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the upstream counted them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
-    @property
-    def cached_tokens(self) -> int:
-        details = self.prompt_tokens_details
-        return (details.cached_tokens or 0) if details is not None else 0
-
-
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """One or more whole SSE frames, each ended by a blank line.
+    """Whole SSE frames, each ended by a blank line; empty when only what follows is to be told.
 
-    What a provider learnt of the frames in passing stands beside them, so that nobody parses them again: `usage` when
-    they carry it, `answer_id` on the first event, `finish_reason` when a choice ends. `raw` may be empty: a usage
-    chunk that the caller did not ask for is withheld, and its figures come alone.
+    What a provider notices in passing stands beside the bytes, so that the recorder need not parse them.
     """
 
     raw: bytes
@@ -80,7 +56,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A whole unstreamed answer: one `chat.completion` object as JSON. The other fields are as in `Frames`."""
+    """A whole unstreamed answer: one `chat.completion` object as JSON."""
 
     raw: bytes
     usage: Usage | None = None
