@@ -125,7 +125,9 @@ class Catalog:
             return card
         close = self.close_matches(name)
         hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
-        raise ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
+        error = ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
+        error.alternatives = tuple(close)
+        raise error
 
     def close_matches(self, name: str, count: int = 3) -> list[str]:
         names = ["auto", *self._cards, *self._by_name, *self.aliases]

@@ -15,6 +15,8 @@
     │   └── RateLimited            429; carries retry_after
     ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
     │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
+    │   │   └── EngineError        the embedded engine does not run; its code says what is missing
+    │   ├── WeightsError           an embedded model's weights cannot be had; its code says why
     │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
     │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
     │   ├── UpstreamProtocolError  answered with something that is not the protocol
@@ -39,6 +41,8 @@ class PointsmanError(Exception):
     code: str | None = "internal_error"
     param: str | None = None
     retry_after: float | None = None
+    alternatives: tuple[str, ...] = ()
+    """Names of models that could be asked instead."""
     decision_id: str | None = None
     """The decision-log entry that tells of it, once there is one."""
 
@@ -175,6 +179,18 @@ class UpstreamConnectError(UpstreamError):
     """The model's provider could not be reached."""
 
     code = "upstream_unreachable"
+
+
+class EngineError(UpstreamConnectError):
+    """The embedded engine does not run."""
+
+    code = "engine_unavailable"
+
+
+class WeightsError(UpstreamError):
+    """The weights of an embedded model cannot be had."""
+
+    code = "weights_unavailable"
 
 
 class UpstreamTimeout(UpstreamError):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .caller import Caller
 from .catalog import Catalog, ModelCard
 from .decision import Decision
 from .events import Event
@@ -73,6 +74,20 @@ class CatalogSource(Protocol):
     def catalog(self) -> Catalog: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatus:
+    """How the decision log fares, for the doctor and the health report."""
+
+    ok: bool
+    """Whether the last write went through."""
+    pending: int
+    """Items that wait to be written."""
+    dropped: int
+    """Items lost since the start, because they could not be written or too many waited."""
+    last_error: str | None = None
+    """What went wrong last, with the mend; kept after a recovery."""
+
+
 class DecisionLog(Protocol):
     """Where decisions, outcomes and feedback are kept. Writing never blocks and never raises into a request."""
 
@@ -81,12 +96,27 @@ class DecisionLog(Protocol):
 
     def ended(self, decision_id: str, outcome: Outcome) -> None: ...
 
-    async def get(self, identifier: str) -> dict[str, Any] | None:
+    async def get(self, identifier: str, *, caller: Caller | None = None) -> dict[str, Any] | None:
         """The whole record for a decision id or an answer's id: `decision`, `outcome`, `feedback`; None when unknown.
 
-        Sees what was queued before the call."""
+        Sees what was queued before the call. With a `caller`, only what that caller may see. Upstreams do not promise
+        that their ids are unique (some draw from a thousand): of several answers with one id the latest is meant.
 
-    async def feedback(self, feedback: Feedback) -> None: ...
+        Raises:
+            StoreError: the log cannot be read.
+        """
+
+    async def recent(self, limit: int, *, caller: Caller | None = None) -> list[dict[str, Any]]:
+        """The latest records, newest first, as `get` gives them."""
+
+    async def feedback(self, feedback: Feedback) -> None:
+        """Keep feedback for a decision, replacing earlier feedback for it; written when this returns.
+
+        Raises:
+            StoreError: it could not be written, or there is no such decision.
+        """
+
+    def status(self) -> LogStatus: ...
 
     async def close(self) -> None: ...
 
