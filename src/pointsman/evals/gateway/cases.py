@@ -1,0 +1,49 @@
+"""What is sent: bodies of 2 KB and 100 KB, every one different in its last message, as a coding agent would send them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .load import post
+
+SENTENCE = "The handler reads the row, checks the version and writes it back; two writers can lose an update here. "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One kind of request. The mock ignores the model's name; the gateway does not."""
+
+    name: str
+    bytes: int
+    model: str
+    stream: bool = False
+    requests: int = 2000
+
+
+CASES = (
+    Case(name="2 KB, pinned", bytes=2_000, model="openai:gpt-4o-mini"),
+    Case(name="2 KB, auto", bytes=2_000, model="auto"),
+    Case(name="100 KB, pinned", bytes=100_000, model="openai:gpt-4o-mini", requests=600),
+    Case(name="100 KB, auto", bytes=100_000, model="auto", requests=600),
+    Case(name="stream of 50 chunks, pinned", bytes=2_000, model="openai:gpt-4o-mini", stream=True, requests=400),
+)
+
+
+def requests_of(case: Case, *, first: int = 0) -> Iterator[bytes]:
+    """Raw requests without end. The history of a 100 KB body is always the same; the last turn is always new."""
+    history = [{"role": "system", "content": "You are a careful programmer."}]
+    room = case.bytes - 700
+    while room > 3000:
+        turn = SENTENCE * 20
+        history.append({"role": "user" if len(history) % 2 else "assistant", "content": f"{len(history)}: {turn}"})
+        room -= len(turn) + 40
+    last = SENTENCE * max(1, room // len(SENTENCE))
+    for number in itertools.count(first):
+        messages = [*history, {"role": "user", "content": f"Question {number}: why does this test fail? {last}"}]
+        body = {"model": case.model, "messages": messages, "temperature": 0.2, "max_tokens": 200}
+        if case.stream:
+            body["stream"] = True
+        yield post("/v1/chat/completions", json.dumps(body, separators=(",", ":")).encode())

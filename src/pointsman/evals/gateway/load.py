@@ -1,0 +1,116 @@
+"""A closed-loop load generator on raw sockets: each connection sends its next request when the last answer is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What one run saw. Times in seconds, one a request, unsorted."""
+
+    seconds: float
+    totals: list[float]
+    first_bytes: list[float]
+    """To the first byte of the answer."""
+    errors: int
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection; knows just enough HTTP to tell where an answer ends."""
+
+    def __init__(self, requests: Iterator[bytes], count: int, done: asyncio.Future[None]) -> None:
+        self._requests, self._left, self._done = requests, count, done
+        self._buffer = bytearray()
+        self._sent = self._first = 0.0
+        self.totals: list[float] = []
+        self.first_bytes: list[float] = []
+        self.errors = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._buffer.clear()
+        self._first = 0.0
+        request = next(self._requests)
+        self._sent = time.perf_counter()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._first:
+            self._first = time.perf_counter()
+        self._buffer += data
+        if not self._whole():
+            return
+        now = time.perf_counter()
+        self.totals.append(now - self._sent)
+        self.first_bytes.append(self._first - self._sent)
+        if not self._buffer.startswith(b"HTTP/1.1 200"):
+            self.errors += 1
+        self._left -= 1
+        if self._left > 0:
+            self._send()
+        else:
+            self._transport.close()
+
+    def _whole(self) -> bool:
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        head = bytes(buffer[:end]).lower()
+        if b"transfer-encoding: chunked" in head:
+            return buffer.endswith(b"\r\n0\r\n\r\n")
+        at = head.find(b"content-length:")
+        if at < 0:
+            return False
+        length = int(head[at + 15 : (head + b"\r\n").index(b"\r\n", at)])
+        return len(buffer) >= end + 4 + length
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.errors += self._left
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+def post(path: str, body: bytes) -> bytes:
+    """A raw keep-alive POST."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def run_load(port: int, bodies: Iterator[bytes], *, requests: int, connections: int) -> Sample:
+    """Send `requests` in all over `connections`, each waiting for its answer before the next.
+
+    Args:
+        bodies: raw requests, taken one after another; at least `requests` of them.
+    """
+    loop = asyncio.get_running_loop()
+    pending: list[asyncio.Future[None]] = []
+    protocols: list[_Connection] = []
+    started = time.perf_counter()
+    for index in range(connections):
+        count = requests // connections + (index < requests % connections)
+        if not count:
+            continue
+        done: asyncio.Future[None] = loop.create_future()
+        protocol = _Connection(bodies, count, done)
+        await loop.create_connection(lambda protocol=protocol: protocol, "127.0.0.1", port)  # type: ignore[misc]
+        pending.append(done)
+        protocols.append(protocol)
+    await asyncio.gather(*pending)
+    return Sample(
+        seconds=time.perf_counter() - started,
+        totals=[value for protocol in protocols for value in protocol.totals],
+        first_bytes=[value for protocol in protocols for value in protocol.first_bytes],
+        errors=sum(protocol.errors for protocol in protocols),
+    )
