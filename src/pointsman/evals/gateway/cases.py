@@ -1,4 +1,4 @@
-"""What is sent: bodies of 2 KB and 100 KB, every one different in its last message, as a coding agent would send them."""
+"""What is sent: bodies of 2 KB and 100 KB, each with a new last message, as a coding agent would send them."""
 
 from __future__ import annotations
 

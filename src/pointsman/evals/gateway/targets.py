@@ -1,4 +1,4 @@
-"""What is measured: nginx as the floor, and this gateway. Each runs as it would be installed, in processes of its own."""
+"""What is measured: nginx as the floor, and this gateway, each in processes of its own as it would be installed."""
 
 from __future__ import annotations
 
