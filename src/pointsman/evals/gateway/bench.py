@@ -85,7 +85,7 @@ def run(
                     tally = tallies.setdefault((case.name, target.name), _Tally())
                     _measure(tally, target, case, scale, lambda: next(numbers))
         return Report(
-            machine=f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}",
+            machine=f"{platform.machine()}, {platform.platform()}, Python {platform.python_version()}",
             rounds=rounds,
             start_seconds={target.name: round(target.start_seconds, 3) for target in targets},
             memory_mib={target.name: round(target.memory_bytes() / 2**20, 1) for target in targets},
