@@ -1,0 +1,34 @@
+"""The models that no constraint excludes, and those that one does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.decision import Dropped
+
+from .constraints import Demand, active
+
+
+class Pool(NamedTuple):
+    """The catalog, parted; both in the catalog's order."""
+
+    kept: list[ModelCard]
+    dropped: list[Dropped]
+
+
+def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
+    """Part the models into those that may be chosen and those that may not, each of these with its first reason."""
+    constraints = [(constraint.name, constraint.violation) for constraint in active(demand)]
+    kept: list[ModelCard] = []
+    dropped: list[Dropped] = []
+    for card in cards:
+        for name, violation in constraints:
+            detail = violation(card, demand)
+            if detail is not None:
+                dropped.append(Dropped(model=card.id, constraint=name, detail=detail))
+                break
+        else:
+            kept.append(card)
+    return Pool(kept, dropped)

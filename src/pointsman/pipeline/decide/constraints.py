@@ -1,0 +1,142 @@
+"""What a model must satisfy to be considered at all: a table of small pure functions.
+
+Each constraint says when it applies and, for one model, why that model is out. A constraint that does not apply to a
+request costs nothing. The order is the order in which a model's exclusion is told: what nobody can mend first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.signals import Needs, Privacy
+
+MIN_OUTPUT = 64
+"""Tokens that must be left for the answer; a window that a prompt fills whole is of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one request demands of a model."""
+
+    needs: Needs
+    privacy: Privacy
+    unhealthy: Mapping[str, str]
+    """Model id or provider name → why it is thought to be down."""
+    force_provider: str | None = None
+    named: frozenset[str] = frozenset()
+    """Ids of models that the caller or the operator named: they need not be routable."""
+
+    @property
+    def min_output(self) -> int:
+        return MIN_OUTPUT if self.needs.max_output is None else min(MIN_OUTPUT, self.needs.max_output)
+
+
+class Constraint(NamedTuple):
+    name: str
+    """The stable word in `Dropped.constraint`."""
+    need: str
+    """What it asks for, to follow "can take" or "has" in a message to people."""
+    applies: Callable[[Demand], bool]
+    violation: Callable[[ModelCard, Demand], str | None]
+    """Why the model is out, or None."""
+
+
+def _chat(card: ModelCard, demand: Demand) -> str | None:
+    return None if "chat" in card.capabilities else "is not a chat model"
+
+
+def _privacy(card: ModelCard, demand: Demand) -> str | None:
+    return None if card.local else "is not declared local, and this request must stay on the machine"
+
+
+def _provider(card: ModelCard, demand: Demand) -> str | None:
+    return None if card.provider == demand.force_provider else f"only {demand.force_provider} may be used"
+
+
+def _routable(card: ModelCard, demand: Demand) -> str | None:
+    if card.routable or card.id in demand.named:
+        return None
+    return "is used only when it is named, because too little is known of it"
+
+
+def _tools(card: ModelCard, demand: Demand) -> str | None:
+    return None if "tools" in card.capabilities else "is not known to call tools"
+
+
+def _vision(card: ModelCard, demand: Demand) -> str | None:
+    return None if "vision" in card.capabilities else "is not known to read images"
+
+
+def _json_object(card: ModelCard, demand: Demand) -> str | None:
+    if "json_object" in card.capabilities or "json_schema" in card.capabilities:
+        return None
+    return "is not known to keep to JSON (response_format json_object)"
+
+
+def _json_schema(card: ModelCard, demand: Demand) -> str | None:
+    if "json_schema" in card.capabilities:
+        return None
+    return "is not known to keep to a schema (response_format json_schema)"
+
+
+def _logprobs(card: ModelCard, demand: Demand) -> str | None:
+    return None if "logprobs" in card.capabilities else "is not known to give logprobs"
+
+
+def excess_tokens(card: ModelCard, demand: Demand) -> int:
+    """By how many tokens the prompt, at its lower bound, and the least answer exceed the window; ≤ 0 when they fit."""
+    if card.context_window is None:
+        return 0
+    return demand.needs.prompt_tokens_low + demand.min_output - card.context_window
+
+
+def _context(card: ModelCard, demand: Demand) -> str | None:
+    excess = excess_tokens(card, demand)
+    if excess <= 0:
+        return None
+    return (
+        f"its window of {card.context_window:,} tokens is {excess:,} too small for a prompt of at least"
+        f" {demand.needs.prompt_tokens_low:,} and {demand.min_output} of answer"
+    )
+
+
+def _healthy(card: ModelCard, demand: Demand) -> str | None:
+    return demand.unhealthy.get(card.id) or demand.unhealthy.get(card.provider)
+
+
+CONSTRAINTS: tuple[Constraint, ...] = (
+    Constraint("chat", "chat", lambda demand: True, _chat),
+    Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
+    Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
+    Constraint("disabled", "enough known of it", lambda demand: True, _routable),
+    Constraint("tools", "tool calls", lambda demand: demand.needs.tools, _tools),
+    Constraint("vision", "images", lambda demand: demand.needs.vision, _vision),
+    Constraint("json", "JSON answers", lambda demand: demand.needs.json_object, _json_object),
+    Constraint("json_schema", "a JSON schema", lambda demand: demand.needs.json_schema, _json_schema),
+    Constraint("logprobs", "logprobs", lambda demand: demand.needs.logprobs, _logprobs),
+    Constraint("context", "the window", lambda demand: True, _context),
+    Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
+)
+
+SCOPE = frozenset({"chat", "privacy", "provider", "disabled", "unhealthy"})
+"""Constraints on which models may be asked at all; the others are about what the request needs."""
+
+SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema", "logprobs", "unhealthy"})
+"""What a model that the caller named outright is forgiven: its card may be wrong, and the choice is the caller's."""
+
+
+def active(demand: Demand) -> tuple[Constraint, ...]:
+    return tuple(constraint for constraint in CONSTRAINTS if constraint.applies(demand))
+
+
+def violations(card: ModelCard, demand: Demand, constraints: Iterable[Constraint] | None = None) -> dict[str, str]:
+    """Every constraint that excludes the model, by name, with the detail."""
+    found = {}
+    for constraint in active(demand) if constraints is None else constraints:
+        detail = constraint.violation(card, demand)
+        if detail is not None:
+            found[constraint.name] = detail
+    return found

@@ -1,0 +1,67 @@
+"""What the `model` field of a request asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.errors import ModelNotFound
+
+AUTO = "auto"
+DEFAULT_TAG = ":latest"
+"""Ollama's models have a tag, and a name without one means this tag."""
+
+Mode = Literal["auto", "forced", "hint"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """How the model field was read.
+
+    `cards` are the models that answer to it: none for `auto`, one for `provider:model`, one for each provider that
+    serves a bare name (local ones first, then the default provider's, then in the catalog's order).
+    """
+
+    mode: Mode
+    cards: tuple[ModelCard, ...] = ()
+
+
+def interpret(
+    name: str,
+    *,
+    catalog: Catalog,
+    model_names: Literal["override", "hint"] = "override",
+    default_provider: str | None = None,
+) -> Requested:
+    """Read the model field.
+
+    `auto` and the empty string route. An alias stands for its target. `provider:model` forces that model. A bare name
+    forces it or is a hint, as `model_names` says. A tag of `:latest` may be left out.
+
+    Raises:
+        ModelNotFound: with the closest names, when no model answers to it.
+    """
+    if name == AUTO or not name:
+        return Requested(mode="auto")
+    target = catalog.aliases.get(name, name)
+    if target == AUTO:
+        return Requested(mode="auto")
+    card = catalog.get(target) or catalog.get(target + DEFAULT_TAG)
+    if card is not None:
+        return Requested(mode="forced", cards=(card,))
+    tagged = target + DEFAULT_TAG
+    named = [card for card in catalog if card.name == target or card.name == tagged]
+    if not named:
+        _not_found(name, target, catalog)
+    named.sort(key=lambda card: (not card.local, card.provider != default_provider))
+    return Requested(mode="forced" if model_names == "override" else "hint", cards=tuple(named))
+
+
+def _not_found(name: str, target: str, catalog: Catalog) -> None:
+    if target == name:
+        catalog.resolve(name)
+    raise ModelNotFound(
+        f"The alias {name[:200]!r} stands for {target[:200]!r}, and no model answers to that."
+        " Mend `routing.aliases`, or start the provider that serves it."
+    )

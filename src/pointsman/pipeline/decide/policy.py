@@ -1,0 +1,125 @@
+"""Which arm to pull: the protocol, and its first form, a table of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+from pointsman.core.decision import Candidate
+from pointsman.core.request import Priority
+from pointsman.core.signals import Signals
+
+from .predict import Arm
+
+
+class Policy(Protocol):
+    """Chooses among the models that no constraint excluded."""
+
+    @property
+    def version(self) -> str:
+        """`name@version`, kept with every decision."""
+
+    def rank(
+        self, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str] = frozenset()
+    ) -> list[Candidate]:
+        """The arms, the one picked first, then the order in which others should stand in.
+
+        `preferred` are ids of models that the caller hinted at. Propensities are the probabilities with which this
+        policy picks each first; they sum to 1. `arms` is never empty.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What each good is worth, in probability of success."""
+
+    cost: float
+    """Per US dollar."""
+    latency: float
+    """Per second until the end of the answer."""
+    remote: float = 0.0
+    """For sending a prompt off the machine at all."""
+    hard: float = 1.0
+    """Above the complexity threshold: per unit of success short of the best candidate's."""
+
+
+WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
+    {
+        "balanced": Weights(cost=20.0, latency=0.004),
+        "speed": Weights(cost=10.0, latency=0.03),
+        "quality": Weights(cost=1.0, latency=0.0005),
+        "privacy": Weights(cost=20.0, latency=0.004, remote=0.6),
+        "cost": Weights(cost=400.0, latency=0.001, hard=0.5),
+    }
+)
+"""`balanced` says that a good answer is worth five cents, and twenty-five points of success a minute's wait."""
+
+HINT_BONUS = 0.15
+"""What a hinted model gets: it wins unless another is clearly better."""
+
+
+class RulePolicy:
+    """The arm of the highest utility, always.
+
+        utility = P(success) − cost weight × dollars − latency weight × seconds − remote weight (if it leaves)
+                  − hard weight × (best P − P), above the complexity threshold
+                  + HINT_BONUS, for a model that the caller hinted at
+
+    Exactly equal utilities are told apart by the default provider, then the lower cost, then the lower price, then the
+    id, so that the order of the catalog never matters. Raising the cost weight alone never raises the cost of the
+    choice, and an arm that is worse in every respect never changes it.
+    """
+
+    def __init__(
+        self,
+        *,
+        complexity_threshold: float = 0.65,
+        default_provider: str | None = None,
+        weights: Mapping[Priority, Weights] = WEIGHTS,
+    ) -> None:
+        self.complexity_threshold = complexity_threshold
+        self.default_provider = default_provider
+        self.weights = weights
+
+    @property
+    def version(self) -> str:
+        return "rules@1"
+
+    def rank(
+        self, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str] = frozenset()
+    ) -> list[Candidate]:
+        weights = self.weights[signals.priority]
+        per_micro_usd = weights.cost / 1_000_000
+        hard = weights.hard if signals.complexity.score > self.complexity_threshold else 0.0
+        best = max(arm.quality for arm in arms)
+        keyed = []
+        for arm in arms:
+            card, quality = arm.card, arm.quality
+            utility = quality - per_micro_usd * arm.weighed_micro_usd - weights.latency * arm.latency_seconds
+            if hard:
+                utility -= hard * (best - quality)
+            if weights.remote and not card.local:
+                utility -= weights.remote
+            if card.id in preferred:
+                utility += HINT_BONUS
+            price = (card.price_input or 0) + (card.price_output or 0)
+            other = card.provider != self.default_provider
+            keyed.append((-utility, other, arm.weighed_micro_usd, price, card.id, arm))
+        keyed.sort()
+        picked = 1.0
+        ranked = []
+        for minus, _, _, _, model, arm in keyed:
+            ranked.append(
+                Candidate(
+                    model=model,
+                    quality=arm.quality,
+                    cost_micro_usd=arm.cost_micro_usd,
+                    latency_seconds=arm.latency_seconds,
+                    utility=-minus,
+                    propensity=picked,
+                )
+            )
+            picked = 0.0
+        return ranked

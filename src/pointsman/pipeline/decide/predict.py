@@ -1,0 +1,113 @@
+"""What to expect of a model for one request: success, cost and time, each on its own.
+
+Success follows the one-parameter item response model of Rasch (1960): with q the model's prior for the intent and c
+the request's complexity,
+
+    logit P = logit q − SLOPE × (c − TYPICAL)
+
+so that P = q for a request of typical complexity, falls as complexity rises, and falls furthest (in odds, equally for
+all; in probability, most for those near one half) for models whose prior is not high. It is multiplied by the share
+of the interval between the prompt's token bounds that the window can hold, which is 1 for all but the tightest.
+
+Priors and both constants are judgement until learning replaces them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.signals import Needs, Signals
+
+from .constraints import MIN_OUTPUT
+
+SLOPE = 3.0
+TYPICAL = 0.3
+"""The complexity of an everyday request."""
+
+REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE = 0.8, 5_000.0, 60.0
+LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE = 0.2, 200.0, 15.0
+"""Seconds, tokens a second, tokens a second: what is assumed of a model of which no speed is known."""
+
+ASSUMED_PRICES = (5_000_000, 25_000_000)
+"""Micro-dollars per million tokens in and out that a remote model of unknown price is weighed with: those of a dear
+model, because unknown is never free."""
+
+
+class Arm(msgspec.Struct, frozen=True, gc=False):
+    """A model with what is predicted of it."""
+
+    card: ModelCard
+    quality: float
+    """Predicted probability of success, in [0, 1]."""
+    cost_micro_usd: int | None
+    """Expected cost; None when the price is unknown."""
+    weighed_micro_usd: int
+    """The cost that utility is reckoned with: the expected one, or one at assumed prices."""
+    latency_seconds: float
+    """Expected time to the end of the answer."""
+
+
+def success(prior: float, complexity: float) -> float:
+    """The probability that a model of this prior does a request of this complexity, both in [0, 1].
+
+    Never falls when the prior rises and never rises with complexity.
+    """
+    return _with_odds(prior, _ease(complexity))
+
+
+def fit(card: ModelCard, needs: Needs) -> float:
+    """How surely the prompt fits the window: 1 when its upper bound does, 0 when its lower bound does not."""
+    if card.context_window is None:
+        return 1.0
+    room = card.context_window - (MIN_OUTPUT if needs.max_output is None else min(MIN_OUTPUT, needs.max_output))
+    if needs.prompt_tokens_high <= room:
+        return 1.0
+    if needs.prompt_tokens_low >= room:
+        return 0.0
+    return (room - needs.prompt_tokens_low) / (needs.prompt_tokens_high - needs.prompt_tokens_low)
+
+
+def latency(card: ModelCard, prompt_tokens: int, output_tokens: int) -> float:
+    """Seconds to the end of an answer: to the first token, to read the prompt, to write the answer."""
+    if card.local:
+        first, prefill, decode = LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE
+    else:
+        first, prefill, decode = REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE
+    if card.first_token_seconds is not None:
+        first = card.first_token_seconds
+    return (
+        first
+        + prompt_tokens / (card.prefill_tokens_per_second or prefill)
+        + output_tokens / (card.tokens_per_second or decode)
+    )
+
+
+def predict(cards: Iterable[ModelCard], signals: Signals) -> list[Arm]:
+    """An arm for each model, in the order given."""
+    needs = signals.needs
+    intent = signals.intent.value
+    ease = _ease(signals.complexity.score)
+    prompt, output = needs.prompt_tokens, needs.expected_output
+    paid = output * needs.choices
+    assumed = -(-(prompt * ASSUMED_PRICES[0] + paid * ASSUMED_PRICES[1]) // 1_000_000)
+    arms = []
+    for card in cards:
+        cost = card.cost_micro_usd(prompt, paid)
+        weighed = cost if cost is not None else 0 if card.local else assumed
+        quality = _with_odds(card.qualities.get(intent, card.quality), ease) * fit(card, needs)
+        arms.append(Arm(card, quality, cost, weighed, latency(card, prompt, output)))
+    return arms
+
+
+def _ease(complexity: float) -> float:
+    return math.exp(-SLOPE * (complexity - TYPICAL))
+
+
+def _with_odds(prior: float, ease: float) -> float:
+    odds = min(max(prior, 0.0), 1.0) * ease
+    failing = 1.0 - min(max(prior, 0.0), 1.0)
+    return odds / (odds + failing)

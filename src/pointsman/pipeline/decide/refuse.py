@@ -1,0 +1,133 @@
+"""The error for a request that no model may answer: it tells the nearest miss and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.errors import (
+    ContextTooLong,
+    Forbidden,
+    NoCapableModel,
+    PointsmanError,
+    PrivacyWall,
+    UpstreamError,
+)
+from pointsman.core.signals import Privacy
+
+from .constraints import CONSTRAINTS, SCOPE, Demand, excess_tokens, violations
+
+NEEDS = {constraint.name: constraint.need for constraint in CONSTRAINTS}
+SHOWN = 3
+"""How many models a message names."""
+
+
+def why_local_only(privacy: Privacy) -> str:
+    """Why a request must stay on the machine: the classes and detectors, never the text they matched."""
+    if privacy.level == "max" or not privacy.classes:
+        return f"privacy level {privacy.level} keeps it here"
+    found = " and ".join(privacy.classes)
+    detectors = ", ".join(privacy.detectors)
+    return f"it holds content of class {found}" + (f" (found by: {detectors})" if detectors else "")
+
+
+def named(models: Iterable[str]) -> str:
+    """Some models by name, and how many more there are."""
+    listed = list(models)
+    more = len(listed) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> PointsmanError:
+    """Why the model that the caller named cannot take the request."""
+    found = violations(card, demand)
+    if "chat" in found:
+        return NoCapableModel(f"{card.id} {found['chat']}.", param="model")
+    if "privacy" in found:
+        return PrivacyWall(
+            f"This request must stay on this machine: {why_local_only(demand.privacy)}. {card.id} is not declared"
+            f" local. {_stay(demand, catalog)}"
+        )
+    if "provider" in found:
+        return Forbidden(
+            f"{card.id} cannot be used: routing.force_provider allows only models of {demand.force_provider!r}."
+            " Ask for `auto` or one of those.",
+            code="provider_not_allowed",
+            param="model",
+        )
+    return _too_long(card, demand)
+
+
+def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
+    """Why nothing is left for `auto`.
+
+    Models that are only down: 502, for the caller may try again. No room in any model that could answer otherwise:
+    ContextTooLong, naming the largest window. All kept out by privacy: PrivacyWall. Else NoCapableModel.
+    """
+    if not len(catalog):
+        return NoCapableModel(
+            "No model is known. Enable the embedded models or give a provider; `pointsman doctor` says what is missing."
+        )
+    found = [(card, violations(card, demand)) for card in catalog]
+    down = [f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}]
+    if down:
+        return UpstreamError(f"Every model that could answer is down: {named(down)}.", code="no_healthy_model")
+    full = [card for card, why in found if set(why) - {"unhealthy"} == {"context"}]
+    if full:
+        return _too_long(max(full, key=lambda card: card.context_window or 0), demand)
+    if all(SCOPE & set(why) for _, why in found) and any(SCOPE & set(why) == {"privacy"} for _, why in found):
+        remote = named(card.id for card, why in found if SCOPE & set(why) == {"privacy"})
+        return PrivacyWall(
+            f"This request must stay on this machine: {why_local_only(demand.privacy)}. No model that may be used is"
+            f" declared local ({remote} run elsewhere). {_stay(demand, catalog)}"
+        )
+    return _incapable(found, demand)
+
+
+def _incapable(found: list[tuple[ModelCard, dict[str, str]]], demand: Demand) -> NoCapableModel:
+    admissible = [why for _, why in found if not SCOPE & set(why)]
+    lacking = dict.fromkeys(name for why in admissible for name in why)
+    if not lacking:
+        card, why = min(found, key=lambda pair: len(pair[1]))
+        return NoCapableModel(f"No model may be chosen for this request. The nearest: {card.id} {_told(why)}.")
+    needs = ", ".join(NEEDS[name] for name in lacking)
+    message = f"No model that may be used here has what this request needs ({needs})."
+    capable = [(card, why) for card, why in found if not set(why) - SCOPE and "chat" not in why]
+    if capable:
+        card, why = min(capable, key=lambda pair: len(pair[1]))
+        reason = f", as {why_local_only(demand.privacy)}" if "privacy" in why else ""
+        return NoCapableModel(f"{message} {card.id} has, but {_told(why)}{reason}.")
+    card, why = min(
+        ((card, why) for card, why in found if not SCOPE & set(why)),
+        key=lambda pair: len(pair[1]),
+    )
+    return NoCapableModel(f"{message} The nearest: {card.id} {_told(why)}.")
+
+
+def _told(why: dict[str, str]) -> str:
+    return "; ".join(why.values())
+
+
+def _too_long(card: ModelCard, demand: Demand) -> ContextTooLong:
+    least = "" if demand.needs.prompt_tokens_low == demand.needs.prompt_tokens_high else "at least "
+    kept = (
+        f" Larger models elsewhere are not asked: {why_local_only(demand.privacy)}."
+        if demand.privacy.local_only
+        else ""
+    )
+    return ContextTooLong(
+        f"The prompt has {least}{demand.needs.prompt_tokens_low:,} tokens, and {demand.min_output} more are needed for"
+        f" the answer. That exceeds the window of {card.id}, {card.context_window:,} tokens, by"
+        f" {excess_tokens(card, demand):,}. Shorten the messages.{kept}"
+    )
+
+
+def _stay(demand: Demand, catalog: Catalog) -> str:
+    """What the caller can do to stay on the machine, or to leave it."""
+    local = [card.id for card in catalog if card.local and not violations(card, demand)]
+    ways = [f"ask for `auto` or a local model ({named(local)})"] if local else ["start a local model that can do it"]
+    ways.append("remove the private content" if demand.privacy.classes else "")
+    ways.append("" if demand.privacy.level == "standard" else "lower privacy_level")
+    told = [way for way in ways if way]
+    sentence = ", or ".join(told)
+    return f"{sentence[0].upper()}{sentence[1:]}."

@@ -1,0 +1,176 @@
+"""The stage: a requested model and what was understood go in, a Decision comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_id
+from pointsman.core.signals import Signals
+
+from . import explain
+from .candidates import part
+from .constraints import SOFT_WHEN_NAMED, Demand, violations
+from .names import Requested, interpret
+from .plan import chain, unique
+from .policy import Policy
+from .predict import predict
+from .refuse import refuse_all, refuse_named
+
+FORCED_POLICY = "forced@1"
+"""Stands in a decision's `policy` where the caller chose: nothing can be learned of a policy from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideRules:
+    """The settings of the stage. Aliases come with the catalog, the priority with the signals."""
+
+    model_names: Literal["override", "hint"] = "override"
+    force_provider: str | None = None
+    default_provider: str | None = None
+    fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Model id or name → those that follow when it fails, in order."""
+    max_attempts: int = 4
+    complexity_threshold: float = 0.65
+    """For the explanation; the policy has its own."""
+
+
+class Choice(NamedTuple):
+    ranked: list[Candidate]
+    plan: tuple[str, ...]
+    dropped: list[Dropped]
+    reasons: tuple[str, ...]
+
+
+class Decide:
+    """Chooses a model. Pure but for the decision's random id; no input or output."""
+
+    def __init__(self, *, rules: DecideRules, policy: Policy) -> None:
+        self.rules = rules
+        self.policy = policy
+
+    def __call__(
+        self,
+        requested_model: str,
+        signals: Signals,
+        *,
+        catalog: Catalog,
+        unhealthy: Mapping[str, str],
+        key_id: str | None,
+        now: float,
+        stream: bool,
+    ) -> Decision:
+        """Decide one request.
+
+        Args:
+            unhealthy: model id or provider name → why it is thought to be down.
+            now: seconds since the epoch, UTC.
+
+        Raises:
+            ModelNotFound: nothing answers to the requested name.
+            PrivacyWall: the request must stay on the machine, and the named model, or every model, is elsewhere.
+            ContextTooLong: the prompt is longer than the named model's window, or than every window.
+            Forbidden: the named model is not of the forced provider.
+            NoCapableModel: nothing can do what the request needs, or the named model does not chat.
+            UpstreamError: every model that could answer is down.
+        """
+        requested = interpret(
+            requested_model,
+            catalog=catalog,
+            model_names=self.rules.model_names,
+            default_provider=self.rules.default_provider,
+        )
+        demand = Demand(
+            needs=signals.needs,
+            privacy=signals.privacy,
+            unhealthy=unhealthy,
+            force_provider=self.rules.force_provider,
+            named=frozenset(card.id for card in requested.cards),
+        )
+        choose = self._forced if requested.mode == "forced" else self._auto
+        choice = choose(requested_model, requested, signals, demand, catalog)
+        picked = choice.ranked[0]
+        return Decision(
+            id=new_decision_id(now),
+            created_at=now,
+            model=picked.model,
+            plan=choice.plan,
+            mode=requested.mode,
+            requested_model=requested_model,
+            candidates=tuple(choice.ranked),
+            dropped=tuple(choice.dropped),
+            propensity=picked.propensity,
+            policy=FORCED_POLICY if requested.mode == "forced" else self.policy.version,
+            reasons=choice.reasons,
+            signals=signals,
+            estimated_cost_micro_usd=picked.cost_micro_usd,
+            stream=stream,
+            key_id=key_id,
+        )
+
+    def _auto(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
+        kept, dropped = part(catalog, demand)
+        if not kept:
+            raise refuse_all(catalog, demand)
+        ranked = self.policy.rank(predict(kept, signals), signals, preferred=demand.named)
+        primary = ranked[0].model
+        configured = self._configured(primary, catalog)
+        if configured is None:
+            plan = chain(primary, ranked, catalog=catalog, max_attempts=self.rules.max_attempts)
+        else:
+            able = [card.id for card in configured if not violations(card, demand).keys() - {"disabled"}]
+            plan = tuple(unique([primary, *able], self.rules.max_attempts))
+            dropped = [drop for drop in dropped if drop.model not in plan]
+        reasons = explain.why_auto(
+            ranked,
+            dropped,
+            signals,
+            complexity_threshold=self.rules.complexity_threshold,
+            requested=name,
+            hinted=requested.cards,
+        )
+        return Choice(ranked, plan, dropped, reasons)
+
+    def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
+        """The named model, its twins at other providers where a bare name has several, then a configured chain."""
+        found = [(card, violations(card, demand)) for card in requested.cards]
+        usable = [(card, why) for card, why in found if not why.keys() - SOFT_WHEN_NAMED]
+        if not usable:
+            raise refuse_named(requested.cards[0], demand, catalog)
+        usable.sort(key=lambda pair: len(pair[1].keys() - {"disabled"}))
+        order = [card.id for card, _ in usable]
+        dropped = [_dropped(card, why) for card, why in found if card.id not in order]
+        followers = []
+        for card in self._configured(order[0], catalog) or ():
+            why = violations(card, demand)
+            if not why.keys() - {"disabled"}:
+                followers.append(card.id)
+            elif card.id not in order:
+                dropped.append(_dropped(card, why))
+        plan = tuple(unique([*order, *followers], self.rules.max_attempts))
+        arms = predict([card for card, _ in usable], signals)
+        by_id = {candidate.model: candidate for candidate in self.policy.rank(arms, signals)}
+        ranked = [
+            msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
+        ]
+        reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=usable[0][1])
+        return Choice(ranked, plan, dropped, reasons)
+
+    def _configured(self, primary: str, catalog: Catalog) -> list[ModelCard] | None:
+        """The known models of the chain that the operator set for this one; None without a chain."""
+        card = catalog.get(primary)
+        names = self.rules.fallbacks.get(primary)
+        if names is None and card is not None:
+            names = self.rules.fallbacks.get(card.name)
+        if names is None:
+            return None
+        return [card for name in names if (card := catalog.find(name)) is not None]
+
+
+def _dropped(card: ModelCard, why: Mapping[str, str]) -> Dropped:
+    constraint, detail = next((pair for pair in why.items() if pair[0] not in SOFT_WHEN_NAMED), next(iter(why.items())))
+    return Dropped(model=card.id, constraint=constraint, detail=detail)
