@@ -190,8 +190,7 @@ def test_a_stream_that_breaks_raises(client, cloud, step):
     cloud.script(step)
     got = []
     with pytest.raises(openai.APIError) as failed:
-        for chunk in client.chat.completions.create(model=PINNED, messages=HI, stream=True):
-            got.append(chunk)
+        got.extend(client.chat.completions.create(model=PINNED, messages=HI, stream=True))
     assert got, "what came before the break reaches the caller"
     assert failed.value.code == "upstream_broken"
 
