@@ -21,6 +21,7 @@ def places(canary: str) -> dict[str, dict]:
     """The body of a request with the canary in each place that travels upstream."""
     user = {"role": "user", "content": "Please go on."}
     call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": f'{{"path": "{canary}"}}'}}
+    bare = {**call, "function": {"name": "read", "arguments": "{}"}}
     tool = {"type": "function", "function": {"name": "read", "description": f"Reads {canary}", "parameters": {}}}
     return {
         "user": {"messages": [{"role": "user", "content": f"My token is {canary} ok?"}]},
@@ -37,13 +38,14 @@ def places(canary: str) -> dict[str, dict]:
         "tool result": {
             "messages": [
                 user,
-                {"role": "assistant", "content": None, "tool_calls": [{**call, "function": {"name": "read", "arguments": "{}"}}]},
+                {"role": "assistant", "content": None, "tool_calls": [bare]},
                 {"role": "tool", "tool_call_id": "c1", "content": f"TOKEN\n{canary}\n"},
             ]
         },
         "tool definition": {"messages": [user], "tools": [tool]},
         "unknown field": {"messages": [user], "metadata": {"note": f"see {canary}"}},
-        "user name": {"messages": [{**user, "name": canary.replace(" ", "_")}]} if " " not in canary else {"messages": [user], "user": canary},
+        "name": {"messages": [{**user, "name": canary}]},
+        "user id": {"messages": [user], "user": canary},
         "prediction": {"messages": [user], "prediction": {"type": "content", "content": canary}},
         "escaped": {"messages": [{"role": "user", "content": f"line\\n{canary}\ttab"}]},
     }  # fmt: skip
