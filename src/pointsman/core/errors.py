@@ -19,6 +19,7 @@
     │   ├── WeightsError           an embedded model's weights cannot be had; its code says why
     │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
     │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
+    │   ├── UpstreamContextTooLong 400; counted more tokens in the prompt than its context holds
     │   ├── UpstreamProtocolError  answered with something that is not the protocol
     │   └── UpstreamBroken         broke off after the first byte
     ├── Overloaded                 503; a local queue is full; carries retry_after
@@ -216,6 +217,22 @@ class UpstreamStatus(UpstreamError):
         self.upstream_status, self.body = upstream_status, body
         self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
         super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
+
+
+class UpstreamContextTooLong(UpstreamError):
+    """The prompt is longer than the model's context."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "context_length_exceeded"
+    param = "messages"
+
+    def __init__(self, model: str, prompt_tokens: int, context: int) -> None:
+        self.prompt_tokens, self.context = prompt_tokens, context
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and {model} has a context of {context}: shorten it by at least"
+            f" {prompt_tokens - context + 1} tokens, or use a model with a longer context."
+        )
 
 
 class UpstreamProtocolError(UpstreamError):
