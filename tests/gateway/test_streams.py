@@ -21,7 +21,15 @@ PINNED = {"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content"
 
 def raw_post(body: dict) -> bytes:
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = (
+        "POST /v1/chat/completions HTTP/1.1
+Host: 127.0.0.1
+Content-Type: application/json
+"
+        f"Content-Length: {len(data)}
+
+"
+    )
     return head.encode() + data
 
 
@@ -67,7 +75,7 @@ def test_a_client_that_leaves_frees_the_upstream(gateway, cloud, background, ste
     cloud.script(step)
 
     async def leave() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(raw_post(PINNED))
         await asyncio.sleep(0.3)
         writer.transport.abort()
