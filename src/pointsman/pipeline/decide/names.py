@@ -61,7 +61,9 @@ def interpret(
 def _not_found(name: str, target: str, catalog: Catalog) -> None:
     if target == name:
         catalog.resolve(name)
-    raise ModelNotFound(
+    error = ModelNotFound(
         f"The alias {name[:200]!r} stands for {target[:200]!r}, and no model answers to that."
         " Mend `routing.aliases`, or start the provider that serves it."
     )
+    error.alternatives = tuple(catalog.close_matches(target))
+    raise error

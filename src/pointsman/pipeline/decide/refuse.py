@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
@@ -13,11 +14,16 @@ from pointsman.core.errors import (
     PrivacyWall,
     UpstreamError,
 )
-from pointsman.core.signals import Privacy
+from pointsman.core.signals import Privacy, PrivacyClass
 
 from .constraints import CONSTRAINTS, SCOPE, Demand, excess_tokens, violations
 
+Refusal = TypeVar("Refusal", bound=PointsmanError)
+
 NEEDS = {constraint.name: constraint.need for constraint in CONSTRAINTS}
+ALWAYS_LOCAL = frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY})
+"""Classes that stay on the machine at every privacy level: lowering it would not help."""
+
 SHOWN = 3
 """How many models a message names."""
 
@@ -44,9 +50,13 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
     if "chat" in found:
         return NoCapableModel(f"{card.id} {found['chat']}.", param="model")
     if "privacy" in found:
-        return PrivacyWall(
-            f"This request must stay on this machine: {why_local_only(demand.privacy)}. {card.id} is not declared"
-            f" local. {_stay(demand, catalog)}"
+        local = _fitting(demand, catalog)
+        return _with(
+            PrivacyWall(
+                f"This request must stay on this machine: {why_local_only(demand.privacy)}. {card.id} is not declared"
+                f" local. {_stay(demand, local)}"
+            ),
+            local,
         )
     if "provider" in found:
         return Forbidden(
@@ -55,7 +65,7 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
             code="provider_not_allowed",
             param="model",
         )
-    return _too_long(card, demand)
+    return _too_long(card, demand, _fitting(demand, catalog))
 
 
 def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
@@ -79,7 +89,7 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
         remote = named(card.id for card, why in found if SCOPE & set(why) == {"privacy"})
         return PrivacyWall(
             f"This request must stay on this machine: {why_local_only(demand.privacy)}. No model that may be used is"
-            f" declared local ({remote} run elsewhere). {_stay(demand, catalog)}"
+            f" declared local: {remote}. {_stay(demand, ())}"
         )
     return _incapable(found, demand)
 
@@ -108,26 +118,38 @@ def _told(why: dict[str, str]) -> str:
     return "; ".join(why.values())
 
 
-def _too_long(card: ModelCard, demand: Demand) -> ContextTooLong:
+def _too_long(card: ModelCard, demand: Demand, roomier: Sequence[str] = ()) -> ContextTooLong:
     least = "" if demand.needs.prompt_tokens_low == demand.needs.prompt_tokens_high else "at least "
     kept = (
         f" Larger models elsewhere are not asked: {why_local_only(demand.privacy)}."
         if demand.privacy.local_only
         else ""
     )
-    return ContextTooLong(
+    ways = f"Shorten the messages, or ask for {named(roomier)}." if roomier else "Shorten the messages."
+    error = ContextTooLong(
         f"The prompt has {least}{demand.needs.prompt_tokens_low:,} tokens, and {demand.min_output} more are needed for"
         f" the answer. That exceeds the window of {card.id}, {card.context_window:,} tokens, by"
-        f" {excess_tokens(card, demand):,}. Shorten the messages.{kept}"
+        f" {excess_tokens(card, demand):,}. {ways}{kept}"
     )
+    return _with(error, roomier)
 
 
-def _stay(demand: Demand, catalog: Catalog) -> str:
+def _fitting(demand: Demand, catalog: Catalog) -> list[str]:
+    """Ids of the models that could take the request instead."""
+    return [card.id for card in catalog if not violations(card, demand)]
+
+
+def _with(error: Refusal, alternatives: Iterable[str]) -> Refusal:
+    error.alternatives = tuple(alternatives)
+    return error
+
+
+def _stay(demand: Demand, local: Sequence[str]) -> str:
     """What the caller can do to stay on the machine, or to leave it."""
-    local = [card.id for card in catalog if card.local and not violations(card, demand)]
     ways = [f"ask for `auto` or a local model ({named(local)})"] if local else ["start a local model that can do it"]
-    ways.append("remove the private content" if demand.privacy.classes else "")
-    ways.append("" if demand.privacy.level == "standard" else "lower privacy_level")
-    told = [way for way in ways if way]
-    sentence = ", or ".join(told)
+    if demand.privacy.classes:
+        ways.append("remove the private content")
+    if demand.privacy.level != "standard" and not ALWAYS_LOCAL.intersection(demand.privacy.classes):
+        ways.append("lower privacy_level")
+    sentence = ", or ".join(ways)
     return f"{sentence[0].upper()}{sentence[1:]}."

@@ -1,0 +1,214 @@
+"""Facts about models and providers, from two tables in `data/`: read once, when first asked for."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from pointsman.core.catalog import ModelCard
+
+DATA = Path(__file__).parent / "data"
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An upstream that needs only a key or a URL."""
+
+    type: Literal["openai", "ollama"]
+    base_url: str | None = None
+    """None where there is no usual one: it must be set."""
+    local: bool = False
+    auth: Literal["bearer", "api-key"] = "bearer"
+    """How a key goes out: `Authorization: Bearer KEY` or `api-key: KEY`."""
+    key_required: bool = False
+    stream_usage: bool = True
+    lacks: frozenset[str] = frozenset()
+    """Capabilities that its endpoint does not honour, whatever the model can do."""
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of a model, whoever serves it. Fields as in ModelCard."""
+
+    profile: str
+    also: tuple[str, ...] = ()
+    """Other names of the same model."""
+    context_window: int
+    max_output: int | None = None
+    tokenizer: str | None = None
+    price_input: int | None = None
+    price_cached_input: int | None = None
+    price_output: int | None = None
+    first_token_seconds: float | None = None
+    tokens_per_second: float | None = None
+    prefill_tokens_per_second: float | None = None
+    quality: float
+    qualities: Mapping[str, float] = {}
+    strengths: tuple[str, ...] = ()
+    parameters: str | None = None
+    licence: str | None = None
+    equivalents: tuple[str, ...] = ()
+
+
+class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    match: str
+    capabilities: frozenset[str]
+
+
+class _Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    remote: str
+    noise: tuple[str, ...]
+    maker: str
+    kinds: tuple[_Kind, ...]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    intents: dict[str, tuple[str, ...]]
+    profiles: dict[str, frozenset[str]]
+    names: _Names
+    model: dict[str, Fact]
+
+
+class _Knowledge(NamedTuple):
+    facts: dict[str, Fact]
+    """By name as `_plain` writes it."""
+    fields: dict[str, dict[str, Any]]
+    """By the same names: a ModelCard's fields, wherever it runs."""
+    remote: re.Pattern[str]
+    noise: re.Pattern[str]
+    maker: re.Pattern[str]
+    size: re.Pattern[str]
+    kinds: tuple[tuple[re.Pattern[str], frozenset[str]], ...]
+
+
+@cache
+def presets() -> Mapping[str, Preset]:
+    """The known upstreams by name."""
+    return MappingProxyType(msgspec.convert(_read("presets.toml"), dict[str, Preset]))
+
+
+def fact_for(name: str) -> Fact | None:
+    """What is known of a model by any of the names it goes by, or None.
+
+    Hosts' prefixes (`models/`, `Qwen/`, `anthropic.`) and what names a revision of a model rather than another model
+    are left out one by one from the end: dates, `latest`, `preview`, `instruct`, quantisations, file formats.
+    """
+    key = _key(name)
+    return None if key is None else _knowledge().facts[key]
+
+
+def card_for(provider: str, name: str, *, local: bool) -> ModelCard:
+    """The card of a model as a provider serves it; what the provider itself tells should then replace its fields.
+
+    Known models get the table's facts, less what the provider's endpoint lacks. A local model costs nothing. Of an
+    unknown one chat is assumed and no price: `auto` may choose it only when it is local, with a prior by the size in
+    its name. Embedding, speech and image models get a card that cannot chat and is never routed to.
+
+    Args:
+        local: whether the provider's owner declared its models local. Names that an engine relays to servers
+            elsewhere (`…-cloud`) are remote all the same.
+    """
+    knowledge = _knowledge()
+    lower = name.lower()
+    local = local and knowledge.remote.search(lower) is None
+    preset = presets().get(provider)
+    shared: dict[str, Any] = {
+        "id": f"{provider}:{name}",
+        "provider": provider,
+        "name": name,
+        "local": local,
+        "price_input": 0 if local else None,
+        "price_output": 0 if local else None,
+        "stream_usage": preset is None or preset.stream_usage,
+    }
+    bare = knowledge.maker.sub("", lower.rsplit("/", 1)[-1])
+    for pattern, capabilities in knowledge.kinds:
+        if pattern.search(bare):
+            return ModelCard(**shared, routable=False, capabilities=capabilities)
+    key = _key(name)
+    if key is None:
+        return ModelCard(**shared, routable=local, **_by_size(bare, local=local))
+    fields = knowledge.fields[key]
+    if local:
+        fields = {field: value for field, value in fields.items() if not field.startswith("price_")}
+    if preset is not None and preset.lacks:
+        fields = {**fields, "capabilities": fields["capabilities"] - preset.lacks}
+    return ModelCard(**{**shared, **fields}, routable="chat" in fields["capabilities"])
+
+
+def prior_by_size(billions: float) -> float:
+    """The prior quality of a model of which only its size is known, in billions of parameters.
+
+    A straight line in the logarithm of the size, through 0.25 near zero, 0.53 at 8 and 0.80 at 70: judgement, from
+    where models of known quality stand.
+    """
+    return min(0.25 + 0.09 * math.log2(1.0 + billions), 0.85)
+
+
+def _by_size(name: str, *, local: bool) -> dict[str, Any]:
+    found = _knowledge().size.search(name) if local else None
+    if found is None:
+        return {}
+    billions = float(found["count"]) * (0.001 if found["unit"] == "m" else 1.0) * float(found["experts"] or 1)
+    if not 0.0 < billions < 10_000.0:
+        return {}
+    return {
+        "quality": prior_by_size(billions),
+        "parameters": f"{found['experts'] + 'x' if found['experts'] else ''}{found['count']}{found['unit']}".upper(),
+        "tokens_per_second": 220.0 / billions,
+        "prefill_tokens_per_second": 4_000.0 / billions,
+    }
+
+
+def _key(name: str) -> str | None:
+    knowledge = _knowledge()
+    plain = _plain(knowledge.maker.sub("", name.lower().rsplit("/", 1)[-1]))
+    while plain not in knowledge.facts:
+        shorter = knowledge.noise.sub("", plain)
+        if shorter == plain:
+            return None
+        plain = shorter
+    return plain
+
+
+def _plain(name: str) -> str:
+    """A name with one separator, so that `qwen3:8b` and `Qwen3-8B` are the same."""
+    return re.sub(r"[:@ ]", "-", name.lower())
+
+
+@cache
+def _knowledge() -> _Knowledge:
+    table = msgspec.convert(_read("models.toml"), _Table)
+    facts: dict[str, Fact] = {}
+    fields: dict[str, dict[str, Any]] = {}
+    for name, fact in table.model.items():
+        capabilities = table.profiles[fact.profile]
+        known = {field: value for field in fact.__struct_fields__ if (value := getattr(fact, field)) is not None}
+        del known["profile"], known["also"]
+        known["capabilities"] = capabilities
+        known["qualities"] = {
+            intent: quality for group, quality in fact.qualities.items() for intent in table.intents[group]
+        }
+        for plain in map(_plain, (name, *fact.also)):
+            facts[plain] = fact
+            fields[plain] = known
+    names = table.names
+    return _Knowledge(
+        facts=facts,
+        fields=fields,
+        remote=re.compile(names.remote),
+        noise=re.compile(f"[-_.](?:{'|'.join(names.noise)})$"),
+        maker=re.compile(names.maker),
+        size=re.compile(r"(?<![a-z0-9.])(?:(?P<experts>\d+)x)?(?P<count>\d+(?:\.\d+)?)(?P<unit>[bm])(?![a-z0-9])"),
+        kinds=tuple((re.compile(kind.match), kind.capabilities) for kind in names.kinds),
+    )
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((DATA / name).read_text(encoding="utf-8"))
