@@ -26,7 +26,12 @@ class Meter:
     def __init__(self, name: str, tell: Callable[[Progress], None] | None) -> None:
         self._name, self._tell = name, tell
         self._parts: dict[str, int] = {}
-        self.total = 0
+        self._total = 0
+
+    def begin(self, total: int) -> None:
+        """From now on parts add up to `total` bytes; none is here yet."""
+        self._parts.clear()
+        self._total = total
 
     def phase(self, phase: Phase) -> None:
         self._report(phase)
@@ -39,5 +44,5 @@ class Meter:
 
     def _report(self, phase: Phase) -> None:
         if self._tell is not None:
-            done = min(sum(self._parts.values()), self.total)
-            self._tell(Progress(name=self._name, phase=phase, done=done, total=self.total))
+            done = min(sum(self._parts.values()), self._total)
+            self._tell(Progress(name=self._name, phase=phase, done=done, total=self._total))
