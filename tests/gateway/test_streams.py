@@ -22,13 +22,8 @@ PINNED = {"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content"
 def raw_post(body: dict) -> bytes:
     data = json.dumps(body).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1
-Host: 127.0.0.1
-Content-Type: application/json
-"
-        f"Content-Length: {len(data)}
-
-"
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
