@@ -1,0 +1,48 @@
+"""Errors that an upstream states inside a body or a stream whose HTTP status was 200."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pointsman.core.errors import UpstreamError, UpstreamStatus
+
+STATUS_OF: dict[str, int] = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "insufficient_quota": 429,
+    "context_length_exceeded": 400,
+    "invalid_request_error": 400,
+    "content_filter": 400,
+    "server_error": 500,
+    "internal_server_error": 500,
+    "overloaded_error": 503,
+}
+"""Words that upstreams use for `code` or `type` → the status they would have sent before the stream began."""
+
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_encoder = msgspec.json.Encoder()
+
+
+def stated_error(error: Any) -> UpstreamError:
+    """The typed error for the value of an `error` field: an object, or a sentence.
+
+    The upstream's own words stay in `UpstreamStatus.body`: they may quote the prompt, which messages must not.
+    """
+    detail = error if isinstance(error, dict) else {"message": str(error)}
+    words = [detail.get("code"), detail.get("type"), detail.get("status")]
+    status = next((found for word in words if (found := _status(word)) is not None), None)
+    if status is not None:
+        return UpstreamStatus(status, _encoder.encode({"error": detail}))
+    named = next((word for word in words if isinstance(word, str) and _WORD.fullmatch(word)), "no type given")
+    return UpstreamError(f"The model's provider reported an error in place of an answer ({named}).")
+
+
+def _status(word: Any) -> int | None:
+    if isinstance(word, str) and word.isdecimal():
+        word = int(word)
+    if isinstance(word, int) and not isinstance(word, bool):
+        return word if 400 <= word <= 599 else None
+    return STATUS_OF.get(word.lower()) if isinstance(word, str) else None

@@ -1,0 +1,92 @@
+"""Server-sent events, framed but not parsed.
+
+An upstream's stream arrives in blocks that end anywhere. `FrameBuffer` gives back whole frames as the bytes that came,
+so that they can be relayed without looking inside.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pointsman.core.errors import UpstreamProtocolError
+
+MAX_FRAME = 16 * 1024 * 1024
+"""Bytes. A frame holds one chunk of an answer; the largest honest ones carry a tool call's whole arguments."""
+
+_BOM = b"\xef\xbb\xbf"
+_DONE_LINE = re.compile(rb"(?:\A|(?<=\n))data: ?\[DONE\][ \t]*(?=\r?\n|\Z)")
+
+
+def frame_end(data: bytes | bytearray, start: int = 0) -> int:
+    """The index just behind the last blank line that ends at or after `start`; 0 when there is none.
+
+    Lines end in LF or CRLF, mixed as they like; a lone CR is not taken for a line's end.
+    """
+    plain = data.rfind(b"\n\n", start) + 2
+    crlf = data.rfind(b"\n\r\n", start) + 3
+    return max(plain if plain > 1 else 0, crlf if crlf > 2 else 0)
+
+
+class FrameBuffer:
+    """Blocks of bytes in, blocks of whole frames out.
+
+    A byte order mark at the start is dropped. `[DONE]` and whatever follows it is dropped, and `done` tells that it
+    came. However the stream is split into blocks, the frames are the same, and so are their bytes (but for surplus
+    blank lines between them).
+    """
+
+    __slots__ = ("_limit", "_started", "_tail", "done")
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._limit = limit
+        self._tail = bytearray()
+        self._started = False
+        self.done = False
+
+    def feed(self, block: bytes) -> bytes:
+        """The frames that are whole now; empty when none is.
+
+        Raises:
+            UpstreamProtocolError: a frame is larger than the limit.
+        """
+        if self.done:
+            return b""
+        tail = self._tail
+        if not tail and self._started and block.endswith(b"\n\n"):  # most blocks are whole frames: nothing is copied
+            return self._until_done(block)
+        searched = len(tail)
+        tail += block
+        if not self._started:
+            if len(tail) < len(_BOM) and _BOM.startswith(tail):
+                return b""
+            self._started = True
+            if tail.startswith(_BOM):
+                del tail[: len(_BOM)]
+            searched = 0
+        end = frame_end(tail, max(0, searched - 2))
+        frames = bytes(tail[:end])
+        del tail[:end]
+        if len(tail) > self._limit:
+            raise UpstreamProtocolError(f"The model's provider sent a frame of more than {self._limit} bytes.")
+        return self._until_done(frames) if frames else b""
+
+    @property
+    def partial(self) -> bool:
+        """Whether the stream, if it ended now, would end inside a frame.
+
+        A last `[DONE]` without its blank line is whole enough.
+        """
+        rest = bytes(self._tail).strip()
+        if _DONE_LINE.match(rest):
+            self.done = True
+        return bool(rest) and not self.done
+
+    def _until_done(self, frames: bytes) -> bytes:
+        if b"[DONE]" not in frames:
+            return frames
+        found = _DONE_LINE.search(frames)
+        if found is None:
+            return frames
+        self.done = True
+        self._tail.clear()
+        return frames[: frame_end(frames[: found.start()])]

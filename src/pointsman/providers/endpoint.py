@@ -1,0 +1,201 @@
+"""One upstream's address and headers: what every provider over HTTP needs to make a call and judge its head."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocolError, UpstreamStatus
+from pointsman.core.locality import Destination
+from pointsman.core.ports import Timeouts
+from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
+
+MAX_ERROR_BODY = 64 * 1024
+MAX_ANSWER = 64 * 1024 * 1024
+MAX_LIST = 8 * 1024 * 1024
+ASKING = Timeouts(connect=2.0, first_byte=5.0, between_bytes=5.0, total=10.0)
+"""For lists, versions and health, which no request waits for."""
+
+
+class Endpoint:
+    """Sends requests to one base address.
+
+    Args:
+        name: the provider's, for messages.
+        base_url: `http://` or `https://`, with a path and a query if the upstream wants them on every call.
+        headers: sent with every call; names in any case.
+        secrets: strings that no error may hold; they are cut out of upstream error bodies.
+
+    Raises:
+        SettingsError: the address or a header cannot be used.
+    """
+
+    def __init__(
+        self, name: str, *, base_url: str, outbound: Outbound, headers: Mapping[str, str], secrets: tuple[str, ...] = ()
+    ) -> None:
+        self.name = name
+        self.shown_url, self.origin, self._path, self._query = _address(name, base_url)
+        self._outbound = outbound
+        self._headers = _encoded(name, {"user-agent": "pointsman", "accept-encoding": "identity", **headers})
+        self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= 8)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        destination: Destination,
+        local_only: bool,
+        timeouts: Timeouts,
+        body: bytes = b"",
+        accept: bytes = b"application/json",
+    ) -> UpstreamResponse:
+        """Send a request; returns when the answer's head has arrived, whatever its status.
+
+        Raises:
+            PrivacyWall, UpstreamError: as `Outbound.send`.
+        """
+        headers: Headers = [(b"accept", accept), *self._headers]
+        if body:
+            headers = [(b"content-type", b"application/json"), *headers]
+        target = self._path + path + (f"?{self._query}" if self._query else "")
+        return await self._outbound.send(
+            UpstreamRequest(
+                destination=destination,
+                local_only=local_only,
+                origin=self.origin,
+                method=method,
+                target=target,
+                headers=headers,
+                body=body,
+                timeouts=timeouts,
+            )
+        )
+
+    async def accepted(self, response: UpstreamResponse) -> str:
+        """Make sure that an answer is a 200 that can be read; returns its media type in lower case.
+
+        Raises:
+            UpstreamStatus: an error status; the body is kept up to 64 KiB, and Retry-After in seconds.
+            UpstreamProtocolError: a redirect, a status that says nothing, an encoding nobody asked for, a web page.
+        """
+        if 300 <= response.status < 400:
+            raise UpstreamProtocolError(
+                f"{self.name} answered {response.status}, a redirect, which is never followed; check"
+                f" providers.{self.name}.base_url ({self.shown_url})."
+            )
+        if response.status >= 400:
+            body = await _bounded(response)
+            for secret in self._secrets:
+                body = body.replace(secret, b"[removed]")
+            raise UpstreamStatus(response.status, body, retry_after=retry_after(response.headers))
+        if response.status != 200:
+            raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
+        encoding = (header(response.headers, b"content-encoding") or b"identity").lower()
+        if encoding != b"identity":
+            raise UpstreamProtocolError(f"{self.name} answered in an encoding that was not asked for.")
+        media = (header(response.headers, b"content-type") or b"").decode("latin-1").partition(";")[0].strip().lower()
+        if media in ("text/html", "application/xhtml+xml"):
+            raise UpstreamProtocolError(
+                f"{self.name} answered with a web page; check providers.{self.name}.base_url ({self.shown_url})."
+            )
+        return media
+
+    async def ask(self, path: str, *, local: bool, body: bytes = b"") -> bytes:
+        """A small JSON answer about the upstream itself, whole: POSTed when there is a body.
+
+        Raises:
+            UpstreamError: it could not be had.
+        """
+        response = await self.send(
+            "POST" if body else "GET",
+            path,
+            destination=Destination(f"{self.name}:{path}", local=local),
+            local_only=False,
+            timeouts=ASKING,
+            body=body,
+        )
+        try:
+            await self.accepted(response)
+            return await response.read(MAX_LIST)
+        finally:
+            response.close()
+
+
+def retry_after(headers: Headers, now: float | None = None) -> float | None:
+    """Seconds that an upstream wants us to wait; None when it does not say, or not in a readable way.
+
+    Reads `retry-after-ms`, and `retry-after` as seconds or as an HTTP date (against `now`, seconds since the epoch).
+    """
+    milliseconds = _number(header(headers, b"retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = header(headers, b"retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(value.decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, moment - (time.time() if now is None else now))
+
+
+def unreadable(name: str, what: str, error: Exception) -> UpstreamError:
+    """The error for an answer about the upstream itself that is not what its API promises."""
+    return UpstreamProtocolError(f"{name} answered with {what} that cannot be read: {error}.")
+
+
+def _number(value: bytes | None) -> float | None:
+    try:
+        number = float(value or b"")
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e9 else None
+
+
+async def _bounded(response: UpstreamResponse) -> bytes:
+    """An error's body as far as it is wanted; what cannot be read of it is not worth another error."""
+    body = b""
+    try:
+        async for block in response:
+            body += block
+            if len(body) >= MAX_ERROR_BODY:
+                break
+    except UpstreamError:
+        pass
+    return body[:MAX_ERROR_BODY]
+
+
+def _address(name: str, base_url: str) -> tuple[str, Origin, str, str]:
+    key = f"providers.{name}.base_url"
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(key, base_url, f"is no address ({error})") from None
+    if parts.username or parts.password:
+        raise SettingsError(key, "…", f"holds a user name or password; put the key in providers.{name}.api_key")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(key, base_url, "must be an http:// or https:// address")
+    if not base_url.isascii() or any(character <= " " for character in base_url):
+        raise SettingsError(key, base_url, "holds characters that an address may not; percent-encode them")
+    port = port or (443 if parts.scheme == "https" else 80)
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    origin = Origin(scheme=parts.scheme, host=parts.hostname, port=port)
+    return shown, origin, parts.path.rstrip("/"), parts.query
+
+
+def _encoded(name: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    encoded = []
+    for key, value in headers.items():
+        value = value.strip()
+        fine = value.isascii() and value.isprintable() and key.replace("-", "").replace("_", "").isalnum()
+        if not fine or not key.isascii():
+            raise SettingsError(
+                f"providers.{name}.headers.{key}", "…", "a header's name and value must be printable ASCII"
+            )
+        encoded.append((key.lower().encode(), value.encode()))
+    return encoded

@@ -1,0 +1,251 @@
+"""A streamed answer is relayed as it came, and what must be noticed in it is noticed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatus
+from pointsman.core.events import Finish, Frames, Text, ToolCallDelta, Usage, chunks, deltas
+from pointsman.dialects.openai_chat import ChatStream, frames_of, read_body
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2}}
+
+
+def frame(delta: dict | None = None, finish: str | None = None, **extra: object) -> bytes:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": choices, **extra}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+OPENING = frame({"role": "assistant", "content": ""})
+LAST = frame({}, "stop")
+BILL = frame(usage=USAGE)
+DONE = b"data: [DONE]\n\n"
+
+
+def relay(*blocks: bytes, wants_usage: bool = False) -> list[Frames]:
+    stream = ChatStream(wants_usage=wants_usage)
+    events = []
+    for block in blocks:
+        event = stream.feed(block)
+        if event is not None:
+            events.append(event)
+        if stream.failure is not None:
+            raise stream.failure
+    stream.end()
+    return events
+
+
+def raw(events: list[Frames]) -> bytes:
+    return b"".join(event.raw for event in events)
+
+
+def test_bytes_go_through_and_id_and_finish_are_noticed() -> None:
+    text = frame({"content": "hi"})
+    events = relay(OPENING, text, LAST + DONE)
+    assert [event.raw for event in events] == [OPENING, text, LAST]
+    assert [event.answer_id for event in events] == ["chatcmpl-1", None, None]
+    assert [event.finish_reason for event in events] == [None, None, "stop"]
+
+
+def test_usage_is_told_and_withheld_unless_asked_for() -> None:
+    asked = relay(OPENING, LAST, BILL + DONE, wants_usage=True)
+    assert raw(asked) == OPENING + LAST + BILL
+    unasked = relay(OPENING, LAST, BILL + DONE)
+    assert raw(unasked) == OPENING + LAST
+    for events in (asked, unasked):
+        assert events[-1].usage is not None
+        assert (events[-1].usage.prompt_tokens, events[-1].usage.cached_tokens) == (7, 2)
+    assert unasked[-1] == Frames(b"", usage=asked[-1].usage)
+
+
+def test_usage_beside_text_stays_where_it_is() -> None:
+    last = frame({"content": "x"}, "stop", usage=USAGE)
+    events = relay(OPENING, last, DONE)
+    assert raw(events) == OPENING + last
+    assert events[-1].usage is not None
+
+
+def test_usage_that_cannot_be_read_does_not_spoil_the_answer() -> None:
+    odd = frame({"content": "x"}, "stop", usage={"prompt_tokens": None, "completion_tokens": "many"})
+    assert raw(relay(OPENING, odd, DONE)) == OPENING + odd
+
+
+@given(
+    st.lists(st.text(max_size=12), max_size=8),
+    st.lists(st.integers(0, 5000), max_size=30),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_split_tells_the_same(texts: list[str], cuts: list[int], wants_usage: bool, crlf: bool) -> None:
+    stream = b": hello\n\n" + OPENING + b"".join(frame({"content": text}) for text in texts) + LAST + BILL + DONE
+    if crlf:
+        stream = stream.replace(b"\n", b"\r\n")
+    places = sorted({cut % len(stream) for cut in cuts} | {0, len(stream)})
+    events = relay(*(stream[a:b] for a, b in itertools.pairwise(places)), wants_usage=wants_usage)
+    said = [delta for event in events for delta in deltas(event)]
+    assert "".join(delta.text for delta in said if isinstance(delta, Text)) == "".join(texts)
+    assert [delta for delta in said if isinstance(delta, Finish)] == [Finish("stop")]
+    assert sum(isinstance(delta, Usage) for delta in said) == wants_usage
+    assert [event.usage.completion_tokens for event in events if event.usage] == [3]
+    assert [event.answer_id for event in events if event.answer_id] == ["chatcmpl-1"]
+    assert [event.finish_reason for event in events if event.finish_reason] == ["stop"]
+
+
+def test_comments_before_the_answer_promise_nothing() -> None:
+    stream = ChatStream(wants_usage=False)
+    assert stream.feed(b": PROCESSING\n\n") is None
+    with pytest.raises(UpstreamStatus):
+        stream.feed(b'data: {"error": {"message": "no", "code": 429}}\n\n')
+
+
+def test_an_id_that_comes_late_is_found() -> None:
+    first = frame({"role": "assistant"}).replace(b"chatcmpl-1", b"")
+    events = relay(first, LAST, DONE)
+    assert [event.answer_id for event in events] == [None, "chatcmpl-1"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        ({"error": {"message": "slow down", "code": 429}}, 429),
+        ({"error": {"message": "slow down", "code": "429"}}, 429),
+        ({"error": {"message": "slow down", "type": "rate_limit_exceeded"}}, 429),
+        ({"object": "error", "message": "too long", "code": 400}, 400),
+        ({"error": {"message": "who knows", "type": "odd"}}, None),
+        ({"error": "broken"}, None),
+    ],
+)
+def test_stated_errors_are_raised(payload: dict, status: int | None) -> None:
+    block = b"data: " + json.dumps(payload).encode() + b"\n\n"
+    for stream, before in ((ChatStream(wants_usage=False), b""), (ChatStream(wants_usage=False), OPENING)):
+        if before:
+            stream.feed(before)
+        with pytest.raises(UpstreamError) as caught:
+            stream.feed(block)
+        assert getattr(caught.value, "upstream_status", None) == status
+        assert "slow down" not in str(caught.value)
+
+
+def test_frames_before_an_error_are_given_back_first() -> None:
+    text = frame({"content": "hi"})
+    stream = ChatStream(wants_usage=False)
+    stream.feed(OPENING)
+    event = stream.feed(text + b'data: {"error": {"message": "x"}}\n\n' + text)
+    assert event == Frames(text)
+    assert isinstance(stream.failure, UpstreamError)
+
+
+def test_frames_before_an_error_in_the_first_block_are_not() -> None:
+    with pytest.raises(UpstreamError):
+        ChatStream(wants_usage=False).feed(OPENING + b'data: {"error": {"message": "x"}}\n\n')
+
+
+def test_text_that_speaks_of_errors_and_usage_is_text() -> None:
+    text = frame({"content": 'say "error": {"usage": {"a": 1}} "finish_reason":"stop"'}) + frame({"content": "error"})
+    events = relay(OPENING, text, LAST + DONE)
+    assert raw(events) == OPENING + text + LAST
+    assert events[1].finish_reason is None
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"data: hello\n\n",
+        b"data: [1, 2]\n\n",
+        b"data: {}\n\n",
+        b"data: {\n\n",
+        b'data: {"id": "x", "choices": "none"}\n\n',
+        b'data: {"id": "x", "choices": [], "x": "\xff"}\n\n',
+        b"data: " + b"[" * 100_000 + b"\n\n",
+    ],
+)
+def test_a_first_frame_that_is_no_chunk_is_refused(block: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        ChatStream(wants_usage=False).feed(block)
+
+
+def test_bytes_that_are_not_utf8_are_refused_at_any_place() -> None:
+    stream = ChatStream(wants_usage=False)
+    stream.feed(OPENING)
+    with pytest.raises(UpstreamProtocolError, match="UTF-8"):
+        stream.feed(frame({"content": "hi"}).replace(b"hi", b"\xc3\x28"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "error"),
+    [
+        ([], UpstreamProtocolError),
+        ([DONE], UpstreamProtocolError),
+        ([b": ping\n\n"], UpstreamProtocolError),
+        ([OPENING], UpstreamBroken),
+        ([OPENING, LAST[:-1]], UpstreamBroken),
+        ([OPENING, b'data: {"cho'], UpstreamBroken),
+    ],
+)
+def test_ends_that_come_too_early(blocks: list[bytes], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        relay(*blocks)
+
+
+def test_ends_that_are_fine() -> None:
+    assert raw(relay(OPENING, LAST)) == OPENING + LAST
+    assert raw(relay(OPENING, DONE)) == OPENING
+    assert raw(relay(OPENING, LAST + DONE + DONE + b"junk")) == OPENING + LAST
+
+
+WHOLE = {
+    "id": "chatcmpl-2",
+    "object": "chat.completion",
+    "created": 5,
+    "system_fingerprint": "fp",
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"},
+        {
+            "index": 1,
+            "message": {"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+            "finish_reason": "tool_calls",
+        },
+    ],
+    "usage": USAGE,
+}
+
+
+def test_a_whole_answer() -> None:
+    body = read_body(json.dumps(WHOLE).encode())
+    assert (body.answer_id, body.finish_reason) == ("chatcmpl-2", "tool_calls")
+    assert body.usage is not None
+    assert body.usage.completion_tokens == 3
+
+
+def test_a_whole_answer_becomes_frames() -> None:
+    body = read_body(json.dumps(WHOLE).encode())
+    event = frames_of(body, wants_usage=False)
+    said = list(deltas(event))
+    assert said == [Text("a"), Finish("stop"), ToolCallDelta(0, "c", "f", "{}", 1), Finish("tool_calls", 1)]
+    assert (event.usage, event.answer_id) == (body.usage, body.answer_id)
+    assert b'"fp"' in event.raw
+    asked = chunks(frames_of(body, wants_usage=True))
+    assert [chunk.usage is not None for chunk in asked] == [False, True]
+    assert asked[-1].choices == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": null}', b'{"choices": [{"x": "\xff"}]}'],
+)
+def test_a_body_that_is_no_answer_is_refused(body: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        read_body(body)
+
+
+def test_a_body_that_states_an_error_raises_it() -> None:
+    with pytest.raises(UpstreamStatus) as caught:
+        read_body(b'{"choices": [], "error": {"message": "quota", "code": 402}}')
+    assert caught.value.upstream_status == 402
+    assert json.loads(caught.value.body)["error"]["message"] == "quota"
