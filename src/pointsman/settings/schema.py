@@ -125,7 +125,8 @@ class Embedded(Section):
 class ProviderSettings(Section):
     """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
 
-    type: Literal["openai", "ollama"] = "openai"
+    type: Literal["openai", "ollama"] | None = None
+    """The API it speaks; None: as the built-in provider of that name does, else openai."""
     base_url: str | None = None
     api_key: Secret | None = None
     organization: str | None = None

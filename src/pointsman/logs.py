@@ -1,0 +1,48 @@
+"""The gateway's own log: lines for people, or JSON for machines, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Literal
+
+import msgspec
+
+
+class _Text(logging.Formatter):
+    """`12:34:56 warning pointsman.catalog: …`, times in UTC."""
+
+    converter = time.gmtime
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.lower()
+        return super().format(record)
+
+
+class _Json(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def configure(level: str, format: Literal["text", "json"]) -> None:
+    """Send the log of everything under `pointsman` to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if format == "json" else _Text())
+    root = logging.getLogger("pointsman")
+    root.handlers = [handler]
+    root.propagate = False
+    root.setLevel(level.upper())
