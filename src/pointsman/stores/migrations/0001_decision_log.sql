@@ -1,0 +1,65 @@
+-- One row a request. What is filtered or aggregated is a column; what is only shown or replayed is JSON.
+CREATE TABLE decisions (
+    id                        TEXT PRIMARY KEY,
+    created_at                REAL NOT NULL,     -- seconds since the epoch, UTC
+    key_id                    TEXT,              -- NULL: the local user of an open loopback port
+    -- what was asked and chosen
+    requested_model           TEXT NOT NULL,
+    model                     TEXT NOT NULL,     -- '' when the request was refused before a choice
+    mode                      TEXT NOT NULL,
+    policy                    TEXT NOT NULL,     -- name@version
+    propensity                REAL NOT NULL,
+    estimated_cost_micro_usd  INTEGER,
+    stream                    INTEGER NOT NULL,
+    -- features
+    intent                    TEXT NOT NULL,
+    intent_confidence         REAL NOT NULL,
+    complexity                REAL NOT NULL,
+    priority                  TEXT NOT NULL,
+    privacy_level             TEXT NOT NULL,
+    privacy_classes           TEXT NOT NULL,     -- JSON array
+    local_only                INTEGER NOT NULL,
+    needs_tools               INTEGER NOT NULL,
+    needs_vision              INTEGER NOT NULL,
+    estimated_prompt_tokens   INTEGER NOT NULL,
+    turn                      INTEGER NOT NULL,
+    prompt_hash               TEXT NOT NULL,
+    plan                      TEXT NOT NULL,     -- JSON from here on
+    candidates                TEXT NOT NULL,
+    dropped                   TEXT NOT NULL,
+    reasons                   TEXT NOT NULL,
+    signals                   TEXT NOT NULL,
+    -- how it ended; all NULL until it has
+    status                    TEXT,
+    answered_by               TEXT,
+    error                     TEXT,
+    http_status               INTEGER,
+    prompt_tokens             INTEGER,
+    completion_tokens         INTEGER,
+    cached_tokens             INTEGER,
+    cost_micro_usd            INTEGER,
+    first_byte_seconds        REAL,
+    seconds                   REAL,
+    finish_reason             TEXT,
+    answer_id                 TEXT,
+    attempts                  TEXT               -- JSON
+);
+
+CREATE INDEX decisions_by_time ON decisions (created_at);
+CREATE INDEX decisions_by_key ON decisions (key_id, created_at) WHERE key_id IS NOT NULL;
+CREATE INDEX decisions_by_answer ON decisions (answer_id, created_at) WHERE answer_id IS NOT NULL;
+
+CREATE TABLE feedback (
+    decision_id  TEXT PRIMARY KEY REFERENCES decisions (id) ON DELETE CASCADE,
+    score        REAL,
+    thumb        TEXT,
+    outcome      TEXT,
+    comment      TEXT,
+    created_at   REAL NOT NULL
+);
+
+-- Only where the privacy setting allows keeping them.
+CREATE TABLE prompts (
+    decision_id  TEXT PRIMARY KEY REFERENCES decisions (id) ON DELETE CASCADE,
+    messages     BLOB NOT NULL                   -- the request's messages as JSON
+);

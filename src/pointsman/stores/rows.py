@@ -1,0 +1,151 @@
+"""Decisions, outcomes and feedback as rows, and rows as the records that readers get."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from pointsman.core.decision import Decision
+from pointsman.core.outcome import Feedback, Outcome
+
+Row = tuple[Any, ...]
+
+_encoder = msgspec.json.Encoder()
+
+DECISION_COLUMNS = (
+    "id", "created_at", "key_id", "requested_model", "model", "mode", "policy", "propensity",
+    "estimated_cost_micro_usd", "stream", "intent", "intent_confidence", "complexity", "priority", "privacy_level",
+    "privacy_classes", "local_only", "needs_tools", "needs_vision", "estimated_prompt_tokens", "turn", "prompt_hash",
+    "plan", "candidates", "dropped", "reasons", "signals",
+)  # fmt: skip
+OUTCOME_COLUMNS = (
+    "status", "answered_by", "error", "http_status", "prompt_tokens", "completion_tokens", "cached_tokens",
+    "cost_micro_usd", "first_byte_seconds", "seconds", "finish_reason", "answer_id", "attempts",
+)  # fmt: skip
+FEEDBACK_COLUMNS = ("decision_id", "score", "thumb", "outcome", "comment", "created_at")
+
+INSERT_PROMPT = "INSERT INTO prompts VALUES (?, ?) ON CONFLICT (decision_id) DO NOTHING"
+UPSERT_FEEDBACK = (
+    f"INSERT INTO feedback ({', '.join(FEEDBACK_COLUMNS)}) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (decision_id)"  # noqa: S608
+    " DO UPDATE SET score = ?2, thumb = ?3, outcome = ?4, comment = ?5, created_at = ?6"
+)
+SELECT = (
+    f"SELECT {', '.join(f'd.{name}' for name in DECISION_COLUMNS + OUTCOME_COLUMNS)},"  # noqa: S608
+    f" {', '.join(f'f.{name}' for name in FEEDBACK_COLUMNS)}"
+    " FROM decisions d LEFT JOIN feedback f ON f.decision_id = d.id"
+)
+
+
+@cache
+def insert_decisions(count: int) -> str:
+    """A statement that inserts `count` decision rows."""
+    return (
+        f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES {_values(count, len(DECISION_COLUMNS))}"  # noqa: S608 - our own names
+        # A commit that was reported as failed may have gone through all the same, and is then written again.
+        " ON CONFLICT (id) DO NOTHING"
+    )
+
+
+@cache
+def update_outcomes(count: int) -> str:
+    """A statement that writes `count` outcome rows."""
+    assignments = ", ".join(f"{name} = v.column{index}" for index, name in enumerate(OUTCOME_COLUMNS, 1))
+    last = len(OUTCOME_COLUMNS) + 1
+    return (
+        f"UPDATE decisions SET {assignments} FROM (VALUES {_values(count, last)}) AS v"  # noqa: S608
+        f" WHERE decisions.id = v.column{last}"
+    )
+
+
+def _values(count: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * count)
+
+
+def decision_row(decision: Decision) -> Row:
+    """The values of one row of `insert_decisions`."""
+    signals = decision.signals
+    return (
+        decision.id,
+        decision.created_at,
+        decision.key_id,
+        decision.requested_model,
+        decision.model,
+        decision.mode,
+        decision.policy,
+        decision.propensity,
+        decision.estimated_cost_micro_usd,
+        decision.stream,
+        signals.intent,
+        signals.intent_confidence,
+        signals.complexity.score,
+        signals.priority,
+        signals.privacy.level,
+        _json(signals.privacy.classes),
+        signals.privacy.local_only,
+        signals.needs.tools,
+        signals.needs.vision,
+        signals.needs.prompt_tokens,
+        signals.conversation.turn,
+        signals.prompt_hash,
+        _json(decision.plan),
+        _json(decision.candidates),
+        _json(decision.dropped),
+        _json(decision.reasons),
+        _json(signals),
+    )
+
+
+def outcome_row(decision_id: str, outcome: Outcome) -> Row:
+    """The values of one row of `update_outcomes`."""
+    return (
+        outcome.status,
+        outcome.model,
+        outcome.error,
+        outcome.http_status,
+        outcome.prompt_tokens,
+        outcome.completion_tokens,
+        outcome.cached_tokens,
+        outcome.cost_micro_usd,
+        outcome.first_byte_seconds,
+        outcome.seconds,
+        outcome.finish_reason,
+        outcome.answer_id,
+        _json(outcome.attempts),
+        decision_id,
+    )
+
+
+def feedback_row(feedback: Feedback) -> Row:
+    """The values of `UPSERT_FEEDBACK`."""
+    return tuple(getattr(feedback, name) for name in FEEDBACK_COLUMNS)
+
+
+def record(row: Row) -> dict[str, Any]:
+    """What a row of `SELECT` says: `decision`, `outcome` and `feedback`, as plain JSON values."""
+    columns = dict(zip(DECISION_COLUMNS + OUTCOME_COLUMNS, row, strict=False))
+    feedback = dict(zip(FEEDBACK_COLUMNS, row[len(columns) :], strict=True))
+    decision = {
+        name: columns[name]
+        for name in ("id", "created_at", "model", "mode", "requested_model", "propensity", "policy",
+                     "estimated_cost_micro_usd", "key_id")
+    }  # fmt: skip
+    decision["stream"] = bool(columns["stream"])
+    for name in ("plan", "candidates", "dropped", "reasons", "signals"):
+        decision[name] = msgspec.json.decode(columns[name])
+    outcome = None
+    if columns["status"] is not None:
+        outcome = {name: columns[name] for name in OUTCOME_COLUMNS if name not in ("answered_by", "attempts")}
+        outcome["model"] = columns["answered_by"]
+        outcome["attempts"] = msgspec.json.decode(columns["attempts"])
+    return {
+        "decision": decision,
+        "outcome": outcome,
+        "feedback": feedback if feedback["decision_id"] is not None else None,
+    }
+
+
+def _json(value: object) -> str:
+    return _encoder.encode(value).decode()

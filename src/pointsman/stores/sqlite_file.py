@@ -1,0 +1,151 @@
+"""Opens a SQLite file for one thread: private to its owner, in WAL mode, at the newest schema.
+
+Knows what each failure means and how to mend it, and moves a corrupt file aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from .migrate import migrate, scripts
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_MS = 5000
+
+CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+MENDS: dict[int, str] = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only; make it writable, or set another data_dir",
+    sqlite3.SQLITE_PERM: "the file may not be opened; make it readable and writable, or set another data_dir",
+    sqlite3.SQLITE_AUTH: "the file may not be opened; make it readable and writable, or set another data_dir",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check that the folder exists and is writable",
+    sqlite3.SQLITE_BUSY: "another process holds the file; close whatever has it open",
+    sqlite3.SQLITE_LOCKED: "another process holds the file; close whatever has it open",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; check it, and that it is not full",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is not a database",
+}
+"""What to do, by SQLite's primary result code."""
+
+
+def result_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 when the error did not come from the library."""
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF
+
+
+def explain(error: Exception, path: Path) -> str:
+    """What went wrong with the file, and the mend, in one line."""
+    if isinstance(error, sqlite3.Error):
+        mend = MENDS.get(result_code(error))
+        return f"{path}: {error}" + (f" ({mend})" if mend else "")
+    if isinstance(error, OSError):
+        mends = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space"}
+        mend = mends.get(error.errno or 0, "make the folder writable, or set another data_dir")
+        return f"{path}: {error.strerror or error} ({mend})"
+    return f"{path}: {error}"
+
+
+class SqliteFile:
+    """A database file and this thread's connection to it. Not for several threads."""
+
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._migrations = scripts()
+
+    def connect(self) -> sqlite3.Connection:
+        """The open connection; opens the file when there is none, or when the file has been moved or deleted.
+
+        Raises:
+            StoreError: the schema is newer than this version knows.
+            sqlite3.Error, OSError: it cannot be opened.
+        """
+        if self._connection is not None and self._inode != _inode(self.path):
+            log.warning("The database %s was moved or deleted while in use; opening it anew.", self.path)
+            self.close()
+        if self._connection is None:
+            self._open()
+        assert self._connection is not None
+        return self._connection
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_mode & 0o077:
+                with contextlib.suppress(PermissionError):  # a file of another owner that we may write to
+                    os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+        self._inode = _inode(self.path)
+        # SQLite gives its -wal and -shm files the mode of the file itself.
+        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            if self._max_bytes is not None:
+                page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+                connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
+            migrate(connection, self._migrations)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def move_aside(self) -> Path | None:
+        """Rename a corrupt file, with its WAL, so that `connect` makes a new one; the old one is never deleted.
+
+        Returns where it lies now, or None when it was not there any more: another process has already done this.
+        """
+        ours = self._inode
+        mine = ours is None or ours == _inode(self.path)  # asked while our handle still keeps the inode from reuse
+        self.close()
+        if not mine:
+            return None
+        aside = _free_name(
+            self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        )
+        try:
+            os.rename(self.path, aside)
+        except FileNotFoundError:
+            return None
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{self.path}{suffix}", f"{aside}{suffix}")
+        return aside
+
+    def close(self) -> None:
+        connection, self._connection, self._inode = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+
+def _free_name(path: Path) -> Path:
+    candidate, count = path, 1
+    while candidate.exists():
+        count += 1
+        candidate = path.with_name(f"{path.name}.{count}")
+    return candidate
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
