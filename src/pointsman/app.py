@@ -21,7 +21,7 @@ from pointsman.pipeline.admit import Access
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import FeedbackStage, Record
-from pointsman.pipeline.run import Pipeline, Wishes
+from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.cards import presets
@@ -32,7 +32,7 @@ from pointsman.settings import ProviderSettings, Settings, child_environment, is
 from pointsman.stores.hash_key import load_hash_key
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
-from pointsman.surfaces.openai.chat import ChatCompletions
+from pointsman.surfaces.openai.chat import ChatCompletions, read_wishes
 from pointsman.surfaces.services import Services
 from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
@@ -191,7 +191,7 @@ class Gateway:
         server = self.settings.server
 
         def decide(request: ChatRequest, caller: Caller) -> Decision:
-            return pipeline.preview(request, caller, Wishes())
+            return pipeline.preview(request, caller, read_wishes(request))
 
         services = Services(
             catalog=self._keeper,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 from decimal import Decimal
 
@@ -63,20 +64,20 @@ class ChatCompletions:
         request: ChatRequest | None = None
         try:
             request = ChatRequest.parse(http.body)
-            return request, read_wishes(http, request)
+            return request, read_wishes(request, http.header)
         except PointsmanError as error:
             self._pipeline.refused(error, caller, request)
             raise
 
 
-def read_wishes(http: HttpRequest, request: ChatRequest) -> Wishes:
+def read_wishes(request: ChatRequest, header: Callable[[bytes], bytes | None] = lambda name: None) -> Wishes:
     """What the caller asks of the router: headers, then the body's `routing_preferences`, which win.
 
     Raises:
         InvalidRequest: a header with a word that is none of its choices.
     """
-    level = http.header(b"x-pointsman-privacy")
-    priority = http.header(b"x-pointsman-priority")
+    level = header(b"x-pointsman-privacy")
+    priority = header(b"x-pointsman-priority")
     preferences = request.params.routing_preferences
     if level is None and priority is None and preferences is None:
         return Wishes()
