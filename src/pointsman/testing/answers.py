@@ -127,7 +127,7 @@ class Answer:
             return
         kind = "application/x-ndjson" if ollama else "text/event-stream; charset=utf-8"
         await wire.head(200, {"content-type": kind, **self.headers}, length=None)
-        for line in self._ollama_lines(asked) if ollama else self._openai_frames(asked):
+        for line in self.ollama_lines(asked) if ollama else self.openai_frames(asked):
             await asyncio.sleep(self.delay)
             await wire.body(line)
         await wire.end()
@@ -181,7 +181,8 @@ class Answer:
         usage = self._openai_usage()
         return whole if usage is None else {**whole, "usage": usage}
 
-    def _openai_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+    def openai_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """The server-sent events for a request's fields, `[DONE]` with them."""
         wants_usage = self.always_usage or bool((asked.get("stream_options") or {}).get("include_usage"))
         base = {"id": self.id, "object": "chat.completion.chunk", "created": 1, "model": asked.get("model")}
         chunks: list[dict[str, Any]] = []
@@ -239,7 +240,8 @@ class Answer:
         stamp = {"model": asked.get("model"), "created_at": "2026-01-01T00:00:00.000000001Z"}
         return {**stamp, "message": message, **self._ollama_last()}
 
-    def _ollama_lines(self, asked: Mapping[str, Any]) -> list[bytes]:
+    def ollama_lines(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """The lines of a streamed Ollama answer for a request's fields."""
         stamp = {"model": asked.get("model"), "created_at": "2026-01-01T00:00:00.000000001Z"}
         messages: list[dict[str, Any]] = [
             {"role": "assistant", "content": "", "thinking": piece} for piece in self._split(self.reasoning)

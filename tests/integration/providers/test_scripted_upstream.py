@@ -25,12 +25,6 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
-async def upstream():
-    async with ScriptedUpstream() as server:
-        yield server
-
-
-@pytest.fixture
 async def client():
     async with aiohttp.ClientSession() as session:
         yield session

@@ -1,0 +1,71 @@
+"""A decision log that keeps everything in memory and forgets it with the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pointsman.core.caller import Caller
+from pointsman.core.decision import Decision
+from pointsman.core.errors import StoreError
+from pointsman.core.outcome import Feedback, Outcome
+from pointsman.core.ports import LogStatus
+
+
+class MemoryDecisionLog:
+    """A `core.ports.DecisionLog` for tests and for gateways that should leave no trace on disk."""
+
+    def __init__(self) -> None:
+        self.decisions: dict[str, Decision] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.feedbacks: dict[str, Feedback] = {}
+        self.prompts: dict[str, bytes] = {}
+
+    def decided(self, decision: Decision, *, prompt: bytes | None) -> None:
+        if decision.id in self.decisions:
+            return
+        self.decisions[decision.id] = decision
+        if prompt is not None:
+            self.prompts[decision.id] = prompt
+
+    def ended(self, decision_id: str, outcome: Outcome) -> None:
+        if decision_id in self.decisions:
+            self.outcomes[decision_id] = outcome
+
+    async def get(self, identifier: str, *, caller: Caller | None = None) -> dict[str, Any] | None:
+        seen = self._newest_first(caller)
+        named = [decision for decision in seen if decision.id == identifier]
+        answered = [
+            decision
+            for decision in seen
+            if decision.id in self.outcomes and self.outcomes[decision.id].answer_id == identifier
+        ]
+        return next((self._record(decision) for decision in named + answered), None)
+
+    async def recent(self, limit: int, *, caller: Caller | None = None) -> list[dict[str, Any]]:
+        return [self._record(decision) for decision in self._newest_first(caller)[:limit]]
+
+    async def feedback(self, feedback: Feedback) -> None:
+        if feedback.decision_id not in self.decisions:
+            raise StoreError(f"There is no decision {feedback.decision_id} to keep feedback for.")
+        self.feedbacks[feedback.decision_id] = feedback
+
+    def status(self) -> LogStatus:
+        return LogStatus(ok=True, pending=0, dropped=0)
+
+    async def close(self) -> None:
+        pass
+
+    def _newest_first(self, caller: Caller | None) -> list[Decision]:
+        seen = (one for one in self.decisions.values() if caller is None or caller.may_see(one.key_id))
+        return sorted(seen, key=lambda decision: (decision.created_at, decision.id), reverse=True)
+
+    def _record(self, decision: Decision) -> dict[str, Any]:
+        record = {
+            "decision": decision,
+            "outcome": self.outcomes.get(decision.id),
+            "feedback": self.feedbacks.get(decision.id),
+        }
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
+        return plain
