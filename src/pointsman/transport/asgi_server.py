@@ -1,0 +1,322 @@
+"""The fallback data plane: the same handler as an ASGI application, and uvicorn to serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .asgi import Message, Receive, Send
+from .chunked import body_too_large
+from .head import Refusal
+from .http import Handler, Headers, HttpRequest
+from .limits import RunningServer, ServerLimits
+from .wire import FRAMING, INTERNAL_ERROR, JSON, header_block
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+_BODILESS = frozenset({204, 304})
+
+
+class AsgiServer:
+    """A `Handler` as an ASGI application: bodies read whole and bounded, a leaving client cancels the handler."""
+
+    def __init__(self, handler: Handler, limits: ServerLimits | None = None) -> None:
+        self._handler = handler
+        self._limits = limits or ServerLimits()
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            raise RuntimeError(f"{scope['type']!r} is not served here")
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        answer = AsgiAnswer(scope["method"], self._limits.write_buffer_bytes)
+        try:
+            body = await self._read_body(scope["headers"], receive)
+        except Refusal as refusal:
+            answer.send(refusal.status, [JSON, (b"connection", b"close")], refusal.body())
+            await answer.pump(send)
+            return
+        if body is None:
+            return
+        client = scope.get("client")
+        request = HttpRequest(
+            scope["method"],
+            scope["path"],
+            scope["query_string"],
+            list(scope["headers"]),
+            body,
+            client[0] if client else None,
+        )
+        handling = asyncio.create_task(self._handle(request, answer))
+        leaving = asyncio.create_task(_left(receive))
+        pumping = asyncio.create_task(answer.pump(send))
+        try:
+            await asyncio.wait({leaving, pumping}, return_when=asyncio.FIRST_COMPLETED)
+            if pumping.done():
+                # The answer is whole or broken off; what the handler still does may end in peace.
+                await asyncio.wait({handling})
+                pumping.result()
+            else:
+                answer.detach()
+                if not answer.finished:
+                    handling.cancel()
+                await asyncio.wait({handling})
+        finally:
+            for task in (handling, leaving, pumping):
+                task.cancel()
+            await asyncio.gather(handling, leaving, pumping, return_exceptions=True)
+
+    async def _read_body(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body, None when the client left. Raises Refusal (413)."""
+        most = self._limits.max_body_bytes
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value) > most:
+                raise body_too_large(most)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.body_timeout):
+                    message = await receive()
+            except TimeoutError:
+                raise Refusal(408, "request_timeout", "The request body took too long to arrive.") from None
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            size += len(part)
+            if size > most:
+                raise body_too_large(most)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def _handle(self, request: HttpRequest, answer: AsgiAnswer) -> None:
+        try:
+            await self._handler(request, answer)
+            if not answer.finished:
+                log.error("the handler of %s %s ended without finishing its answer", request.method, request.path)
+        except Exception as error:
+            # Neither the message nor the locals are logged: either may quote the request's body.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s in the handler of %s %s\n%s", type(error).__name__, request.method, request.path, frames)
+        finally:
+            if not answer.started:
+                answer.send(500, [JSON], INTERNAL_ERROR)
+            elif not answer.finished:
+                answer.abort()
+
+
+class AnswerBrokenOff(Exception):
+    """Raised into the ASGI server, which then closes the connection without ending the answer."""
+
+
+class AsgiAnswer:
+    """A `Responder` whose writes queue until `pump` has sent them on."""
+
+    def __init__(self, method: str, high_water: int) -> None:
+        self._without_body = method == "HEAD"
+        self._high_water = high_water
+        self._queue: deque[tuple[Message, int]] = deque()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._gone = False
+        self._broken = False
+        self.started = False
+        self.finished = False
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.started:
+            raise RuntimeError("the answer has been started already")
+        start = _start(status, headers)
+        if status in _BODILESS:
+            body = b""
+        else:
+            start["headers"].append((b"content-length", b"%d" % len(body)))
+        self.started = self.finished = True
+        self._put(start, 0)
+        self._put({"type": "http.response.body", "body": b"" if self._without_body else body}, len(body))
+
+    def start(self, status: int, headers: Headers) -> None:
+        if self.started:
+            raise RuntimeError("the answer has been started already")
+        start = _start(status, headers)
+        self.started = True
+        self._put(start, 0)
+
+    def write(self, data: bytes) -> None:
+        if not self.started or (self.finished and not self._gone):
+            raise RuntimeError("the answer is not under way")
+        if data and not self._without_body:
+            self._put({"type": "http.response.body", "body": data, "more_body": True}, len(data))
+
+    async def drain(self) -> None:
+        await self._drained.wait()
+
+    def finish(self) -> None:
+        if not self.started:
+            raise RuntimeError("the answer has not been started")
+        if not self.finished:
+            self.finished = True
+            self._put({"type": "http.response.body", "body": b""}, 0)
+
+    def abort(self) -> None:
+        if not self.finished:
+            self.started = self.finished = self._broken = True
+            self._wake.set()
+
+    def detach(self) -> None:
+        """The client has gone: nothing is kept any more."""
+        self._gone = True
+        self._queue.clear()
+        self._drained.set()
+        self._wake.set()
+
+    async def pump(self, send: Send) -> None:
+        """Send on what is written until the answer ends. Raises AnswerBrokenOff when it was aborted."""
+        while True:
+            while self._queue:
+                message, size = self._queue.popleft()
+                await send(message)
+                self._queued -= size
+                if self._queued <= self._high_water // 4:
+                    self._drained.set()
+            if self._broken:
+                raise AnswerBrokenOff
+            if self.finished or self._gone:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _put(self, message: Message, size: int) -> None:
+        if self._gone:
+            return
+        self._queue.append((message, size))
+        self._queued += size
+        if self._queued > self._high_water:
+            self._drained.clear()
+        self._wake.set()
+
+
+async def serve_asgi(
+    handler: Handler,
+    *,
+    host: str,
+    port: int,
+    limits: ServerLimits | None = None,
+    sock: socket.socket | None = None,
+) -> RunningServer:
+    """Serve a handler with uvicorn, in the running loop and without its signal handlers.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    limits = limits or ServerLimits()
+    if sock is None:
+        family, _, _, _, address = (
+            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        )[0]
+        sock = socket.create_server(address[:2], family=family, backlog=2048)
+    sock.setblocking(False)
+    running = UvicornServer(handler, limits, sock)
+    await running.start()
+    return running
+
+
+class UvicornServer:
+    """uvicorn, run in the loop of its owner."""
+
+    def __init__(self, handler: Handler, limits: ServerLimits, sock: socket.socket) -> None:
+        address = sock.getsockname()
+        self.port: int = address[1] if isinstance(address, tuple) else 0
+        self._sock = sock
+        self._server = _quiet_uvicorn(AsgiServer(handler, limits), limits)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._sock]))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise OSError("uvicorn ended at its start")
+            await asyncio.sleep(0.005)
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""
+        assert self._task is not None
+        # uvicorn counts whole seconds only; the rest of the grace time is ours.
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace))
+        self._server.should_exit = True
+        try:
+            async with asyncio.timeout(grace + 0.5):
+                await asyncio.shield(self._task)
+        except TimeoutError:
+            self._server.force_exit = True
+            running = tuple(self._server.server_state.tasks)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for connection in tuple(self._server.server_state.connections):
+                connection.transport.abort()
+            await self._task
+
+
+def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
+    import uvicorn
+
+    class QuietServer(uvicorn.Server):
+        """The process's signals belong to whoever runs the loop."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        headers=[("server", "pointsman")],
+        proxy_headers=False,
+        limit_concurrency=limits.max_connections,
+        timeout_keep_alive=max(1, round(limits.keep_alive_timeout)),
+        backlog=2048,
+    )
+    return QuietServer(config)
+
+
+def _start(status: int, headers: Headers) -> Message:
+    header_block(headers, FRAMING)  # refuses what would end a header's line
+    kept = [pair for pair in headers if pair[0] not in FRAMING or pair == (b"connection", b"close")]
+    return {"type": "http.response.start", "status": status, "headers": kept}
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        event = (await receive())["type"]
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

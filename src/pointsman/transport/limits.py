@@ -1,0 +1,38 @@
+"""What a server holds its clients to, and what a running server can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """Sizes in bytes, times in seconds. Times are checked about once a second, so they may run a second over."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_header_bytes: int = 64 * 1024
+    """The request line and every header together."""
+    max_headers: int = 100
+    max_target_bytes: int = 8 * 1024
+    max_connections: int = 4096
+    header_timeout: float = 20.0
+    """From a connection's start, or a request's first byte, to the end of its head."""
+    body_timeout: float = 30.0
+    """Between two reads of a body."""
+    write_timeout: float = 60.0
+    """A client that takes nothing of a waiting answer for so long is dropped."""
+    keep_alive_timeout: float = 75.0
+    max_requests_per_connection: int = 10_000
+    write_buffer_bytes: int = 64 * 1024
+    """Above this `Responder.drain` waits."""
+
+
+class RunningServer(Protocol):
+    """A server that is listening."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""

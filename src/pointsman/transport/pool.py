@@ -1,0 +1,204 @@
+"""The native way out: keep-alive connections to upstreams, pooled by origin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pointsman.core.errors import UpstreamTimeout
+
+from .dial import connect_socket, reason_of, unreachable
+from .http import Origin, Outbound, UpstreamRequest, UpstreamResponse
+from .outgoing import request_head
+from .pool_connection import ClosedBeforeAnswer, PoolConnection
+
+if TYPE_CHECKING:
+    import ssl
+
+_STALE_SECONDS = 1.0
+"""An idle connection that the upstream had closed says so within a round trip. One that dies later died at work, and
+the request is not sent a second time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginStats:
+    """Connections to one origin."""
+
+    open: int
+    idle: int
+
+    @property
+    def in_use(self) -> int:
+        return self.open - self.idle
+
+
+class Pool(Outbound):
+    """An `Outbound` over its own connections.
+
+    Args:
+        ca_file: PEM certificates trusted beside the public ones.
+        max_idle_per_origin: idle connections kept; more are closed as they come back.
+        idle_seconds: after which an idle connection is closed. Below the usual keep-alive time of servers.
+        max_head_bytes: of an answer.
+        buffer_bytes: of a body that wait for their reader before the upstream is held back.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: str | None = None,
+        max_idle_per_origin: int = 64,
+        idle_seconds: float = 30.0,
+        max_head_bytes: int = 64 * 1024,
+        buffer_bytes: int = 256 * 1024,
+    ) -> None:
+        self.max_head_bytes = max_head_bytes
+        self.buffer_bytes = buffer_bytes
+        self._ca_file = ca_file
+        self._max_idle = max_idle_per_origin
+        self._idle_seconds = idle_seconds
+        self._idle: dict[Origin, list[PoolConnection]] = {}
+        self._open: dict[Origin, set[PoolConnection]] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._closed = False
+        self._emptied: asyncio.Event | None = None
+
+    async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
+        head = request_head(request)
+        timeouts = request.timeouts
+        origin = request.origin
+        total_at = asyncio.get_running_loop().time() + timeouts.total
+        connection = self._take_idle(origin)
+        if connection is not None:
+            response = connection.exchange(
+                head, request.body, method=request.method, timeouts=timeouts, total_at=total_at
+            )
+            try:
+                await response.head()
+                return response
+            except ClosedBeforeAnswer:
+                if asyncio.get_running_loop().time() - connection.sent_at > _STALE_SECONDS:
+                    raise
+            except BaseException:
+                response.close()
+                raise
+        connection = await self._connect(request)
+        response = connection.exchange(head, request.body, method=request.method, timeouts=timeouts, total_at=total_at)
+        try:
+            await response.head()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    async def close(self) -> None:
+        """Close every connection, those in use too."""
+        self._closed = True
+        self._emptied = asyncio.Event()
+        for connections in tuple(self._open.values()):
+            for connection in tuple(connections):
+                connection.close()
+        while self._open:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def stats(self) -> Mapping[Origin, OriginStats]:
+        """Connections by origin, for metrics and leak tests. Origins without any are left out."""
+        return {
+            origin: OriginStats(open=len(connections), idle=len(self._idle.get(origin, ())))
+            for origin, connections in self._open.items()
+        }
+
+    def give_back(self, connection: PoolConnection) -> None:
+        """Called by a connection whose answer has come whole."""
+        idle = self._idle.get(connection.origin)
+        if idle is None:
+            idle = self._idle[connection.origin] = []
+        if self._closed or len(idle) >= self._max_idle:
+            connection.close()
+            return
+        connection.rest(self._idle_seconds)
+        idle.append(connection)
+
+    def remember(self, connection: PoolConnection) -> None:
+        """Called by a connection that is open."""
+        self._open.setdefault(connection.origin, set()).add(connection)
+
+    def forget(self, connection: PoolConnection) -> None:
+        """Called by a connection that is closed."""
+        origin = connection.origin
+        idle = self._idle.get(origin)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+            if not idle:
+                del self._idle[origin]
+        connections = self._open.get(origin)
+        if connections is not None:
+            connections.discard(connection)
+            if not connections:
+                del self._open[origin]
+        if self._emptied is not None:
+            self._emptied.set()
+
+    def _take_idle(self, origin: Origin) -> PoolConnection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self, request: UpstreamRequest) -> PoolConnection:
+        origin, timeouts = request.origin, request.timeouts
+        if self._closed:
+            raise unreachable(origin, "the gateway is shutting down")
+        seconds = min(timeouts.connect, timeouts.total)
+        connection = PoolConnection(self, origin)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._open_transport(connection)
+        except TimeoutError:
+            raise UpstreamTimeout("connect" if timeouts.connect <= timeouts.total else "total", seconds) from None
+        except OSError as error:  # a failed handshake too: ssl.SSLError is one
+            raise unreachable(origin, _tls_reason(error)) from None
+        except BaseException:
+            connection.close()
+            raise
+        if not connection.usable:
+            raise unreachable(origin, "the connection was closed at once")
+        return connection
+
+    async def _open_transport(self, connection: PoolConnection) -> None:
+        origin = connection.origin
+        context = await self._tls_context() if origin.scheme == "https" else None
+        hostname = origin.host if context is not None else None
+        loop = asyncio.get_running_loop()
+        sock = await connect_socket(origin)
+        try:
+            if origin.unix_socket is not None:
+                await loop.create_unix_connection(lambda: connection, sock=sock, ssl=context, server_hostname=hostname)
+            else:
+                await loop.create_connection(lambda: connection, sock=sock, ssl=context, server_hostname=hostname)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            from .tls import client_context
+
+            self._tls = await asyncio.get_running_loop().run_in_executor(None, client_context, self._ca_file)
+        return self._tls
+
+
+def _tls_reason(error: OSError) -> str:
+    """Why a connection or its handshake failed, in words."""
+    verdict = getattr(error, "verify_message", None)
+    if verdict:
+        return f"its TLS certificate is not accepted ({verdict})"
+    reason = getattr(error, "reason", None)
+    if reason:
+        return f"the TLS handshake failed ({str(reason).lower().replace('_', ' ')})"
+    return reason_of(error)

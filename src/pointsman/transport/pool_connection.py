@@ -1,0 +1,303 @@
+"""One upstream connection: a protocol on httptools' response parser, and one lazily moved timer for every deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from pointsman.core.errors import (
+    UpstreamBroken,
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+from pointsman.core.ports import Timeouts
+
+from .dial import place, reason_of
+from .http import Origin
+from .pool_response import PoolResponse
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+_JOINED_BYTES = 64 * 1024
+
+
+class ClosedBeforeAnswer(UpstreamConnectError):
+    """The provider closed the connection without answering."""
+
+
+class PoolConnection(asyncio.Protocol):
+    """Idle, or carrying one exchange. The timer is never moved forward, only re-armed when it fires too early."""
+
+    __slots__ = (
+        "_close_delimited",
+        "_deadline",
+        "_expects_no_body",
+        "_first_byte_at",
+        "_head_bytes",
+        "_loop",
+        "_parser",
+        "_phase",
+        "_pool",
+        "_reading_paused",
+        "_response",
+        "_reusable",
+        "_stray",
+        "_timeouts",
+        "_timer",
+        "_total_at",
+        "_transport",
+        "_whole",
+        "buffer_bytes",
+        "heard",
+        "origin",
+        "sent_at",
+        "served",
+    )
+
+    def __init__(self, pool: Pool, origin: Origin) -> None:
+        self.origin = origin
+        self.buffer_bytes = pool.buffer_bytes
+        self.served = 0
+        """Answers received whole on this connection."""
+        self.heard = False
+        """Whether any byte of the present answer has come."""
+        self.sent_at = 0.0
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._response: PoolResponse | None = None
+        self._reading_paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = math.inf
+        self._total_at = math.inf
+        self._phase = "first_byte"
+        self._timeouts = Timeouts()
+
+    # What the pool calls
+
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def exchange(self, head: bytes, body: bytes, *, method: str, timeouts: Timeouts, total_at: float) -> PoolResponse:
+        """Write one request; the answer fills what is returned. `total_at`: when the whole call's time is over."""
+        transport = self._transport
+        assert transport is not None
+        response = self._response = PoolResponse(self)
+        self.heard = self._whole = self._stray = self._reusable = self._close_delimited = False
+        self._expects_no_body = method == "HEAD"
+        self._head_bytes = 0
+        self._timeouts = timeouts
+        self._total_at = total_at
+        self._phase = "first_byte"
+        self.sent_at = now = self._loop.time()
+        self._set_deadline(now + timeouts.first_byte)
+        if len(body) <= _JOINED_BYTES:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        return response
+
+    def rest(self, seconds: float) -> None:
+        """Idle from now on; closes itself after so long."""
+        self._total_at = math.inf
+        self._set_deadline(self._loop.time() + seconds)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the response calls
+
+    def resume(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The reader wants no more of this answer."""
+        self._response = None
+        self.close()
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._pool.remember(self)
+
+    def data_received(self, data: bytes) -> None:
+        response = self._response
+        if response is None:
+            # Nobody asked: the connection can no longer be trusted.
+            self.close()
+            return
+        self.heard = True
+        if not response.head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(self._not_http("it changed protocols unasked"))
+            return
+        except httptools.HttpParserError as error:
+            if not self._whole:
+                cause = error.__context__
+                self._fail(cause if isinstance(cause, UpstreamError) else self._not_http(str(error)))
+                return
+            self._stray = True
+        if self._whole:
+            self._finish()
+        elif response.head_done:
+            if self._phase == "between_bytes":
+                self._deadline = min(self._loop.time() + self._timeouts.between_bytes, self._total_at)
+            if response.overfull and not self._reading_paused:
+                self._reading_paused = True
+                self._deadline = self._total_at
+                assert self._transport is not None
+                self._transport.pause_reading()
+            response.notify()
+        elif self._head_bytes > self._pool.max_head_bytes:
+            self._fail(self._head_too_large())
+
+    def eof_received(self) -> None:
+        """Nothing more will come: the transport closes."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pool.forget(self)
+        response, self._response = self._response, None
+        if response is None:
+            return
+        if response.head_done and self._close_delimited and error is None:
+            response.end()
+        elif self.heard:
+            why = reason_of(error) if error is not None else "the connection was closed"
+            response.end(UpstreamBroken(f"{place(self.origin)} broke off in the middle of its answer: {why}."))
+        else:
+            why = reason_of(error) if error is not None else "the connection was closed"
+            response.end(ClosedBeforeAnswer(f"{place(self.origin)} did not answer: {why}."))
+        response.notify()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            self._stray = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._whole:
+            return  # a trailer, or a stray answer behind the one that was asked for
+        response = self._response
+        if response is not None and not response.head_done:
+            response.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        response = self._response
+        if response is None or self._whole:
+            return
+        if self._head_bytes > self._pool.max_head_bytes and not _head_fits(response, self._pool.max_head_bytes):
+            raise self._head_too_large()
+        response.status = status = self._parser.get_status_code()
+        if status < 200:
+            return
+        framed = status in (204, 304)
+        for name, value in response.headers:
+            if name == b"content-length":
+                framed = True
+            elif name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    raise self._not_http("it used a Transfer-Encoding other than chunked")
+                framed = True
+        self._close_delimited = not framed
+        response.head_done = True
+        if self._expects_no_body:
+            self._whole = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._whole and self._response is not None:
+            self._response.add(body)
+            self._phase = "between_bytes"
+
+    def on_message_complete(self) -> None:
+        response = self._response
+        if response is None or self._whole:
+            return
+        if not response.head_done:
+            response.reset()
+            return
+        self._whole = True
+        self._reusable = self._parser.should_keep_alive()
+
+    # Deadlines
+
+    def _set_deadline(self, when: float) -> None:
+        self._deadline = when = min(when, self._total_at)
+        timer = self._timer
+        if timer is None:
+            self._timer = self._loop.call_at(when, self._timer_fired)
+        elif timer.when() > when:
+            timer.cancel()
+            self._timer = self._loop.call_at(when, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if now < self._deadline:
+            if self._deadline < math.inf:
+                self._timer = self._loop.call_at(self._deadline, self._timer_fired)
+        elif self._response is None:
+            self.close()
+        elif now >= self._total_at:
+            self._fail(UpstreamTimeout("total", self._timeouts.total))
+        else:
+            self._fail(UpstreamTimeout(self._phase, getattr(self._timeouts, self._phase)))
+
+    # Ends
+
+    def _finish(self) -> None:
+        """The answer is whole: hand the connection back, then wake the reader."""
+        response, self._response = self._response, None
+        assert response is not None
+        transport = self._transport
+        if self._reading_paused:
+            self._reading_paused = False
+            if transport is not None:
+                transport.resume_reading()
+        self.served += 1
+        clean = self._reusable and not self._stray and transport is not None
+        if clean and transport is not None and transport.get_write_buffer_size() == 0:
+            self._pool.give_back(self)
+        else:
+            self.close()
+        response.end()
+        response.notify()
+
+    def _fail(self, error: UpstreamError) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.end(error)
+            response.notify()
+        self.close()
+
+    def _not_http(self, reason: str) -> UpstreamProtocolError:
+        return UpstreamProtocolError(f"{place(self.origin)} answered with something that is not HTTP/1.1: {reason}.")
+
+    def _head_too_large(self) -> UpstreamProtocolError:
+        return self._not_http(f"its head is larger than {self._pool.max_head_bytes} bytes")
+
+
+def _head_fits(response: PoolResponse, limit: int) -> bool:
+    return sum(len(name) + len(value) + 4 for name, value in response.headers) <= limit

@@ -1,0 +1,141 @@
+"""An upstream's answer as the pool gives it: blocks queue here between the connection and whoever reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from pointsman.core.errors import UpstreamError, UpstreamProtocolError
+
+from .http import UpstreamResponse
+
+if TYPE_CHECKING:
+    from .pool_connection import PoolConnection
+
+
+class PoolResponse(UpstreamResponse):
+    """Filled by a `PoolConnection`, which it leaves at its end; read by one task."""
+
+    __slots__ = (
+        "_blocks",
+        "_buffered",
+        "_connection",
+        "_error",
+        "_limit",
+        "_waiter",
+        "complete",
+        "head_done",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, connection: PoolConnection) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_done = False
+        self.complete = False
+        self._connection: PoolConnection | None = connection
+        self._blocks: list[bytes] = []
+        self._buffered = 0
+        self._limit: int | None = None
+        """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # What the connection calls
+
+    def reset(self) -> None:
+        """An interim answer has ended: the next head is awaited."""
+        self.status = 0
+        self.headers = []
+        self.head_done = False
+
+    def add(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self._buffered += len(block)
+
+    @property
+    def overfull(self) -> bool:
+        """More is buffered than a reader who takes blocks one by one should have waiting."""
+        connection = self._connection
+        return self._limit is None and connection is not None and self._buffered > connection.buffer_bytes
+
+    def notify(self) -> None:
+        """Wake the reader when what came is what it waits for."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._limit is not None and not self.complete and self._error is None and self._buffered <= self._limit:
+            return
+        waiter.set_result(None)
+
+    def end(self, error: UpstreamError | None = None) -> None:
+        """The answer is whole, or `error` ended it; the connection has let go of it."""
+        self._connection = None
+        self._error = error
+        self.complete = error is None
+
+    # What the pool calls
+
+    async def head(self) -> None:
+        """Wait for the head. Raises what ended the connection before it."""
+        while not self.head_done:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    # What the reader calls
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._blocks:
+            if self.complete:
+                raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        return self._take()
+
+    async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:
+        self._limit = limit
+        try:
+            if self._connection is not None and not self.complete:
+                self._connection.resume()
+            while not self.complete and self._error is None and self._buffered <= limit:
+                await self._wait()
+        finally:
+            self._limit = None
+        if self._buffered > limit:
+            self.close()
+            raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
+        if self._error is not None:
+            raise self._error
+        return self._take()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._blocks.clear()
+        self._buffered = 0
+        if connection is not None:
+            self._error = UpstreamProtocolError("The answer was closed before it was read.")
+            connection.abandon()
+            self.notify()
+
+    def _take(self) -> bytes:
+        blocks = self._blocks
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        blocks.clear()
+        self._buffered = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return data
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

@@ -1,0 +1,145 @@
+"""The answer to one request, on the native server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .http import Headers
+from .wire import FRAMING, header_block
+
+if TYPE_CHECKING:
+    from .server_protocol import Connection
+
+_BODILESS = frozenset({204, 304})
+_JOINED_BYTES = 64 * 1024
+"""Up to here head and body are copied into one write; above, a copy costs more than a second write."""
+
+
+class Answer:
+    """A `Responder`. Once the client has gone, or the answer is finished, it holds no connection and writes nowhere."""
+
+    __slots__ = ("_chunked", "_connection", "_head", "_http10", "_keep_alive", "_without_body", "finished", "started")
+
+    def __init__(self, connection: Connection, *, method: str, http10: bool, keep_alive: bool) -> None:
+        self._connection: Connection | None = connection
+        self._without_body = method == "HEAD"
+        self._http10 = http10
+        self._keep_alive = keep_alive
+        self._chunked = False
+        self._head = b""
+        """The head of a streamed answer, waiting to leave together with the first piece."""
+        self.started = False
+        self.finished = False
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.started:
+            raise RuntimeError("the answer has been started already")
+        connection = self._connection
+        if connection is None:
+            self.started = self.finished = True
+            return
+        head = self._compose(connection, status, headers)
+        self.started = self.finished = True
+        if status not in _BODILESS:
+            head += b"content-length: %d\r\n" % self._length(headers, body)
+        if self._without_body or status in _BODILESS:
+            body = b""
+        if len(body) <= _JOINED_BYTES:
+            connection.write(head + b"\r\n" + body)
+        else:
+            connection.write(head + b"\r\n")
+            connection.write(body)
+        self._end(connection)
+
+    def start(self, status: int, headers: Headers) -> None:
+        if self.started:
+            raise RuntimeError("the answer has been started already")
+        connection = self._connection
+        if connection is None:
+            self.started = True
+            return
+        if status in _BODILESS:
+            self._without_body = True
+        elif self._http10:
+            self._keep_alive = False
+        else:
+            self._chunked = True
+        head = self._compose(connection, status, headers)
+        self.started = True
+        self._head = head + (b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
+        asyncio.get_running_loop().call_soon(self._flush_head)
+
+    def write(self, data: bytes) -> None:
+        if not self.started or (self.finished and self._connection is not None):
+            raise RuntimeError("the answer is not under way")
+        connection = self._connection
+        if connection is None or self._without_body or not data:
+            return
+        head, self._head = self._head, b""
+        if self._chunked:
+            connection.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        else:
+            connection.write(head + data)
+
+    async def drain(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.congested:
+            self._flush_head()
+            await connection.drained()
+
+    def finish(self) -> None:
+        if not self.started:
+            raise RuntimeError("the answer has not been started")
+        connection = self._connection
+        if self.finished or connection is None:
+            self.finished = True
+            return
+        self.finished = True
+        head, self._head = self._head, b""
+        if self._chunked and not self._without_body:
+            connection.write(head + b"0\r\n\r\n")
+        elif head:
+            connection.write(head)
+        self._end(connection)
+
+    def abort(self) -> None:
+        connection = self._connection
+        if self.finished or connection is None:
+            return
+        self._flush_head()
+        self.started = self.finished = True
+        self._connection = None
+        connection.break_off(framed=self._chunked)
+
+    def detach(self) -> None:
+        """The client has gone."""
+        self._connection = None
+
+    def _end(self, connection: Connection) -> None:
+        self._connection = None
+        connection.answered(keep_alive=self._keep_alive)
+
+    def _flush_head(self) -> None:
+        if self._head and self._connection is not None:
+            head, self._head = self._head, b""
+            self._connection.write(head)
+
+    def _compose(self, connection: Connection, status: int, headers: Headers) -> bytes:
+        """The head up to the line that frames the body. Raises UnsafeHeader."""
+        if not connection.may_persist:
+            self._keep_alive = False
+        head = connection.head_start(status) + header_block(headers, FRAMING)
+        if not self._keep_alive:
+            head += b"connection: close\r\n"
+        elif self._http10:
+            head += b"connection: keep-alive\r\n"
+        return head
+
+    def _length(self, headers: Headers, body: bytes) -> int:
+        """Of the body; an answer to HEAD may name the length of the body that GET would have."""
+        if self._without_body and not body:
+            for name, value in headers:
+                if name == b"content-length" and value.isdigit():
+                    return int(value)
+        return len(body)

@@ -1,0 +1,187 @@
+"""The native HTTP/1.1 server: `serve` listens, a task answers each request, and one coarse clock watches every wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+import traceback
+from email.utils import formatdate
+
+from .http import Handler, HttpRequest
+from .limits import RunningServer, ServerLimits
+from .responder import Answer
+from .server_protocol import Connection
+from .wire import INTERNAL_ERROR, JSON, status_line
+
+__all__ = ["NativeServer", "RunningServer", "ServerLimits", "serve"]
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_CANCEL_SECONDS = 5.0
+_REFUSED_AT_ONCE = 64
+"""Connections above the limit that are still told 503; beyond them they are dropped."""
+
+
+async def serve(
+    handler: Handler,
+    *,
+    host: str,
+    port: int,
+    limits: ServerLimits | None = None,
+    sock: socket.socket | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> NativeServer:
+    """Listen on `host` and `port` (0: any free one), or on `sock`, which is taken over.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    server = NativeServer(handler, limits or ServerLimits())
+    await server.listen(host, port, sock, ssl_context)
+    return server
+
+
+class NativeServer:
+    """A running server. Its connections share the limits, a clock read once a tick, and the cached Date header."""
+
+    def __init__(self, handler: Handler, limits: ServerLimits) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.clock = self.loop.time()
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.closing = False
+        self._something_ended = asyncio.Event()
+        shortest = min(limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)
+        self._tick = min(1.0, max(0.02, shortest / 4))
+        self._head_starts: dict[int, bytes] = {}
+        self._common = b""
+        self._date = 0
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def listen(
+        self, host: str, port: int, sock: socket.socket | None, ssl_context: ssl.SSLContext | None
+    ) -> None:
+        def accept() -> Connection:
+            return Connection(self)
+
+        if sock is not None:
+            self._listener = await self.loop.create_server(accept, sock=sock, ssl=ssl_context, backlog=_BACKLOG)
+        else:
+            self._listener = await self.loop.create_server(accept, host, port, ssl=ssl_context, backlog=_BACKLOG)
+        address = self._listener.sockets[0].getsockname()
+        self._port = address[1] if isinstance(address, tuple) else 0
+        self._sweep()
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""
+        self.closing = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
+        if not await self._emptied_within(grace):
+            for connection in tuple(self.connections):
+                connection.abort()
+            for task in tuple(self.tasks):
+                self.cancel(task)
+            if not await self._emptied_within(_CANCEL_SECONDS):
+                log.error("%d handlers did not end when they were cancelled", len(self.tasks))
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._listener is not None:
+            await self._listener.wait_closed()
+
+    async def _emptied_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while self.connections or self.tasks:
+                    self._something_ended.clear()
+                    await self._something_ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self._something_ended.set()
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        # A task cancelled before its first step never reaches its own `finally`.
+        task.add_done_callback(self._task_ended)
+        task.cancel()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._something_ended.set()
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection in; False when it is to be dropped."""
+        count = len(self.connections)
+        if self.closing or count >= self.limits.max_connections + _REFUSED_AT_ONCE:
+            return False
+        connection.refuse_all = count >= self.limits.max_connections
+        self.connections.add(connection)
+        return True
+
+    def run(self, request: HttpRequest, answer: Answer) -> asyncio.Task[None]:
+        task = self.loop.create_task(self._answer(request, answer))
+        self.tasks.add(task)
+        return task
+
+    def head_start(self, status: int) -> bytes:
+        """The status line, Server and Date."""
+        start = self._head_starts.get(status)
+        if start is None:
+            start = self._head_starts[status] = status_line(status) + self._common
+        return start
+
+    async def _answer(self, request: HttpRequest, answer: Answer) -> None:
+        try:
+            await self.handler(request, answer)
+            if not answer.finished:
+                log.error("the handler of %s %s ended without finishing its answer", request.method, request.path)
+                self._fail(answer)
+        except asyncio.CancelledError:
+            answer.abort()
+            raise
+        except Exception as error:
+            # Neither the message nor the locals are logged: either may quote the request's body.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s in the handler of %s %s\n%s", type(error).__name__, request.method, request.path, frames)
+            self._fail(answer)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self.tasks.discard(task)
+            if self.closing:
+                self._something_ended.set()
+
+    def _fail(self, answer: Answer) -> None:
+        if not answer.started:
+            answer.send(500, [JSON], INTERNAL_ERROR)
+        else:
+            answer.abort()
+
+    def _sweep(self) -> None:
+        now = self.clock = self.loop.time()
+        seconds = int(time.time())
+        if seconds != self._date:
+            self._date = seconds
+            self._common = b"server: pointsman\r\ndate: %b\r\n" % formatdate(seconds, usegmt=True).encode()
+            self._head_starts.clear()
+        for connection in tuple(self.connections):
+            connection.sweep(now, self._tick)
+        self._sweeper = self.loop.call_later(self._tick, self._sweep)

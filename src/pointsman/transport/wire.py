@@ -1,0 +1,53 @@
+"""The bytes of an HTTP/1.1 message that both directions write: status lines, header blocks, error bodies."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from .http import Headers
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
+"""Answer headers that only the server itself may set."""
+
+JSON = (b"content-type", b"application/json")
+
+
+class UnsafeHeader(ValueError):
+    """A header that would end its own line. The text names the header, never its value."""
+
+
+def status_line(status: int) -> bytes:
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def header_block(headers: Headers, without: frozenset[bytes]) -> bytes:
+    """Header lines as they go on the wire, those named in `without` left out.
+
+    Raises:
+        UnsafeHeader: a name or value holds CR, LF or NUL.
+    """
+    lines = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in without]
+    block = b"".join(lines)
+    count = len(lines)
+    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+        raise UnsafeHeader(f"header {_offender(headers)} holds a line break or NUL")
+    return block
+
+
+def _offender(headers: Headers) -> str:
+    for name, value in headers:
+        if any(byte in name or byte in value for byte in (b"\r", b"\n", b"\0")):
+            return repr(name[:64].decode("latin-1"))
+    return "?"
+
+
+def error_body(message: str, *, type: str, code: str) -> bytes:
+    """An error in OpenAI's shape."""
+    return msgspec.json.encode({"error": {"message": message, "type": type, "param": None, "code": code}})
+
+
+INTERNAL_ERROR = error_body("Something went wrong inside the gateway.", type="api_error", code="internal_error")
