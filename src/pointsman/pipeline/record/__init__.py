@@ -1,5 +1,6 @@
 """What is remembered of a request."""
 
+from .feedback import FeedbackRequest, FeedbackStage
 from .meter import Record
 
-__all__ = ["Record"]
+__all__ = ["FeedbackRequest", "FeedbackStage", "Record"]

@@ -1,0 +1,83 @@
+"""What callers say of the answers they got."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from pointsman.core.caller import Caller
+from pointsman.core.errors import InvalidRequest, NotFound
+from pointsman.core.outcome import Feedback
+from pointsman.core.ports import Clock, DecisionLog
+from pointsman.core.request import invalid
+
+
+class FeedbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Feedback for a past answer: at least one of `score`, `thumb` and `outcome`. Twice for one answer replaces."""
+
+    id: Annotated[
+        str,
+        msgspec.Meta(
+            min_length=1,
+            max_length=200,
+            description="The decision's id (header `x-pointsman-decision`) or the answer's own. Some upstreams repeat"
+            " their ids: the latest answer is then meant, so the decision's id is the sure one.",
+        ),
+    ]
+    score: Annotated[float, msgspec.Meta(ge=0, le=1, description="0 is useless, 1 is perfect.")] | None = None
+    thumb: Literal["up", "down"] | None = None
+    outcome: Literal["success", "failure", "partial"] | None = None
+    comment: Annotated[str, msgspec.Meta(max_length=4000)] | None = None
+
+    @classmethod
+    def parse(cls, body: bytes) -> FeedbackRequest:
+        """Read a body.
+
+        Raises:
+            InvalidRequest: naming the field.
+        """
+        try:
+            request = _decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise invalid(error) from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+        if request.score is None and request.thumb is None and request.outcome is None:
+            raise InvalidRequest("At least one of `score`, `thumb` and `outcome` is needed.", param="score")
+        return request
+
+
+_decoder = msgspec.json.Decoder(FeedbackRequest)
+
+
+class FeedbackStage:
+    """Keeps feedback beside the decision that it judges."""
+
+    def __init__(self, *, log: DecisionLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    async def __call__(self, request: FeedbackRequest, caller: Caller) -> Feedback:
+        """Keep feedback of a caller; returns what was kept.
+
+        Raises:
+            NotFound: there is no such answer, or it is not the caller's; the two cannot be told apart.
+            StoreError: it could not be written.
+        """
+        record = await self._log.get(request.id, caller=caller)
+        if record is None:
+            raise NotFound(
+                "There is no answer with this id. Send the `x-pointsman-decision` header of the answer, or its `id`.",
+                param="id",
+            )
+        feedback = Feedback(
+            decision_id=record["decision"]["id"],
+            score=request.score,
+            thumb=request.thumb,
+            outcome=request.outcome,
+            comment=request.comment,
+            created_at=self._clock.now(),
+        )
+        await self._log.feedback(feedback)
+        return feedback

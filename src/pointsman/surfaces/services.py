@@ -1,0 +1,38 @@
+"""What the richer, slower endpoints need of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from pointsman.core.caller import Caller
+from pointsman.core.decision import Decision
+from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
+from pointsman.core.request import ChatRequest
+from pointsman.pipeline.record import FeedbackStage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Handed to `build_asgi_app`."""
+
+    catalog: CatalogSource
+    log: DecisionLog
+    feedback: FeedbackStage
+    decide: Callable[[ChatRequest, Caller], Decision]
+    """Decides without calling a model and without logging. May raise PointsmanError."""
+    providers_health: Callable[[], Awaitable[dict[str, Health]]]
+    """Asks every provider now; bounded in time by whoever gives it."""
+    version: str
+    started_at: float
+    """When the gateway started, in seconds since the epoch."""
+    clock: Clock
+    _started: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_started", self.clock.monotonic())
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the gateway started; a clock that is set does not change it."""
+        return self.clock.monotonic() - self._started
