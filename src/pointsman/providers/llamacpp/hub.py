@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -12,6 +13,8 @@ from pointsman.core.errors import UpstreamError, WeightsError
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Origin, Outbound, UpstreamRequest, UpstreamResponse, header
+
+from .blocking import in_thread
 
 _REDIRECTS = 5
 _BUFFER = 4 * 1024 * 1024
@@ -28,6 +31,10 @@ async def fetch_file(
         OSError: the disk is full, or broken.
     """
     have = _size(target)
+    if have == size:
+        return
+    if have > size:
+        have = 0
     try:
         response = await _open(address, have, outbound)
         try:
@@ -35,16 +42,18 @@ async def fetch_file(
                 have = 0
             with _cut(target, have) as file:
                 pending = bytearray()
-                async for block in response:
-                    pending += block
-                    have += len(block)
-                    if have > size:
-                        raise WeightsError(f"{address} is longer than the {size} bytes that are expected.")
-                    reached(have)
-                    if len(pending) >= _BUFFER:
-                        await asyncio.to_thread(file.write, bytes(pending))
-                        pending.clear()
-                file.write(pending)
+                try:
+                    async for block in response:
+                        pending += block
+                        have += len(block)
+                        if have > size:
+                            raise WeightsError(f"{address} is longer than the {size} bytes that are expected.")
+                        reached(have)
+                        if len(pending) >= _BUFFER:
+                            full, pending = bytes(pending), bytearray()
+                            await in_thread(partial(_write, file, full))
+                finally:
+                    file.write(pending)
         finally:
             response.close()
     except UpstreamError as error:
@@ -65,6 +74,10 @@ def _cut(path: Path, size: int) -> BinaryIO:
     file.truncate(size)
     file.seek(size)
     return file
+
+
+def _write(file: BinaryIO, block: bytes, _: threading.Event) -> None:
+    file.write(block)
 
 
 async def _open(address: str, have: int, outbound: Outbound) -> UpstreamResponse:

@@ -171,7 +171,7 @@ class _Fetch:
         except WeightsError as error:
             if self.outbound is None or self.source.hub is None or error.code == "weights_disk_full":
                 raise self._with_mend(error) from None
-            log.warning("%s Asking the model hub", error.message)
+            log.warning("%s; asking the model hub", error.message.rstrip("."))
             self._need_room(self.source.size - self._size())
             self.meter.begin(self.source.size)
             await fetch_file(

