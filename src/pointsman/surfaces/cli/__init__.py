@@ -1,0 +1,1 @@
+"""The command line. `main.py` is the entry; one file a command group."""

@@ -1,0 +1,157 @@
+"""What `pointsman doctor` looks at. Each check yields findings; none raises, and none changes anything."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pointsman.core.errors import PointsmanError
+from pointsman.settings import Settings, config_path, unused_environment
+
+from .invocation import Invocation
+from .output import size
+
+Status = Literal["ok", "warning", "broken"]
+
+FREE_WANTED = 1_000_000_000
+FREE_NEEDED = 50_000_000
+"""Bytes free: below the first a warning, below the second nothing can be kept."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one part."""
+
+    part: str
+    status: Status
+    detail: str
+    mend: str = ""
+
+
+def fine(part: str, detail: str) -> Finding:
+    return Finding(part=part, status="ok", detail=detail)
+
+
+def warning(part: str, detail: str, mend: str) -> Finding:
+    return Finding(part=part, status="warning", detail=detail, mend=mend)
+
+
+def broken(part: str, detail: str, mend: str) -> Finding:
+    return Finding(part=part, status="broken", detail=detail, mend=mend)
+
+
+def python() -> Iterator[Finding]:
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        yield broken("Python", f"{version} at {sys.executable}", "Install Python 3.11 or newer.")
+    else:
+        yield fine("Python", f"{version}, {platform.system()} {platform.machine()}, {sys.executable}")
+
+
+def packages() -> Iterator[Finding]:
+    """Every package that this one needs, and its version."""
+    import re
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    missing, found = [], []
+    for line in requires("pointsman") or ():
+        name, _, marker = line.partition(";")
+        name = re.split(r"[<>=!~\[ ]", name.strip(), maxsplit=1)[0]
+        if "extra ==" in marker or ("sys_platform" in marker and sys.platform not in marker):
+            continue
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield broken("Packages", f"missing: {', '.join(missing)}", "`make install`, or `pip install pointsman` again.")
+    else:
+        yield fine("Packages", ", ".join(found))
+
+
+def settings_file(invocation: Invocation) -> tuple[Settings | None, list[Finding]]:
+    """The settings, when they can be read."""
+    try:
+        file = config_path(invocation.config)
+        settings = invocation.settings()
+    except PointsmanError as error:
+        return None, [broken("Settings", error.message, "`pointsman config example` shows every setting.")]
+    where = f"from {file.absolute()}" if file is not None else "no file, defaults and environment"
+    return settings, [fine("Settings", where)]
+
+
+def environment() -> Iterator[Finding]:
+    names = unused_environment()
+    if names:
+        yield warning(
+            "Environment",
+            f"set, but this version does not act on them: {', '.join(names)}",
+            "Nothing breaks; do not rely on them.",
+        )
+    else:
+        yield fine("Environment", "every name that is set is used")
+
+
+def folder(part: str, path: Path, variable: str) -> Iterator[Finding]:
+    """Whether files can be kept there. An existing parent stands for a folder that is made at the first start."""
+    standing = path
+    while not standing.exists() and standing != standing.parent:
+        standing = standing.parent
+    mend = f"Make it writable, or set {variable} to another folder."
+    try:
+        if not standing.is_dir():
+            yield broken(part, f"{standing} is not a folder", mend)
+            return
+        with tempfile.TemporaryFile(dir=standing) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+        free = shutil.disk_usage(standing).free
+    except OSError as error:
+        yield broken(part, f"{standing} cannot be written: {error.strerror or error}", mend)
+        return
+    detail = f"{path}, {size(free)} free" + ("" if standing == path else " (made at the first start)")
+    more = f"Free some space, or set {variable} to a folder on another disk."
+    if free < FREE_NEEDED:
+        yield broken(part, detail, more)
+    elif free < FREE_WANTED:
+        yield warning(part, detail, more)
+    else:
+        yield fine(part, detail)
+
+
+def store(path: Path) -> Iterator[Finding]:
+    """Whether the decision log opens and is whole."""
+    import sqlite3
+    from contextlib import closing
+
+    if not path.exists():
+        yield fine("Decision log", f"{path} is made at the first start")
+        return
+    mend = f"Stop the gateway and move {path} away; a new one is made. Or bring back a copy of it."
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        yield broken("Decision log", f"{path}: {error}", mend)
+        return
+    if verdict != "ok":
+        yield broken("Decision log", f"{path} is damaged: {verdict}", mend)
+    else:
+        yield fine("Decision log", f"{path}, {size(path.stat().st_size)}, SQLite {sqlite3.sqlite_version}, whole")
+
+
+def terminal() -> Iterator[Finding]:
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    if not sys.stdout.isatty():
+        yield fine("Terminal", "none (output goes to a pipe or file)")
+    elif encoding != "utf8":
+        yield warning("Terminal", f"writes {sys.stdout.encoding}", "Set LANG=C.UTF-8, or answers lose letters.")
+    else:
+        columns, lines = shutil.get_terminal_size()
+        yield fine("Terminal", f"{columns} × {lines}, UTF-8")

@@ -1,0 +1,86 @@
+"""What `pointsman doctor` finds of the gateway's port and of the providers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+import socket
+from collections.abc import AsyncIterator
+
+from pointsman.core.errors import PointsmanError
+from pointsman.core.ports import Provider
+from pointsman.settings import Settings, is_loopback
+from pointsman.transport.http import Outbound
+
+from .checks import Finding, broken, fine, warning
+from .client import connect
+from .invocation import Invocation
+
+PATIENCE = 15.0
+"""Seconds that a provider gets to say that it is well."""
+
+
+async def gateway(invocation: Invocation, settings: Settings) -> Finding:
+    """Whether a gateway answers, or else the port is free for one."""
+    url, key = invocation.gateway_url(settings), invocation.key(settings)
+    async with connect(url, key) as client:
+        if await client.alive():
+            try:
+                count = len(await client.model_names())
+            except PointsmanError as error:
+                return broken("Gateway", f"{url} answers: {error.message}", "Pass its key with --api-key.")
+            return fine("Gateway", f"answers at {url}, {count} models")
+    if invocation.url is not None:
+        return broken("Gateway", f"nothing answers at {url}", "Start it there, or correct --url.")
+    host, port = settings.server.host, settings.server.port
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            mend = "Set PORT (or server.port) to another, or stop that program."
+            return broken("Gateway", f"not running, and port {port} is taken by another program", mend)
+        return broken(
+            "Gateway", f"cannot listen on {host}:{port}: {error.strerror or error}", "Set server.host and server.port."
+        )
+    reach = "" if is_loopback(host) else ", reachable from other machines"
+    return fine("Gateway", f"not running; port {port} is free{reach}")
+
+
+async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Finding]:
+    """Every upstream that the settings name, asked now; and the Ollama on its usual port, when one answers."""
+    try:
+        # The composition stands above this layer; it is looked up by name, as the commands are.
+        built: list[Provider] = importlib.import_module("pointsman.app").build_providers(settings, outbound)
+    except PointsmanError as error:
+        yield broken("Providers", error.message, "Correct the settings of this provider.")
+        return
+    asked = await asyncio.gather(*(_ask(provider, wanted=provider.name in settings.providers) for provider in built))
+    for finding in filter(None, asked):
+        yield finding
+    left_out = [name for name in settings.providers if name not in {provider.name for provider in built}]
+    for name in left_out:
+        if settings.providers[name].enabled:
+            yield broken(f"Provider {name}", "has no API key", f"Set providers.{name}.api_key or its environment name.")
+        else:
+            yield fine(f"Provider {name}", "disabled")
+    if not any(asked) and not left_out:
+        yield fine("Providers", "none beside the embedded models; OPENAI_API_KEY and the like add some")
+
+
+async def _ask(provider: Provider, *, wanted: bool) -> Finding | None:
+    part = f"Provider {provider.name}"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            health = await provider.health()
+    except (PointsmanError, TimeoutError) as error:
+        said = error.message if isinstance(error, PointsmanError) else f"no answer within {PATIENCE:.0f} s"
+        return broken(part, said, f"Check providers.{provider.name}.") if wanted else None
+    finally:
+        await provider.close()
+    if health.ok:
+        return fine(part, health.detail)
+    if not wanted:
+        return None
+    return (warning if "no model" in health.detail else broken)(part, health.detail, health.mend)

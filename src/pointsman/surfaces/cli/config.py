@@ -1,0 +1,127 @@
+"""`pointsman config`: the settings that are in force, where each comes from, and an example file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .invocation import Invocation, with_invocation
+from .output import console, print_json, table
+
+MASK = "…"
+
+
+@click.group()
+def config() -> None:
+    """Show the settings, where they come from, and an example file."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def show(invocation: Invocation, as_json: bool) -> None:
+    """Every setting in force, with its source. Secrets are masked."""
+    from pointsman import settings
+
+    file = settings.config_path(invocation.config)
+    loaded = invocation.settings()
+    unset = settings.Settings(providers={name: settings.ProviderSettings() for name in loaded.providers})
+    defaults = dict(flatten(unset))
+    filed = dict(_flat_tree(read_tree(file)))
+    rows = []
+    for key, value in flatten(loaded):
+        source = "default"
+        if key in filed and _same(filed[key], value):
+            source = "file"
+        elif key in filed or defaults[key] != value:
+            names = [name for name, path in settings.ENVIRONMENT if path == key]
+            source = f"environment ({', '.join(names)})" if names else "environment"
+        rows.append({"setting": key, "value": value, "source": source})
+    if as_json:
+        print_json({"file": str(file) if file else None, "settings": rows})
+        return
+    out = console()
+    out.print(f"Settings file: {file or 'none; `pointsman config example > pointsman.yaml` makes one'}\n")
+    out.print(table(("Setting", "Value", "Source"), [(r["setting"], _text(r["value"]), r["source"]) for r in rows]))
+
+
+@config.command()
+def example() -> None:
+    """A commented pointsman.yaml with every setting and its default."""
+    from .example import example as text
+
+    click.echo(text(), nl=False)
+
+
+@config.command()
+@with_invocation
+def path(invocation: Invocation) -> None:
+    """The settings file that is read. Fails when there is none."""
+    from pointsman.settings import config_path
+
+    found = config_path(invocation.config)
+    if found is None:
+        raise click.ClickException("No settings file is read. `pointsman config example > pointsman.yaml` makes one.")
+    click.echo(found.absolute())
+
+
+def read_tree(file: Path | None) -> dict[str, Any]:
+    """The settings file as plain values; it was read without error before."""
+    if file is None:
+        return {}
+    import yaml
+
+    tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return tree if isinstance(tree, dict) else {}
+
+
+def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and plain value of every setting; secrets masked."""
+    import msgspec
+
+    from pointsman.settings import Secret, Section
+
+    for field in msgspec.structs.fields(section):
+        value, name = getattr(section, field.name), f"{prefix}{field.name}"
+        if isinstance(value, Section):
+            yield from flatten(value, f"{name}.")
+        elif field.name == "providers":
+            for provider, inner in value.items():
+                yield from flatten(inner, f"{name}.{provider}.")
+        elif field.name == "headers":
+            yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
+        elif isinstance(value, Secret):
+            yield name, MASK
+        elif isinstance(value, list):
+            yield name, [MASK if isinstance(item, Secret) else item for item in value]
+        else:
+            yield name, str(value) if isinstance(value, Path) else value
+
+
+def _flat_tree(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, Mapping):
+            yield from _flat_tree(value, f"{prefix}{name}.")
+
+
+def _same(filed: Any, value: Any) -> bool:
+    """Whether a value of the file is the one in force; a masked one cannot be told from another."""
+    if value == MASK or (isinstance(value, list) and MASK in value):
+        return True
+    if isinstance(value, dict) and isinstance(filed, Mapping):
+        return set(value) == set(filed)
+    return bool(filed == value or str(Path(str(filed)).expanduser()) == str(value))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {item}" for name, item in value.items()) or "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)

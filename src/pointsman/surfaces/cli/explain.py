@@ -1,0 +1,136 @@
+"""A decision's record, told to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from pointsman.core.decision import Decision
+from pointsman.core.errors import UpstreamProtocolError
+from pointsman.core.outcome import Feedback, Outcome
+from pointsman.core.signals import Signals
+
+from .output import styled, table, usd
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """What `GET /api/v1/decisions/{id}` answers, as far as it is shown."""
+
+    decision: Decision
+    outcome: Outcome | None = None
+    feedback: Feedback | None = None
+
+
+def parse_record(record: Mapping[str, Any]) -> Record:
+    """A record, typed.
+
+    Raises:
+        UpstreamProtocolError: it is not the record of a decision.
+    """
+    try:
+        return msgspec.convert(record, Record, strict=False)
+    except msgspec.ValidationError as error:
+        raise UpstreamProtocolError(f"The gateway's record of the decision cannot be read: {error}.") from None
+
+
+def show_record(console: Console, record: Record) -> None:
+    for part in _parts(record):
+        console.print(part)
+
+
+def _parts(record: Record) -> Iterator[RenderableType]:
+    decision, outcome = record.decision, record.outcome
+    yield _head(decision, outcome)
+    yield Text()
+    yield _candidates(decision, outcome)
+    if decision.dropped:
+        rows = [(styled(d.model, "dim"), d.constraint, d.detail) for d in decision.dropped]
+        yield Group(Text(), table(("Ruled out", "Constraint", "Why"), rows))
+    yield Group(Text(), _pairs("Understood", list(_signals(decision.signals))))
+    if outcome is not None:
+        yield Group(Text(), _pairs("Outcome", list(_outcome(outcome))))
+        if len(outcome.attempts) > 1:
+            tries = [(a.model, a.status, f"{a.seconds:.2f} s", a.error or "") for a in outcome.attempts]
+            yield Group(Text(), table(("Attempt", "Status", "Took", "Error"), tries, right=("Took",)))
+    if record.feedback is not None:
+        yield Group(Text(), _pairs("Feedback", list(_feedback(record.feedback))))
+    yield styled(f"{decision.id} · policy {decision.policy} · propensity {decision.propensity:.3g}", "dim")
+
+
+def _head(decision: Decision, outcome: Outcome | None) -> Text:
+    how = {"auto": "was chosen", "forced": "was asked for", "hint": "was preferred, as asked"}[decision.mode]
+    head = Text.assemble((str(styled(decision.model)), "bold"), f" {how}.")
+    if outcome is not None and outcome.model not in (None, decision.model):
+        head.append(f" It failed, and {styled(outcome.model)} answered.", style="yellow")
+    for reason in decision.reasons:
+        head.append(f"\n  · {styled(reason)}")
+    return head
+
+
+def _candidates(decision: Decision, outcome: Outcome | None) -> RenderableType:
+    chosen = outcome.model if outcome is not None and outcome.model else decision.model
+    rows: list[Sequence[object]] = []
+    for candidate in sorted(decision.candidates, key=lambda c: c.utility, reverse=True):
+        mark = styled(candidate.model, "bold green" if candidate.model == chosen else "")
+        rows.append(
+            (
+                "→" if candidate.model == chosen else "",
+                mark,
+                f"{candidate.quality:.0%}",
+                usd(candidate.cost_micro_usd),
+                f"{candidate.latency_seconds:.1f} s",
+                f"{candidate.utility:.3f}",
+                f"{candidate.propensity:.3g}",
+            )
+        )
+    columns = ("", "Candidate", "Success", "Cost", "Time", "Utility", "Propensity")
+    return table(columns, rows, right=columns[2:])
+
+
+def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> RenderableType:
+    return table((title, ""), [(styled(name, "dim"), value) for name, value in pairs])
+
+
+def _signals(signals: Signals) -> Iterator[tuple[str, str]]:
+    complexity, privacy, needs = signals.complexity, signals.privacy, signals.needs
+    yield "intent", f"{signals.intent} ({signals.intent_confidence:.0%} sure)"
+    yield (
+        "complexity",
+        f"{complexity.score:.2f} (length {complexity.length:.2f}, terms {complexity.terms:.2f},"
+        f" structure {complexity.structure:.2f})",
+    )
+    found = ", ".join(privacy.classes) or "nothing private found"
+    yield "privacy", f"{found}; level {privacy.level}{'; must stay on this machine' if privacy.local_only else ''}"
+    wanted = [name for name in ("tools", "vision", "json_object", "json_schema", "logprobs") if getattr(needs, name)]
+    yield "needs", ", ".join(wanted) or "text alone"
+    yield "tokens", f"about {needs.prompt_tokens} in, {needs.expected_output} out expected"
+    yield "priority", signals.priority
+    if signals.conversation.turn > 1 or signals.conversation.tool_results:
+        yield "conversation", f"turn {signals.conversation.turn}, {signals.conversation.tool_results} tool results"
+
+
+def _outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    yield "ended", outcome.status + (f": {outcome.error}" if outcome.error else "")
+    if outcome.prompt_tokens is not None or outcome.completion_tokens is not None:
+        cached = f" ({outcome.cached_tokens} cached)" if outcome.cached_tokens else ""
+        yield "tokens", f"{outcome.prompt_tokens or 0} in{cached}, {outcome.completion_tokens or 0} out"
+    yield "cost", usd(outcome.cost_micro_usd)
+    first = f", first byte after {outcome.first_byte_seconds:.2f} s" if outcome.first_byte_seconds is not None else ""
+    yield "time", f"{outcome.seconds:.2f} s{first}"
+    if outcome.finish_reason:
+        yield "finish", outcome.finish_reason
+
+
+def _feedback(feedback: Feedback) -> Iterator[tuple[str, str]]:
+    if feedback.thumb:
+        yield "thumb", feedback.thumb
+    if feedback.score is not None:
+        yield "score", f"{feedback.score:g}"
+    if feedback.outcome:
+        yield "outcome", feedback.outcome
+    if feedback.comment:
+        yield "comment", feedback.comment

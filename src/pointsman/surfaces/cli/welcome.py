@@ -1,0 +1,113 @@
+"""What `serve --welcome` shows once the gateway is ready: one real answer, and what to do next."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from pointsman.core.catalog import Catalog
+from pointsman.core.errors import PointsmanError
+from pointsman.core.events import Text as TextDelta
+from pointsman.core.ports import Health
+
+from .client import Facts, GatewayClient, connect
+from .output import console, styled
+
+if TYPE_CHECKING:
+    from pointsman.settings import Settings
+
+QUESTION = "Write a Python one-liner that reverses a string."
+PATIENCE = 120.0
+"""Seconds that the first answer may take; a machine that needs longer is told of, not waited for."""
+
+
+class RunningGateway(Protocol):
+    """What `app.Gateway` shows of itself."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def settings(self) -> Settings: ...
+    async def providers_health(self) -> dict[str, Health]: ...
+
+
+async def show_welcome(gateway: RunningGateway) -> None:
+    """Ask one question through the public endpoint and print the panel. Never raises for a model's failure."""
+    keys = gateway.settings.server.api_keys
+    async with connect(gateway.url, keys[0].reveal() if keys else None) as client:
+        answer, health = await asyncio.gather(_ask(client), gateway.providers_health())
+    out = console(sys.stdout)
+    parts: list[RenderableType] = [*answer, Text(), _next_steps(gateway, health)]
+    out.print(Panel(Group(*parts), title="Pointsman is ready", title_align="left", width=min(out.width, 110)))
+    if not out.is_terminal:
+        sys.stdout.flush()
+
+
+async def _ask(client: GatewayClient) -> list[RenderableType]:
+    fields = {"model": "auto", "max_tokens": 120, "messages": [{"role": "user", "content": QUESTION}]}
+    text = ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answer = await client.chat(fields)
+            async for delta in answer.deltas():
+                if isinstance(delta, TextDelta):
+                    text += delta.text
+    except PointsmanError as error:
+        return [styled("No answer to the first question:", "bold yellow"), styled(error.message)]
+    except TimeoutError:
+        return [styled(f"The first question had no answer within {PATIENCE:.0f} s; `pointsman doctor` says more.")]
+    return [styled(QUESTION, "italic"), Text(), _drawn(text), Text(), _who(answer.facts)]
+
+
+def _drawn(text: str) -> Text:
+    """The answer as markdown, at most as long as a first look wants."""
+    from .markdown import render
+
+    lines = render(Console(width=100, force_terminal=console().is_terminal, no_color=console().no_color), text)
+    return Text.from_ansi("\n".join([*lines[:14], *(["…"] if len(lines) > 14 else [])]))
+
+
+def _who(facts: Facts) -> Text:
+    return Text.assemble(
+        (str(styled(facts.model or "?")), "bold green"), f" answered: {styled(facts.reason or 'no reason given')}"
+    )
+
+
+def _next_steps(gateway: RunningGateway, health: dict[str, Health]) -> Table:
+    settings, url = gateway.settings, gateway.url
+    key = ' -H "Authorization: Bearer $POINTSMAN_API_KEY"' if settings.server.api_keys else ""
+    body = '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
+    curl = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' \\\n  -d '{body}'"
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim")
+    rows.add_column(overflow="fold")
+    local = sum(card.local for card in gateway.catalog)
+    rows.add_row("Endpoint", styled(f"{url}/v1", "bold"))
+    rows.add_row("API key", "yours (POINTSMAN_API_KEY)" if key else "any; clients that want one may send `none`")
+    rows.add_row("Try", Syntax(curl, "bash", theme="ansi_dark", background_color="default", word_wrap=True))
+    rows.add_row("Models", f"{len(gateway.catalog)}, {local} of them on this machine · pointsman models")
+    rows.add_row("Providers", _providers(settings, health))
+    rows.add_row("Talk", "pointsman chat")
+    rows.add_row("API docs", f"{url}/docs")
+    rows.add_row("Stop", "Ctrl-C")
+    return rows
+
+
+def _providers(settings: Settings, health: dict[str, Health]) -> Text:
+    """Those that joined, and of those that were asked for and did not, why."""
+    lines = [styled(f"{name}: {state.detail}") for name, state in health.items() if state.ok]
+    for name, state in health.items():
+        if not state.ok and (name in settings.providers or name == "embedded"):
+            lines.append(styled(f"{name}: {state.detail} {state.mend}", "yellow"))
+    if set(health) <= {"embedded", "ollama"}:
+        lines.append(styled("Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY to add cloud models.", "dim"))
+    return Text("\n").join(lines)
