@@ -11,6 +11,7 @@
     │   │   └── PrivacyWall        403; local-only content was about to leave the machine
     │   ├── NotFound               404
     │   │   └── ModelNotFound      404; names close matches
+    │   ├── MethodNotAllowed       405; the path exists
     │   ├── BodyTooLarge           413
     │   └── RateLimited            429; carries retry_after
     ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
@@ -134,6 +135,13 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
     param = "model"
+
+
+class MethodNotAllowed(RequestError):
+    """This path does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class BodyTooLarge(RequestError):
