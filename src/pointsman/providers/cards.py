@@ -15,6 +15,9 @@ import msgspec
 
 from pointsman.core.catalog import ModelCard
 
+NAME_LIMIT = 200
+"""Characters of a name that are looked at: no model has a longer one, and the search is quadratic."""
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -76,6 +79,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Knowledge(NamedTuple):
+    models: dict[str, Fact]
     facts: dict[str, Fact]
     """By name as `_plain` writes it."""
     fields: dict[str, dict[str, Any]]
@@ -91,6 +95,11 @@ class _Knowledge(NamedTuple):
 def presets() -> Mapping[str, Preset]:
     """The known upstreams by name."""
     return MappingProxyType(msgspec.convert(_read("presets.toml"), dict[str, Preset]))
+
+
+def known_models() -> Mapping[str, Fact]:
+    """Every model of the table by its first name."""
+    return MappingProxyType(_knowledge().models)
 
 
 def fact_for(name: str) -> Fact | None:
@@ -127,7 +136,7 @@ def card_for(provider: str, name: str, *, local: bool) -> ModelCard:
         "price_output": 0 if local else None,
         "stream_usage": preset is None or preset.stream_usage,
     }
-    bare = knowledge.maker.sub("", lower.rsplit("/", 1)[-1])
+    bare = knowledge.maker.sub("", lower.rsplit("/", 1)[-1][:NAME_LIMIT])
     for pattern, capabilities in knowledge.kinds:
         if pattern.search(bare):
             return ModelCard(**shared, routable=False, capabilities=capabilities)
@@ -168,7 +177,7 @@ def _by_size(name: str, *, local: bool) -> dict[str, Any]:
 
 def _key(name: str) -> str | None:
     knowledge = _knowledge()
-    plain = _plain(knowledge.maker.sub("", name.lower().rsplit("/", 1)[-1]))
+    plain = _plain(knowledge.maker.sub("", name.lower().rsplit("/", 1)[-1][:NAME_LIMIT]))
     while plain not in knowledge.facts:
         shorter = knowledge.noise.sub("", plain)
         if shorter == plain:
@@ -200,6 +209,7 @@ def _knowledge() -> _Knowledge:
             fields[plain] = known
     names = table.names
     return _Knowledge(
+        models=table.model,
         facts=facts,
         fields=fields,
         remote=re.compile(names.remote),

@@ -41,20 +41,21 @@ class Weights:
     """Per second until the end of the answer."""
     remote: float = 0.0
     """For sending a prompt off the machine at all."""
-    hard: float = 1.0
-    """Above the complexity threshold: per unit of success short of the best candidate's."""
+    hard: float = 3.0
+    """Above the complexity threshold: per unit of success short of the best candidate's. High enough that a hard
+    request with a long prompt, which costs more everywhere, does not go to a weak model for that."""
 
 
 WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
     {
-        "balanced": Weights(cost=20.0, latency=0.004),
-        "speed": Weights(cost=10.0, latency=0.03),
+        "balanced": Weights(cost=30.0, latency=0.004),
+        "speed": Weights(cost=10.0, latency=0.03, hard=1.0),
         "quality": Weights(cost=1.0, latency=0.0005),
-        "privacy": Weights(cost=20.0, latency=0.004, remote=0.6),
-        "cost": Weights(cost=400.0, latency=0.001, hard=0.5),
+        "privacy": Weights(cost=30.0, latency=0.004, remote=1.0, hard=0.5),
+        "cost": Weights(cost=1_000.0, latency=0.001, hard=0.5),
     }
 )
-"""`balanced` says that a good answer is worth five cents, and twenty-five points of success a minute's wait."""
+"""`balanced` says that a good answer is worth about three cents or four minutes; `cost`, a tenth of a cent."""
 
 HINT_BONUS = 0.15
 """What a hinted model gets: it wins unless another is clearly better."""
