@@ -224,9 +224,9 @@ class Gateway:
 
 def _outbound(settings: Settings) -> Outbound:
     if settings.server.data_plane == "asgi":
-        from pointsman.transport.aiohttp_out import AiohttpOutbound
+        from pointsman.transport.aiohttp_out import AiohttpOut
 
-        return AiohttpOutbound()
+        return AiohttpOut()
     from pointsman.transport.pool import Pool
 
     return Pool()
@@ -242,7 +242,7 @@ async def _serve(settings: Settings, entry: Entry) -> RunningServer:
         keep_alive_timeout=server.keep_alive_timeout,
     )
     if server.data_plane == "asgi":
-        from pointsman.transport.asgi import serve_asgi
+        from pointsman.transport.asgi_server import serve_asgi
 
         return await serve_asgi(entry, host=server.host, port=server.port, limits=limits)
     from pointsman.transport.server import serve

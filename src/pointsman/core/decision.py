@@ -60,11 +60,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None = None
     """Which API key asked; None for the local user of an open loopback port."""
 
-    @property
-    def reason(self) -> str:
-        """The most telling reason, in one line."""
-        return self.reasons[0] if self.reasons else ""
-
 
 def new_decision_id(now: float | None = None) -> str:
     """`dec_` and 26 hexadecimal digits: 12 of milliseconds since the epoch, so that ids sort by time, 14 random."""

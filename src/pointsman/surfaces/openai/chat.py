@@ -10,6 +10,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError, UpstreamProtocolError
 from pointsman.core.events import DONE
 from pointsman.core.request import ChatRequest
+from pointsman.pipeline.decide import header_reason
 from pointsman.pipeline.run import Answer, Pipeline, Wishes
 from pointsman.transport.http import HttpRequest, Responder
 
@@ -104,7 +105,7 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     """The `x-pointsman-*` headers of an answer."""
     decision = answer.decision
     model = answer.model
-    reason = decision.reason
+    reason = header_reason(decision)
     if model != decision.model:
         reason = f"fallback: {decision.model} failed; {reason}"
     headers = [
