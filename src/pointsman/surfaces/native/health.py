@@ -1,0 +1,69 @@
+"""`GET /api/v1/health`: how the gateway and what it stands on fare."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from pointsman.surfaces.asgi_caller import caller_of
+from pointsman.surfaces.services import Services
+
+
+class ProviderHealth(BaseModel):
+    connected: bool
+    detail: str
+    mend: str = Field(description="What to do about it; empty when there is nothing to do.")
+
+
+class LogHealth(BaseModel):
+    """How the decision log fares."""
+
+    ok: bool
+    pending: int = Field(description="Items that wait to be written.")
+    dropped: int = Field(description="Items lost since the start.")
+    last_error: str | None = Field(description="What went wrong last, for admins; kept after a recovery.")
+
+
+class GatewayHealth(BaseModel):
+    status: Literal["ok", "degraded", "down"] = Field(
+        description="`degraded`: a provider does not answer or the log is not written. `down`: no provider answers."
+    )
+    version: str
+    started_at: float = Field(description="Seconds since the epoch, UTC.")
+    uptime: float = Field(description="Seconds.")
+    models: int = Field(description="How many models are known.")
+    providers: dict[str, ProviderHealth]
+    decision_log: LogHealth
+
+
+def router(services: Services) -> APIRouter:
+    routes = APIRouter(tags=["Health"])
+
+    @routes.get("/api/v1/health", operation_id="health", summary="Tell how everything fares")
+    async def health(request: Request) -> GatewayHealth:
+        """Asks every provider. The status is 200 as long as the gateway itself answers; read `status`."""
+        providers = {
+            name: ProviderHealth(connected=found.ok, detail=found.detail, mend=found.mend)
+            for name, found in (await services.providers_health()).items()
+        }
+        log = services.log.status()
+        connected = [provider.connected for provider in providers.values()]
+        status: Literal["ok", "degraded", "down"] = "ok" if all(connected) and log.ok else "degraded"
+        return GatewayHealth(
+            status=status if any(connected) else "down",
+            version=services.version,
+            started_at=services.started_at,
+            uptime=services.uptime,
+            models=len(services.catalog.catalog),
+            providers=providers,
+            decision_log=LogHealth(
+                ok=log.ok,
+                pending=log.pending,
+                dropped=log.dropped,
+                last_error=log.last_error if caller_of(request).admin else None,
+            ),
+        )
+
+    return routes

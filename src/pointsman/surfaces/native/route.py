@@ -1,0 +1,32 @@
+"""`POST /api/v1/route`: which model a request would get, without calling one."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from pointsman.core.request import ChatRequest
+from pointsman.surfaces.asgi_caller import caller_of
+from pointsman.surfaces.schemas import json_body, ref
+from pointsman.surfaces.services import Services
+
+
+def router(services: Services) -> APIRouter:
+    routes = APIRouter(tags=["Decisions"])
+
+    @routes.post(
+        "/api/v1/route",
+        operation_id="route",
+        summary="Decide without calling a model",
+        response_model=None,
+        responses={200: json_body(ref("DryRunDecision"), "The decision that the request would get now.")},
+        openapi_extra={"requestBody": {"required": True, **json_body(ref("ChatCompletionRequest"))}},
+    )
+    async def route(request: Request) -> Response:
+        """Takes a chat body, answers with the decision, and logs nothing."""
+        chat = ChatRequest.parse(await request.body())
+        decision = services.decide(chat, caller_of(request))
+        body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
+        return Response(body, media_type="application/json")
+
+    return routes
