@@ -29,6 +29,7 @@ COMMANDS = {
     "models": Entry(f"{HERE}.models:models", "List, fetch and describe models."),
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
+    "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
     "completion": Entry(f"{HERE}.completion:completion", "Print a shell's completion script."),
 }

@@ -1,0 +1,77 @@
+"""`pointsman bench`: what things cost, measured side by side in one run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pointsman.evals.gateway.bench import Report
+
+
+@click.group()
+def bench() -> None:
+    """Measure what the gateway costs."""
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Rounds; targets take turns.")
+@click.option(
+    "--scale", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="More or fewer requests."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON report to this file too."
+)
+def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> None:
+    """Processor time and latency that the gateway adds, with nginx as the floor.
+
+    Needs nginx (Debian: apt-get install nginx-light) and psutil (pip install psutil).
+    """
+    try:
+        from pointsman.evals.gateway import bench as runner
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is needed to measure: pip install {error.name}") from None
+    from pointsman.core.errors import PointsmanError
+
+    try:
+        report = runner.run(rounds=rounds, scale=scale, progress=lambda line: click.echo(line, err=True))
+    except PointsmanError as error:
+        raise click.ClickException(error.message) from None
+    text = json.dumps(runner.as_json(report), indent=2)
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(text)
+    else:
+        _show(report)
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Gateway, {report.rounds} rounds ({report.machine})", title_justify="left")
+    for name in ("case", "target", "processor ms", "× nginx", "added p50 ms", "added p99 ms", "added first byte ms"):
+        table.add_column(name, justify="left" if name in ("case", "target") else "right")
+    table.add_column("requests/s", justify="right")
+    table.add_column("errors", justify="right")
+    for row in report.rows:
+        table.add_row(
+            row.case,
+            row.target,
+            f"{row.processor_ms:.3f}",
+            "–" if row.processor_ratio is None else f"{row.processor_ratio:.1f}",
+            f"{row.added_p50_ms:.2f}",
+            f"{row.added_p99_ms:.2f}",
+            f"{row.added_first_byte_ms:.2f}",
+            f"{row.requests_per_second:.0f}",
+            str(row.errors),
+        )
+    console = Console()
+    console.print(table)
+    for name, seconds in report.start_seconds.items():
+        console.print(f"{name}: listens after {seconds:.2f} s, {report.memory_mib[name]:.0f} MiB after the load")

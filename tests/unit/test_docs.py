@@ -1,0 +1,53 @@
+"""Docs that cannot go stale: generated pages are as generated, links lead somewhere, routes and headers are told."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *DOCS.rglob("*.md")]
+
+
+def _generator():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli.md", "pointsman.example.yaml"])
+def test_generated_pages_are_as_generated(name):
+    written = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert written == _generator().PAGES[name](), "run: .venv/bin/python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_page_is_reachable_from_the_index():
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    for page in DOCS.rglob("*.md"):
+        if page.parent.name != "decisions" and page.parent != DOCS:
+            assert str(page.relative_to(DOCS)) in index, page
+
+
+def test_every_header_of_an_answer_is_told():
+    source = (ROOT / "src/pointsman/surfaces/openai/chat.py").read_text()
+    page = (DOCS / "reference/http-api.md").read_text()
+    for name in set(re.findall(r'b"(x-pointsman-[a-z-]+)"', source)):
+        assert f"`{name}`" in page, name
+
+
+def test_make_targets_that_the_readme_names_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
