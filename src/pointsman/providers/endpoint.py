@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -15,6 +16,10 @@ from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest,
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_LIST = 8 * 1024 * 1024
+MAX_MODELS = 5000
+MAX_NAME = 200
+SETTLE_SECONDS = 0.1
+"""How long the end of a body may take to follow an answer's own end, so that the connection can be used again."""
 ASKING = Timeouts(connect=2.0, first_byte=5.0, between_bytes=5.0, total=10.0)
 """For lists, versions and health, which no request waits for."""
 
@@ -122,6 +127,16 @@ class Endpoint:
             return await response.read(MAX_LIST)
         finally:
             response.close()
+
+
+async def settled(response: UpstreamResponse) -> None:
+    """Read what is left of a body behind its answer, if it is there; whatever goes wrong, the answer is whole."""
+    try:
+        async with asyncio.timeout(SETTLE_SECONDS):
+            async for _ in response:
+                pass
+    except (TimeoutError, UpstreamError):
+        pass
 
 
 def retry_after(headers: Headers, now: float | None = None) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -14,15 +13,10 @@ from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.core.request import ChatRequest
 from pointsman.dialects.openai_chat import ChatStream, frames_of, read_body
-from pointsman.transport.http import Outbound, UpstreamResponse
+from pointsman.transport.http import Outbound
 
 from .cards import card_for
-from .endpoint import MAX_ANSWER, Endpoint, unreadable
-
-MAX_MODELS = 5000
-MAX_NAME = 200
-SETTLE_SECONDS = 0.1
-"""How long the end of a body may take to follow `[DONE]`, so that the connection can be used again."""
+from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
 
 
 class Cards(Protocol):
@@ -138,7 +132,7 @@ class OpenAICompatible:
                     if stream.done:
                         break
                 stream.end()
-                await _settle(response)
+                await settled(response)
         finally:
             response.close()
 
@@ -191,16 +185,6 @@ def render(request: ChatRequest, card: ModelCard) -> bytes:
         return request.render({"model": card.name}, drop=("stream_options",))
     options = _options_decoder.decode(request.fields.get("stream_options", b"null")) or {}
     return request.render({"model": card.name, "stream_options": {**options, "include_usage": True}})
-
-
-async def _settle(response: UpstreamResponse) -> None:
-    """Read the end of the body behind `[DONE]`, if it is there; whatever goes wrong, the answer is whole."""
-    try:
-        async with asyncio.timeout(SETTLE_SECONDS):
-            async for _ in response:
-                pass
-    except (TimeoutError, UpstreamError):
-        pass
 
 
 def _names(provider: str, raw: bytes) -> dict[str, int | None]:

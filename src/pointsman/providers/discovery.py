@@ -1,0 +1,138 @@
+"""The catalog, kept: every provider is asked for its models at the start and again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
+from pointsman.core.ports import Provider
+
+RETRY_SECONDS = 2.5
+"""Doubled for each question that a provider did not answer, up to the interval, before the next one."""
+
+log = logging.getLogger(__name__)
+
+
+class CatalogKeeper:
+    """Implements `core.ports.CatalogSource` over several providers.
+
+    A provider that is away keeps the models it had; they are told as unhealthy until it is back.
+
+    Args:
+        providers: in the order in which the catalog lists their models; names are unique.
+        aliases: the owner's names for models.
+        interval: seconds between two questions to a provider, give or take a tenth.
+        start_timeout: how long `start` waits. A slower provider's models join the catalog when they come.
+        ask_timeout: seconds after which a provider that does not answer counts as away.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        interval: float = 60.0,
+        start_timeout: float = 2.0,
+        ask_timeout: float = 10.0,
+    ) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+        if len(self._providers) != len(providers):
+            raise ValueError("two providers have the same name")
+        self._aliases = dict(aliases or {})
+        self._interval = interval
+        self._start_timeout = start_timeout
+        self._ask_timeout = ask_timeout
+        self._cards: dict[str, tuple[ModelCard, ...]] = dict.fromkeys(self._providers, ())
+        self._away: dict[str, str] = dict.fromkeys(self._providers, "It has not been asked yet.")
+        self._unhealthy: dict[str, str] = {}
+        self._catalog = Catalog((), self._aliases)
+        self._keeping: list[asyncio.Task[None]] = []
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every model that is known now, those of providers that are away too."""
+        return self._catalog
+
+    def unhealthy(self) -> Mapping[str, str]:
+        """Model id → why its provider cannot be asked now."""
+        return self._unhealthy
+
+    def away(self) -> Mapping[str, str]:
+        """Provider name → why it cannot be asked now."""
+        return self._away
+
+    def provider_for(self, card: ModelCard) -> Provider:
+        """The provider of a card of this catalog.
+
+        Raises:
+            UpstreamConnectError: there is no such provider.
+        """
+        provider = self._providers.get(card.provider)
+        if provider is None:
+            raise UpstreamConnectError(f"{card.id} belongs to the provider {card.provider}, which is not set up.")
+        return provider
+
+    async def start(self) -> None:
+        """Ask every provider, all at once, and go on asking in the background until `close`."""
+        firsts = [asyncio.create_task(self.refresh(name)) for name in self._providers]
+        self._keeping = [
+            asyncio.create_task(self._keep(name, first), name=f"models of {name}")
+            for name, first in zip(self._providers, firsts, strict=True)
+        ]
+        if firsts:
+            await asyncio.wait(firsts, timeout=self._start_timeout)
+
+    async def refresh(self, name: str) -> None:
+        """Ask one provider for its models now. Never raises but for cancellation; `away` tells how it went."""
+        try:
+            async with asyncio.timeout(self._ask_timeout):
+                cards = await self._providers[name].discover()
+        except TimeoutError:
+            self._went_away(name, UpstreamTimeout("total", self._ask_timeout).message)
+        except PointsmanError as error:
+            self._went_away(name, error.message)
+        except Exception:  # a provider's mistake must not end the keeping of the others
+            log.exception("%s could not be asked for its models", name)
+            self._went_away(name, "Asking it for its models failed; the log has the details.")
+        else:
+            if self._away.pop(name, None) is not None:
+                log.info("%s offers %d models", name, len(cards))
+            self._cards[name] = tuple(cards)
+        self._rebuild()
+
+    async def close(self) -> None:
+        """Stop asking. The providers themselves are closed by whoever made them."""
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        self._keeping = []
+
+    async def _keep(self, name: str, first: asyncio.Task[None]) -> None:
+        try:
+            await first
+        finally:
+            first.cancel()
+        misses = 0
+        while True:
+            misses = misses + 1 if name in self._away else 0
+            pause = min(RETRY_SECONDS * 2 ** min(misses, 10), self._interval) if misses else self._interval
+            await asyncio.sleep(pause * (0.9 + os.urandom(1)[0] / 1280))  # gateways that start together drift apart
+            await self.refresh(name)
+
+    def _went_away(self, name: str, reason: str) -> None:
+        if name not in self._away or not self._cards[name]:
+            log.log(logging.WARNING if self._cards[name] else logging.INFO, "%s is away: %s", name, reason)
+        self._away[name] = reason
+
+    def _rebuild(self) -> None:
+        self._catalog = Catalog((card for cards in self._cards.values() for card in cards), self._aliases)
+        self._unhealthy = {
+            card.id: f"{name} is away: {self._away[name]}"
+            for name, cards in self._cards.items()
+            if name in self._away
+            for card in cards
+        }

@@ -1,0 +1,291 @@
+"""Ollama over its native API, which takes the context's size with each request; its OpenAI-compatible one does not.
+
+Two traps are seen to. Ollama loads a model with a small context unless told otherwise and then drops the middle of a
+longer prompt unsaid: `num_ctx` is set from the prompt's real need, and `truncate: false` asks for an error instead.
+Another `num_ctx` than the last makes Ollama load the model again: sizes go up in doubling steps and never down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pointsman.core import tokens
+from pointsman.core.catalog import ModelCard
+from pointsman.core.errors import (
+    PrivacyWall,
+    UpstreamConnectError,
+    UpstreamContextTooLong,
+    UpstreamError,
+    UpstreamStatus,
+)
+from pointsman.core.events import Event, Usage
+from pointsman.core.ports import ChatCall, Health
+from pointsman.dialects.ollama import OllamaStream, read_whole
+from pointsman.dialects.ollama_models import (
+    Listed,
+    Shown,
+    Version,
+    completed,
+    runs_elsewhere,
+    show_decoder,
+    tags_decoder,
+    version_decoder,
+)
+from pointsman.dialects.ollama_request import Prompt, to_ollama
+from pointsman.transport.http import Outbound, UpstreamResponse
+
+from .cards import card_for
+from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .openai_compatible import Cards
+
+SMALLEST_CONTEXT = 4096
+"""Tokens. Ollama's own default on small machines."""
+LARGEST_CONTEXT = 131_072
+"""Tokens; for models that do not say how long their context may be."""
+ROOM_FOR_ANSWER = 2048
+"""Tokens kept free for an answer whose length the caller does not bound."""
+COUNTED_BYTES = 2 * 1024 * 1024
+"""Prompts up to this size are counted exactly before a larger context is loaded for them; a tenth of a second."""
+SHOWS_AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+class Ollama:
+    """One Ollama server.
+
+    Args:
+        name: the part before the colon of its models' ids.
+        base_url: without `/api`.
+        api_key: sent as a bearer token, for servers behind a proxy that wants one.
+        local: whether the owner declared this server's models local; cloud models are remote all the same.
+        models: names to offer without asking for the list.
+        default_model: offered too when the list lacks it.
+
+    Raises:
+        SettingsError: the address or a header cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        outbound: Outbound,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        cards: Cards = card_for,
+        local: bool = False,
+        models: Sequence[str] = (),
+        default_model: str | None = None,
+    ) -> None:
+        self.name = name
+        self.local = local
+        self._cards = cards
+        self._models = tuple(models)
+        self._default_model = default_model
+        own = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        given = {key.lower(): value for key, value in (headers or {}).items()}
+        self._endpoint = Endpoint(
+            name,
+            base_url=base_url.rstrip("/").removesuffix("/v1").removesuffix("/api"),
+            outbound=outbound,
+            headers={**own, **given},
+            secrets=(api_key or "", *given.values()),
+        )
+        self._shown: dict[str, tuple[str | None, Shown]] = {}
+        """Name → digest and description; asked for again only when the digest changes."""
+        self._contexts: dict[str, int] = {}
+        """Name → the largest `num_ctx` asked for so far."""
+
+    async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Answer one request; see `core.ports.Provider`.
+
+        Raises, beside what the protocol says:
+            InvalidRequest: the request holds what no Ollama model takes.
+            UpstreamContextTooLong: the prompt is longer than the model's context.
+        """
+        card, request = call.card, call.request
+        if call.local_only:
+            await self._prove_local(card)
+        shown = self._shown.get(card.name)
+        prompt = to_ollama(request, can_think=shown is not None and shown[1].thinks)
+        low, num_ctx = await self._context_for(card, prompt, request.max_output)
+        response = await self._endpoint.send(
+            "POST",
+            "/api/chat",
+            destination=card.destination,
+            local_only=call.local_only,
+            timeouts=call.timeouts,
+            body=prompt.render(name=card.name, num_ctx=num_ctx, stream=request.stream),
+            accept=b"application/x-ndjson" if request.stream else b"application/json",
+        )
+        identity: dict[str, Any] = {
+            "model": card.name,
+            "answer_id": f"chatcmpl-{os.urandom(12).hex()}",
+            "created": int(time.time()),
+        }
+        try:
+            await self._accepted(response)
+            if not request.stream:
+                body = read_whole(await response.read(MAX_ANSWER), **identity)
+                self._check(card, body.usage, low, num_ctx)
+                yield body
+                return
+            stream = OllamaStream(**identity, wants_usage=request.wants_usage)
+            async for block in response:
+                event = stream.feed(block)
+                if event is not None:
+                    self._check(card, event.usage, low, num_ctx)
+                    yield event
+                if stream.failure is not None:
+                    raise stream.failure
+                if stream.done:
+                    break
+            last = stream.end()
+            if last is not None:
+                self._check(card, last.usage, low, num_ctx)
+                yield last
+            await settled(response)
+        finally:
+            response.close()
+
+    async def _accepted(self, response: UpstreamResponse) -> None:
+        try:
+            await self._endpoint.accepted(response)
+        except UpstreamStatus as error:
+            if error.upstream_status == 400 and b"context" in error.body:
+                error.retryable = True  # too long for this model: the next of the plan may hold more
+            raise
+
+    async def _prove_local(self, card: ModelCard) -> None:
+        """Ask what a model is before it gets a local-only request, when nothing is known of it yet.
+
+        Raises:
+            PrivacyWall: Ollama passes its requests on to servers elsewhere.
+            UpstreamError: it cannot be asked.
+        """
+        if card.name not in self._shown and card.local:
+            self._shown[card.name] = (None, await self._show(card.name))
+        known = self._shown.get(card.name)
+        if runs_elsewhere(card.name, known[1] if known is not None else None):
+            raise PrivacyWall(
+                f"This request holds content that must stay on this machine, and {self.name} passes requests for"
+                f" {card.name} on to servers elsewhere. Use a model that runs here."
+            )
+
+    async def _context_for(self, card: ModelCard, prompt: Prompt, max_output: int | None) -> tuple[int, int]:
+        """The fewest tokens that the prompt can have, and the context to ask for."""
+        size = sum(len(text.encode()) for text in prompt.texts)
+        around = prompt.messages * tokens.MESSAGE_OVERHEAD
+        low, high = tokens.bounds(size)
+        largest = card.context_window or LARGEST_CONTEXT
+        room = max_output or ROOM_FOR_ANSWER
+        images = prompt.images * tokens.IMAGE_HIGH
+        if high + around + images + room > max(SMALLEST_CONTEXT, self._contexts.get(card.name, 0)):
+            if size <= COUNTED_BYTES:
+                counted = await asyncio.to_thread(tokens.count, "\n".join(prompt.texts))
+                low = int(counted * tokens.OTHER_TOKENIZERS_LOW)
+                high = int(counted * tokens.OTHER_TOKENIZERS_HIGH) + 1
+            if low > largest:
+                raise UpstreamContextTooLong(card.id, low, largest)
+        need = high + around + images + room
+        num_ctx = max(SMALLEST_CONTEXT, self._contexts.get(card.name, 0))
+        while num_ctx < need:
+            num_ctx *= 2
+        num_ctx = min(num_ctx, largest)
+        self._contexts[card.name] = num_ctx
+        return low, num_ctx
+
+    def _check(self, card: ModelCard, usage: Usage | None, low: int, num_ctx: int) -> None:
+        """Say so when Ollama read far less than the prompt: it then answered a question that nobody asked."""
+        if usage is not None and low >= 1000 and 0 < usage.prompt_tokens < 0.6 * low:
+            log.warning(
+                "%s read %d tokens of a prompt of at least %d (num_ctx %d): the server cut it, or counts only what its"
+                " cache did not hold. Set OLLAMA_CONTEXT_LENGTH there, or update Ollama, which then refuses instead.",
+                card.id, usage.prompt_tokens, low, num_ctx,
+            )  # fmt: skip
+
+    async def discover(self) -> Sequence[ModelCard]:
+        """The models that it has now, or those of the settings, each as Ollama describes it.
+
+        Raises:
+            UpstreamError: the list cannot be had.
+        """
+        listed = [Listed(name=name) for name in self._models] or await self._list()
+        if self._default_model is not None and not any(_same(model.name, self._default_model) for model in listed):
+            listed = [*listed, Listed(name=self._default_model)]
+        try:
+            version = await self._version()
+        except UpstreamStatus:
+            version = None
+        gate = asyncio.Semaphore(SHOWS_AT_ONCE)
+        return await asyncio.gather(*(self._card(model, version, gate) for model in listed))
+
+    async def _list(self) -> list[Listed]:
+        raw = await self._endpoint.ask("/api/tags", local=self.local)
+        try:
+            models = tags_decoder.decode(raw).models[:MAX_MODELS]
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise unreadable(self.name, "a list of models", error) from None
+        return [model for model in models if 0 < len(model.name) <= MAX_NAME and model.name.isprintable()]
+
+    async def _card(self, listed: Listed, version: Version | None, gate: asyncio.Semaphore) -> ModelCard:
+        known = self._shown.get(listed.name)
+        if known is None or known[0] != listed.digest or listed.digest is None:
+            async with gate:
+                try:
+                    known = listed.digest, await self._show(listed.name)
+                    self._shown[listed.name] = known
+                except UpstreamError:
+                    self._shown.pop(listed.name, None)
+                    known = None
+        shown = known[1] if known is not None else None
+        local = self.local and not runs_elsewhere(listed.name, listed) and not runs_elsewhere(listed.name, shown)
+        return completed(self._cards(self.name, listed.name, local=local), listed, shown, version)
+
+    async def _show(self, name: str) -> Shown:
+        raw = await self._endpoint.ask("/api/show", local=self.local, body=msgspec.json.encode({"model": name}))
+        try:
+            shown: Shown = show_decoder.decode(raw)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise unreadable(self.name, f"a description of {name}", error) from None
+        return shown
+
+    async def _version(self) -> Version | None:
+        """Its version; None from a server that has no such thing."""
+        raw = await self._endpoint.ask("/api/version", local=self.local)
+        try:
+            version: Version = version_decoder.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        return version
+
+    async def health(self) -> Health:
+        """Whether it answers, asked for its version."""
+        where = self._endpoint.shown_url
+        try:
+            version = await self._version()
+        except UpstreamConnectError as error:
+            mend = f"Start it with `ollama serve`, or set OLLAMA_HOST (providers.{self.name}.base_url)."
+            return Health(ok=False, detail=f"{where}: {error.message}", mend=mend)
+        except UpstreamError as error:
+            return Health(ok=False, detail=f"{where}: {error.message}", mend=f"Check providers.{self.name}.base_url.")
+        if version is None:
+            mend = f"Check providers.{self.name}.base_url."
+            return Health(ok=False, detail=f"{where} answers, but not as Ollama does.", mend=mend)
+        return Health(ok=True, detail=f"Ollama {version.version[:50]} at {where}.")
+
+    async def close(self) -> None:
+        """Nothing: the connections belong to the outbound."""
+
+
+def _same(listed: str, name: str) -> bool:
+    return listed == name or listed == f"{name}:latest"
