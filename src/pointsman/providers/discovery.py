@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
-from pointsman.core.ports import Provider
+from pointsman.core.ports import Health, Provider
 
 RETRY_SECONDS = 2.5
 """Doubled for each question that a provider did not answer, up to the interval, before the next one."""
@@ -78,7 +78,7 @@ class CatalogKeeper:
 
     async def start(self) -> None:
         """Ask every provider, all at once, and go on asking in the background until `close`."""
-        firsts = [asyncio.create_task(self.refresh(name)) for name in self._providers]
+        firsts = [asyncio.create_task(self._ask(name)) for name in self._providers]
         self._keeping = [
             asyncio.create_task(self._keep(name, first), name=f"models of {name}")
             for name, first in zip(self._providers, firsts, strict=True)
@@ -86,8 +86,30 @@ class CatalogKeeper:
         if firsts:
             await asyncio.wait(firsts, timeout=self._start_timeout)
 
-    async def refresh(self, name: str) -> None:
-        """Ask one provider for its models now. Never raises but for cancellation; `away` tells how it went."""
+    async def refresh(self) -> None:
+        """Ask every provider for its models now. Does not raise for one that is away; `away` tells of it."""
+        await asyncio.gather(*map(self._ask, self._providers))
+
+    async def health(self) -> dict[str, Health]:
+        """How each provider fares, asked now; one that does not answer in time is not well."""
+        reports = await asyncio.gather(*map(self._health, self._providers.values()))
+        return dict(zip(self._providers, reports, strict=True))
+
+    async def close(self) -> None:
+        """Stop asking. The providers themselves are closed by whoever made them."""
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        self._keeping = []
+
+    async def _health(self, provider: Provider) -> Health:
+        try:
+            async with asyncio.timeout(self._ask_timeout):
+                return await provider.health()
+        except TimeoutError:
+            return Health(ok=False, detail=f"It did not answer within {self._ask_timeout:g} s.")
+
+    async def _ask(self, name: str) -> None:
         try:
             async with asyncio.timeout(self._ask_timeout):
                 cards = await self._providers[name].discover()
@@ -104,13 +126,6 @@ class CatalogKeeper:
             self._cards[name] = tuple(cards)
         self._rebuild()
 
-    async def close(self) -> None:
-        """Stop asking. The providers themselves are closed by whoever made them."""
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
-        self._keeping = []
-
     async def _keep(self, name: str, first: asyncio.Task[None]) -> None:
         try:
             await first
@@ -121,7 +136,7 @@ class CatalogKeeper:
             misses = misses + 1 if name in self._away else 0
             pause = min(RETRY_SECONDS * 2 ** min(misses, 10), self._interval) if misses else self._interval
             await asyncio.sleep(pause * (0.9 + os.urandom(1)[0] / 1280))  # gateways that start together drift apart
-            await self.refresh(name)
+            await self._ask(name)
 
     def _went_away(self, name: str, reason: str) -> None:
         if name not in self._away or not self._cards[name]:
