@@ -145,7 +145,7 @@ class Engine:
         self._closed = False
         if self._supervisor is None or self._supervisor.done():
             self._error = None
-            self._become(EngineState.STARTING, self.reason)
+            self._become(EngineState.STARTING, "")
             self._supervisor = asyncio.create_task(self._supervise(), name=f"engine {self.spec.name}")
 
     async def ready(self, *, timeout: float | None = None) -> None:
