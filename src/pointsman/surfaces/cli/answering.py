@@ -95,13 +95,14 @@ class _Waiting:
 
 @contextmanager
 def _no_echo() -> Iterator[None]:
-    """Keys that are pressed while an answer is drawn do not show; they are there at the next prompt."""
+    """Keys that are pressed while an answer is drawn do not show; all but Ctrl-C are there at the next prompt."""
     if not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
     quiet = [*before]
-    quiet[3] = before[3] & ~termios.ECHO
+    quiet[0] = before[0] & ~termios.ICRNL
+    quiet[3] = before[3] & ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
     try:
         yield

@@ -47,11 +47,7 @@ def broken(part: str, detail: str, mend: str) -> Finding:
 
 
 def python() -> Iterator[Finding]:
-    version = platform.python_version()
-    if sys.version_info < (3, 11):
-        yield broken("Python", f"{version} at {sys.executable}", "Install Python 3.11 or newer.")
-    else:
-        yield fine("Python", f"{version}, {platform.system()} {platform.machine()}, {sys.executable}")
+    yield fine("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}, {sys.executable}")
 
 
 def packages() -> Iterator[Finding]:
@@ -63,7 +59,8 @@ def packages() -> Iterator[Finding]:
     for line in requires("pointsman") or ():
         name, _, marker = line.partition(";")
         name = re.split(r"[<>=!~\[ ]", name.strip(), maxsplit=1)[0]
-        if "extra ==" in marker or ("sys_platform" in marker and sys.platform not in marker):
+        platforms = re.findall(r"sys_platform\s*(==|!=)\s*['\"](\w+)['\"]", marker)
+        if "extra" in marker or (platforms and not any((op == "==") == (sys.platform == os) for op, os in platforms)):
             continue
         try:
             found.append(f"{name} {version(name)}")

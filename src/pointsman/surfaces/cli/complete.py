@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
-from .output import print_json
+from .output import note, print_json
 from .text import safe
+
+if TYPE_CHECKING:
+    from .client import ChatAnswer
 
 
 @click.command()
@@ -74,49 +77,54 @@ def _read_prompt(prompt: str | None) -> str:
 
 
 async def _complete(invocation: Invocation, fields: Mapping[str, Any], *, as_json: bool, start: bool) -> None:
+    from .launch import gateway
+
+    async with gateway(invocation, start=start) as client:
+        began = time.monotonic()
+        answer = await client.chat(fields)
+        result = await _receive(answer, shown=not as_json)
+        seconds = time.monotonic() - began
+    if as_json:
+        cost = answer.facts.estimated_cost_usd
+        print_json(
+            {
+                "id": answer.id,
+                **result,
+                "model": answer.facts.model,
+                "provider": answer.facts.provider,
+                "intent": answer.facts.intent,
+                "reason": answer.facts.reason,
+                "decision_id": answer.facts.decision,
+                "estimated_cost_usd": None if cost is None else float(cost),
+                "seconds": round(seconds, 3),
+            }
+        )
+    if result["finish_reason"] == "length":
+        note("note: the answer was cut at --max-tokens or the model's limit.")
+
+
+async def _receive(answer: ChatAnswer, *, shown: bool) -> dict[str, Any]:
+    """Text, usage and finish reason; the text is printed as it comes when `shown`."""
     from contextlib import aclosing
 
     from pointsman.core.events import Finish, Text, Usage
 
-    from .launch import gateway
-
-    parts: list[str] = []
-    usage: Usage | None = None
-    finish: str | None = None
-    async with gateway(invocation, start=start) as client:
-        began = time.monotonic()
-        answer = await client.chat(fields)
+    text, usage, finish, last = [], None, None, "\n"
+    try:
         async with aclosing(answer.deltas()) as deltas:
             async for delta in deltas:
                 match delta:
-                    case Text(text):
-                        parts.append(text)
-                        if not as_json:
-                            sys.stdout.write(safe(text))
+                    case Text(piece):
+                        text.append(piece)
+                        if shown and (piece := safe(piece)):
+                            sys.stdout.write(piece)
                             sys.stdout.flush()
+                            last = piece[-1]
                     case Finish(reason):
                         finish = reason
                     case Usage():
                         usage = delta
-        seconds = time.monotonic() - began
-    if as_json:
-        facts = answer.facts
-        print_json(
-            {
-                "id": answer.id,
-                "text": "".join(parts),
-                "finish_reason": finish,
-                "model": facts.model,
-                "provider": facts.provider,
-                "intent": facts.intent,
-                "reason": facts.reason,
-                "decision_id": facts.decision,
-                "estimated_cost_usd": None if facts.estimated_cost_usd is None else float(facts.estimated_cost_usd),
-                "usage": usage,
-                "seconds": round(seconds, 3),
-            }
-        )
-    elif parts and not parts[-1].endswith("\n"):
-        sys.stdout.write("\n")
-    if finish == "length":
-        click.echo("note: the answer was cut at --max-tokens or the model's limit.", err=True)
+    finally:
+        if last != "\n":
+            sys.stdout.write("\n")
+    return {"text": "".join(text), "finish_reason": finish, "usage": usage}
