@@ -130,8 +130,7 @@ class SqliteDecisionLog:
                 ).fetchone()
                 if row is not None:
                     return rows.record(row)
-            if self._failure is not None and self._queue:  # it may be among what could not be written
-                raise StoreError(f"The decision log cannot be written: {self._failure}")
+            self._check_written()  # or it may be among what could not be written
             return None
 
         return await self._do(read)
@@ -149,6 +148,7 @@ class SqliteDecisionLog:
 
     async def feedback(self, feedback: Feedback) -> None:
         def write(connection: sqlite3.Connection) -> None:
+            self._check_written()
             try:
                 connection.execute(rows.UPSERT_FEEDBACK, rows.feedback_row(feedback))
             except sqlite3.IntegrityError:
@@ -185,15 +185,25 @@ class SqliteDecisionLog:
     def _run(self) -> None:
         while not self._closing:
             self._gather()
-            self._flush()
-            self._serve()
-        self._flush()
-        self._serve()
+            self._turn()
+        self._turn()
         if self._queue:
             self._lost += len(self._queue)
             log.warning("The decision log closes with %d items that could not be written.", len(self._queue))
             self._queue.clear()
         self._file.close()
+
+    def _turn(self) -> None:
+        """Write what is queued and run the jobs that wait."""
+        # The jobs are taken first, so that what they must see is in the queue by now.
+        jobs = [self._jobs.popleft() for _ in range(len(self._jobs))]
+        self._flush()
+        for job, future in jobs:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._attempt(job))
+                except StoreError as error:
+                    future.set_exception(error)
 
     def _gather(self) -> None:
         """Return when a job waits, or when there is something to write and it has had time to become a batch."""
@@ -211,9 +221,10 @@ class SqliteDecisionLog:
             self._wake.wait(FLUSH_SECONDS)
 
     def _flush(self) -> None:
-        """Write the queue, a transaction a batch. Items leave the queue when they are committed."""
-        while self._queue or self._failure is not None:  # after a failure an empty batch tells whether it is over
-            batch = [self._queue[index] for index in range(min(len(self._queue), BATCH))]
+        """Write what is queued by now, a transaction a batch. Items leave the queue when they are committed."""
+        left = len(self._queue)
+        while left or self._failure is not None:  # after a failure an empty batch tells whether it is over
+            batch = [self._queue[index] for index in range(min(left, BATCH))]
             try:
                 lost = self._write(self._file.connect(), batch)
             except Exception as error:
@@ -221,6 +232,7 @@ class SqliteDecisionLog:
                     continue
                 return
             self._lost += lost
+            left -= len(batch)
             for _ in batch:
                 _, detail = self._queue.popleft()
                 if isinstance(detail, bytes):
@@ -261,16 +273,6 @@ class SqliteDecisionLog:
             return 1
         return 0
 
-    def _serve(self) -> None:
-        """Run the jobs that wait."""
-        while self._jobs:
-            job, future = self._jobs.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(self._attempt(job))
-                except StoreError as error:
-                    future.set_exception(error)
-
     def _attempt(self, job: Job) -> Any:
         while True:
             try:
@@ -282,6 +284,11 @@ class SqliteDecisionLog:
             except Exception as error:
                 if not self._failed(error):
                     raise StoreError(f"The decision log failed: {explain(error, self._file.path)}") from error
+
+    def _check_written(self) -> None:
+        """Raise StoreError when items that came before this job could not be written."""
+        if self._failure is not None and self._queue:
+            raise StoreError(f"The decision log cannot be written: {self._failure}")
 
     def _failed(self, error: Exception) -> bool:
         """Note a failure; returns whether another attempt is worth it at once, because a corrupt file was replaced."""
