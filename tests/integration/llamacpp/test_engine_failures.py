@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes.util
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +54,38 @@ async def test_an_engine_that_cannot_be_imported(
     assert engine.status.pid is None
     with pytest.raises(EngineError, match="engine"):
         _ = engine.origin
+
+
+HIDE = """
+set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work"
+folder=$(dirname "$2")
+mount -t overlay overlay -o "lowerdir=$folder,upperdir=$1/upper,workdir=$1/work" "$folder"
+rm "$2"
+exec "$3" -c "
+import os, subprocess, sys
+command = [sys.executable, '-m', 'pointsman.providers.llamacpp.child', str(os.getpid()), '1']
+child = subprocess.Popen(command, stdin=subprocess.PIPE)
+child.stdin.write(b'{}' + bytes([10]))
+child.stdin.flush()
+child.wait()
+"
+"""
+
+
+def test_a_system_without_libgomp(tmp_path: Path) -> None:
+    """In a mount namespace where the library is really gone."""
+    library = ctypes.util.find_library("gomp")
+    found = [path for path in Path("/usr/lib").glob(f"*/{library}") if library]
+    allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+    if not found or not allowed:
+        pytest.skip("hiding a library needs root, and a library")
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", HIDE, "sh", tmp_path, found[0], sys.executable], capture_output=True, text=True
+    )
+    assert "engine_library_missing" in ran.stdout, ran
+    assert "apt-get install libgomp1" in ran.stdout
 
 
 async def test_an_engine_that_keeps_dying_while_loading_counts_as_failed(

