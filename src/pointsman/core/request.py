@@ -23,6 +23,10 @@ OWN_FIELDS = ("routing_preferences",)
 """Fields of ours in a request's body; they are never sent upstream."""
 
 
+NOTHING = Raw(b"null")
+"""Of a raw field that is absent: msgspec cannot tell `Raw | None` apart, and would refuse every value."""
+
+
 class FunctionCall(msgspec.Struct):
     name: str
     arguments: str = ""
@@ -37,7 +41,7 @@ class ToolCall(msgspec.Struct):
 class ContentPart(msgspec.Struct):
     type: str
     text: str | None = None
-    image_url: Raw | None = None
+    image_url: Raw = NOTHING
     refusal: str | None = None
 
 
@@ -71,7 +75,7 @@ class StreamOptions(msgspec.Struct):
 
 class ResponseFormat(msgspec.Struct):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: Raw | None = None
+    json_schema: Raw = NOTHING
 
 
 class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):

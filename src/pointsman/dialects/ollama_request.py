@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.core.request import ChatRequest, Message, ToolCall, invalid
+from pointsman.core.request import NOTHING, ChatRequest, Message, ToolCall, invalid
 
 PASSED_OPTIONS = ("top_k", "min_p", "repeat_penalty")
 """Fields beside OpenAI's that callers send at the top of a body, and Ollama takes among its options."""
@@ -27,7 +27,7 @@ class _ImageUrl(msgspec.Struct):
 
 
 class _Schema(msgspec.Struct):
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = NOTHING
 
 
 class _Function(msgspec.Struct):
@@ -40,7 +40,7 @@ class _Tool(msgspec.Struct):
 
 _message_decoder = msgspec.json.Decoder(_Message)
 _image_decoder = msgspec.json.Decoder(_ImageUrl | str)
-_schema_decoder = msgspec.json.Decoder(_Schema)
+_schema_decoder = msgspec.json.Decoder(_Schema | None)
 _tool_decoder = msgspec.json.Decoder(_Tool)
 _encoder = msgspec.json.Encoder()
 
@@ -94,11 +94,10 @@ def to_ollama(request: ChatRequest, *, can_think: bool = False) -> Prompt:
         texts.extend(str(tool, "utf-8") for tool in map(bytes, tools))
     wanted = params.response_format
     if wanted is not None and wanted.type != "text":
-        schema = None
-        if wanted.json_schema is not None:
-            schema = _checked(_schema_decoder, wanted.json_schema, "response_format.json_schema").schema
-        fields["format"] = "json" if schema is None else schema
-        texts.append(str(bytes(schema or b""), "utf-8"))
+        described = _checked(_schema_decoder, wanted.json_schema, "response_format.json_schema")
+        schema = b"null" if described is None else bytes(described.schema)
+        fields["format"] = "json" if schema == b"null" else msgspec.Raw(schema)
+        texts.append(str(schema, "utf-8"))
     think = request.fields.get("think")
     effort = request.fields.get("reasoning_effort")
     if think is not None:
@@ -194,7 +193,7 @@ def _content(message: _Message, index: int) -> tuple[str, list[str]]:
     texts: list[str] = []
     images: list[str] = []
     for part in message.content:
-        if part.type == "image_url" and part.image_url is not None:
+        if part.type == "image_url":
             images.append(_image(part.image_url, index))
         elif part.type in ("text", "refusal"):
             texts.append(part.text or part.refusal or "")

@@ -139,7 +139,7 @@ class CatalogKeeper:
             await self._ask(name)
 
     def _went_away(self, name: str, reason: str) -> None:
-        if name not in self._away or not self._cards[name]:
+        if self._away.get(name) != reason:
             log.log(logging.WARNING if self._cards[name] else logging.INFO, "%s is away: %s", name, reason)
         self._away[name] = reason
 
