@@ -1,0 +1,97 @@
+"""The caller's ask inside a user message: agents wrap it in tags, surround it with context, and paste files into it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LOOKED_AT = 6_000
+"""Characters of the beginning, and as many of the end, that intent and complexity look at."""
+
+_ASK_TAGS = ("user_query", "user_request", "userRequest", "user_message", "user-message", "task", "feedback", "question",
+             "answer", "request", "prompt")  # fmt: skip
+_CONTEXT_TAGS = (
+    "environment_details", "environment_info", "environment_context", "environment", "env", "system-reminder",
+    "system_reminder", "reminderInstructions", "reminder", "context", "workspace_info", "editorContext",
+    "editor_context", "repoContext", "repo_map", "file_content", "file_contents", "files", "open_files",
+    "attached_files", "attachments", "attachment", "additional_data", "current_file", "currently_viewed_file",
+    "documents", "document", "user_info", "rules", "project_layout", "git_status", "command-message", "command-name",
+    "local-command-stdout", "user_instructions", "permissions", "tool_use_instructions", "manually_added_selection",
+)  # fmt: skip
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What is looked at: `prose` and `code` are bounded samples, `length` is the ask's whole length in bytes."""
+
+    prose: str
+    code: str
+    blocks: int
+    length: int
+
+
+def find_ask(text: str) -> Ask:
+    """The ask of a user message. Linear in the text; what it returns is bounded by `LOOKED_AT`."""
+    text = _unwrap(_without_context(text)).strip()
+    sample = text
+    if len(text) > 2 * LOOKED_AT:
+        sample = f"{text[:LOOKED_AT]}\n\n{text[-LOOKED_AT:]}"
+    prose, code = _split(sample)
+    return Ask(prose="\n".join(prose).strip(), code="\n".join(code), blocks=len(code), length=_bytes(text))
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _without_context(text: str) -> str:
+    """The text without the blocks in which agents describe the environment. The whole text when nothing else is there."""
+    if "</" not in text:
+        return text
+    kept = text
+    for tag in _CONTEXT_TAGS:
+        if f"</{tag}>" in kept:
+            kept = _without(kept, tag)
+    return kept if kept.strip() else text
+
+
+def _without(text: str, tag: str) -> str:
+    parts: list[str] = []
+    opening, closing, at = f"<{tag}", f"</{tag}>", 0
+    while (start := text.find(opening, at)) >= 0:
+        end = text.find(closing, start)
+        if end < 0:
+            break
+        if text[start + len(opening) : start + len(opening) + 1] not in (">", " ", "\n"):
+            parts.append(text[at : start + len(opening)])
+            at = start + len(opening)
+            continue
+        parts.append(text[at:start])
+        at = end + len(closing)
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def _unwrap(text: str) -> str:
+    """The content of the last tag that agents put around the caller's words, or the whole text."""
+    for tag in _ASK_TAGS:
+        end = text.rfind(f"</{tag}>")
+        if end >= 0:
+            start = text.rfind(f"<{tag}>", 0, end)
+            inner = text[start + len(tag) + 2 : end] if start >= 0 else ""
+            if inner.strip():
+                return inner
+    return text
+
+
+def _split(text: str) -> tuple[list[str], list[str]]:
+    """Prose and fenced code. An unclosed fence runs to the end."""
+    prose: list[str] = []
+    code: list[str] = []
+    at, inside = 0, False
+    for fence in _FENCE.finditer(text):
+        (code if inside else prose).append(text[at : fence.start()])
+        at, inside = fence.end(), not inside
+    (code if inside else prose).append(text[at:])
+    return prose, code

@@ -1,0 +1,78 @@
+"""Whether a matched mailbox, phone number or address may be a person's."""
+
+from __future__ import annotations
+
+import re
+
+from .candidate import Candidate
+from .checksums import sequential
+
+_NO_MAILBOX = re.compile(
+    r"(?:no-?_?\.?reply|do-?not-?reply|git|ssh|user|username|your\.?-?_?\w*|you|me|name|foo|bar|baz|someone|somebody|example|test|first\.?last"
+    r"|email|mailer-daemon|postmaster|xxx+|jane\.?doe|john\.?doe|alice|bob|root)",
+    re.IGNORECASE,
+)
+_NO_DOMAIN = re.compile(
+    r"(?:.*[.-])?(?:example|test|invalid|localhost|noreply|yourdomain|your-?company|mydomain|domain|company|email|placeholder|acme|foo|bar)"
+    r"\.(?:com?|org|net|edu|io|dev|[a-z]{2})(?:\.[a-z]{2})?|.*\.(?:example|test|invalid|localhost|local|internal|lan|corp)"
+    r"|(?:.*\.)?noreply\..*",
+    re.IGNORECASE,
+)
+_FILE_ENDINGS = frozenset(
+    "png jpg jpeg gif svg webp ico js jsx mjs cjs ts tsx css scss less html htm json xml yaml yml toml md rst txt csv pdf zip"
+    " gz tar tgz whl jar war exe dll so py pyc rb go rs java kt swift php sh bat ps lock map min cfg ini conf log sql db service"
+    " target timer socket slice mount git patch diff vue svelte tmpl value values get set length size map append items param"
+    " property setter getter route fixture override".split()
+)
+
+
+def email(found: Candidate) -> bool:
+    """A mailbox that may be a person's: no example domain, no `noreply`, no file name, package or decorator."""
+    local, _, domain = found.value.rpartition("@")
+    if domain.rpartition(".")[2].lower() in _FILE_ENDINGS or _NO_DOMAIN.fullmatch(domain):
+        return False
+    if found.before.endswith("://") or (found.before.endswith((":", "/")) and "://" in found.before):
+        return False
+    if local.lower() in ("git", "svn", "hg", "ssh") or (local.lower() == "user" and found.after.startswith(":")):
+        return False
+    return _NO_MAILBOX.fullmatch(local) is None
+
+
+_CALLING_CODES = re.compile(
+    r"1[2-9]|7[3489]|2[07]|3[0123469]|4[013456789]|5[12345678]|6[0123456]|8[1246]|9[0123458]"
+    r"|2[1234569]\d|3[578]\d|42[013]|5[09]\d|6[789]\d|8[058]\d|9[679]\d"
+)
+
+
+def phone_international(found: Candidate) -> bool:
+    """A calling code, 9 to 15 digits, and not an added line of a diff."""
+    digits = "".join(letter for letter in found.value if letter.isdigit()).removeprefix("00")
+    grouped = any(letter in found.value for letter in " .-(")
+    if not grouped and (not found.before.strip(" \t") or found.before[-1:] == "\n" or found.value[0] != "+"):
+        return False
+    if not 9 <= len(digits) <= 15 or not _CALLING_CODES.match(digits):
+        return False
+    return len(set(digits)) >= 4 and not sequential(digits, 0.7) and not _fictional(digits)
+
+
+def _fictional(digits: str) -> bool:
+    """555-01xx, which the North American plan keeps for fiction."""
+    national = digits[-10:]
+    return national[3:8] == "55501" or national[:3] == "555" or national[3:] == "5551234"
+
+
+def phone_us(found: Candidate) -> bool:
+    digits = "".join(letter for letter in found.value if letter.isdigit())
+    return len(set(digits)) >= 4 and not sequential(digits, 0.7) and not _fictional(digits)
+
+
+def phone_named(found: Candidate) -> bool:
+    """The number after `Tel:` and the like, in any national writing."""
+    digits = "".join(letter for letter in found.value if letter.isdigit())
+    if not 7 <= len(digits) <= 15 or re.fullmatch(r"\d{4}[-/.]\d\d[-/.]\d\d|\d+\.\d+|[\d.]+", found.value):
+        return digits[:1] == "0" and found.value.isdigit() and 9 <= len(digits) <= 12 and phone_us(found)
+    return phone_us(found)
+
+
+def address(found: Candidate) -> bool:
+    return re.search(r"\b(?:123 Main|Anytown|Any ?Street|Example|Sample|Springfield|Fake)\b", found.value) is None

@@ -1,0 +1,124 @@
+"""Whether a matched key or password is a real one: placeholders, code and weak words are not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections import Counter
+
+import msgspec
+
+from .candidate import Candidate
+from .checksums import sequential
+
+_PLACEHOLDER = re.compile(
+    r"example|placeholder|your|change.?me|change.?this|dummy|sample|redacted|removed|masked|hidden|insert|replace|fake|foo.?bar"
+    r"|xxxx|\*\*\*|\.\.\.|…|<|\$\{|\$\(|\{\{|%\(|todo|lorem|deadbeef|not.?a.?real|qwerty|asdf|my.?(?:secret|pass|token|key|api)"
+    r"|(?:secret|api|access|private).?key|password|passwd|goes.?here|_here\b|test.?(?:token|secret|key)",
+    re.IGNORECASE,
+)
+_WEAK_WORDS = frozenset(
+    "password passwd pass pwd passphrase secret token test testing tester tests admin administrator user username root guest"
+    " demo default foo bar baz abc abcd hello world string str text value none null nil undefined true false required"
+    " optional hidden empty postgres postgresql mysql mongo redis rabbitmq oracle minio elastic pw key login welcome"
+    " letmein invalid wrong correct incorrect new old current confirm confirmation bytes bool int varchar char".split()
+)
+_LEET = str.maketrans("@0$135", "aosles")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")
+_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Za-z_$][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_$][\w$]*)+")
+_PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|!|\|)")
+
+
+def _placeholder(text: str) -> bool:
+    return _PLACEHOLDER.search(text) is not None or sequential(text)
+
+
+def entropy(text: str) -> float:
+    """Shannon's, in bits a character, of the characters' own frequencies."""
+    size = len(text)
+    return -sum(count / size * math.log2(count / size) for count in Counter(text).values()) if size else 0.0
+
+
+def random(found: Candidate) -> bool:
+    """No placeholder, and as varied as random letters."""
+    return not _placeholder(found.value) and entropy(found.value) >= (2.5 if len(found.value) < 24 else 3.0)
+
+
+def key_like(found: Candidate) -> bool:
+    """`random`, and made of letters and digits both, as issued keys are."""
+    return (
+        any(letter.isdigit() for letter in found.value)
+        and any(letter.isalpha() for letter in found.value)
+        and random(found)
+    )
+
+
+def jwt(found: Candidate) -> bool:
+    """A header that names an algorithm. The signature is what makes it a credential."""
+    head, _, signature = found.value.split(".")[:3]
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(header, dict) and "alg" in header and not _placeholder(signature)
+
+
+def _chosen(value: str) -> bool:
+    """Whether somebody may have chosen this as a password, and did not write a word, a name or a variable."""
+    if len(value) < 5 or _UUID.fullmatch(value) or _placeholder(value):
+        return False
+    plain = value.lower().translate(_LEET)
+    return not (
+        plain.strip("0123456789!?.,_-#*") in _WEAK_WORDS or value.lower().strip("0123456789!?.,_-#*") in _WEAK_WORDS
+    )
+
+
+def _mixed(value: str) -> bool:
+    """Letters together with digits or symbols, beyond words that are joined."""
+    letters = any(letter.isalpha() for letter in value)
+    others = any(not letter.isalpha() and letter not in "_-./ " for letter in value)
+    return letters and others
+
+
+def password(found: Candidate) -> bool:
+    """The value of `password = …`: mixed characters, and neither code, path, variable nor well-known word."""
+    value = found.value.rstrip(".,;")
+    quoted = found.before[-1:] in ("'", '"')
+    if " " in value or not _mixed(value) or not _chosen(value) or _PATH.match(value):
+        return False
+    if not quoted and (found.after[:1] in ("(", "[", "{", "<") or _NAME.fullmatch(value) or _WORDS.fullmatch(value)):
+        return False
+    return not (_NAME.fullmatch(value) and "_" in value)
+
+
+def spoken_password(found: Candidate) -> bool:
+    """The word after `my password is`: letters and digits both. After `PIN is`: four digits or more."""
+    value = found.value.rstrip(".,;:!?)'\"`")
+    if value.isdigit():
+        return re.search(r"\bpin\b", found.before, re.IGNORECASE) is not None and not sequential(value)
+    return any(letter.isdigit() for letter in value) and password(Candidate(value, "", found.after))
+
+
+def assigned_secret(found: Candidate) -> bool:
+    """The value of `token = …`: long, random, and neither code, path, identifier nor page marker."""
+    value = found.value.rstrip(".,;")
+    if len(value) < 16 or _UUID.fullmatch(value) or _PATH.match(value) or found.after[:1] in ("(", "["):
+        return False
+    if _NAME.fullmatch(value) or _WORDS.fullmatch(value) or re.search(r"://|::|->|==|\w\.\w+\.\w+\.", value):
+        return False
+    if re.search(r"(?:next|page|continuation|sync|cancel|csrf|etag)_?-?\w{0,8}\W{0,6}$", found.before, re.IGNORECASE):
+        return False
+    return key_like(found) and entropy(value) >= 3.0
+
+
+def url_password(found: Candidate) -> bool:
+    """`scheme://user:password@host` with a password that is not a stand-in."""
+    scheme, _, rest = found.value.partition("://")
+    credentials, _, host = rest.rpartition("@")
+    user, _, word = credentials.partition(":")
+    if scheme.lower() in ("sha256", "ssh-rsa") or word.startswith(("$", "{", "%", "[", "(")) or word == user:
+        return False
+    return bool(host) and _chosen(word.rstrip("\\")) and word.upper() != word.strip("0123456789_").upper() + "_PASS"

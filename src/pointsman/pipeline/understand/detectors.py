@@ -1,0 +1,138 @@
+"""Private content found by pattern, then proven by checksum, entropy or context.
+
+One RE2 set over all triggers tells in a single pass which detectors may match; only those run their own pattern, and
+only until a match is proven. RE2 works in time linear in the text whatever the pattern or the text.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgspec
+import re2
+
+from pointsman.core.signals import PrivacyClass
+
+from .candidate import Candidate
+from .plain import plain
+from .validators import VALIDATORS
+
+SET_MEMORY = 64 << 20
+"""Bytes that the set's automaton may take. It grows with the variety of the texts; when full it starts anew."""
+MOST_CANDIDATES = 5_000
+"""Of one detector in one text. Where more fail their check, the text counts as private: unchecked is not harmless."""
+_CONTEXT = 32
+
+
+class Detector(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "class"}, forbid_unknown_fields=True):
+    """One row of detectors.toml."""
+
+    name: str
+    kind: PrivacyClass
+    pattern: str | None = None
+    alternatives: tuple[str, ...] = ()
+    """In place of a pattern: several that mean the same."""
+    trigger: str | None = None
+    """A short pattern that every match holds, for the set; the pattern itself when it is short."""
+    validate: str | None = None
+
+    @property
+    def expression(self) -> str:
+        return self.pattern or f"(?:{'|'.join(self.alternatives)})"
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    public_examples: tuple[str, ...]
+    detector: tuple[Detector, ...]
+
+
+class Detectors:
+    """The table's detectors, and one for an installation's own words.
+
+    Args:
+        sensitive_tokens: words that count as class `internal`, found without regard to case between characters that
+            are no letters or digits.
+    """
+
+    def __init__(self, sensitive_tokens: Iterable[str] = ()) -> None:
+        table = _table()
+        self._examples = frozenset(map(_compact, table.public_examples))
+        self._detectors: Sequence[Detector] = table.detector + _own_words(sensitive_tokens)
+        self.classes = {detector.name: detector.kind for detector in self._detectors}
+        options = re2.Options()
+        options.max_mem = SET_MEMORY
+        options.log_errors = False
+        self._set = re2.Set.SearchSet(options)
+        for detector in self._detectors:
+            self._set.Add(detector.trigger or detector.expression)
+        self._canary: int = self._set.Add("(?:)")
+        self._set.Compile()
+
+    def find(self, text: str) -> tuple[str, ...]:
+        """Names of the detectors that match, in the table's order."""
+        if not text:
+            return ()
+        encoded = plain(text)
+        triggered: list[int] = self._set.Match(encoded) or []
+        if self._canary in triggered:
+            triggered.remove(self._canary)
+        else:
+            # The set reports a failure of its automaton as "nothing matched"; the canary always does.
+            triggered = list(range(len(self._detectors)))
+        return tuple(
+            detector.name
+            for detector in map(self._detectors.__getitem__, sorted(triggered))
+            if self._proven(detector, encoded)
+        )
+
+    def _proven(self, detector: Detector, text: bytes) -> bool:
+        validate = VALIDATORS[detector.validate] if detector.validate else None
+        if validate is None and detector.trigger is None:
+            return True
+        for tried, match in enumerate(_compiled(detector.expression).finditer(text)):
+            if validate is None or tried >= MOST_CANDIDATES:
+                return True
+            group = next((index for index in range(1, match.re.groups + 1) if match.start(index) >= 0), 0)
+            start, end = match.span(group)
+            value = text[start:end].decode("utf-8", "replace")
+            if self._is_example(value):
+                continue
+            before = text[max(0, start - _CONTEXT) : start].decode("utf-8", "replace")
+            after = text[end : end + _CONTEXT].decode("utf-8", "replace")
+            if validate(Candidate(value, before, after)):
+                return True
+        return False
+
+    def _is_example(self, value: str) -> bool:
+        return _compact(value) in self._examples or _compact(value.rpartition(".")[2]) in self._examples
+
+
+@cache
+def _table() -> _Table:
+    text = resources.files(__package__).joinpath("detectors.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Table)
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+def _own_words(tokens: Iterable[str]) -> tuple[Detector, ...]:
+    words = [plain(token.strip()).decode() for token in tokens if token.strip()]
+    if not words:
+        return ()
+    boundary = r"[^\pL\pN]"
+    either = "|".join(re2.escape(word) for word in sorted(set(words)))
+    pattern = f"(?i)(?:^|{boundary})(?:{either})(?:$|{boundary})"
+    return (Detector(name="sensitive_token", kind=PrivacyClass.INTERNAL, pattern=pattern),)
+
+
+def _compact(text: str) -> str:
+    return text.replace(" ", "").replace("-", "").replace(".", "").upper()

@@ -1,0 +1,62 @@
+"""Whether a matched address or host name lies inside a private network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from .candidate import Candidate
+
+_VERSION_BEFORE = re.compile(r"(?:[Vv]ersion|release|build|[Vv]er\.?|>=?|<=?|~=?|\^|v|@)[ :=\"']{0,3}$|[A-Za-z]/$")
+
+
+def private_ip(found: Candidate) -> bool:
+    """An RFC 1918 address. Version numbers and the ranges themselves are public knowledge."""
+    try:
+        network = ipaddress.IPv4Interface(found.value)
+    except ValueError:
+        return False
+    if "/" in found.value and network.network.prefixlen <= 16 and network.ip == network.network.network_address:
+        return False
+    return not _VERSION_BEFORE.search(found.before)
+
+
+def unique_local_ip(found: Candidate) -> bool:
+    """An RFC 4193 address."""
+    try:
+        address = ipaddress.IPv6Address(found.value.rstrip(":") if not found.value.endswith("::") else found.value)
+    except ValueError:
+        return False
+    return address in ipaddress.IPv6Network("fc00::/7")
+
+
+_PUBLIC_INTERNAL = re.compile(
+    r"(?:host|gateway|kubernetes|vm|model-runner)\.docker\.internal|metadata\.google\.internal|(?:kubernetes\.default\.)?svc\.cluster\.local"
+    r"|kubernetes\.default\.svc\.cluster\.local|cluster\.local|(?:.*\.)?example\.(?:local|internal|corp|lan)|.*\.compute\.internal",
+)
+_PACKAGE_ROOTS = frozenset(
+    "com org net io java javax jdk sun kotlin kotlinx dev edu gov de uk fr android androidx google microsoft system self this cls"
+    " threading config settings env process window document node app module package crate std asyncio tokio".split()
+)
+
+
+def internal_host(found: Candidate) -> bool:
+    """A host of a private zone, told from attributes and packages (`threading.local`, `com.acme.internal`).
+
+    Two labels alone count only where they stand as a host: after `//` or `@`, before a port or a path, or with a
+    digit or a hyphen in the name.
+    """
+    host, lead, tail = found.value.lower(), found.before[-1:], found.after
+    labels = host.split(".")
+    if found.value not in (host, host.upper()):
+        return False
+    if _PUBLIC_INTERNAL.fullmatch(host) or tail[:1] in ("(", "[", "_", "-") or re.match(r"\.[A-Za-z0-9_]", tail):
+        return False
+    if labels[0] in _PACKAGE_ROOTS or lead in (".", "_", "$", "*", "-"):
+        return False
+    if re.match(r"\s*(?:=[^=]|\+=|\()", tail):
+        return False
+    placed = lead in ("/", "@") or re.match(r":\d{2,5}\b|/\w", tail) is not None
+    named = any(letter.isdigit() or letter == "-" for letter in labels[0])
+    zone = 2 if host.endswith(".home.arpa") else 1
+    return placed or named or len(labels) > zone + 1

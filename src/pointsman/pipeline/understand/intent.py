@@ -1,0 +1,98 @@
+"""Intent by rule: an ordered table of weighted patterns, the heaviest intent with a margin."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import msgspec
+import re2
+
+from pointsman.core.signals import Intent
+
+from .ask import Ask
+
+Look = Literal["prose", "open", "close", "code", "all"]
+
+OPENING, CLOSING = 240, 400
+"""Characters of the prose that the looks `open` and `close` see."""
+LEAST_WEIGHT = 1.5
+"""Below it nothing telling was found, and the intent is `general`."""
+LEAST_LEAD = 0.15
+"""Of the heaviest over the second, below which the intent is `general`."""
+PRIOR = 2.0
+"""Weight given to everything that the rules do not know, in the confidence."""
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of intents.toml."""
+
+    intent: Intent
+    look: Look
+    weight: float
+    pattern: str
+    exact: bool = False
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rule: tuple[Rule, ...]
+
+
+class IntentRules:
+    """The table, compiled: one RE2 set for each place where patterns look."""
+
+    def __init__(self) -> None:
+        self._rules: dict[Look, list[Rule]] = {}
+        for rule in _table().rule:
+            self._rules.setdefault(rule.look, []).append(rule)
+        self._sets = {look: _compile(rules) for look, rules in self._rules.items()}
+
+    def weigh(self, ask: Ask) -> dict[Intent, float]:
+        """The weight of every intent that a rule speaks for."""
+        weights: dict[Intent, float] = {}
+        texts: dict[Look, str] = {
+            "prose": ask.prose,
+            "open": ask.prose[:OPENING],
+            "close": ask.prose[-CLOSING:],
+            "code": ask.code,
+            "all": f"{ask.prose}\n{ask.code}",
+        }
+        for look, rules in self._rules.items():
+            text = texts[look]
+            if text:
+                for index in self._sets[look].Match(text.encode("utf-8", "replace")) or ():
+                    rule = rules[index]
+                    weights[rule.intent] = weights.get(rule.intent, 0.0) + rule.weight
+        return weights
+
+    def __call__(self, ask: Ask) -> tuple[Intent, float]:
+        """The intent, and a confidence in [0, 1].
+
+        With w1 ≥ w2 the two greatest weights, the confidence is (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR). It is
+        `general` when w1 is below `LEAST_WEIGHT` or leads w2 by less than `LEAST_LEAD`.
+        """
+        weights = sorted(self.weigh(ask).items(), key=lambda item: -item[1])
+        (first, w1), (_, w2) = (*weights, (Intent.GENERAL, 0.0), (Intent.GENERAL, 0.0))[:2]
+        confidence = (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR)
+        if w1 < LEAST_WEIGHT or w1 - w2 < LEAST_LEAD:
+            return Intent.GENERAL, round(min(confidence, 0.2), 3)
+        return first, round(confidence, 3)
+
+
+@cache
+def _table() -> _Table:
+    text = resources.files(__package__).joinpath("intents.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Table)
+
+
+def _compile(rules: list[Rule]) -> re2.Set:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 64 << 20
+    compiled = re2.Set.SearchSet(options)
+    for rule in rules:
+        compiled.Add(f"(?m{'' if rule.exact else 'i'}:{rule.pattern})")
+    compiled.Compile()
+    return compiled

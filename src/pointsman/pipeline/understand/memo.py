@@ -1,0 +1,33 @@
+"""A bounded memory of what was computed before, the least recently used forgotten first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Memo(Generic[V]):
+    """At most `size` values by digest; 0 remembers nothing. For one thread, as the event loop is."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._values: OrderedDict[bytes, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, digest: bytes, compute: Callable[[], V]) -> V:
+        """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""
+        value = self._values.get(digest)
+        if value is not None:
+            self._values.move_to_end(digest)
+            return value
+        value = compute()
+        if self.size > 0:
+            self._values[digest] = value
+            if len(self._values) > self.size:
+                self._values.popitem(last=False)
+        return value

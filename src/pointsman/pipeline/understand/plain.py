@@ -1,0 +1,65 @@
+"""Text as the detectors read it: without invisible characters, wide digits and escapes that hide a value.
+
+A key that is cut by a zero-width space, written in full-width digits, or that stands in JSON inside a string (`\\n`
+before it, `\\u0040` in it, `\\"` around it) is as private as one in plain writing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import re2
+
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+)
+_WIDE = "\uff0b\uff0d-\uff19\uff1d\uff20-\uff3a\uff3f\uff41-\uff5a\u24b6-\u24e9\U0001d400-\U0001d7ff"
+"""Full-width, circled and mathematical letters and digits; full-width commas and colons are everyday Chinese."""
+_DIGIT_ZEROS = (
+    0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6, 0x0E50,
+    0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50,
+    0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0,
+)  # fmt: skip
+"""The digit zero of the scripts of the basic plane; the nine others follow it."""
+_OTHER_DIGITS = "".join(f"{chr(zero)}-{chr(zero + 9)}" for zero in _DIGIT_ZEROS)
+
+_HIDDEN = f"[{_INVISIBLE}{_WIDE}{_OTHER_DIGITS}]+"
+_hidden_quickly = re2.compile(_HIDDEN)
+_hidden = re.compile(_HIDDEN)
+_code_point = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+def plain(text: str) -> bytes:
+    """The text for matching, as UTF-8. Linear in the length of the text."""
+    if "\\" in text:
+        text = _unescape(text)
+    encoded = text.encode("utf-8", "replace")
+    if not text.isascii() and _hidden_quickly.search(encoded):
+        encoded = _hidden.sub(_shown, text).encode("utf-8", "replace")
+    return encoded
+
+
+def _unescape(text: str) -> str:
+    while "\\\\" in text:
+        text = text.replace("\\\\", "\\")
+    for escape, letter in (("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\'", "'")):
+        text = text.replace(escape, letter)
+    return _code_point.sub(_letter, text) if "\\u" in text else text
+
+
+def _letter(escape: re.Match[str]) -> str:
+    letter = chr(int(escape.group(1), 16))
+    return letter if letter.isprintable() else "\n"
+
+
+def _shown(run: re.Match[str]) -> str:
+    return "".join(map(_show, run.group()))
+
+
+def _show(letter: str) -> str:
+    digit = unicodedata.decimal(letter, None)
+    if digit is not None:
+        return str(digit)
+    folded = unicodedata.normalize("NFKC", letter)
+    return folded if folded != letter and folded.isprintable() else ""
