@@ -23,7 +23,7 @@ from pointsman.transport.pool import Pool
 from .conftest import MakeEngine, call
 
 PARENT = """
-import asyncio, signal, sys
+import asyncio, signal, sys, uvloop
 from pathlib import Path
 from pointsman.providers.llamacpp.engine import Engine
 from pointsman.providers.llamacpp.process import EngineSpec
@@ -43,7 +43,7 @@ async def main():
     print(engine.status.pid, flush=True)
     await asyncio.sleep(60)
 
-asyncio.run(main())
+uvloop.run(main())
 """
 
 
@@ -185,6 +185,16 @@ def test_a_child_whose_parent_is_already_dead_ends_at_once() -> None:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as child:  # fmt: skip
         assert child.wait(10) == 1
+
+
+@pytest.mark.engine
+async def test_a_system_short_of_memory_ends_the_child_before_the_gateway(
+    weights: Path, make_engine: MakeEngine
+) -> None:
+    engine = make_engine(weights)
+    await engine.ready()
+    ours, its = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in ("self", engine.status.pid))
+    assert its > ours
 
 
 def test_the_pipe_alone_is_a_lifeline() -> None:

@@ -8,6 +8,7 @@ group: the parent ends it, when the answers that are under way have ended.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -39,6 +40,7 @@ def main() -> None:
     # With the default policy, idle OpenMP threads spin, and any other busy process takes the engine's speed away.
     # libgomp reads this when it is loaded, which is when the engine is imported.
     os.putenv("OMP_WAIT_POLICY", "passive")
+    _die_first()
     try:
         server = _start(_import(), parameters)
     except _Failed as failure:
@@ -47,6 +49,12 @@ def main() -> None:
     _tell(descriptor, {"address": server.listening_address})
     while True:
         signal.pause()
+
+
+def _die_first() -> None:
+    """When memory runs out, Linux shall end this process, which is started again, and not the gateway."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
 
 
 def _tell(descriptor: int, report: dict[str, str]) -> None:
