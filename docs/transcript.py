@@ -1,6 +1,6 @@
 """Fills the generated parts of the README: `python docs/transcript.py [--url URL] [--benchmark FILE]`.
 
-The transcript comes from a running gateway (`make run`), the benchmark table from the JSON of `pointsman bench gateway`.
+The transcript comes from a running gateway (`make run`), the benchmark from the JSON of `pointsman bench gateway`.
 """
 
 from __future__ import annotations
