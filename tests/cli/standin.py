@@ -72,7 +72,7 @@ def record() -> dict[str, object]:
         seconds=2.25,
         finish_reason="stop",
     )
-    return {"decision": msgspec.to_builtins(decision), "outcome": msgspec.to_builtins(outcome), "feedback": None}
+    return {**msgspec.to_builtins(decision), "outcome": msgspec.to_builtins(outcome), "feedback": None}
 
 
 def page(value: object, status: int = 200) -> Page:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import termios
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,17 +43,16 @@ async def speak(client: GatewayClient, console: Console, fields: Mapping[str, An
     began = time.monotonic()
     waiting = _Waiting(screen)
     ticking = asyncio.create_task(waiting.tick())
-    with _no_echo():
-        try:
-            answer = await client.chat({**fields, "stream": True, "stream_options": {"include_usage": True}})
-            spoken.facts = answer.facts
-            await _receive(answer, screen, spoken, waiting)
-        finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
-            spoken.seconds = time.monotonic() - began
-            screen.finish()
+    try:
+        answer = await client.chat({**fields, "stream": True, "stream_options": {"include_usage": True}})
+        spoken.facts = answer.facts
+        await _receive(answer, screen, spoken, waiting)
+    finally:
+        ticking.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticking
+        spoken.seconds = time.monotonic() - began
+        screen.finish()
 
 
 async def _receive(answer: ChatAnswer, screen: MarkdownStream | PlainStream, spoken: Spoken, waiting: _Waiting) -> None:
@@ -91,20 +88,3 @@ class _Waiting:
             if self.word:
                 self._screen.status(f"{self.word}… {time.monotonic() - began:.0f} s")
             self._screen.refresh()
-
-
-@contextmanager
-def _no_echo() -> Iterator[None]:
-    """Keys that are pressed while an answer is drawn do not show; all but Ctrl-C are there at the next prompt."""
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    quiet = [*before]
-    quiet[0] = before[0] & ~termios.ICRNL
-    quiet[3] = before[3] & ~(termios.ECHO | termios.ICANON)
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

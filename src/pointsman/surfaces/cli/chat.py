@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
+
+if TYPE_CHECKING:
+    from .chat_input import ChatInput
+    from .chat_session import ChatSession
 
 
 @click.command()
@@ -26,12 +31,11 @@ def chat(invocation: Invocation, model: str, system: str | None, no_start: bool)
 
 
 async def _chat(invocation: Invocation, model: str, system: str | None, *, start: bool) -> None:
-    from pointsman.core.errors import PointsmanError
-
-    from .chat_commands import COMMANDS, Quit, looks_like_command, run_command
+    from .chat_commands import COMMANDS
     from .chat_input import ChatInput
-    from .chat_session import ChatSession, interruptible
+    from .chat_session import ChatSession
     from .conversation import Conversation
+    from .keyboard import attended
     from .launch import gateway
     from .output import console
 
@@ -41,19 +45,29 @@ async def _chat(invocation: Invocation, model: str, system: str | None, *, start
         commands = {f"/{name}": command.help for name, command in COMMANDS.items()}
         lines = ChatInput(folder=invocation.settings().data_dir, commands=commands, models=session.models)
         session.tell(f"{client.url} · {len(session.models)} models · /help lists the commands")
-        while True:
-            try:
-                text = (await lines.ask(session.conversation.model)).strip()
-            except KeyboardInterrupt:
-                session.tell("Ctrl-D or /quit leaves.")
-                continue
-            except EOFError:
-                return
-            if not text:
-                continue
-            try:
-                await interruptible(run_command(session, text) if looks_like_command(text) else session.ask(text))
-            except Quit:
-                return
-            except PointsmanError as error:
-                session.complain(error)
+        with attended():
+            await _talk(session, lines)
+
+
+async def _talk(session: ChatSession, lines: ChatInput) -> None:
+    from pointsman.core.errors import PointsmanError
+
+    from .chat_commands import Quit, looks_like_command, run_command
+    from .keyboard import interruptible
+
+    while True:
+        try:
+            text = (await lines.ask(session.conversation.model)).strip()
+        except KeyboardInterrupt:
+            session.tell("Ctrl-D or /quit leaves.")
+            continue
+        except EOFError:
+            return
+        if not text:
+            continue
+        try:
+            await interruptible(run_command(session, text) if looks_like_command(text) else session.ask(text))
+        except Quit:
+            return
+        except PointsmanError as error:
+            session.complain(error)

@@ -95,4 +95,4 @@ class ChatInput:
     async def ask(self, model: str) -> str:
         """What was typed. Raises KeyboardInterrupt at Ctrl-C, EOFError at Ctrl-D."""
         message = FormattedText([("bold", safe_line(model)), ("", " › ")])
-        return await self._session.prompt_async(message)
+        return await self._session.prompt_async(message, handle_sigint=False)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Coroutine
 from decimal import Decimal
-from typing import Any
 
 from rich.console import Console
 
@@ -97,18 +93,3 @@ class ChatSession:
 
     def complain(self, error: PointsmanError) -> None:
         self.console.print(styled(f"error: {error.message}", "red"))
-
-
-async def interruptible(work: Coroutine[Any, Any, None]) -> None:
-    """Run something that Ctrl-C stops, and nothing else with it."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    loop.add_signal_handler(signal.SIGINT, task.cancel)
-    try:
-        await asyncio.wait({task})
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()

@@ -6,7 +6,8 @@ import asyncio
 import errno
 import importlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from pointsman.core.errors import PointsmanError
 from pointsman.core.ports import Provider
@@ -27,10 +28,10 @@ async def gateway(invocation: Invocation, settings: Settings) -> Finding:
     async with connect(url, key) as client:
         if await client.alive():
             try:
-                count = len(await client.model_names())
+                health = await client.get("/api/v1/health")
             except PointsmanError as error:
                 return broken("Gateway", f"{url} answers: {error.message}", "Pass its key with --api-key.")
-            return fine("Gateway", f"answers at {url}, {count} models")
+            return _told(url, health)
     if invocation.url is not None:
         return broken("Gateway", f"nothing answers at {url}", "Start it there, or correct --url.")
     host, port = settings.server.host, settings.server.port
@@ -46,6 +47,22 @@ async def gateway(invocation: Invocation, settings: Settings) -> Finding:
         )
     reach = "" if is_loopback(host) else ", reachable from other machines"
     return fine("Gateway", f"not running; port {port} is free{reach}")
+
+
+def _told(url: str, health: Mapping[str, Any]) -> Finding:
+    """What a running gateway says of itself."""
+    detail = f"version {health['version']} answers at {url}, {health['models']} models, status {health['status']}"
+    log = health["decision_log"]
+    if not log["ok"]:
+        return broken(
+            "Gateway",
+            f"{detail}; its decision log is not written: {log['last_error']}",
+            "Free or mend the data folder.",
+        )
+    lost = f"; {log['dropped']} log entries were lost since its start" if log["dropped"] else ""
+    if health["status"] == "down":
+        return broken("Gateway", detail + lost, "No provider answers it; each is looked at below.")
+    return fine("Gateway", detail + lost)
 
 
 async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Finding]:

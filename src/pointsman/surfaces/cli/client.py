@@ -142,7 +142,7 @@ class GatewayClient:
         return await self._json("POST", path, msgspec.json.encode(fields))
 
     async def decision(self, identifier: str) -> dict[str, Any]:
-        """The record of a decision, by its id or that of its answer."""
+        """A decision with its `outcome` and `feedback`, by its id or that of its answer."""
         record: dict[str, Any] = await self.get(f"/api/v1/decisions/{quote(identifier, safe='')}")
         return record
 
@@ -151,7 +151,7 @@ class GatewayClient:
         listed = (await self.get("/api/v1/decisions?limit=1"))["data"]
         if not listed:
             raise errors.NotFound("There is no decision yet.")
-        return dict(listed[0])
+        return await self.decision(listed[0]["id"])
 
     async def model_names(self) -> list[str]:
         """Ids that a request may name."""
@@ -220,7 +220,9 @@ def error_of(status: int, found: Any, retry_after: bytes | None = None) -> error
     """The typed error for an `error` object of the gateway, in OpenAI's shape or that of `/api/v1`."""
     fields = found if isinstance(found, dict) else {"message": found}
     kind = BY_STATUS.get(status) or (errors.RequestError if status < 500 else errors.UpstreamError)
-    code, message = fields.get("code"), str(fields.get("message") or f"The gateway answered {status}.")
+    details = fields.get("details")  # on /api/v1 the finer code stands there
+    code = (details.get("reason") if isinstance(details, dict) else None) or fields.get("code")
+    message = str(fields.get("message") or f"The gateway answered {status}.")
     seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
     if seconds:
         message += f" Try again in {seconds:.0f} s."

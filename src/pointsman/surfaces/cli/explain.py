@@ -17,24 +17,30 @@ from pointsman.core.signals import Signals
 from .output import styled, table, usd
 
 
-class Record(msgspec.Struct, kw_only=True):
-    """What `GET /api/v1/decisions/{id}` answers, as far as it is shown."""
-
-    decision: Decision
+class _End(msgspec.Struct, kw_only=True):
     outcome: Outcome | None = None
     feedback: Feedback | None = None
 
 
+class Record(msgspec.Struct, kw_only=True):
+    """A decision and what became of it."""
+
+    decision: Decision
+    outcome: Outcome | None
+    feedback: Feedback | None
+
+
 def parse_record(record: Mapping[str, Any]) -> Record:
-    """A record, typed.
+    """What `GET /api/v1/decisions/{id}` answers, typed.
 
     Raises:
         UpstreamProtocolError: it is not the record of a decision.
     """
     try:
-        return msgspec.convert(record, Record, strict=False)
+        decision, end = msgspec.convert(record, Decision, strict=False), msgspec.convert(record, _End, strict=False)
     except msgspec.ValidationError as error:
         raise UpstreamProtocolError(f"The gateway's record of the decision cannot be read: {error}.") from None
+    return Record(decision=decision, outcome=end.outcome, feedback=end.feedback)
 
 
 def show_record(console: Console, record: Record) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pointsman.core.catalog import ModelCard
-from pointsman.core.errors import PointsmanError
+from pointsman.core.errors import UpstreamProtocolError
 
 from .client import GatewayClient, connect
 from .invocation import Invocation, run
@@ -102,13 +102,60 @@ def from_settings(settings: Settings) -> Iterator[Row]:
             yield row_of(card_for(provider, name, local=own.local), "configured" if own.enabled else "disabled")
 
 
+class _Price(msgspec.Struct):
+    input: int
+    output: int
+
+
+class _Details(msgspec.Struct):
+    provider: str
+    local: bool | None
+    alias_of: str | None = None
+    capabilities: list[str] = []
+    context_window: int | None = None
+    max_output: int | None = None
+    price: _Price | None = None
+    strengths: list[str] = []
+    parameters: str | None = None
+    licence: str | None = None
+
+
+class _Model(msgspec.Struct):
+    id: str
+    pointsman: _Details
+
+
 async def _from_gateway(client: GatewayClient) -> list[Row]:
-    listed = await client.get("/api/v1/models")
+    listed, health = await client.get("/v1/models"), await client.get("/api/v1/health")
     try:
-        return [_gateway_row(fields) for fields in listed["data" if "data" in listed else "models"]]
+        models = msgspec.convert(listed["data"], list[_Model])
+        providers = {
+            name: str(state["detail"]) for name, state in health["providers"].items() if not state["connected"]
+        }
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise PointsmanError(f"The gateway's list of models cannot be read: {error}.") from None
+        raise UpstreamProtocolError(f"The gateway's list of models cannot be read: {error}.") from None
+    return [_row(model, providers) for model in models if model.id != "auto"]
 
 
-def _gateway_row(fields: dict[str, Any]) -> Row:
-    return row_of(msgspec.convert(fields, ModelCard, strict=False), str(fields.get("state", "ready")))
+def _row(model: _Model, unconnected: Mapping[str, str]) -> Row:
+    """A row from what the gateway tells; the prior of the quality stands in the tables that both share."""
+    from pointsman.providers.cards import card_for
+
+    told = model.pointsman
+    card = card_for(told.provider, (told.alias_of or model.id).partition(":")[2], local=bool(told.local))
+    state = unconnected.get(told.provider, "ready")
+    return Row(
+        id=model.id,
+        local=bool(told.local),
+        context_window=told.context_window,
+        capabilities=told.capabilities,
+        price_input=_dollars(told.price.input) if told.price else None,
+        price_output=_dollars(told.price.output) if told.price else None,
+        quality=round(card.quality, 3),
+        state=f"alias of {told.alias_of}" if told.alias_of else state,
+        strengths=told.strengths,
+        parameters=told.parameters,
+        licence=told.licence,
+        max_output=told.max_output,
+        recommended_temperature=card.recommended_temperature,
+    )

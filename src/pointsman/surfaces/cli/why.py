@@ -56,8 +56,12 @@ async def _read_log(path: Path, identifier: str | None) -> dict[str, Any] | None
     await log.open()
     try:
         if identifier:
-            return await log.get(identifier)
-        return next(iter(await log.recent(1)), None)
+            found = await log.get(identifier)
+        else:
+            found = next(iter(await log.recent(1)), None)
+        if found is None:
+            return None
+        return {**found["decision"], "outcome": found["outcome"], "feedback": found["feedback"]}
     finally:
         await log.close()
 

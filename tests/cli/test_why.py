@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from pointsman.core.decision import Decision
+from pointsman.core.outcome import Outcome
+from pointsman.stores.sqlite_log import SqliteDecisionLog
+
+from .commands import run_command
+from .standin import DECISION, page, record
+
+
+async def test_a_decision_is_explained(with_gateway) -> None:
+    ran = await run_command("why", DECISION, env=with_gateway)
+    assert ran.code == 0, ran.err
+    for words in ("was chosen", "openai:gpt-4o", "95%", "Ruled out", "2,048 tokens are too few", "rules@1"):
+        assert words in ran.out
+    assert "\x1b" not in ran.out
+
+
+async def test_without_an_id_it_is_the_latest(gateway, with_gateway) -> None:
+    gateway.pages["/api/v1/decisions"] = page({"object": "list", "data": [{"id": DECISION}]})
+    assert DECISION in (await run_command("why", env=with_gateway)).out
+    gateway.pages["/api/v1/decisions"] = page({"object": "list", "data": []})
+    ran = await run_command("why", env=with_gateway)
+    assert (ran.code, ran.err) == (1, "error: There is no decision yet.\n")
+
+
+async def test_json_is_the_record(with_gateway) -> None:
+    ran = await run_command("why", DECISION, "--json", env=with_gateway)
+    assert json.loads(ran.out) == record()
+
+
+async def test_an_unknown_one(gateway, with_gateway) -> None:
+    error = {"code": "validation_error", "message": "There is no decision with this id.", "details": {"reason": "x"}}
+    gateway.pages["/api/v1/decisions/dec_x"] = page({"error": error}, status=404)
+    ran = await run_command("why", "dec_x", env=with_gateway)
+    assert (ran.code, ran.err) == (1, "error: There is no decision with this id.\n")
+
+
+async def test_without_a_gateway_the_log_is_read(env, tmp_path: Path) -> None:
+    ran = await run_command("why", DECISION, env=env)
+    assert ran.code == 1
+    assert "no gateway answers" in ran.err
+    assert not (tmp_path / "data" / "pointsman.sqlite3").exists()
+    log = SqliteDecisionLog(tmp_path / "data" / "pointsman.sqlite3")
+    await log.open()
+    decision = msgspec.convert(record(), Decision)
+    log.decided(decision, prompt=None)
+    log.ended(DECISION, Outcome(status="cancelled", model=decision.model, answer_id="chatcmpl-7"))
+    await log.close()
+    for args in ([DECISION], ["chatcmpl-7"], []):
+        ran = await run_command("why", *args, env=env)
+        assert ran.code == 0, ran.err
+        assert "cancelled" in ran.out
+        assert DECISION in ran.out
