@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import cast
 
 USAGE = b'"usage":{"prompt_tokens":500,"completion_tokens":50,"total_tokens":550}'
 ANSWER = (
@@ -48,8 +49,7 @@ class Mock(asyncio.Protocol):
     """Reads requests by their Content-Length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
