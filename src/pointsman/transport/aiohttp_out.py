@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+_LARGE_BODY = 512 * 1024
 _STALE_SECONDS = 1.0
 _STALE_TRIES = 3
 """aiohttp chooses the connection: after one stale connection it may hand out another."""
@@ -82,7 +84,7 @@ class AiohttpOut(Outbound):
                 response = await self._session(origin).request(
                     request.method,
                     yarl.URL(f"{origin.scheme}://{host}:{origin.port}{request.target}", encoded=True),
-                    data=request.body or None,
+                    data=_body(request.body),
                     headers=_headers(request),
                     allow_redirects=False,
                     skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
@@ -214,6 +216,13 @@ def _reuse_trace() -> aiohttp.TraceConfig:
     return trace
 
 
+def _body(body: bytes) -> bytes | io.BytesIO | None:
+    """aiohttp writes large bytes in one go, and says so in a warning; a file it writes in pieces."""
+    if len(body) > _LARGE_BODY:
+        return io.BytesIO(body)
+    return body or None
+
+
 def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:
     names = {name for name, _ in request.headers}
     headers = [
@@ -248,11 +257,9 @@ def _failed_before_head(origin: Origin, error: Exception) -> UpstreamError:
 
 
 def _failed_in_body(origin: Origin, error: Exception) -> UpstreamError:
-    import aiohttp
     from aiohttp.http_exceptions import TransferEncodingError
 
     cause = error.__cause__
-    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(cause, TransferEncodingError):
-        if "Not enough data" not in cause.message:
-            return UpstreamProtocolError(f"{place(origin)} answered with a body that is not HTTP/1.1.")
+    if isinstance(cause, TransferEncodingError) and "Not enough data" not in cause.message:
+        return UpstreamProtocolError(f"{place(origin)} answered with a body that is not HTTP/1.1.")
     return UpstreamBroken(f"{place(origin)} broke off in the middle of its answer.")

@@ -6,6 +6,7 @@ Done here and not by `create_connection`, as uvloop's has no `happy_eyeballs_del
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterable
 
@@ -56,8 +57,10 @@ def unreachable(origin: Origin, reason: str) -> UpstreamConnectError:
 
 def reason_of(error: BaseException) -> str:
     """An error's reason without numbers and addresses."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
+    if isinstance(error, OSError):
+        words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        if words:
+            return words[0].lower() + words[1:]
     return str(error) or type(error).__name__
 
 

@@ -38,7 +38,7 @@ class PoolConnection(asyncio.Protocol):
         "_close_delimited",
         "_deadline",
         "_expects_no_body",
-        "_first_byte_at",
+        "_has_body",
         "_head_bytes",
         "_loop",
         "_parser",
@@ -91,7 +91,7 @@ class PoolConnection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         response = self._response = PoolResponse(self)
-        self.heard = self._whole = self._stray = self._reusable = self._close_delimited = False
+        self.heard = self._has_body = self._whole = self._stray = self._reusable = self._close_delimited = False
         self._expects_no_body = method == "HEAD"
         self._head_bytes = 0
         self._timeouts = timeouts
@@ -158,8 +158,8 @@ class PoolConnection(asyncio.Protocol):
         if self._whole:
             self._finish()
         elif response.head_done:
-            if self._phase == "between_bytes":
-                self._deadline = min(self._loop.time() + self._timeouts.between_bytes, self._total_at)
+            if self._has_body:
+                self._between_bytes()
             if response.overfull and not self._reading_paused:
                 self._reading_paused = True
                 self._deadline = self._total_at
@@ -229,7 +229,7 @@ class PoolConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if not self._whole and self._response is not None:
             self._response.add(body)
-            self._phase = "between_bytes"
+            self._has_body = True
 
     def on_message_complete(self) -> None:
         response = self._response
@@ -242,6 +242,14 @@ class PoolConnection(asyncio.Protocol):
         self._reusable = self._parser.should_keep_alive()
 
     # Deadlines
+
+    def _between_bytes(self) -> None:
+        when = self._loop.time() + self._timeouts.between_bytes
+        if self._phase == "between_bytes":
+            self._deadline = min(when, self._total_at)  # only ever later: the timer may stand
+        else:
+            self._phase = "between_bytes"
+            self._set_deadline(when)
 
     def _set_deadline(self, when: float) -> None:
         self._deadline = when = min(when, self._total_at)

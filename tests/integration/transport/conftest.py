@@ -72,7 +72,7 @@ async def start_upstream() -> AsyncIterator[StartUpstream]:
         if path := options.pop("unix", None):
             server = await asyncio.start_unix_server(accept, path, **options)
         else:
-            server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
+            server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=512, **options)
             upstream.port = server.sockets[0].getsockname()[1]
         listening.append(server)
         return upstream

@@ -7,9 +7,9 @@ import json
 import logging
 
 import pytest
-from conftest import StartServer
 from transport_support import connect, get, post
 
+from conftest import StartServer
 from pointsman.transport.http import HttpRequest, Responder
 
 JSON = (b"content-type", b"application/json")
