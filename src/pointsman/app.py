@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEALTH_SECONDS = 5.0
-"""How long a provider may take to say how it is."""
-
 OnReady = Callable[["Gateway"], Awaitable[None]]
 OnProgress = Callable[[str, int, int], None]
 """Told the name of what is fetched, the bytes that are here, and the bytes in all."""
@@ -107,9 +104,8 @@ class Gateway:
         return self._keeper.catalog
 
     async def providers_health(self) -> dict[str, Health]:
-        """Every provider, asked now, all at once."""
-        answers = await asyncio.gather(*(_health(provider) for provider in self._providers))
-        return dict(zip((provider.name for provider in self._providers), answers, strict=True))
+        """Every provider, asked now."""
+        return await self._keeper.health()
 
     async def settled(self) -> None:
         """Wait until the embedded models are loaded, or known not to load."""
@@ -138,12 +134,12 @@ class Gateway:
         outbound = _outbound(settings)
         self._stack.push_async_callback(outbound.close)
         self._fleet = _fleet(settings, outbound, self._on_progress)
-        self._providers = _providers(settings, outbound)
+        providers = _providers(settings, outbound)
         if self._fleet is not None:
-            self._providers.insert(0, self._fleet.provider)
+            providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
             self._fleet.start()
-        self._keeper = CatalogKeeper(self._providers, aliases=settings.routing.aliases)
+        self._keeper = CatalogKeeper(providers, aliases=settings.routing.aliases)
         self._stack.push_async_callback(self._keeper.close)
         await self._keeper.start()
         pipeline = self._pipeline(hash_key)
@@ -224,14 +220,6 @@ class Gateway:
             hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
             asgi=AsgiBridge(load_app),
         )
-
-
-async def _health(provider: Provider) -> Health:
-    try:
-        async with asyncio.timeout(HEALTH_SECONDS):
-            return await provider.health()
-    except TimeoutError:
-        return Health(ok=False, detail=f"{provider.name} did not answer within {HEALTH_SECONDS:g} s.")
 
 
 def _outbound(settings: Settings) -> Outbound:
