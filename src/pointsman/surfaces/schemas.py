@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from functools import cache
 from typing import Any
 
@@ -29,9 +31,8 @@ def json_body(schema: Schema, description: str = "") -> Schema:
 @cache
 def components() -> dict[str, Schema]:
     """Every schema that is not one of FastAPI's own, by name."""
-    _, found = msgspec.json.schema_components(
-        (ChatParams, Message, Decision, Outcome, Feedback, FeedbackRequest), ref_template=TEMPLATE
-    )
+    kinds = (_describable(ChatParams), _describable(Message), Decision, Outcome, Feedback, FeedbackRequest)
+    _, found = msgspec.json.schema_components(kinds, ref_template=TEMPLATE)
     chat = found.pop("ChatParams")
     found["ChatCompletionRequest"] = chat
     _complete_chat(chat)
@@ -46,6 +47,40 @@ def components() -> dict[str, Schema]:
         dry_run={"const": True},
     )
     return {**found, **ANSWERS, **ERRORS}
+
+
+@cache
+def _describable(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """A struct's twin in which a field with a default of `Raw` may hold anything: msgspec's schemas cannot say that."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(kind):
+        name, twin = field.encode_name, _describable_type(field.type)
+        if isinstance(field.default, msgspec.Raw):
+            fields.append((name, Any, None))
+        elif field.default is not msgspec.NODEFAULT:
+            fields.append((name, twin, field.default))
+        elif field.default_factory is not msgspec.NODEFAULT:
+            fields.append((name, twin, msgspec.field(default_factory=field.default_factory)))
+        else:
+            fields.append((name, twin))
+    return msgspec.defstruct(
+        kind.__name__,
+        fields,
+        namespace={"__doc__": kind.__doc__},
+        kw_only=True,
+        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
+    )
+
+
+def _describable_type(annotation: Any) -> Any:
+    """A type with every struct in it replaced by its twin."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return _describable(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is None or origin is typing.Literal:
+        return annotation
+    twins = tuple(_describable_type(argument) for argument in arguments)
+    return typing.Union[twins] if origin in (typing.Union, types.UnionType) else origin[twins]  # noqa: UP007
 
 
 def _decision_with(description: str, **properties: Schema) -> Schema:
