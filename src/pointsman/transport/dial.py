@@ -61,6 +61,8 @@ def reason_of(error: BaseException) -> str:
         words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         if words:
             return words[0].lower() + words[1:]
+        if isinstance(error, ConnectionError):
+            return "it closed the connection"
     return str(error) or type(error).__name__
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from conftest import StartUpstream
 from pointsman.core.errors import SettingsError, UpstreamConnectError
 from pointsman.transport.http import Origin, Outbound
 
+FAILED = r"localhost:\d+ .*(TLS handshake failed|closed the connection)"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -88,11 +90,12 @@ async def test_old_versions_of_tls_are_refused(
 ) -> None:
     context = localhost.server_context()
     context.set_ciphers("DEFAULT@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the very versions that are to be refused
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     upstream = await start_upstream(answering(OK), ssl=context)
-    with pytest.raises(UpstreamConnectError, match="TLS handshake failed"):
+    with pytest.raises(UpstreamConnectError, match=FAILED):
         await make_out(ca_file=localhost.path).send(outgoing(secure(upstream.port)))
 
 
@@ -103,7 +106,7 @@ async def test_an_upstream_that_speaks_no_tls_is_named(
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     upstream = await start_upstream(plain)
-    with pytest.raises(UpstreamConnectError, match="TLS handshake failed|reset|closed"):
+    with pytest.raises(UpstreamConnectError, match=FAILED):
         await make_out().send(outgoing(secure(upstream.port)))
 
 
