@@ -5,19 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .tables import words
+
 LOOKED_AT = 6_000
 """Characters of the beginning, and as many of the end, that intent and complexity look at."""
 
-_ASK_TAGS = ("user_query", "user_request", "userRequest", "user_message", "user-message", "task", "feedback", "question",
-             "answer", "request", "prompt")  # fmt: skip
-_CONTEXT_TAGS = (
-    "environment_details", "environment_info", "environment_context", "environment", "env", "system-reminder",
-    "system_reminder", "reminderInstructions", "reminder", "context", "workspace_info", "editorContext",
-    "editor_context", "repoContext", "repo_map", "file_content", "file_contents", "files", "open_files",
-    "attached_files", "attachments", "attachment", "additional_data", "current_file", "currently_viewed_file",
-    "documents", "document", "user_info", "rules", "project_layout", "git_status", "command-message", "command-name",
-    "local-command-stdout", "user_instructions", "permissions", "tool_use_instructions", "manually_added_selection",
-)  # fmt: skip
+_ASK_TAGS: tuple[str, ...] = tuple(words()["ask_tags"])
+_CONTEXT_TAGS: tuple[str, ...] = tuple(words()["context_tags"])
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 
 
@@ -46,7 +40,7 @@ def _bytes(text: str) -> int:
 
 
 def _without_context(text: str) -> str:
-    """The text without the blocks in which agents describe the environment. The whole text when nothing else is there."""
+    """The text without the blocks in which agents describe the environment; all of it when nothing else is there."""
     if "</" not in text:
         return text
     kept = text

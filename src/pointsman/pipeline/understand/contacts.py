@@ -6,6 +6,7 @@ import re
 
 from .candidate import Candidate
 from .checksums import sequential
+from .tables import words
 
 _NO_MAILBOX = re.compile(
     r"(?:no-?_?\.?reply|do-?not-?reply|git|ssh|user|username|your\.?-?_?\w*|you|me|name|foo|bar|baz|someone|somebody|example|test|first\.?last"
@@ -18,12 +19,7 @@ _NO_DOMAIN = re.compile(
     r"|(?:.*\.)?noreply\..*",
     re.IGNORECASE,
 )
-_FILE_ENDINGS = frozenset(
-    "png jpg jpeg gif svg webp ico js jsx mjs cjs ts tsx css scss less html htm json xml yaml yml toml md rst txt csv pdf zip"
-    " gz tar tgz whl jar war exe dll so py pyc rb go rs java kt swift php sh bat ps lock map min cfg ini conf log sql db service"
-    " target timer socket slice mount git patch diff vue svelte tmpl value values get set length size map append items param"
-    " property setter getter route fixture override".split()
-)
+_FILE_ENDINGS = frozenset(words()["no_mail_zones"])
 
 
 def email(found: Candidate) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from .candidate import Candidate
 from .checksums import sequential
+from .tables import words
 
 _PLACEHOLDER = re.compile(
     r"example|placeholder|your|change.?me|change.?this|dummy|sample|redacted|removed|masked|hidden|insert|replace|fake|foo.?bar"
@@ -19,12 +20,7 @@ _PLACEHOLDER = re.compile(
     r"|(?:secret|api|access|private).?key|password|passwd|goes.?here|_here\b|test.?(?:token|secret|key)",
     re.IGNORECASE,
 )
-_WEAK_WORDS = frozenset(
-    "password passwd pass pwd passphrase secret token test testing tester tests admin administrator user username root guest"
-    " demo default foo bar baz abc abcd hello world string str text value none null nil undefined true false required"
-    " optional hidden empty postgres postgresql mysql mongo redis rabbitmq oracle minio elastic pw key login welcome"
-    " letmein invalid wrong correct incorrect new old current confirm confirmation bytes bool int varchar char".split()
-)
+_WEAK_WORDS = frozenset(words()["weak_passwords"])
 _LEET = str.maketrans("@0$135", "aosles")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")

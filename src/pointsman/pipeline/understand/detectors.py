@@ -6,10 +6,8 @@ only until a match is proven. RE2 works in time linear in the text whatever the 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -19,6 +17,7 @@ from pointsman.core.signals import PrivacyClass
 
 from .candidate import Candidate
 from .plain import plain
+from .tables import table
 from .validators import VALIDATORS
 
 SET_MEMORY = 64 << 20
@@ -59,9 +58,9 @@ class Detectors:
     """
 
     def __init__(self, sensitive_tokens: Iterable[str] = ()) -> None:
-        table = _table()
-        self._examples = frozenset(map(_compact, table.public_examples))
-        self._detectors: Sequence[Detector] = table.detector + _own_words(sensitive_tokens)
+        rows = _table()
+        self._examples = frozenset(map(_compact, rows.public_examples))
+        self._detectors: Sequence[Detector] = rows.detector + _own_words(sensitive_tokens)
         self.classes = {detector.name: detector.kind for detector in self._detectors}
         options = re2.Options()
         options.max_mem = SET_MEMORY
@@ -113,8 +112,7 @@ class Detectors:
 
 @cache
 def _table() -> _Table:
-    text = resources.files(__package__).joinpath("detectors.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table)
+    return msgspec.convert(table("detectors"), _Table)
 
 
 @cache

@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 from .candidate import Candidate
+from .tables import words
 
 _VERSION_BEFORE = re.compile(r"(?:[Vv]ersion|release|build|[Vv]er\.?|>=?|<=?|~=?|\^|v|@)[ :=\"']{0,3}$|[A-Za-z]/$")
 
@@ -34,10 +35,7 @@ _PUBLIC_INTERNAL = re.compile(
     r"(?:host|gateway|kubernetes|vm|model-runner)\.docker\.internal|metadata\.google\.internal|(?:kubernetes\.default\.)?svc\.cluster\.local"
     r"|kubernetes\.default\.svc\.cluster\.local|cluster\.local|(?:.*\.)?example\.(?:local|internal|corp|lan)|.*\.compute\.internal",
 )
-_PACKAGE_ROOTS = frozenset(
-    "com org net io java javax jdk sun kotlin kotlinx dev edu gov de uk fr android androidx google microsoft system self this cls"
-    " threading config settings env process window document node app module package crate std asyncio tokio".split()
-)
+_PACKAGE_ROOTS = frozenset(words()["code_roots"])
 
 
 def internal_host(found: Candidate) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import Literal
 
 import msgspec
@@ -13,6 +11,7 @@ import re2
 from pointsman.core.signals import Intent
 
 from .ask import Ask
+from .tables import table
 
 Look = Literal["prose", "open", "close", "code", "all"]
 
@@ -83,8 +82,7 @@ class IntentRules:
 
 @cache
 def _table() -> _Table:
-    text = resources.files(__package__).joinpath("intents.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table)
+    return msgspec.convert(table("intents"), _Table)
 
 
 def _compile(rules: list[Rule]) -> re2.Set:

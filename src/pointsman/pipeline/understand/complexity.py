@@ -1,0 +1,163 @@
+"""How demanding an ask looks: a weighted sum of its length, its specialised terms and its structure.
+
+Each part saturates as 1 - exp(-x), so that more of a thing never lowers the score and no single thing fills it alone:
+
+    length     x = tokens / 80, over the whole ask, pasted code counted at an eighth
+    terms      x = Σ weights / 2.1, over different terms: deep 1, common 0.35; a quarter of it from code, for at most 1
+    structure  x = (0.05 sentences + 0.10 list items + 0.05 clauses + 0.16 constraints + 0.12 code blocks
+                    + 0.10 files named + 0.04 code depth + 0.20 demanding verbs) / 0.7, each count capped
+    score      = w1 length + w2 terms + w3 structure
+
+The weights are settings (0.3, 0.4, 0.3). The scales were set so that an everyday ask scores below 0.25 and one that
+names a hard problem with several conditions above 0.65; `tests/unit/test_complexity.py` holds a table of both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import re2
+
+from pointsman.core.signals import Complexity
+from pointsman.core.tokens import BYTES_PER_TOKEN_TYPICAL
+
+from .ask import Ask
+from .tables import table
+
+LENGTH_SCALE = 80.0
+TERMS_SCALE = 2.1
+STRUCTURE_SCALE = 0.7
+DEEP, COMMON = 1.0, 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComplexityRules:
+    """Weights of length, specialised terms and structure; they add up to 1."""
+
+    weights: tuple[float, float, float] = (0.3, 0.4, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """A count of the prose: what one of it adds, and how many may count."""
+
+    pattern: re.Pattern[str]
+    each: float
+    most: int
+
+
+_COUNTS = (
+    _Count(re.compile(r"[.!?。！？](?:\s|$)|\n\s*\n"), 0.05, 12),
+    _Count(re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S", re.MULTILINE), 0.10, 10),
+    _Count(
+        re.compile(
+            r"[,;:]\s|\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b", re.IGNORECASE),
+        0.05, 14,
+    ),
+    _Count(
+        re.compile(
+            r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
+            r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
+            r"|compatible|bounded|worst[- ]case|edge cases?)\b", re.IGNORECASE),
+        0.16, 8,
+    ),
+    _Count(re.compile(r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml|toml|json)\b"),
+           0.10, 6),
+    _Count(
+        re.compile(
+            r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
+            r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b", re.IGNORECASE),
+        0.20, 4,
+    ),
+)  # fmt: skip
+_BLOCK_EACH, _BLOCK_MOST = 0.12, 4
+_BRACES = re.compile(r"[{}]")
+_INDENT = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
+_DEPTH_EACH, _DEPTH_MOST = 0.04, 6
+
+
+class ComplexityScore:
+    """Scores asks. Deterministic; the cost is bounded by what an `Ask` holds."""
+
+    def __init__(self, rules: ComplexityRules) -> None:
+        self._weights = rules.weights
+        self._terms, self._set = _term_set()
+
+    def __call__(self, ask: Ask) -> Complexity:
+        length = _saturate(self._tokens(ask) / LENGTH_SCALE)
+        terms = _saturate(self._specialised(ask) / TERMS_SCALE)
+        structure = _saturate(self._structured(ask) / STRUCTURE_SCALE)
+        first, second, third = self._weights
+        score = first * length + second * terms + third * structure
+        return Complexity(
+            score=round(min(score, 1.0), 4),
+            length=round(length, 4),
+            terms=round(terms, 4),
+            structure=round(structure, 4),
+        )
+
+    def _tokens(self, ask: Ask) -> float:
+        code = len(ask.code)
+        return (max(ask.length - code, 0) + code / 8) / BYTES_PER_TOKEN_TYPICAL
+
+    def _specialised(self, ask: Ask) -> float:
+        prose = self._found(ask.prose)
+        code = self._found(ask.code) - prose
+        return sum(self._terms[index] for index in prose) + min(sum(self._terms[index] for index in code) / 4, 1.0)
+
+    def _found(self, text: str) -> set[int]:
+        return set(self._set.Match(text.encode("utf-8", "replace")) or ()) if text else set()
+
+    def _structured(self, ask: Ask) -> float:
+        total = sum(min(_count_up_to(kind.pattern, ask.prose, kind.most), kind.most) * kind.each for kind in _COUNTS)
+        total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
+        return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
+
+
+def _saturate(value: float) -> float:
+    return 1 - math.exp(-value)
+
+
+def _count_up_to(pattern: re.Pattern[str], text: str, most: int) -> int:
+    found = 0
+    for _ in pattern.finditer(text):
+        found += 1
+        if found >= most:
+            break
+    return found
+
+
+def _depth(code: str) -> int:
+    """How deep the code nests: brackets that open blocks, or steps of indentation, whichever is deeper."""
+    braces = deepest = 0
+    for brace in _BRACES.findall(code):
+        braces = braces + 1 if brace == "{" else max(braces - 1, 0)
+        deepest = max(deepest, braces)
+    return max(deepest, len(set(_INDENT.findall(code))))
+
+
+@cache
+def _term_set() -> tuple[tuple[float, ...], Any]:
+    """The weight of every term, and the set that finds them, in the same order."""
+    weights: dict[str, float] = {}
+    for domain in table("terms").values():
+        for depth, weight in (("common", COMMON), ("deep", DEEP)):
+            for term in domain[depth]:
+                weights[term.lower()] = weight
+    options = re2.Options()
+    options.max_mem = 64 << 20
+    options.log_errors = False
+    found = re2.Set.SearchSet(options)
+    for term in weights:
+        found.Add(_pattern(term))
+    found.Compile()
+    return tuple(weights.values()), found
+
+
+def _pattern(term: str) -> str:
+    body = re2.escape(term.removesuffix("*")).replace("\\-", "[- ]?").replace("\\ ", "[- ]")
+    return rf"(?i)(?:^|[^0-9a-z]){body}{'' if term.endswith('*') else '(?:$|[^0-9a-z])'}"

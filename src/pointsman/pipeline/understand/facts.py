@@ -1,0 +1,80 @@
+"""What one message says for itself, whatever surrounds it: computed once, remembered by digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec import Raw
+
+from pointsman.core.request import Message, decode_message
+
+from .detectors import Detectors
+from .strings import all_strings
+from .tool_results import is_tool_result, looks_failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFacts:
+    """Facts of one message. Holds none of its text."""
+
+    role: str
+    bytes: int
+    """UTF-8 bytes of every string in the message, its roles and keys included, pictures and sounds left out."""
+    images: int = 0
+    tool_calls: int = 0
+    tool_result: bool = False
+    """A tool's answer, in a message of role `tool`, or pasted into a user message as some agents do."""
+    failed: bool = False
+    """The tool's answer tells of an error."""
+    detectors: tuple[str, ...] = ()
+    """Names of the detectors that found private content."""
+
+    @property
+    def user_turn(self) -> bool:
+        return self.role == "user" and not self.tool_result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldFacts:
+    """Facts of a top-level field that travels upstream beside the messages."""
+
+    bytes: int
+    detectors: tuple[str, ...] = ()
+
+
+def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageFacts:
+    """The facts of the message at `index`.
+
+    Raises:
+        InvalidRequest: naming the field, as `messages[3].content`.
+    """
+    message = decode_message(raw, index)
+    text = all_strings(raw, f"messages[{index}]")
+    result = message.role in ("tool", "function") or (message.role == "user" and is_tool_result(message.text))
+    return MessageFacts(
+        role=message.role,
+        bytes=utf8_length(text),
+        images=_images(message),
+        tool_calls=len(message.tool_calls or ()),
+        tool_result=result,
+        failed=result and looks_failed(message.text),
+        detectors=detectors.find(text),
+    )
+
+
+def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:
+    """The facts of a field; its name is read as part of its text.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    text = f"{name}: {all_strings(raw, name)}"
+    return FieldFacts(bytes=utf8_length(text), detectors=detectors.find(text))
+
+
+def utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _images(message: Message) -> int:
+    return sum(part.type == "image_url" for part in message.content) if isinstance(message.content, list) else 0

@@ -1,0 +1,95 @@
+"""What a model must be able to do for a request, and how many tokens the request takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from pointsman.core import tokens
+from pointsman.core.request import ChatRequest
+from pointsman.core.signals import Intent, Needs
+
+from .facts import MessageFacts
+
+EXPECTED_OUTPUT = {
+    Intent.COMPLETION: 450,
+    Intent.ERROR_ANALYSIS: 500,
+    Intent.REFACTORING: 600,
+    Intent.EXPLANATION: 450,
+    Intent.TESTS: 700,
+    Intent.REVIEW: 550,
+    Intent.CREATIVE: 600,
+    Intent.MATH: 350,
+    Intent.REASONING: 500,
+    Intent.SUMMARIZATION: 200,
+    Intent.CONVERSATION: 80,
+    Intent.GENERAL: 350,
+}
+"""Tokens of one answer: priors, until measured answers replace them."""
+TOOL_STEP_OUTPUT = 200
+"""In the middle of an agent's work an answer is mostly one more tool call."""
+MOST_COUNTED_BYTES = 1 << 20
+"""Text counted exactly at once; beyond it counting would hold up other requests, and the bounds have to do."""
+
+
+def find_needs(
+    request: ChatRequest,
+    messages: Sequence[MessageFacts],
+    *,
+    field_bytes: int,
+    intent: Intent,
+    windows: Iterable[int],
+    count: Callable[[], int],
+) -> Needs:
+    """What the request needs.
+
+    Args:
+        field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
+        windows: context windows, in tokens, of the models that are known.
+        count: counts the prompt's text exactly; called only when a window lies between the bounds.
+    """
+    params = request.params
+    form = params.response_format.type if params.response_format is not None else "text"
+    output = EXPECTED_OUTPUT[intent] if not messages[-1].tool_result else TOOL_STEP_OUTPUT
+    if request.max_output is not None:
+        output = min(output, request.max_output)
+    images = sum(message.images for message in messages)
+    size = field_bytes + sum(message.bytes for message in messages)
+    low, typical, high = _prompt_tokens(size, images)
+    answer = request.max_output or output
+    if size <= MOST_COUNTED_BYTES and any(low < window <= high + answer for window in windows):
+        exact = count()
+        low = int(exact * tokens.OTHER_TOKENIZERS_LOW) + images * tokens.IMAGE_LOW
+        typical = exact + images * tokens.IMAGE_TYPICAL
+        high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
+    return Needs(
+        tools=_wants_tools(request) or any(message.tool_calls or message.role in _TOOL_ROLES for message in messages),
+        vision=images > 0,
+        json_object=form == "json_object",
+        json_schema=form == "json_schema",
+        logprobs=bool(params.logprobs) or bool(params.top_logprobs),
+        choices=params.n or 1,
+        prompt_tokens_low=low,
+        prompt_tokens=typical,
+        prompt_tokens_high=high,
+        max_output=request.max_output,
+        expected_output=output,
+    )
+
+
+_TOOL_ROLES = ("tool", "function")
+
+
+def _wants_tools(request: ChatRequest) -> bool:
+    if request.params.tool_choice == "none":
+        return False
+    functions = request.fields.get("functions")
+    return bool(request.params.tools) or (functions is not None and bytes(functions) not in (b"[]", b"null"))
+
+
+def _prompt_tokens(size: int, images: int) -> tuple[int, int, int]:
+    low, high = tokens.bounds(size)
+    return (
+        low + images * tokens.IMAGE_LOW,
+        tokens.estimate(size) + images * tokens.IMAGE_TYPICAL,
+        high + images * tokens.IMAGE_HIGH,
+    )

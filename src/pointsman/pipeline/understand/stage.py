@@ -1,0 +1,169 @@
+"""The understand stage: from a request to its signals. No input or output; the same request gives the same signals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from msgspec import Raw
+
+from pointsman.core import tokens
+from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
+from pointsman.core.signals import Privacy, Signals
+
+from .complexity import ComplexityRules, ComplexityScore
+from .conversation import observe
+from .detectors import Detectors
+from .facts import FieldFacts, MessageFacts, read_field, read_message
+from .memo import Memo
+from .needs import find_needs
+from .privacy import PrivacyRules, judge, strictest
+from .reading import Reader, Reading
+from .strings import all_strings
+
+NOT_TEXT = frozenset({"messages", "model", "stream", "stream_options", *OWN_FIELDS})
+"""Fields that are read elsewhere or that no upstream sees as they came."""
+MOST_ASSENTS = 32
+"""Short replies in a row that are stepped over to find what is being assented to."""
+
+
+class Understand:
+    """Signals of chat requests.
+
+    A coding agent resends its whole history with every turn and only the last message is new, so what depends on one
+    message alone is computed once and remembered under a keyed digest of the message's bytes. For one event loop.
+
+    Args:
+        privacy: the installation's level and sensitive words.
+        complexity: weights of the complexity score.
+        hash_key: secret key of `prompt_hash` and of the memory's digests.
+        windows: context windows, in tokens, of the models that are known now.
+        priority: of requests that name none.
+        memo_size: messages remembered; about 300 bytes each.
+    """
+
+    def __init__(
+        self,
+        *,
+        privacy: PrivacyRules,
+        complexity: ComplexityRules,
+        hash_key: bytes,
+        windows: Callable[[], Sequence[int]],
+        priority: Priority = "balanced",
+        memo_size: int = 32_768,
+    ) -> None:
+        self._rules = privacy
+        self._detectors = Detectors(privacy.sensitive_tokens)
+        self._read = Reader(ComplexityScore(complexity))
+        self._windows = windows
+        self._priority: Priority = priority
+        key = hash_key if len(hash_key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(hash_key).digest()
+        self._hasher = hashlib.blake2b(digest_size=16, key=key)
+        self._messages: Memo[MessageFacts] = Memo(memo_size)
+        self._fields: Memo[FieldFacts] = Memo(memo_size // 16)
+        self._readings: Memo[Reading] = Memo(memo_size // 4)
+        self._counts: Memo[int] = Memo(memo_size)
+
+    def __call__(
+        self, request: ChatRequest, *, privacy_level: PrivacyLevel | None = None, priority: Priority | None = None
+    ) -> Signals:
+        """Understand one request.
+
+        The privacy level is the strictest of the installation's, the body's and `privacy_level`. The priority is the
+        first that is given of `priority`, the body's, and the installation's.
+
+        Raises:
+            InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
+        """
+        digests = [self._digest(raw) for raw in request.params.messages]
+        messages = [
+            self._messages.get(digest, partial(read_message, raw, index, self._detectors))
+            for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
+        ]
+        fields = self._read_fields(request)
+        found = [name for facts in messages for name in facts.detectors]
+        found += [name for facts in fields for name in facts.detectors]
+        reading, short_reply = self._read_ask(request, messages, digests)
+        return Signals(
+            intent=reading.intent,
+            intent_confidence=reading.confidence,
+            complexity=reading.complexity,
+            privacy=self._judge(request, privacy_level, found),
+            needs=find_needs(
+                request,
+                messages,
+                field_bytes=sum(field.bytes for field in fields),
+                intent=reading.intent,
+                windows=self._windows(),
+                count=lambda: self._count(request, digests),
+            ),
+            conversation=observe(messages, short_reply=short_reply),
+            priority=priority or _wish(request) or self._priority,
+            prompt_hash=self._digest(b"".join(digests)).hex(),
+        )
+
+    def _digest(self, raw: bytes | Raw, name: bytes = b"") -> bytes:
+        hasher = self._hasher.copy()
+        if name:
+            hasher.update(name + b"\0")
+        hasher.update(raw)
+        return hasher.digest()
+
+    def _read_fields(self, request: ChatRequest) -> list[FieldFacts]:
+        return [
+            self._fields.get(
+                self._digest(raw, name.encode("utf-8", "replace")),
+                partial(read_field, name, raw, self._detectors),
+            )
+            for name, raw in request.fields.items()
+            if name not in NOT_TEXT
+        ]
+
+    def _judge(
+        self,
+        request: ChatRequest,
+        privacy_level: PrivacyLevel | None,
+        found: Iterable[str],
+    ) -> Privacy:
+        preferences = request.params.routing_preferences
+        asked = preferences.privacy_level if preferences is not None else None
+        matched = set(found)
+        names = [name for name in self._detectors.classes if name in matched]
+        return judge(strictest(self._rules.level, asked, privacy_level), names, self._detectors.classes)
+
+    def _read_ask(
+        self, request: ChatRequest, messages: Sequence[MessageFacts], digests: Sequence[bytes]
+    ) -> tuple[Reading, bool]:
+        """The reading that holds for the request, and whether the last user turn only assents to an earlier one."""
+        turns = [index for index, message in enumerate(messages) if message.user_turn] or [len(messages) - 1]
+        last = reading = self._reading(request, turns[-1], digests)
+        for index in reversed(turns[-1 - MOST_ASSENTS : -1]):
+            if not reading.assent:
+                break
+            reading = self._reading(request, index, digests)
+        return reading, last.assent and len(turns) > 1
+
+    def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
+        return self._readings.get(digests[index], lambda: self._read(request.message(index).text))
+
+    def _count(self, request: ChatRequest, digests: Sequence[bytes]) -> int:
+        total = 0
+        for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True)):
+            total += self._counts.get(digest, partial(_count, raw, f"messages[{index}]"))
+        for name, raw in request.fields.items():
+            if name not in NOT_TEXT:
+                digest = self._digest(raw, name.encode("utf-8", "replace"))
+                total += self._counts.get(digest, partial(_count, raw, name))
+        return total
+
+
+def _wish(request: ChatRequest) -> Priority | None:
+    preferences = request.params.routing_preferences
+    if preferences is None:
+        return None
+    return preferences.priority or preferences.latency_preference
+
+
+def _count(raw: bytes | Raw, where: str) -> int:
+    return tokens.count(all_strings(raw, where))

@@ -1,0 +1,54 @@
+"""What tools answered: whether a text is a tool's answer, and whether it tells of a failure."""
+
+from __future__ import annotations
+
+import re2
+
+_LOOKED_AT = 4_000
+"""Characters of the beginning, and of the end: exit codes and summaries stand there."""
+
+_options = re2.Options()
+_options.log_errors = False
+
+_RESULT = re2.compile(
+    r"(?i)\A\s*(?:\[[a-z_][\w-]*(?: for [^\n]*)?\] result:|<(?:function_results?|tool_results?|tool_response"
+    r"|tool_output|command_output|execute_command_result)>|observation:|tool (?:output|result):)",
+    _options,
+)
+_FAILED = re2.compile(
+    "(?m)"
+    + "|".join(
+        (
+            r"Traceback \(most recent call last\)",
+            r"(?i:exit(?:ed)?(?: with)?(?: (?:code|status))?[:= ]{1,3}(?:code |status )?-?[1-9]\d{0,4})\b",
+            r"""(?i:["'](?:exit_?code|return_?code|status)["']: ?-?[1-9]\d{0,2})\b""",
+            r"""(?i:["']?is_?error["']? ?[:=] ?true)""",
+            r"""(?i:["'](?:success|ok)["']: ?false)""",
+            r"""(?i:["']error["']: ?["{])""",
+            r"(?i:<(?:tool_use_)?error>|<is_error>true)",
+            r"(?i:^(?:[\w./-]{1,80}:(?:\d+:){0,2} ?)?(?:fatal )?(?:error|err!|fatal)\b ?[:\[(])",
+            r"\b[A-Z]\w*(?:Error|Exception): ",
+            r"^panic: |panicked at |Segmentation fault|core dumped",
+            r"npm ERR!|BUILD FAILED|error TS\d+|error CS\d+|error\[E\d+\]|^FAILED |^FAIL\b|^--- FAIL:|^not ok \d",
+            r"\b[1-9]\d* (?:failed|failing|failures?)\b|(?i:failures?: ?[1-9]|failed: ?[1-9])",
+            r"\b[1-9]\d* errors?\b",
+            r"(?i:command not found|no such file or directory|permission denied|is not recognized as an internal)",
+            r"(?i:^(?:the )?(?:tool|command|operation|request|edit|patch|build|tests?)(?: execution)?"
+            r" (?:failed|timed out|was denied))",
+            r"(?i:connection refused|timed out after|string to replace not found|no match found for)",
+        )
+    ),
+    _options,
+)
+
+
+def is_tool_result(text: str) -> bool:
+    """Whether a user message is a tool's answer that an agent wrote into the conversation."""
+    return _RESULT.search(text[:200].encode("utf-8", "replace")) is not None
+
+
+def looks_failed(text: str) -> bool:
+    """Whether a tool's answer tells of an error: an exit code, a stack trace, a summary of failed tests."""
+    if len(text) > 2 * _LOOKED_AT:
+        text = f"{text[:_LOOKED_AT]}\n{text[-_LOOKED_AT:]}"
+    return _FAILED.search(text.encode("utf-8", "replace")) is not None
