@@ -134,7 +134,7 @@ class Gateway:
         outbound = _outbound(settings)
         self._stack.push_async_callback(outbound.close)
         self._fleet = _fleet(settings, outbound, self._on_progress)
-        providers = _providers(settings, outbound)
+        providers = build_providers(settings, outbound)
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
@@ -275,7 +275,7 @@ def _fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress | Non
     )
 
 
-def _providers(settings: Settings, outbound: Outbound) -> list[Provider]:
+def build_providers(settings: Settings, outbound: Outbound) -> list[Provider]:
     """Every upstream that the settings name and that can be asked, and an Ollama on its usual port."""
     named: dict[str, ProviderSettings] = {"ollama": ProviderSettings(), **settings.providers}
     providers: list[Provider] = []
