@@ -111,7 +111,6 @@ class Gateway:
         """Wait until the embedded models are loaded, or known not to load."""
         if self._fleet is not None:
             await self._fleet.settled()
-            await self._keeper.refresh(self._fleet.provider.name)
 
     async def __aenter__(self) -> Gateway:
         try:
@@ -138,16 +137,19 @@ class Gateway:
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
-            self._fleet.start()
         self._keeper = CatalogKeeper(providers, aliases=settings.routing.aliases)
         self._stack.push_async_callback(self._keeper.close)
         await self._keeper.start()
+        if self._fleet is not None:
+            self._fleet.on_change = self._keeper.refresh
+            self._fleet.start()
         pipeline = self._pipeline(hash_key)
         self._server = await _serve(settings, self._entry(pipeline))
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
 
     def _pipeline(self, hash_key: bytes) -> Pipeline:
         routing, limits, privacy = self.settings.routing, self.settings.limits, self.settings.privacy
+        length, terms, structure = routing.complexity_weights
         keeper = self._keeper
         timeouts = Timeouts(
             connect=limits.connect_timeout,
@@ -166,7 +168,7 @@ class Gateway:
         return Pipeline(
             understand=Understand(
                 privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
-                complexity=ComplexityRules(weights=tuple(routing.complexity_weights)),
+                complexity=ComplexityRules(weights=(length, terms, structure)),
                 hash_key=hash_key,
                 windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
                 priority=routing.priority,
