@@ -26,7 +26,6 @@ def clean_environment(home: Path, **extra: str) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(home / "config"),
         "POINTSMAN_DATA_DIR": str(home / "data"),
         "POINTSMAN_CACHE_DIR": str(home / "cache"),
-        "OLLAMA_HOST": "http://127.0.0.1:9",  # nothing listens there
         "LANG": "C.UTF-8",
         "PYTHONWARNINGS": "error::ResourceWarning",
         **extra,

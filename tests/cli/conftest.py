@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.testing.upstream import ScriptedUpstream
+from pointsman.testing import ScriptedUpstream
 
 from .commands import clean_environment
 from .standin import stand_in

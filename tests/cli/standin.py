@@ -7,8 +7,7 @@ import msgspec
 from pointsman.core.decision import Candidate, Decision, Dropped
 from pointsman.core.outcome import Attempt, Outcome
 from pointsman.core.signals import Complexity, Conversation, Intent, Needs, Privacy, Signals
-from pointsman.testing.answers import Answer, Page
-from pointsman.testing.upstream import ScriptedUpstream
+from pointsman.testing import Answer, Page, ScriptedUpstream
 
 DECISION = "dec_0000000000000000000000000a"
 HEADERS = {

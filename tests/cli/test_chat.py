@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.testing.answers import Answer, Status
-from pointsman.testing.upstream import ScriptedUpstream
+from pointsman.testing import Answer, ScriptedUpstream, Status
 
 from .commands import Terminal, run_command
 from .standin import DECISION, HEADERS

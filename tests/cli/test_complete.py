@@ -3,8 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from pointsman.testing.answers import Answer, Status, Truncated
-from pointsman.testing.upstream import ScriptedUpstream
+from pointsman.testing import Answer, ScriptedUpstream, Status, Truncated
 
 from .commands import COMMAND, Terminal, run_command
 from .standin import DECISION, HEADERS

@@ -39,7 +39,7 @@ async def test_bash_completes_commands_options_and_models(env) -> None:
 
 
 async def test_bash_completes_names_that_hold_colons(env) -> None:
-    offered = await complete(["pointsman", "complete", "two words", "--model", "embedded", ":", "smo"], env)
+    offered = await complete(["pointsman", "complete", '"two words"', "--model", "embedded", ":", "smo"], env)
     assert offered == ["smollm2:135m"]
     offered = await complete(["pointsman", "models", "info", "embedded", ":", "smollm2", ":", "1"], env)
     assert offered == ["135m"]

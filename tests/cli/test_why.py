@@ -31,7 +31,7 @@ async def test_without_an_id_it_is_the_latest(gateway, with_gateway) -> None:
 
 async def test_json_is_the_record(with_gateway) -> None:
     ran = await run_command("why", DECISION, "--json", env=with_gateway)
-    assert json.loads(ran.out) == record()
+    assert json.loads(ran.out) == json.loads(json.dumps(record()))
 
 
 async def test_an_unknown_one(gateway, with_gateway) -> None:

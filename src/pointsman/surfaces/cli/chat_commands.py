@@ -64,7 +64,7 @@ async def _model(session: ChatSession, name: str) -> None:
         session.tell(f"Asking {name}." if name != "auto" else "Each question goes to the cheapest model that will do.")
         return
     asked = session.conversation.model
-    names = session.models if "auto" in session.models else ["auto", *session.models]
+    names = ["auto", *session.models]
     session.console.print(table(("", "Model"), [("→" if name == asked else "", name) for name in names]))
 
 

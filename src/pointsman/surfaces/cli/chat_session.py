@@ -9,7 +9,7 @@ from rich.console import Console
 from pointsman.core.errors import PointsmanError
 
 from .answering import Spoken, speak
-from .client import GatewayClient
+from .client import Facts, GatewayClient
 from .conversation import Conversation, Turn
 from .explain import parse_record
 from .output import dollars, styled, usd
@@ -28,7 +28,7 @@ class ChatSession:
         self.last_decision: str | None = None
 
     async def refresh_models(self) -> None:
-        self.models[:] = await self.client.model_names()
+        self.models[:] = [name for name in await self.client.model_names() if name != "auto"]
 
     async def ask(self, question: str) -> None:
         """Send a question and draw its answer. A part of an answer is kept, and marked as stopped.
@@ -66,7 +66,7 @@ class ChatSession:
     async def _epilogue(self, spoken: Spoken) -> None:
         """The dim line below an answer."""
         facts, usage = spoken.facts, spoken.usage
-        parts = [facts.model or "", facts.reason or ""]
+        parts = [facts.model or "", _clause(facts)]
         if usage is not None:
             parts.append(f"{usage.prompt_tokens} + {usage.completion_tokens} tokens")
         parts += [await self._cost(spoken), f"{spoken.seconds:.1f} s"]
@@ -93,3 +93,8 @@ class ChatSession:
 
     def complain(self, error: PointsmanError) -> None:
         self.console.print(styled(f"error: {error.message}", "red"))
+
+
+def _clause(facts: Facts) -> str:
+    """The gist of the reason: its first clause, without the model's name; /why has the rest."""
+    return (facts.reason or "").removeprefix(f"{facts.model}: ").partition(",")[0].rstrip(".")

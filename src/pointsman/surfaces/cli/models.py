@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def models(ctx: click.Context) -> None:
+def models(ctx: click.Context, as_json: bool) -> None:
     """List, fetch and describe models; without a command, list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_command)
+        ctx.invoke(list_command, as_json=as_json)
 
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def list_command(invocation: Invocation, as_json: bool = False) -> None:
+def list_command(invocation: Invocation, as_json: bool) -> None:
     """Every model, as the running gateway sees it; without one, what settings and tables say.
 
     Prices are US dollars per million tokens. Quality is the prior share of requests that a model answers well.
