@@ -6,10 +6,12 @@ from functools import lru_cache
 
 from pointsman.core.errors import InvalidRequest
 
-from .http import Origin, UpstreamRequest, header
-from .wire import UnsafeHeader, header_block
+from .http import Origin, UpstreamRequest
+from .wire import offender
 
-_OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"host"})
+_TOLD_APART = frozenset(
+    {b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"host", b"accept-encoding"}
+)
 _USUALLY_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -25,18 +27,28 @@ def request_head(request: UpstreamRequest) -> bytes:
         raise InvalidRequest("The upstream path must be plain ASCII, begin with / and hold no space: encode it.")
     if not method.isalpha() or not method.isascii():
         raise InvalidRequest("The upstream method is not valid.")
-    try:
-        block = header_block(request.headers, _OURS)
-    except UnsafeHeader as error:
-        raise InvalidRequest(f"The upstream request cannot be sent: {error}. Remove it where it is set.") from None
-    host = header(request.headers, b"host") or host_value(request.origin)
-    if b"\r" in host or b"\n" in host or b"\0" in host:
-        raise InvalidRequest("The upstream request cannot be sent: header 'host' holds a line break or NUL.")
-    if header(request.headers, b"accept-encoding") is None:
-        block += b"accept-encoding: identity\r\n"
+    lines = []
+    host = encoding = None
+    for pair in request.headers:
+        name = pair[0]
+        if name in _TOLD_APART:
+            if name == b"host":
+                host = pair[1]
+            elif name == b"accept-encoding":
+                encoding = pair[1]
+            continue
+        lines.append(b"%b: %b\r\n" % pair)
+    lines.append(b"host: %b\r\naccept-encoding: %b\r\n" % (host or host_value(request.origin), encoding or b"identity"))
+    block = b"".join(lines)
+    count = len(lines) + 1
+    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+        bad = offender(request.headers)
+        raise InvalidRequest(
+            f"The upstream request cannot be sent: header {bad} holds a line break or NUL. Remove it where it is set."
+        )
     if request.body or method not in _USUALLY_BODILESS:
         block += b"content-length: %d\r\n" % len(request.body)
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method.encode(), target.encode(), host, block)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target.encode(), block)
 
 
 @lru_cache(maxsize=1024)

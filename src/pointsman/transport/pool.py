@@ -34,6 +34,16 @@ class OriginStats:
         return self.open - self.idle
 
 
+class OriginConnections:
+    """Those to one origin. Kept by each of them, so that giving one back looks nothing up."""
+
+    __slots__ = ("idle", "open")
+
+    def __init__(self) -> None:
+        self.idle: list[PoolConnection] = []
+        self.open: set[PoolConnection] = set()
+
+
 class Pool(Outbound):
     """An `Outbound` over its own connections.
 
@@ -59,8 +69,7 @@ class Pool(Outbound):
         self._ca_file = ca_file
         self._max_idle = max_idle_per_origin
         self._idle_seconds = idle_seconds
-        self._idle: dict[Origin, list[PoolConnection]] = {}
-        self._open: dict[Origin, set[PoolConnection]] = {}
+        self._connections: dict[Origin, OriginConnections] = {}
         self._tls: ssl.SSLContext | None = None
         self._closed = False
         self._emptied: asyncio.Event | None = None
@@ -97,25 +106,23 @@ class Pool(Outbound):
         """Close every connection, those in use too."""
         self._closed = True
         self._emptied = asyncio.Event()
-        for connections in tuple(self._open.values()):
-            for connection in tuple(connections):
+        for connections in tuple(self._connections.values()):
+            for connection in tuple(connections.open):
                 connection.close()
-        while self._open:
+        while self._connections:
             self._emptied.clear()
             await self._emptied.wait()
 
     def stats(self) -> Mapping[Origin, OriginStats]:
         """Connections by origin, for metrics and leak tests. Origins without any are left out."""
         return {
-            origin: OriginStats(open=len(connections), idle=len(self._idle.get(origin, ())))
-            for origin, connections in self._open.items()
+            origin: OriginStats(open=len(connections.open), idle=len(connections.idle))
+            for origin, connections in self._connections.items()
         }
 
     def give_back(self, connection: PoolConnection) -> None:
         """Called by a connection whose answer has come whole."""
-        idle = self._idle.get(connection.origin)
-        if idle is None:
-            idle = self._idle[connection.origin] = []
+        idle = connection.siblings.idle
         if self._closed or len(idle) >= self._max_idle:
             connection.close()
             return
@@ -124,26 +131,28 @@ class Pool(Outbound):
 
     def remember(self, connection: PoolConnection) -> None:
         """Called by a connection that is open."""
-        self._open.setdefault(connection.origin, set()).add(connection)
+        siblings = self._connections.get(connection.origin)
+        if siblings is None:
+            siblings = self._connections[connection.origin] = OriginConnections()
+        siblings.open.add(connection)
+        connection.siblings = siblings
 
     def forget(self, connection: PoolConnection) -> None:
         """Called by a connection that is closed."""
-        origin = connection.origin
-        idle = self._idle.get(origin)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-            if not idle:
-                del self._idle[origin]
-        connections = self._open.get(origin)
-        if connections is not None:
-            connections.discard(connection)
-            if not connections:
-                del self._open[origin]
+        siblings = connection.siblings
+        siblings.open.discard(connection)
+        if connection in siblings.idle:
+            siblings.idle.remove(connection)
+        if not siblings.open:
+            del self._connections[connection.origin]
         if self._emptied is not None:
             self._emptied.set()
 
     def _take_idle(self, origin: Origin) -> PoolConnection | None:
-        idle = self._idle.get(origin)
+        connections = self._connections.get(origin)
+        if connections is None:
+            return None
+        idle = connections.idle
         while idle:
             connection = idle.pop()
             if connection.usable:

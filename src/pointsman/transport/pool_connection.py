@@ -22,7 +22,7 @@ from .http import Origin
 from .pool_response import PoolResponse
 
 if TYPE_CHECKING:
-    from .pool import Pool
+    from .pool import OriginConnections, Pool
 
 _JOINED_BYTES = 64 * 1024
 
@@ -58,6 +58,7 @@ class PoolConnection(asyncio.Protocol):
         "origin",
         "sent_at",
         "served",
+        "siblings",
     )
 
     def __init__(self, pool: Pool, origin: Origin) -> None:
@@ -133,6 +134,7 @@ class PoolConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.siblings: OriginConnections
         self._pool.remember(self)
 
     def data_received(self, data: bytes) -> None:

@@ -34,11 +34,12 @@ def header_block(headers: Headers, without: frozenset[bytes]) -> bytes:
     block = b"".join(lines)
     count = len(lines)
     if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
-        raise UnsafeHeader(f"header {_offender(headers)} holds a line break or NUL")
+        raise UnsafeHeader(f"header {offender(headers)} holds a line break or NUL")
     return block
 
 
-def _offender(headers: Headers) -> str:
+def offender(headers: Headers) -> str:
+    """The name, quoted, of the header that holds CR, LF or NUL."""
     for name, value in headers:
         if any(byte in name or byte in value for byte in (b"\r", b"\n", b"\0")):
             return repr(name[:64].decode("latin-1"))

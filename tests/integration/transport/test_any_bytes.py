@@ -109,7 +109,8 @@ def test_requests_cut_anywhere_are_the_same(bodies: list[bytes], chunk: int, cut
 
 REQUEST_PARTS = (
     b"GET / HTTP/1.1\r\n|POST /x HTTP/1.1\r\n|Host: a\r\n|\r\n|\n|\r| |\0|Content-Length: 5\r\n"
-    b"|Transfer-Encoding: chunked\r\n|5\r\nhello\r\n|0\r\n\r\n|: |Expect: 100-continue\r\n|Connection: close\r\n|Upgrade: h2c\r\n|HTTP/1.0"
+    b"|Transfer-Encoding: chunked\r\n|5\r\nhello\r\n|0\r\n\r\n|: "
+    b"|Expect: 100-continue\r\n|Connection: close\r\n|Upgrade: h2c\r\n|HTTP/1.0"
 ).split(b"|")
 ANSWER_PARTS = (
     b"HTTP/1.1 200 OK\r\n|HTTP/1.1 100 Continue\r\n\r\n|\r\n|Content-Length: 3\r\n|Transfer-Encoding: chunked\r\n"
@@ -171,7 +172,7 @@ async def _fetch(parts: list[bytes]) -> bytes:
 
     async def answer(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upstream.read_request(reader)
-        (connection,) = pool._open[upstream.origin]
+        (connection,) = pool._connections[upstream.origin].open
         for part in parts:
             connection.data_received(part)
             await asyncio.sleep(0)
