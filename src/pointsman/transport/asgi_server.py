@@ -1,4 +1,8 @@
-"""The fallback data plane: the same handler as an ASGI application, and uvicorn to serve it."""
+"""The fallback data plane: the same handler as an ASGI application, and uvicorn to serve it.
+
+What a handler sees is the same. What a hostile client may do is uvicorn's affair, which is laxer than `head.py`: it
+serves requests without a Host header, `Transfer-Encoding: gzip, chunked`, and heads that take for ever.
+"""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class PoolConnection(asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
-            if self._transport is not None:
+            if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def abandon(self) -> None:
@@ -284,7 +284,7 @@ class PoolConnection(asyncio.Protocol):
         transport = self._transport
         if self._reading_paused:
             self._reading_paused = False
-            if transport is not None:
+            if transport is not None and not transport.is_closing():
                 transport.resume_reading()
         self.served += 1
         clean = self._reusable and not self._stray and transport is not None

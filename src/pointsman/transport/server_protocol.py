@@ -330,7 +330,8 @@ class Connection(asyncio.Protocol):
             return
         if self._reading_paused:
             self._reading_paused = False
-            self._open_transport.resume_reading()
+            if not self._open_transport.is_closing():  # uvloop raises on a transport that is
+                self._open_transport.resume_reading()
         if self._buffer:
             data, self._buffer = self._buffer, b""
             try:
