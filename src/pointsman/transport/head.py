@@ -1,9 +1,9 @@
 """A request's head: the grammar is llhttp's, and what llhttp lets pass is refused here.
 
-The llhttp of httptools 0.9 lets through: a request without Host or with several, `Transfer-Encoding: gzip, chunked`, chunked on HTTP/1.0,
-HTTP/0.9 and 2.0, the protocol names ICE and RTSP, several spaces in the request line, fragments, and heads of any
-size. Line ends, folded lines and control bytes it does refuse; they are checked here once more, on the raw bytes, as a
-proxy before us may frame by them.
+The llhttp of httptools 0.9 lets through: a request without Host or with several, `Transfer-Encoding: gzip, chunked`,
+chunked on HTTP/1.0, HTTP/0.9 and 2.0, the protocol names ICE and RTSP, several spaces in the request line, fragments,
+and heads of any size. Line ends, folded lines and control bytes it does refuse; they are checked here once more, on the
+raw bytes, as a proxy before us may frame by them.
 """
 
 from __future__ import annotations
