@@ -36,9 +36,9 @@ DEEP, COMMON = 1.0, 0.35
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComplexityRules:
-    """Weights of length, specialised terms and structure; they add up to 1."""
+    """Three weights, of length, specialised terms and structure; they add up to 1."""
 
-    weights: tuple[float, float, float] = (0.3, 0.4, 0.3)
+    weights: tuple[float, ...] = (0.3, 0.4, 0.3)
 
 
 @dataclass(frozen=True, slots=True)

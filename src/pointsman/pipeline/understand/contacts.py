@@ -44,7 +44,11 @@ def phone_international(found: Candidate) -> bool:
     """A calling code, 9 to 15 digits, and not an added line of a diff."""
     digits = "".join(letter for letter in found.value if letter.isdigit()).removeprefix("00")
     grouped = any(letter in found.value for letter in " .-(")
-    if not grouped and (not found.before.strip(" \t") or found.before[-1:] == "\n" or found.value[0] != "+"):
+    if not grouped and (found.value[0] != "+" or re.search(r"@@|^[+-]", found.before, re.MULTILINE)):
+        return False
+    if re.fullmatch(r"\+\d+\.\d{1,3}", found.value):
+        return False
+    if found.value[0] == "0" and re.search(r"\d ?$", found.before):
         return False
     if not 9 <= len(digits) <= 15 or not _CALLING_CODES.match(digits):
         return False
@@ -71,4 +75,10 @@ def phone_named(found: Candidate) -> bool:
 
 
 def address(found: Candidate) -> bool:
-    return re.search(r"\b(?:123 Main|Anytown|Any ?Street|Example|Sample|Springfield|Fake)\b", found.value) is None
+    return (
+        re.search(
+            r"\b(?:123 Main|Anytown|Any ?Street|Example|Sample|Springfield|Fake|Temple Place|Franklin St)\b",
+            found.value,
+        )
+        is None
+    )

@@ -21,6 +21,12 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _WEAK_WORDS = frozenset(words()["weak_passwords"])
+_NO_SECRET_BEFORE = re.compile(
+    r"(?:next|page|continuation|sync|cancel|csrf|etag)_?-?\w{0,8}\W{0,6}$|public_?key_?token\W{0,4}$|\w:secrets?:$",
+    re.IGNORECASE,
+)
+"""Page markers, the public halves of key pairs, and the names of secrets."""
+_HEADER_NAME = re.compile(r"[a-z]+(?:-[a-z]+)*(?:-[a-z]{0,8}\d{1,4})?")
 _LEET = str.maketrans("@0$135", "aosles")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")
@@ -44,9 +50,10 @@ def random(found: Candidate) -> bool:
 
 
 def key_like(found: Candidate) -> bool:
-    """`random`, and made of letters and digits both, as issued keys are."""
+    """`random`, and made of letters and digits both, as issued keys are; no words joined by hyphens."""
     return (
-        any(letter.isdigit() for letter in found.value)
+        not _HEADER_NAME.fullmatch(found.value)
+        and any(letter.isdigit() for letter in found.value)
         and any(letter.isalpha() for letter in found.value)
         and random(found)
     )
@@ -105,7 +112,7 @@ def assigned_secret(found: Candidate) -> bool:
         return False
     if _NAME.fullmatch(value) or _WORDS.fullmatch(value) or re.search(r"://|::|->|==|\w\.\w+\.\w+\.", value):
         return False
-    if re.search(r"(?:next|page|continuation|sync|cancel|csrf|etag)_?-?\w{0,8}\W{0,6}$", found.before, re.IGNORECASE):
+    if _NO_SECRET_BEFORE.search(found.before):
         return False
     return key_like(found) and entropy(value) >= 3.0
 

@@ -8,7 +8,9 @@ import re
 from .candidate import Candidate
 from .tables import words
 
-_VERSION_BEFORE = re.compile(r"(?:[Vv]ersion|release|build|[Vv]er\.?|>=?|<=?|~=?|\^|v|@)[ :=\"']{0,3}$|[A-Za-z]/$")
+_VERSION_BEFORE = re.compile(
+    r"(?:[Vv]ersion|[Ss]ection|release|build|[Vv]er\.?|>=?|<=?|~=?|\^|v)[ :=\"']{0,4}$|[A-Za-z]/$"
+)
 
 
 def private_ip(found: Candidate) -> bool:
@@ -51,6 +53,8 @@ def internal_host(found: Candidate) -> bool:
     if _PUBLIC_INTERNAL.fullmatch(host) or tail[:1] in ("(", "[", "_", "-") or re.match(r"\.[A-Za-z0-9_]", tail):
         return False
     if labels[0] in _PACKAGE_ROOTS or lead in (".", "_", "$", "*", "-"):
+        return False
+    if lead == "/" and not found.before.endswith("//"):
         return False
     if re.match(r"\s*(?:=[^=]|\+=|\()", tail):
         return False

@@ -24,7 +24,10 @@ EXPECTED_OUTPUT = {
     Intent.CONVERSATION: 80,
     Intent.GENERAL: 350,
 }
-"""Tokens of one answer: priors, until measured answers replace them."""
+"""Tokens of one answer to a request of typical complexity: priors, until measured answers replace them."""
+TYPICAL_COMPLEXITY = 0.3
+LEAST_SHARE, MOST_SHARE = 0.2, 2.0
+"""Bounds of what complexity makes of these: a fact in a sentence, a design over pages."""
 TOOL_STEP_OUTPUT = 200
 """In the middle of an agent's work an answer is mostly one more tool call."""
 MOST_COUNTED_BYTES = 1 << 20
@@ -37,6 +40,7 @@ def find_needs(
     *,
     field_bytes: int,
     intent: Intent,
+    complexity: float,
     windows: Iterable[int],
     count: Callable[[], int],
 ) -> Needs:
@@ -49,7 +53,7 @@ def find_needs(
     """
     params = request.params
     form = params.response_format.type if params.response_format is not None else "text"
-    output = EXPECTED_OUTPUT[intent] if not messages[-1].tool_result else TOOL_STEP_OUTPUT
+    output = _expected_output(intent, complexity) if not messages[-1].tool_result else TOOL_STEP_OUTPUT
     if request.max_output is not None:
         output = min(output, request.max_output)
     images = sum(message.images for message in messages)
@@ -74,6 +78,12 @@ def find_needs(
         max_output=request.max_output,
         expected_output=output,
     )
+
+
+def _expected_output(intent: Intent, complexity: float) -> int:
+    """Tokens of an answer, in proportion to complexity from the least share upwards."""
+    share = LEAST_SHARE + (1 - LEAST_SHARE) * complexity / TYPICAL_COMPLEXITY
+    return int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
 
 
 _TOOL_ROLES = ("tool", "function")

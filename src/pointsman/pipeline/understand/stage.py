@@ -95,6 +95,7 @@ class Understand:
                 messages,
                 field_bytes=sum(field.bytes for field in fields),
                 intent=reading.intent,
+                complexity=reading.complexity.score,
                 windows=self._windows(),
                 count=lambda: self._count(request, digests),
             ),

@@ -50,7 +50,7 @@ VALIDATORS: dict[str, Validator] = {
     "in_aadhaar": _digits(checksums.in_aadhaar),
     "ca_sin": _digits(checksums.luhn),
     "cn_resident_id": _digits(checksums.cn_resident_id),
-    "digits_vary": _digits(lambda value: True, vary=5),
+    "passport": _digits(lambda value: sum(letter.isdigit() for letter in value) >= 5, vary=5),
     "email": contacts.email,
     "phone_international": contacts.phone_international,
     "phone_us": contacts.phone_us,
