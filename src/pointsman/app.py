@@ -73,6 +73,16 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
         log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, else the standard one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
 async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
     await gateway.settled()
     if on_ready is not None:
@@ -261,6 +271,7 @@ def _fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress | Non
     return Fleet(
         rules=FleetRules(
             models=tuple(embedded.models),
+            pulled=embedded.pulled,
             lazy=embedded.start == "lazy",
             context=embedded.context,
             threads=embedded.threads,

@@ -38,22 +38,17 @@ def lan_server(background: Background) -> Iterator[ScriptedUpstream]:
     yield from _upstream(background)
 
 
-def clean(upstream: ScriptedUpstream) -> ScriptedUpstream:
-    upstream.script()
-    upstream.requests.clear()
-    upstream.abandoned = 0
-    return upstream
-
-
 @pytest.fixture
 def cloud(cloud_server: ScriptedUpstream) -> ScriptedUpstream:
     """The remote upstream, with nothing scripted and nothing seen."""
-    return clean(cloud_server)
+    cloud_server.reset()
+    return cloud_server
 
 
 @pytest.fixture
 def lan(lan_server: ScriptedUpstream) -> ScriptedUpstream:
-    return clean(lan_server)
+    lan_server.reset()
+    return lan_server
 
 
 @pytest.fixture(scope="module")

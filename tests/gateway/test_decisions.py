@@ -92,13 +92,15 @@ def test_feedback_by_decision_or_answer_id(gateway, lan, path):
     assert gateway.ask("POST", path, {"id": decision, "score": 7}).status == 400
 
 
-@pytest.mark.parametrize("failure", [Status(500), Status(429), Status(503), Reset(), HangUp()], ids=repr)
+@pytest.mark.parametrize(
+    "failure", [Status(500), Status(429), Status(503), Reset(), HangUp()], ids=["500", "429", "503", "reset", "hang-up"]
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_fallback_steps_in(gateway, lan, cloud, failure, stream):
-    lan.script(failure)
+    lan.script(*[failure] * 4)  # a reset of an idle connection is tried once more on a new one
     reply = gateway.chat(EASY, stream=stream)
     assert reply.status == 200
-    assert b"from upstream" in reply.body.replace(b'"}}]}', b"") or b"Hello" in reply.body
+    assert b"Hello" in reply.body
     assert reply.headers["x-pointsman-model"].startswith("openai:")
     assert reply.headers["x-pointsman-reason"].startswith("fallback")
     outcome = gateway.decision(reply)["outcome"]

@@ -39,7 +39,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
     settings = {
         "cache_dir": str(platformdirs.user_cache_path("pointsman", appauthor=False)),
-        "embedded": {"context": 2048},
+        "embedded": {"context": 2048, "pulled": False},
         "providers": {"ollama": {"enabled": False}},
     }
     with running(tmp_path_factory.mktemp("embedded"), settings, patience=60) as gateway:

@@ -108,6 +108,8 @@ class Embedded(Section):
 
     enabled: bool = True
     models: list[str] = msgspec.field(default_factory=lambda: ["smollm2:135m", "qwen2.5-coder:0.5b"])
+    pulled: bool = True
+    """Offer the models that `pointsman models pull` has fetched too; their first request starts them."""
     start: Literal["eager", "lazy"] = "eager"
     context: int | None = None
     """Tokens of context per slot; None chooses from the model and the free memory."""

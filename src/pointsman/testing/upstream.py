@@ -78,6 +78,12 @@ class ScriptedUpstream:
         """Add steps to the script. `default` follows when all have been played."""
         self._script.extend(steps)
 
+    def reset(self) -> None:
+        """Forget the script and what was seen; connections stay open."""
+        self._script.clear()
+        self.requests.clear()
+        self.abandoned = 0
+
     async def listen(self) -> None:
         """Begin to accept connections, on the same port as before after `refuse`."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=2**20)

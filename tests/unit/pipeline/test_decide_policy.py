@@ -45,7 +45,7 @@ def test_the_utility_is_the_documented_sum():
     [arm] = predict([card("p:m", quality=0.8, price_input=2_000_000, price_output=8_000_000)], what)
     [candidate] = RulePolicy().rank([arm], what)
     assert arm.cost_micro_usd == 6_000
-    assert candidate.utility == pytest.approx(0.8 - 30.0 * 0.006 - 0.004 * arm.latency_seconds)
+    assert candidate.utility == pytest.approx(0.8 - 30.0 * 0.006 - 0.004 * arm.latency_seconds - 0.02)
     assert candidate.propensity == 1.0
 
 
@@ -102,3 +102,11 @@ def test_a_dominated_candidate_never_changes_the_choice(catalog, what, worse, de
         + slower,
     )
     assert rank([*cards, dominated], what)[0].model == best
+
+
+def test_the_cheapest_model_that_will_do_the_job_gets_it():
+    cheap = card("p:cheap", quality=0.85, price_input=100_000, price_output=400_000)
+    strong = card("p:strong", quality=0.97, price_input=5_000_000, price_output=25_000_000)
+    easy, hard = signals(complexity=0.1), signals(complexity=0.9)
+    assert RulePolicy().rank(predict([strong, cheap], easy), easy)[0].model == "p:cheap"
+    assert RulePolicy().rank(predict([strong, cheap], hard), hard)[0].model == "p:strong"

@@ -41,6 +41,9 @@ class Weights:
     """Per second until the end of the answer."""
     remote: float = 0.0
     """For sending a prompt off the machine at all."""
+    enough: float = 1.0
+    """Predicted success beyond which more is worth nothing: the cheapest model that will do the job gets it. Not above
+    the complexity threshold, where every bit counts."""
     hard: float = 3.0
     """Above the complexity threshold: per unit of success short of the best candidate's. High enough that a hard
     request with a long prompt, which costs more everywhere, does not go to a weak model for that."""
@@ -48,11 +51,11 @@ class Weights:
 
 WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
     {
-        "balanced": Weights(cost=30.0, latency=0.004),
-        "speed": Weights(cost=10.0, latency=0.03, hard=1.0),
+        "balanced": Weights(cost=30.0, latency=0.004, remote=0.02, enough=0.8),
+        "speed": Weights(cost=10.0, latency=0.03, hard=1.0, enough=0.8),
         "quality": Weights(cost=1.0, latency=0.0005),
-        "privacy": Weights(cost=30.0, latency=0.004, remote=1.0, hard=0.5),
-        "cost": Weights(cost=1_000.0, latency=0.001, hard=0.5),
+        "privacy": Weights(cost=30.0, latency=0.004, remote=1.0, hard=0.5, enough=0.8),
+        "cost": Weights(cost=1_000.0, latency=0.001, hard=0.5, enough=0.65),
     }
 )
 """`balanced` says that a good answer is worth about three cents or four minutes; `cost`, a tenth of a cent."""
@@ -64,7 +67,7 @@ HINT_BONUS = 0.15
 class RulePolicy:
     """The arm of the highest utility, always.
 
-        utility = P(success) − cost weight × dollars − latency weight × seconds − remote weight (if it leaves)
+        utility = min(P(success), enough) − cost weight × dollars − latency weight × seconds − remote weight (if it leaves)
                   − hard weight × (best P − P), above the complexity threshold
                   + HINT_BONUS, for a model that the caller hinted at
 
@@ -93,12 +96,16 @@ class RulePolicy:
     ) -> list[Candidate]:
         weights = self.weights[signals.priority]
         per_micro_usd = weights.cost / 1_000_000
-        hard = weights.hard if signals.complexity.score > self.complexity_threshold else 0.0
+        demanding = signals.complexity.score > self.complexity_threshold
+        hard = weights.hard if demanding else 0.0
+        enough = 1.0 if demanding else weights.enough
         best = max(arm.quality for arm in arms)
         keyed = []
         for arm in arms:
             card, quality = arm.card, arm.quality
-            utility = quality - per_micro_usd * arm.weighed_micro_usd - weights.latency * arm.latency_seconds
+            utility = (
+                min(quality, enough) - per_micro_usd * arm.weighed_micro_usd - weights.latency * arm.latency_seconds
+            )
             if hard:
                 utility -= hard * (best - quality)
             if weights.remote and not card.local:

@@ -24,7 +24,7 @@ from pointsman.core.signals import Needs, Signals
 
 from .constraints import MIN_OUTPUT
 
-SLOPE = 3.0
+SLOPE = 5.0
 TYPICAL = 0.3
 """The complexity of an everyday request."""
 

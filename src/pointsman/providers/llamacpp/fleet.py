@@ -34,7 +34,9 @@ class FleetRules:
     """The settings of the embedded models; None leaves a choice to the machine."""
 
     models: tuple[str, ...]
-    """Run from the start. Others whose weights are in the cache are served too, and started by their first request."""
+    """Run from the start."""
+    pulled: bool = True
+    """Serve others whose weights are in the cache too; their first request starts them."""
     lazy: bool = False
     """Start these too at their first request."""
     context: int | None = None
@@ -79,7 +81,8 @@ class Fleet:
     def start(self) -> None:
         """Begin to fetch and load; returns at once."""
         self._tasks = [asyncio.create_task(self._raise_model(name)) for name in self._rules.models]
-        self._watcher = asyncio.create_task(self._watch())
+        if self._rules.pulled:
+            self._watcher = asyncio.create_task(self._watch())
 
     async def settled(self) -> None:
         """Wait until each model of the settings is loaded, or known not to load."""
