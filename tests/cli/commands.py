@@ -39,14 +39,14 @@ class Ran:
     err: str
 
 
-async def run_command(*args: str, env: Mapping[str, str], stdin: bytes = b"", cwd: Path | None = None) -> Ran:
-    """Run it to its end, with pipes for standard streams."""
+async def run_command(*args: str, env: Mapping[str, str], stdin: bytes = b"", seconds: float = 60.0) -> Ran:
+    """Run it to its end, in the user's home, with pipes for standard streams."""
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, *args, env=dict(env), cwd=cwd or env["HOME"],
+        *COMMAND, *args, env=dict(env), cwd=env["HOME"],
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = await asyncio.wait_for(child.communicate(stdin), 60)
+        out, err = await asyncio.wait_for(child.communicate(stdin), seconds)
     finally:
         if child.returncode is None:
             child.kill()

@@ -137,3 +137,14 @@ async def test_weights_that_are_missing_or_damaged(env, tmp_path: Path) -> None:
     code, parts = await examine({**env, "PORT": free_port(), "POINTSMAN_EMBEDDED_MODELS": "smollm2:135m"})
     assert code == 0
     assert parts["Weights smollm2:135m"]["status"] == "warning"
+
+
+async def test_an_engine_whose_library_does_not_load(env, tmp_path: Path) -> None:
+    (tmp_path / "xllamacpp.py").write_text(
+        "raise ImportError('libgomp.so.1: cannot open shared object file: No such file or directory')\n"
+    )
+    env = {**env, "PORT": free_port(), "POINTSMAN_EMBEDDED_MODELS": "smollm2:135m", "PYTHONPATH": str(tmp_path)}
+    code, parts = await examine(env)
+    assert code == 1
+    assert "libgomp.so.1" in parts["Engine"]["detail"]
+    assert "libgomp1" in parts["Engine"]["mend"]

@@ -110,10 +110,10 @@ async def test_an_address_that_is_not_ours(env) -> None:
 async def test_welcome_asks_a_real_question_and_says_what_is_next(env, upstream) -> None:
     upstream.script(Answer(text="```python\ntext[::-1]\n```"))
     with Terminal("serve", "--welcome", env=env, columns=110, lines=45) as terminal:
-        text = await terminal.until("Ctrl-C")
+        text = await terminal.until("^curl ")
         for words in (
             "Pointsman is ready", "text[::-1]", "openai:gpt-4o-mini answered:", f"http://127.0.0.1:{env['PORT']}/v1",
-            "curl http://127.0.0.1", "/docs", "pointsman chat", "1 models",
+            "curl http://127.0.0.1", "/docs", "pointsman chat", "1 known, 0 on this machine",
         ):  # fmt: skip
             assert words in text, words
         assert "sk-planted-key" not in terminal.raw

@@ -73,7 +73,7 @@ def _head(decision: Decision, outcome: Outcome | None) -> Text:
     if outcome is not None and outcome.model not in (None, decision.model):
         head.append(f" It failed, and {styled(outcome.model)} answered.", style="yellow")
     for reason in decision.reasons:
-        head.append(f"\n  · {styled(reason)}")
+        head.append(f"\n  · {styled(reason.removeprefix(f'{decision.model}: '))}")
     return head
 
 

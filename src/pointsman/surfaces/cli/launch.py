@@ -74,6 +74,10 @@ async def started(invocation: Invocation) -> AsyncIterator[str]:
                 await child.wait()
                 raise PointsmanError(f"The gateway did not start. {_last_line(log)} `pointsman doctor` says more.")
             yield url
+        except PointsmanError as error:
+            if error.code == "internal_error":  # nobody else sees this gateway's log
+                note(f"The gateway's log ends: {_last_line(log)}")
+            raise
         finally:
             await _stop(child)
 

@@ -93,8 +93,9 @@ def from_settings(settings: Settings) -> Iterator[Row]:
         card = msgspec.structs.replace(
             card, context_window=source.context_length, parameters=source.parameters, licence=source.licence
         )
-        state = "weights here" if is_present(source, settings.cache_dir) else f"to fetch ({size(source.download_size)})"
-        if not settings.embedded.enabled or name not in settings.embedded.models:
+        rules, here = settings.embedded, is_present(source, settings.cache_dir)
+        state = "weights here" if here else f"to fetch ({size(source.download_size)})"
+        if not rules.enabled or (name not in rules.models and not (rules.pulled and here)):
             state += ", not enabled"
         yield row_of(card, state)
     for provider, own in settings.providers.items():

@@ -120,7 +120,9 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
 
             await show_welcome(gateway)
             return
-        click.echo(f"Pointsman listens at {gateway.url}/v1 with {len(gateway.catalog)} models. Ctrl-C stops it.")
+        count = len(gateway.catalog)
+        models = f"{count} model{'' if count == 1 else 's'}"
+        click.echo(f"Pointsman listens at {gateway.url}/v1 with {models}. Ctrl-C stops it.")
         sys.stdout.flush()
 
     return announce

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -44,12 +43,12 @@ async def show_welcome(gateway: RunningGateway) -> None:
     """Ask one question through the public endpoint and print the panel. Never raises for a model's failure."""
     keys = gateway.settings.server.api_keys
     async with connect(gateway.url, keys[0].reveal() if keys else None) as client:
-        answer, health = await asyncio.gather(_ask(client), gateway.providers_health())
-    out = console(sys.stdout)
-    parts: list[RenderableType] = [*answer, Text(), _next_steps(gateway, health)]
+        answer = await _ask(client)
+    out = console()
+    parts: list[RenderableType] = [*answer, Text(), _next_steps(gateway, await gateway.providers_health())]
     out.print(Panel(Group(*parts), title="Pointsman is ready", title_align="left", width=min(out.width, 110)))
-    if not out.is_terminal:
-        sys.stdout.flush()
+    out.print(_curl(gateway), soft_wrap=True)  # outside the frame, so that it can be copied
+    sys.stdout.flush()
 
 
 async def _ask(client: GatewayClient) -> list[RenderableType]:
@@ -77,24 +76,26 @@ def _drawn(text: str) -> Text:
 
 
 def _who(facts: Facts) -> Text:
-    return Text.assemble(
-        (str(styled(facts.model or "?")), "bold green"), f" answered: {styled(facts.reason or 'no reason given')}"
-    )
+    reason = (facts.reason or "no reason given").removeprefix(f"{facts.model}: ")
+    return Text.assemble((str(styled(facts.model or "?")), "bold green"), f" answered: {styled(reason)}")
+
+
+def _curl(gateway: RunningGateway) -> Text:
+    key = ' -H "Authorization: Bearer $POINTSMAN_API_KEY"' if gateway.settings.server.api_keys else ""
+    body = '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
+    return Text(f"\ncurl {gateway.url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'\n")
 
 
 def _next_steps(gateway: RunningGateway, health: dict[str, Health]) -> Table:
     settings, url = gateway.settings, gateway.url
-    key = ' -H "Authorization: Bearer $POINTSMAN_API_KEY"' if settings.server.api_keys else ""
-    body = '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
-    curl = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' \\\n  -d '{body}'"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim")
     rows.add_column(overflow="fold")
     local = sum(card.local for card in gateway.catalog)
     rows.add_row("Endpoint", styled(f"{url}/v1", "bold"))
-    rows.add_row("API key", "yours (POINTSMAN_API_KEY)" if key else "any; clients that want one may send `none`")
-    rows.add_row("Try", Syntax(curl, "bash", theme="ansi_dark", background_color="default", word_wrap=True))
-    rows.add_row("Models", f"{len(gateway.catalog)}, {local} of them on this machine · pointsman models")
+    keyed = "that of POINTSMAN_API_KEY or server.api_keys"
+    rows.add_row("API key", keyed if settings.server.api_keys else "none is needed; clients that ask for one take any")
+    rows.add_row("Models", f"{len(gateway.catalog)} known, {local} on this machine · pointsman models")
     rows.add_row("Providers", _providers(settings, health))
     rows.add_row("Talk", "pointsman chat")
     rows.add_row("API docs", f"{url}/docs")
