@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from transport_support import RawUpstream
+from transport_support import RawUpstream, StartServer, StartUpstream
 
 from pointsman.transport.aiohttp_out import AiohttpOut
 from pointsman.transport.asgi_server import serve_asgi
@@ -14,9 +14,6 @@ from pointsman.transport.http import Handler, Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
 from pointsman.transport.pool import Pool
 from pointsman.transport.server import NativeServer, serve
-
-StartServer = Callable[..., Awaitable[RunningServer]]
-StartUpstream = Callable[..., Awaitable[RawUpstream]]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request
 from fastapi.responses import StreamingResponse
-from transport_support import connect, get, post
+from transport_support import StartServer, connect, get, post
 
-from conftest import StartServer
 from pointsman.transport.asgi import AsgiBridge
 from pointsman.transport.http import Handler, HttpRequest, Responder
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transport_support import REMOTE, RawUpstream, answering, outgoing
+from transport_support import REMOTE, RawUpstream, StartUpstream, answering, outgoing
 
-from conftest import StartUpstream
 from pointsman.core.errors import (
     InvalidRequest,
     PointsmanError,

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from transport_support import answering, outgoing
+from transport_support import StartUpstream, answering, outgoing
 
-from conftest import StartUpstream
 from pointsman.core.errors import SettingsError, UpstreamConnectError
 from pointsman.transport.http import Origin, Outbound
 

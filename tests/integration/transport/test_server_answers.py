@@ -7,9 +7,8 @@ import json
 import logging
 
 import pytest
-from transport_support import connect, get, post
+from transport_support import StartServer, connect, get, post
 
-from conftest import StartServer
 from pointsman.transport.http import HttpRequest, Responder
 
 JSON = (b"content-type", b"application/json")

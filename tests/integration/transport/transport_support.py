@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Headers, Origin, UpstreamRequest
+from pointsman.transport.limits import RunningServer
 
 REMOTE = Destination("openai:gpt", local=False)
 LOCAL = Destination("llamacpp:small", local=True)
+
+StartServer = Callable[..., Awaitable[RunningServer]]
+StartUpstream = Callable[..., Awaitable["RawUpstream"]]
 
 
 @dataclass
