@@ -72,7 +72,10 @@ async def started(invocation: Invocation) -> AsyncIterator[str]:
                 url = await _ready(ours, progress)
             if url is None:
                 await child.wait()
-                raise PointsmanError(f"The gateway did not start. {_last_line(log)} `pointsman doctor` says more.")
+                raise PointsmanError(
+                    f"The gateway did not start. {_last_line(log)} `pointsman doctor` says more.",
+                    code="gateway_not_started",
+                )
             yield url
         except PointsmanError as error:
             if error.code == "internal_error":  # nobody else sees this gateway's log
