@@ -201,20 +201,24 @@ class _Rebuild:
 
     def _reference(self, pointer: object, at: str) -> str:
         """The book's name for what a reference points to. The target is rebuilt once, so recursion ends."""
-        if not isinstance(pointer, str) or not pointer.startswith("#"):
-            raise self._invalid(at, f"the reference {str(pointer)[:100]!r} points outside the schema")
-        name = self._names.get(pointer)
-        if name is None:
+        target = self._resolve(pointer, at)
+        passed = {pointer}
+        while isinstance(target, Mapping) and "$ref" in target:
+            pointer = target["$ref"]
             target = self._resolve(pointer, at)
-            name = self._names[pointer] = f"d{len(self._book.definitions)}"
+            if pointer in passed:
+                raise self._invalid(at, "the reference points to itself")
+            passed.add(pointer)
+        name = self._names.get(str(pointer))
+        if name is None:
+            name = self._names[str(pointer)] = f"d{len(self._book.definitions)}"
             self._book.definitions[name] = {}
-            built = self.walk(target, pointer, 0, closing=True)
-            if built.get("$ref") == f"#/$defs/{name}":
-                raise self._invalid(pointer, "the reference points to itself")
-            self._book.definitions[name] = built
+            self._book.definitions[name] = self.walk(target, str(pointer), 0, closing=True)
         return name
 
-    def _resolve(self, pointer: str, at: str) -> object:
+    def _resolve(self, pointer: object, at: str) -> object:
+        if not isinstance(pointer, str) or not pointer.startswith("#"):
+            raise self._invalid(at, f"the reference {str(pointer)[:100]!r} points outside the schema")
         if pointer in ("#", "#/"):
             return self._root
         if not pointer.startswith("#/"):

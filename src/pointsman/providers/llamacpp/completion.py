@@ -89,7 +89,8 @@ def prepare(request: ChatRequest) -> Job:
     fields["messages"] = plain_turns(request.messages(), plan)
     fields["stream"] = True
     fields["stream_options"] = {"include_usage": True}
-    fields["cache_prompt"] = True
+    # A seed asks for the same answer again, and a prompt from the cache is rounded otherwise than one read anew.
+    fields["cache_prompt"] = params.seed is None
     if request.max_output is not None:
         fields["max_tokens"] = request.max_output
     stops: tuple[str, ...] = ()
