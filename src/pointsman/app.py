@@ -73,16 +73,6 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
         log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed, else the standard one."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
-
-
 async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
     await gateway.settled()
     if on_ready is not None:

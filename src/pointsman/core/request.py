@@ -117,6 +117,7 @@ _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 _params_decoder = msgspec.json.Decoder(ChatParams)
 _message_decoder = msgspec.json.Decoder(Message)
 _encoder = msgspec.json.Encoder()
+_MISSING = re.compile(r"missing required field `([^`]+)`")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -124,7 +125,9 @@ def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
     """The 400 for a msgspec error: names the field, never quotes the content."""
     text = str(error)
     found = _PATH.search(text)
-    param = prefix + (found.group(1) if found else "") or None
+    missing = _MISSING.search(text)
+    path = [found.group(1) if found else "", missing.group(1) if missing else ""]
+    param = prefix + ".".join(filter(None, path)) or None
     reason = _PATH.sub("", text)
     message = f"Invalid `{param}`: {reason}." if param else f"Invalid request: {reason}."
     return InvalidRequest(message, param=param)

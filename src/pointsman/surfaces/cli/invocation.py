@@ -60,8 +60,15 @@ def with_invocation(function: Callable[Concatenate[Invocation, P], T]) -> Callab
     return update_wrapper(call, function)
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a command's asynchronous part to its end."""
+def run(main: Coroutine[Any, Any, T], *, serving: bool = False) -> T:
+    """Run a command's asynchronous part to its end; one that serves, on uvloop where it is installed."""
     import asyncio
 
-    return asyncio.run(main)
+    factory = None
+    if serving:
+        try:
+            from uvloop import new_event_loop as factory
+        except ImportError:
+            factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)

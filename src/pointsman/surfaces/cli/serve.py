@@ -55,7 +55,7 @@ def serve(
     )
     check_port(invocation, settings)
     try:
-        run(_serve(settings, welcome=welcome, ready_fd=ready_fd))
+        run(_serve(settings, welcome=welcome, ready_fd=ready_fd), serving=True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:  # someone was quicker since the check
             raise click.ClickException(_taken(settings.server.port)) from None
