@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
@@ -66,9 +67,9 @@ def run(main: Coroutine[Any, Any, T], *, serving: bool = False) -> T:
 
     factory = None
     if serving:
-        try:
-            from uvloop import new_event_loop as factory
-        except ImportError:
-            factory = None
+        with suppress(ImportError):
+            import uvloop
+
+            factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
