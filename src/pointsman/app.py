@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pointsman import __version__, logs
@@ -137,11 +138,13 @@ class Gateway:
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
-        self._keeper = CatalogKeeper(providers, aliases=settings.routing.aliases)
+        self._keeper = CatalogKeeper(
+            providers, aliases=settings.routing.aliases, uninvited={"ollama"} - settings.providers.keys()
+        )
         self._stack.push_async_callback(self._keeper.close)
         await self._keeper.start()
         if self._fleet is not None:
-            self._fleet.on_change = self._keeper.refresh
+            self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
         pipeline = self._pipeline(hash_key)
         self._server = await _serve(settings, self._entry(pipeline))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
@@ -25,6 +25,8 @@ class CatalogKeeper:
     Args:
         providers: in the order in which the catalog lists their models; names are unique.
         aliases: the owner's names for models.
+        uninvited: names of providers that nobody asked for, such as an Ollama on its usual port: they are welcome, and
+            their absence is no news.
         interval: seconds between two questions to a provider, give or take a tenth.
         start_timeout: how long `start` waits. A slower provider's models join the catalog when they come.
         ask_timeout: seconds after which a provider that does not answer counts as away.
@@ -35,6 +37,7 @@ class CatalogKeeper:
         providers: Sequence[Provider],
         *,
         aliases: Mapping[str, str] | None = None,
+        uninvited: Collection[str] = (),
         interval: float = 60.0,
         start_timeout: float = 2.0,
         ask_timeout: float = 10.0,
@@ -43,6 +46,7 @@ class CatalogKeeper:
         if len(self._providers) != len(providers):
             raise ValueError("two providers have the same name")
         self._aliases = dict(aliases or {})
+        self._uninvited = frozenset(uninvited)
         self._interval = interval
         self._start_timeout = start_timeout
         self._ask_timeout = ask_timeout
@@ -86,14 +90,18 @@ class CatalogKeeper:
         if firsts:
             await asyncio.wait(firsts, timeout=self._start_timeout)
 
-    async def refresh(self) -> None:
-        """Ask every provider for its models now. Does not raise for one that is away; `away` tells of it."""
-        await asyncio.gather(*map(self._ask, self._providers))
+    async def refresh(self, *names: str) -> None:
+        """Ask providers, or every one, for their models now. Never raises for one that is away; `away` tells of it."""
+        await asyncio.gather(*map(self._ask, names or self._providers))
 
     async def health(self) -> dict[str, Health]:
         """How each provider fares, asked now; one that does not answer in time is not well."""
         reports = await asyncio.gather(*map(self._health, self._providers.values()))
-        return dict(zip(self._providers, reports, strict=True))
+        return {
+            name: report
+            for name, report in zip(self._providers, reports, strict=True)
+            if report.ok or name not in self._uninvited
+        }
 
     async def close(self) -> None:
         """Stop asking. The providers themselves are closed by whoever made them."""
@@ -140,7 +148,9 @@ class CatalogKeeper:
 
     def _went_away(self, name: str, reason: str) -> None:
         if self._away.get(name) != reason:
-            log.log(logging.WARNING if self._cards[name] else logging.INFO, "%s is away: %s", name, reason)
+            quiet = logging.DEBUG if name in self._uninvited else logging.INFO
+            level = logging.WARNING if self._cards[name] else quiet
+            log.log(level, "%s is away: %s", name, reason)
         self._away[name] = reason
 
     def _rebuild(self) -> None:
