@@ -23,7 +23,9 @@ def test_an_ollama_joins_by_its_address(tmp_path, lan_server, background):
     lan_server.models = ("mistral:latest", "big:cloud")
     with running(tmp_path, {}, env={"OLLAMA_HOST": lan_server.root}) as gateway:
         assert {"ollama:mistral:latest", "ollama:big:cloud"} <= listed(gateway)
-        lan_server.script(Answer(text="Bonjour.", tool_calls=(ToolUse("say", {"word": "oui"}),)), Answer(text="Salut.", pieces=1))
+        lan_server.script(
+            Answer(text="Bonjour.", tool_calls=(ToolUse("say", {"word": "oui"}),)), Answer(text="Salut.", pieces=1)
+        )
         reply = gateway.chat("Say hello.", model="ollama:mistral")
         message = reply.json["choices"][0]["message"]
         assert message["content"] == "Bonjour."
