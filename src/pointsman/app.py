@@ -12,12 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pointsman import __version__, logs
-from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
-from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError, SettingsError
 from pointsman.core.ports import Health, Provider, SystemClock, Timeouts
-from pointsman.core.request import ChatRequest
 from pointsman.pipeline.admit import Access
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
 from pointsman.pipeline.execute import Execute
@@ -33,7 +30,7 @@ from pointsman.settings import ProviderSettings, Settings, child_environment, is
 from pointsman.stores.hash_key import load_hash_key
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
-from pointsman.surfaces.openai.chat import ChatCompletions, read_wishes
+from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
@@ -195,14 +192,11 @@ class Gateway:
 
         server = self.settings.server
 
-        def decide(request: ChatRequest, caller: Caller) -> Decision:
-            return pipeline.preview(request, caller, read_wishes(request))
-
         services = Services(
             catalog=self._keeper,
             log=self._log,
             feedback=FeedbackStage(log=self._log, clock=self._clock),
-            decide=decide,
+            decide=pipeline.preview,
             providers_health=self.providers_health,
             version=__version__,
             started_at=time.time(),

@@ -116,6 +116,14 @@ def test_max_keeps_everything(gateway, cloud, lan):
     assert not cloud.chats
 
 
+def test_a_preview_heeds_headers_and_body(gateway):
+    body = {"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content": f"Write to {MAIL}"}]}
+    assert gateway.ask("POST", "/api/v1/route", body).status == 200
+    assert gateway.ask("POST", "/api/v1/route", body, headers={"x-pointsman-privacy": "high"}).status == 403
+    body["routing_preferences"] = {"privacy_level": "high"}
+    assert gateway.ask("POST", "/api/v1/route", body).status == 403
+
+
 def test_our_own_fields_do_not_travel(gateway, lan):
     lan.script(Answer())
     gateway.chat("hi", model="fast", routing_preferences={"privacy_level": "high"})

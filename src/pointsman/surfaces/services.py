@@ -10,6 +10,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.record import FeedbackStage
+from pointsman.pipeline.run import Wishes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,7 @@ class Services:
     catalog: CatalogSource
     log: DecisionLog
     feedback: FeedbackStage
-    decide: Callable[[ChatRequest, Caller], Decision]
+    decide: Callable[[ChatRequest, Caller, Wishes], Decision]
     """Decides without calling a model and without logging. May raise PointsmanError."""
     providers_health: Callable[[], Awaitable[dict[str, Health]]]
     """Asks every provider now; bounded in time by whoever gives it."""

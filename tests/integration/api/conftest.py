@@ -123,7 +123,7 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
         catalog=Source(),
         log=log,
         feedback=FeedbackStage(log=log, clock=SystemClock()),
-        decide=lambda request, caller: api.decide(request, caller),
+        decide=lambda request, caller, wishes: api.decide(request, caller),
         providers_health=health,
         version="1.2.3",
         started_at=1_700_000_000.5,

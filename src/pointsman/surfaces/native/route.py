@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from pointsman.core.request import ChatRequest
 from pointsman.surfaces.asgi_caller import caller_of
+from pointsman.surfaces.openai.chat import read_wishes
 from pointsman.surfaces.schemas import json_body, ref
 from pointsman.surfaces.services import Services
 
@@ -25,8 +26,13 @@ def router(services: Services) -> APIRouter:
     async def route(request: Request) -> Response:
         """Takes a chat body, answers with the decision, and logs nothing."""
         chat = ChatRequest.parse(await request.body())
-        decision = services.decide(chat, caller_of(request))
+        wishes = read_wishes(chat, lambda name: _encoded(request.headers.get(name.decode())))
+        decision = services.decide(chat, caller_of(request), wishes)
         body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
         return Response(body, media_type="application/json")
 
     return routes
+
+
+def _encoded(value: str | None) -> bytes | None:
+    return None if value is None else value.encode("latin-1")
