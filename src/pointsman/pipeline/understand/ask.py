@@ -10,6 +10,9 @@ from .tables import words
 LOOKED_AT = 6_000
 """Characters of the beginning, and as many of the end, that intent and complexity look at."""
 
+WRAPPING = 16_000
+"""Characters at either end in which tags are looked for: agents wrap a message, they bury no ask in its middle."""
+
 _ASK_TAGS: tuple[str, ...] = tuple(words()["ask_tags"])
 _CONTEXT_TAGS: tuple[str, ...] = tuple(words()["context_tags"])
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
@@ -17,7 +20,8 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What is looked at: `prose` and `code` are bounded samples, `length` is the ask's whole length in bytes."""
+    """What is looked at: `prose` and `code` are bounded samples, `length` is the ask's whole length in bytes,
+    as far as `WRAPPING` reaches."""
 
     prose: str
     code: str
@@ -26,7 +30,9 @@ class Ask:
 
 
 def find_ask(text: str) -> Ask:
-    """The ask of a user message. Linear in the text; what it returns is bounded by `LOOKED_AT`."""
+    """The ask of a user message. Bounded, however long the text is."""
+    if len(text) > 2 * WRAPPING:
+        text = f"{text[:WRAPPING]}\n\n{text[-WRAPPING:]}"
     text = _unwrap(_without_context(text)).strip()
     sample = text
     if len(text) > 2 * LOOKED_AT:

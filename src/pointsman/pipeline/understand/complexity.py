@@ -45,32 +45,43 @@ class ComplexityRules:
 class _Count:
     """A count of the prose: what one of it adds, and how many may count."""
 
-    pattern: re.Pattern[str]
+    pattern: Any
     each: float
     most: int
 
 
+def _compile(pattern: str) -> Any:
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
 _COUNTS = (
-    _Count(re.compile(r"[.!?。！？](?:\s|$)|\n\s*\n"), 0.05, 12),
-    _Count(re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S", re.MULTILINE), 0.10, 10),
+    _Count(_compile(r"[.!?。！？](?:\s|$)|\n\s*\n"), 0.05, 12),
+    _Count(_compile(r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S"), 0.10, 10),
     _Count(
-        re.compile(
-            r"[,;:]\s|\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b", re.IGNORECASE),
+        _compile(
+            r"[,;:]\s|\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b"),
         0.05, 14,
     ),
     _Count(
-        re.compile(
+        _compile(
             r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
             r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
-            r"|compatible|bounded|worst[- ]case|edge cases?)\b", re.IGNORECASE),
+            r"|compatible|bounded|worst[- ]case|edge cases?)\b"),
         0.16, 8,
     ),
-    _Count(re.compile(r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml|toml|json)\b"),
-           0.10, 6),
     _Count(
-        re.compile(
+        _compile(
+            r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml"
+            r"|toml|json)\b"),
+        0.10, 6,
+    ),
+    _Count(
+        _compile(
             r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
-            r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b", re.IGNORECASE),
+            r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b"),
         0.20, 4,
     ),
 )  # fmt: skip
@@ -110,10 +121,11 @@ class ComplexityScore:
         return sum(self._terms[index] for index in prose) + min(sum(self._terms[index] for index in code) / 4, 1.0)
 
     def _found(self, text: str) -> set[int]:
-        return set(self._set.Match(text.encode("utf-8", "replace")) or ()) if text else set()
+        return set(self._set.Match(text.lower().encode("utf-8", "replace")) or ()) if text else set()
 
     def _structured(self, ask: Ask) -> float:
-        total = sum(min(_count_up_to(kind.pattern, ask.prose, kind.most), kind.most) * kind.each for kind in _COUNTS)
+        prose = ask.prose.encode("utf-8", "replace")
+        total = sum(_count_up_to(kind.pattern, prose, kind.most) * kind.each for kind in _COUNTS)
         total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
         return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
 
@@ -122,7 +134,7 @@ def _saturate(value: float) -> float:
     return 1 - math.exp(-value)
 
 
-def _count_up_to(pattern: re.Pattern[str], text: str, most: int) -> int:
+def _count_up_to(pattern: Any, text: bytes, most: int) -> int:
     found = 0
     for _ in pattern.finditer(text):
         found += 1
@@ -149,8 +161,9 @@ def _term_set() -> tuple[tuple[float, ...], Any]:
             for term in domain[depth]:
                 weights[term.lower()] = weight
     options = re2.Options()
-    options.max_mem = 64 << 20
+    options.max_mem = 16 << 20
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
     found = re2.Set.SearchSet(options)
     for term in weights:
         found.Add(_pattern(term))
@@ -158,6 +171,11 @@ def _term_set() -> tuple[tuple[float, ...], Any]:
     return tuple(weights.values()), found
 
 
-def _pattern(term: str) -> str:
-    body = re2.escape(term.removesuffix("*")).replace("\\-", "[- ]?").replace("\\ ", "[- ]")
-    return rf"(?i)(?:^|[^0-9a-z]){body}{'' if term.endswith('*') else '(?:$|[^0-9a-z])'}"
+_END = r"\b"
+
+
+def _pattern(term: str) -> bytes:
+    stem = term.removesuffix("*")
+    body = re2.escape(stem).replace("\\-", "[- ]?").replace("\\ ", "[- ]")
+    closed = term == stem and stem[-1].isalnum()
+    return rf"\b{body}{_END if closed else ''}".encode()

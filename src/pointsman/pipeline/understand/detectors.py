@@ -6,7 +6,8 @@ only until a match is proven. RE2 works in time linear in the text whatever the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,11 +21,15 @@ from .plain import plain
 from .tables import table
 from .validators import VALIDATORS
 
-SET_MEMORY = 64 << 20
+SET_MEMORY = 32 << 20
 """Bytes that the set's automaton may take. It grows with the variety of the texts; when full it starts anew."""
 MOST_CANDIDATES = 5_000
 """Of one detector in one text. Where more fail their check, the text counts as private: unchecked is not harmless."""
 _CONTEXT = 32
+_BLOCK = 16 << 10
+"""Bytes matched at once. A detector runs over the blocks in which it was triggered, not over the whole text."""
+_OVERLAP = 1 << 10
+"""Bytes that a block shares with the one before, so that a match on the border is whole in one of them."""
 
 
 class Detector(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "class"}, forbid_unknown_fields=True):
@@ -75,33 +80,37 @@ class Detectors:
         """Names of the detectors that match, in the table's order."""
         if not text:
             return ()
-        encoded = plain(text)
-        triggered: list[int] = self._set.Match(encoded) or []
-        if self._canary in triggered:
-            triggered.remove(self._canary)
-        else:
-            # The set reports a failure of its automaton as "nothing matched"; the canary always does.
-            triggered = list(range(len(self._detectors)))
-        return tuple(
-            detector.name
-            for detector in map(self._detectors.__getitem__, sorted(triggered))
-            if self._proven(detector, encoded)
-        )
+        proven: set[int] = set()
+        tried: Counter[int] = Counter()
+        for block in map(plain, _blocks(text.encode("utf-8", "replace"))):
+            for index in self._triggered(block):
+                if index not in proven and self._proves(index, block, tried):
+                    proven.add(index)
+        return tuple(self._detectors[index].name for index in sorted(proven))
 
-    def _proven(self, detector: Detector, text: bytes) -> bool:
+    def _triggered(self, block: bytes) -> Sequence[int]:
+        """Places of the detectors that may match."""
+        triggered: list[int] = self._set.Match(block) or []
+        if self._canary not in triggered:
+            # The set reports a failure of its automaton as "nothing matched"; the canary always does.
+            return range(len(self._detectors))
+        triggered.remove(self._canary)
+        return triggered
+
+    def _proves(self, index: int, block: bytes, tried: Counter[int]) -> bool:
+        detector = self._detectors[index]
         validate = VALIDATORS[detector.validate] if detector.validate else None
-        if validate is None and detector.trigger is None:
-            return True
-        for tried, match in enumerate(_compiled(detector.expression).finditer(text)):
-            if validate is None or tried >= MOST_CANDIDATES:
+        for match in _compiled(detector.expression).finditer(block):
+            tried[index] += 1
+            if validate is None or tried[index] > MOST_CANDIDATES:
                 return True
-            group = next((index for index in range(1, match.re.groups + 1) if match.start(index) >= 0), 0)
+            group = next((number for number in range(1, match.re.groups + 1) if match.start(number) >= 0), 0)
             start, end = match.span(group)
-            value = text[start:end].decode("utf-8", "replace")
+            value = block[start:end].decode("utf-8", "replace")
             if self._is_example(value):
                 continue
-            before = text[max(0, start - _CONTEXT) : start].decode("utf-8", "replace")
-            after = text[end : end + _CONTEXT].decode("utf-8", "replace")
+            before = block[max(0, start - _CONTEXT) : start].decode("utf-8", "replace")
+            after = block[end : end + _CONTEXT].decode("utf-8", "replace")
             if validate(Candidate(value, before, after)):
                 return True
         return False
@@ -115,6 +124,22 @@ def _table() -> _Table:
     return msgspec.convert(table("detectors"), _Table)
 
 
+def _blocks(text: bytes) -> Iterator[bytes]:
+    """The text in overlapping blocks that begin and end at white space wherever there is any."""
+    start, size = 0, len(text)
+    while size - start > _BLOCK:
+        end = start + _BLOCK
+        cut = max(text.rfind(b"\n", start + _BLOCK // 2, end), text.rfind(b" ", start + _BLOCK // 2, end))
+        end = cut if cut > 0 else end
+        yield text[start:end]
+        begin = end - _OVERLAP
+        again = text.find(b"\n", begin, end)
+        if again < 0:
+            again = text.find(b" ", begin, end)
+        start = again if again >= 0 else begin
+    yield text[start:]
+
+
 @cache
 def _compiled(pattern: str) -> Any:
     options = re2.Options()
@@ -123,7 +148,9 @@ def _compiled(pattern: str) -> Any:
 
 
 def _own_words(tokens: Iterable[str]) -> tuple[Detector, ...]:
-    words = [plain(token.strip()).decode() for token in tokens if token.strip()]
+    words = [
+        plain(token.strip().encode("utf-8", "replace")).decode("utf-8", "replace") for token in tokens if token.strip()
+    ]
     if not words:
         return ()
     boundary = r"[^\pL\pN]"

@@ -88,7 +88,7 @@ def _table() -> _Table:
 def _compile(rules: list[Rule]) -> re2.Set:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 64 << 20
+    options.max_mem = 16 << 20
     compiled = re2.Set.SearchSet(options)
     for rule in rules:
         compiled.Add(f"(?m{'' if rule.exact else 'i'}:{rule.pattern})")

@@ -24,33 +24,35 @@ _DIGIT_ZEROS = (
 """The digit zero of the scripts of the basic plane; the nine others follow it."""
 _OTHER_DIGITS = "".join(f"{chr(zero)}-{chr(zero + 9)}" for zero in _DIGIT_ZEROS)
 
+_KEPT = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+"""Escaped invisible letters are turned into themselves, to be taken out with the others."""
 _HIDDEN = f"[{_INVISIBLE}{_WIDE}{_OTHER_DIGITS}]+"
 _hidden_quickly = re2.compile(_HIDDEN)
 _hidden = re.compile(_HIDDEN)
-_code_point = re.compile(r"\\u([0-9a-fA-F]{4})")
+_code_point = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\'", b"'"))
 
 
-def plain(text: str) -> bytes:
-    """The text for matching, as UTF-8. Linear in the length of the text."""
-    if "\\" in text:
+def plain(text: bytes) -> bytes:
+    """A text for matching, UTF-8 in and out. Linear in the length of the text."""
+    if b"\\" in text:
         text = _unescape(text)
-    encoded = text.encode("utf-8", "replace")
-    if not text.isascii() and _hidden_quickly.search(encoded):
-        encoded = _hidden.sub(_shown, text).encode("utf-8", "replace")
-    return encoded
+    if not text.isascii() and _hidden_quickly.search(text):
+        text = _hidden.sub(_shown, text.decode("utf-8", "replace")).encode("utf-8", "replace")
+    return text
 
 
-def _unescape(text: str) -> str:
-    while "\\\\" in text:
-        text = text.replace("\\\\", "\\")
-    for escape, letter in (("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\'", "'")):
+def _unescape(text: bytes) -> bytes:
+    while b"\\\\" in text:
+        text = text.replace(b"\\\\", b"\\")
+    for escape, letter in _ESCAPES:
         text = text.replace(escape, letter)
-    return _code_point.sub(_letter, text) if "\\u" in text else text
+    return _code_point.sub(_letter, text) if b"\\u" in text else text
 
 
-def _letter(escape: re.Match[str]) -> str:
+def _letter(escape: re.Match[bytes]) -> bytes:
     letter = chr(int(escape.group(1), 16))
-    return letter if letter.isprintable() else "\n"
+    return letter.encode("utf-8", "replace") if letter.isprintable() or letter in _KEPT else b"\n"
 
 
 def _shown(run: re.Match[str]) -> str:
