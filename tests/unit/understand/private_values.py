@@ -82,7 +82,8 @@ class Values:
         return " ".join(re.findall(".{1,4}", self._iban(country)))
 
     def _ssn(self) -> str:
-        return f"{self._random.choice('2345')}{self._letters('digits', 2)}-{self._random.randint(10, 98)}-{self._random.randint(2000, 9998)}"
+        area = self._random.choice("2345") + self._letters("digits", 2)
+        return f"{area}-{self._random.randint(10, 98)}-{self._random.randint(2000, 9998)}"
 
     def _ssn_plain(self) -> str:
         return self._ssn().replace("-", "")
@@ -135,7 +136,8 @@ class Values:
                 return "".join(map(str, [*digits, last]))
 
     def _cn_id(self) -> str:
-        body = f"110105{self._random.randint(1950, 2005)}0{self._random.randint(1, 9)}1{self._random.randint(1, 8)}{self._letters('digits', 3)}"
+        born = f"{self._random.randint(1950, 2005)}0{self._random.randint(1, 9)}1{self._random.randint(1, 8)}"
+        body = f"110105{born}{self._letters('digits', 3)}"
         weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
         return body + "10X98765432"[sum(int(d) * w for d, w in zip(body, weights, strict=True)) % 11]
 

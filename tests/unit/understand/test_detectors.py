@@ -19,7 +19,7 @@ def test_the_labelled_set_is_large_and_covers_every_detector():
     labelled = list(positives())
     assert len(labelled) >= 150
     assert len(negatives()) >= 150
-    counts = {name: 0 for name in DETECTORS.classes}
+    counts = dict.fromkeys(DETECTORS.classes, 0)
     for name, _ in labelled:
         counts[name] += 1
     assert min(counts.values()) >= 3, counts
@@ -60,7 +60,13 @@ def test_tricks_of_writing_hide_nothing(hidden: str, detector: str):
 def test_own_words_match_without_case_between_word_boundaries():
     own = Detectors(["Project Titan", "acme.example", "ß-Werk", "  "])
     assert own.classes["sensitive_token"] is PrivacyClass.INTERNAL
-    for text in ("the PROJECT TITAN plan", "project titan_v2", "(Project Titan)", "https://acme.example/x", "das ß-werk"):
+    for text in (
+        "the PROJECT TITAN plan",
+        "project titan_v2",
+        "(Project Titan)",
+        "https://acme.example/x",
+        "das ß-werk",
+    ):
         assert own.find(text) == ("sensitive_token",), text
     for text in ("project titans", "myproject titan", "acmexexample", "projecttitan"):
         assert own.find(text) == (), text
