@@ -51,3 +51,14 @@ def test_make_targets_that_the_readme_names_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_weights_are_as_told():
+    from pointsman.pipeline.decide.policy import WEIGHTS
+    from pointsman.pipeline.decide.predict import SLOPE, TYPICAL
+
+    page = (DOCS / "explanation/decisions.md").read_text()
+    assert f"logit q − {SLOPE:g} × (complexity − {TYPICAL:g})" in page
+    for name, weights in WEIGHTS.items():
+        row = (weights.cost, weights.latency, weights.remote, weights.enough, weights.hard)
+        assert f"| {name} | {' | '.join(f'{value:g}' for value in row)} |" in page
