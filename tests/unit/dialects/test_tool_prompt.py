@@ -33,9 +33,9 @@ def turns(messages: list[dict[str, Any]], **fields: Any) -> list[dict[str, str]]
 @pytest.mark.parametrize(
     ("choice", "names", "reply"),
     [
-        (None, 7, True),
-        ("auto", 7, True),
-        ("required", 7, False),
+        (None, 13, True),
+        ("auto", 13, True),
+        ("required", 13, False),
         ({"type": "function", "function": {"name": "read_file"}}, 1, False),
         (
             {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [
@@ -50,7 +50,7 @@ def test_the_choice_narrows_the_plan(choice: Any, names: int, reply: bool) -> No
     assert (len(plan.tools), plan.reply) == (names, reply)
     validator = jsonschema.Draft202012Validator(action_schema(plan))
     assert validator.is_valid({"tool": "read_file", "arguments": {"path": "a"}})
-    assert validator.is_valid({"tool": "get_weather", "arguments": {"city": "Oslo"}}) == (names == 7)
+    assert validator.is_valid({"tool": "get_weather", "arguments": {"city": "Oslo"}}) == (names == 13)
     assert validator.is_valid({"tool": "reply", "arguments": {"text": "Hi"}}) == reply
     for wrong in ({"path": 3}, {}, {"path": "a", "more": 1}):
         assert not validator.is_valid({"tool": "read_file", "arguments": wrong})
@@ -70,7 +70,7 @@ def test_no_plan_without_tools_to_call() -> None:
         ({"tools": TOOLS, "tool_choice": {"type": "custom"}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function"}}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice"),
-        ({"tools": [*TOOLS, {"type": "web_search"}]}, "tools[7]"),
+        ({"tools": [*TOOLS, {"type": "web_search"}]}, "tools[13]"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
     ],
