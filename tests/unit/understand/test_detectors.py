@@ -27,7 +27,7 @@ def test_the_labelled_set_is_large_and_covers_every_detector():
 
 def test_recall_holds():
     missed = [(name, text) for name, text in positives(variants=5) if name not in DETECTORS.find(text)]
-    assert len(missed) <= 0.003 * 5 * 239, missed  # measured: 1 in 1,195 and 2 in 4,780
+    assert len(missed) <= 0.003 * 5 * 246, missed  # measured: 1 or 2 in 1,000
 
 
 def test_precision_holds():
