@@ -36,7 +36,7 @@ def test_each_kind_alone_will_do(said: dict[str, Any]):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"score": 1}, None),  # no id; the message names it
+        ({"score": 1}, "id"),
         ({"id": "", "score": 1}, "id"),
         ({"id": "x" * 201, "score": 1}, "id"),
         ({"id": 7, "score": 1}, "id"),
