@@ -9,6 +9,7 @@ import re
 from collections import Counter
 
 import msgspec
+import re2
 
 from .candidate import Candidate
 from .checksums import sequential
@@ -29,7 +30,8 @@ _NO_SECRET_BEFORE = re.compile(
 _HEADER_NAME = re.compile(r"[a-z]+(?:-[a-z]+)*(?:-[a-z]{0,8}\d{1,4})?")
 _LEET = str.maketrans("@0$135", "aosles")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")
+# In RE2: a backtracking engine takes a time exponential in the length of a row of separators.
+_WORDS = re2.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Za-z_$][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_$][\w$]*)+")
 _PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|!|\|)")
 
