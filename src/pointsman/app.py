@@ -165,14 +165,15 @@ class Gateway:
             max_attempts=routing.max_attempts,
             complexity_threshold=routing.complexity_threshold,
         )
+        understand = Understand(
+            privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
+            complexity=ComplexityRules(weights=(length, terms, structure)),
+            hash_key=hash_key,
+            windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
+            priority=routing.priority,
+        )
         return Pipeline(
-            understand=Understand(
-                privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
-                complexity=ComplexityRules(weights=(length, terms, structure)),
-                hash_key=hash_key,
-                windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
-                priority=routing.priority,
-            ),
+            understand=understand,
             decide=Decide(
                 rules=rules,
                 policy=RulePolicy(
@@ -185,6 +186,7 @@ class Gateway:
             models=keeper,
             unhealthy=keeper.unhealthy,
             clock=self._clock,
+            holds_private=understand.holds_private,
         )
 
     def _entry(self, pipeline: Pipeline) -> Entry:

@@ -119,11 +119,17 @@ _message_decoder = msgspec.json.Decoder(Message)
 _encoder = msgspec.json.Encoder()
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_QUOTED = re.compile(r"Invalid enum value .*?(?= - at `|$)", re.DOTALL)
+_UNKNOWN = re.compile(r"unknown field `(.*?)`(?= - at `|$)", re.DOTALL)
+_PLAIN_NAME = re.compile(r"[a-z]{1,20}(?:_[a-z]{1,20}){0,4}")
+MOST_FIELDS = 1000
+MOST_MESSAGES = 50_000
+"""Each takes ten microseconds to be understood, in which no other request is answered."""
 
 
 def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
     """The 400 for a msgspec error: names the field, never quotes the content."""
-    text = str(error)
+    text = _UNKNOWN.sub(_told_unknown, _QUOTED.sub("There is no such choice", str(error)))
     found = _PATH.search(text)
     missing = _MISSING.search(text)
     path = [found.group(1) if found else "", missing.group(1) if missing else ""]
@@ -142,13 +148,31 @@ def decode_message(raw: bytes | Raw, index: int) -> Message:
     try:
         return _message_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _at_message(error, index) from None
+        at = f"messages[{index}]"
+        mapped = invalid(error, f"{at}.")
+        if mapped.param != f"{at}.":
+            raise mapped from None
+        raise InvalidRequest(mapped.message.replace(f"`{at}.`", f"`{at}`", 1), param=at) from None
 
 
-def _at_message(error: Exception, index: int) -> InvalidRequest:
-    mapped = invalid(error)
-    param = f"messages[{index}]" + (f".{mapped.param}" if mapped.param else "")
-    return InvalidRequest(f"Invalid `{param}`: {_PATH.sub('', str(error))}.", param=param)
+def _told_unknown(found: re.Match[str]) -> str:
+    name = found.group(1)
+    return f"unknown field `{name}`" if _PLAIN_NAME.fullmatch(name) else "unknown field"
+
+
+def _refuse_variants(fields: Mapping[str, Raw]) -> None:
+    """Some upstreams read names without regard to case: `Model` would there replace the model that was chosen.
+
+    Raises:
+        InvalidRequest: a field is written like one that decides where the request goes, in other letters.
+    """
+    for name in fields:
+        if name not in _DECISIVE and name.casefold() in _DECISIVE:
+            right = name.casefold()
+            raise InvalidRequest(f"Field names are in small letters: write `{right}`.", param=right)
+
+
+_DECISIVE = frozenset({"model", "messages", "stream", "stream_options", *OWN_FIELDS})
 
 
 class ChatRequest:
@@ -180,6 +204,11 @@ class ChatRequest:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
         if not params.messages:
             raise InvalidRequest("Invalid `messages`: at least one message is needed.", param="messages")
+        if len(fields) > MOST_FIELDS:
+            raise InvalidRequest(f"The request body has more than {MOST_FIELDS} fields.")
+        if len(params.messages) > MOST_MESSAGES:
+            raise InvalidRequest(f"Invalid `messages`: more than {MOST_MESSAGES}.", param="messages")
+        _refuse_variants(fields)
         for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("max_completion_tokens", 1, None)):
             value = getattr(params, name)
             if value is not None and (value < low or (high is not None and value > high)):

@@ -90,7 +90,12 @@ class Pipeline:
         models: CatalogSource,
         unhealthy: Callable[[], Mapping[str, str]],
         clock: Clock,
+        holds_private: Callable[[str], bool] = lambda text: False,
     ) -> None:
+        """
+        Args:
+            holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
+        """
         self._understand = understand
         self._decide = decide
         self._shape = shape
@@ -99,6 +104,7 @@ class Pipeline:
         self._models = models
         self._unhealthy = unhealthy
         self._clock = clock
+        self._holds_private = holds_private
 
     async def run(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Answer:
         """Understand, decide, shape, execute and record one admitted request.
@@ -138,10 +144,13 @@ class Pipeline:
         self, error: PointsmanError, caller: Caller, request: ChatRequest | None, signals: Signals | None = None
     ) -> None:
         """Log a request that ends here."""
+        model = request.model if request is not None else ""
+        named = not self._holds_private(model[:1000])
         self._record.refused(
             error,
             caller=caller,
-            model=request.model if request is not None else "",
+            model=model if named else "",
+            reason=error.message if named else (type(error).__doc__ or "").strip().splitlines()[0],
             signals=signals,
             stream=request is not None and request.stream,
         )

@@ -49,7 +49,14 @@ class Record:
         self._log.decided(decision, prompt=_encoder.encode(request.params.messages) if keep else None)
 
     def refused(
-        self, error: PointsmanError, *, caller: Caller, model: str, signals: Signals | None, stream: bool
+        self,
+        error: PointsmanError,
+        *,
+        caller: Caller,
+        model: str,
+        reason: str,
+        signals: Signals | None,
+        stream: bool,
     ) -> None:
         """Log a request that no model was asked for, and name the entry on the error."""
         now = self._clock.now()
@@ -64,7 +71,7 @@ class Record:
             dropped=(),
             propensity=0.0,
             policy="none",
-            reasons=(error.message,),
+            reasons=(reason,),
             signals=signals or NOTHING_UNDERSTOOD,
             estimated_cost_micro_usd=None,
             stream=stream,

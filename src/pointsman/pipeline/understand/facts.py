@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from msgspec import Raw
 
 from pointsman.core.request import Message, decode_message
 
 from .detectors import Detectors
-from .strings import all_strings
+from .strings import SEPARATOR, all_strings
 from .tool_results import is_tool_result, looks_failed
+
+_SEAM = 512
+"""Characters on either side of the place where two text parts meet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,8 @@ class MessageFacts:
     role: str
     bytes: int
     """UTF-8 bytes of every string in the message, its roles and keys included, pictures and sounds left out."""
+    values: int = 1
+    """JSON values in the message, itself among them."""
     images: int = 0
     tool_calls: int = 0
     tool_result: bool = False
@@ -39,6 +45,7 @@ class FieldFacts:
     """Facts of a top-level field that travels upstream beside the messages."""
 
     bytes: int
+    values: int = 1
     detectors: tuple[str, ...] = ()
 
 
@@ -49,16 +56,17 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         InvalidRequest: naming the field, as `messages[3].content`.
     """
     message = decode_message(raw, index)
-    text = all_strings(raw, f"messages[{index}]")
+    text, values = all_strings(raw, f"messages[{index}]")
     result = message.role in ("tool", "function") or (message.role == "user" and is_tool_result(message.text))
     return MessageFacts(
         role=message.role,
         bytes=utf8_length(text),
+        values=values,
         images=_images(message),
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
         failed=result and looks_failed(message.text),
-        detectors=detectors.find(text),
+        detectors=detectors.find(text + _seams(message)),
     )
 
 
@@ -68,8 +76,18 @@ def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:
     Raises:
         InvalidRequest: naming the field.
     """
-    text = f"{name}: {all_strings(raw, name)}"
-    return FieldFacts(bytes=utf8_length(text), detectors=detectors.find(text))
+    strings = all_strings(raw, name)
+    text = f"{name}: {strings.text}"
+    return FieldFacts(bytes=utf8_length(text), values=strings.values, detectors=detectors.find(text))
+
+
+def _seams(message: Message) -> str:
+    """Where text parts meet: upstreams join them, and a value that is cut there is whole again."""
+    if not isinstance(message.content, list):
+        return ""
+    texts = [part.text for part in message.content if part.text]
+    meetings = [f"{before[-_SEAM:]}{after[:_SEAM]}" for before, after in pairwise(texts)]
+    return SEPARATOR + SEPARATOR.join(meetings) if meetings else ""
 
 
 def utf8_length(text: str) -> int:

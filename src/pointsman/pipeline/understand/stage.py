@@ -20,9 +20,9 @@ from .memo import Memo
 from .needs import find_needs
 from .privacy import PrivacyRules, judge, strictest
 from .reading import Reader, Reading
-from .strings import all_strings
+from .strings import MOST_VALUES, all_strings, too_many_values
 
-NOT_TEXT = frozenset({"messages", "model", "stream", "stream_options", *OWN_FIELDS})
+NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
 """Fields that are read elsewhere or that no upstream sees as they came."""
 MOST_ASSENTS = 32
 """Short replies in a row that are stepped over to find what is being assented to."""
@@ -77,11 +77,15 @@ class Understand:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
         """
         digests = [self._digest(raw) for raw in request.params.messages]
-        messages = [
-            self._messages.get(digest, partial(read_message, raw, index, self._detectors))
-            for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
-        ]
-        fields = self._read_fields(request)
+        messages: list[MessageFacts] = []
+        values = 0
+        for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True)):
+            message = self._messages.get(digest, partial(read_message, raw, index, self._detectors))
+            messages.append(message)
+            values += message.values
+            if values > MOST_VALUES:
+                raise too_many_values(f"messages[{index}]")
+        fields = self._read_fields(request, values)
         found = [name for facts in messages for name in facts.detectors]
         found += [name for facts in fields for name in facts.detectors]
         reading, short_reply = self._read_ask(request, messages, digests)
@@ -104,6 +108,10 @@ class Understand:
             prompt_hash=self._digest(b"".join(digests)).hex(),
         )
 
+    def holds_private(self, text: str) -> bool:
+        """Whether a short text, such as a model's name, is private itself."""
+        return bool(self._detectors.find(text))
+
     def _digest(self, raw: bytes | Raw, name: bytes = b"") -> bytes:
         hasher = self._hasher.copy()
         if name:
@@ -111,15 +119,18 @@ class Understand:
         hasher.update(raw)
         return hasher.digest()
 
-    def _read_fields(self, request: ChatRequest) -> list[FieldFacts]:
-        return [
-            self._fields.get(
-                self._digest(raw, name.encode("utf-8", "replace")),
-                partial(read_field, name, raw, self._detectors),
-            )
-            for name, raw in request.fields.items()
-            if name not in NOT_TEXT
-        ]
+    def _read_fields(self, request: ChatRequest, values: int) -> list[FieldFacts]:
+        fields: list[FieldFacts] = []
+        for name, raw in request.fields.items():
+            if name in NOT_TEXT:
+                continue
+            digest = self._digest(raw, name.encode("utf-8", "replace"))
+            field = self._fields.get(digest, partial(read_field, name, raw, self._detectors))
+            fields.append(field)
+            values += field.values
+            if values > MOST_VALUES:
+                raise too_many_values(name)
+        return fields
 
     def _judge(
         self,
@@ -167,4 +178,4 @@ def _wish(request: ChatRequest) -> Priority | None:
 
 
 def _count(raw: bytes | Raw, where: str) -> int:
-    return tokens.count(all_strings(raw, where))
+    return tokens.count(all_strings(raw, where).text)

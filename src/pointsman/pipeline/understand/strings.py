@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import re2
 from msgspec import Raw
@@ -17,7 +17,7 @@ SEPARATOR = "\n\0\n"
 """Between strings: white space for a word's boundary, but no pattern matches across it."""
 
 MOST_VALUES = 500_000
-"""In one message or field. Reading them holds up other requests: half a million take about a third of a second."""
+"""In one request. Reading them holds up other requests: half a million take about a third of a second."""
 
 MOST_DIGITS = 400
 """Of a number; the largest double has 309."""
@@ -28,7 +28,13 @@ _BASE64_URL = re2.compile(
 _MEDIA = frozenset({"image", "audio", "video"})
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f-\xff]")
 _SNIFFED = 64
-"""Base64 letters by which a picture or a sound is told from text: every such format begins with bytes that no text has."""
+"""Base64 letters by which a picture or a sound is told from text: such formats begin with bytes that no text has."""
+
+
+class Strings(NamedTuple):
+    text: str
+    values: int
+    """How many values the text was read from, objects and lists among them."""
 
 
 class _KeyTwice(ValueError):
@@ -51,7 +57,7 @@ def _digits(number: str) -> str:
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_digits)
 
 
-def all_strings(raw: bytes | Raw, where: str) -> str:
+def all_strings(raw: bytes | Raw, where: str) -> Strings:
     """The strings of a JSON value, joined. A key stands before its value, as `key: value`.
 
     Encoded pictures and sounds are left out: no text can be read from them. Text in a base64 data URL is decoded.
@@ -87,8 +93,12 @@ def all_strings(raw: bytes | Raw, where: str) -> str:
         elif key:
             found.append(key)
         if read + len(waiting) > MOST_VALUES:
-            raise InvalidRequest(f"Invalid `{where}`: more than {MOST_VALUES} values.", param=where)
-    return SEPARATOR.join(found)
+            raise too_many_values(where)
+    return Strings(SEPARATOR.join(found), read)
+
+
+def too_many_values(where: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid `{where}`: more than {MOST_VALUES} values in one request.", param=where)
 
 
 def _text_of(url: str) -> str:

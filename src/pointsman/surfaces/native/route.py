@@ -26,13 +26,9 @@ def router(services: Services) -> APIRouter:
     async def route(request: Request) -> Response:
         """Takes a chat body, answers with the decision, and logs nothing."""
         chat = ChatRequest.parse(await request.body())
-        wishes = read_wishes(chat, lambda name: _encoded(request.headers.get(name.decode())))
+        wishes = read_wishes(chat, request.headers.raw)
         decision = services.decide(chat, caller_of(request), wishes)
         body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
         return Response(body, media_type="application/json")
 
     return routes
-
-
-def _encoded(value: str | None) -> bytes | None:
-    return None if value is None else value.encode("latin-1")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import aclosing
 from decimal import Decimal
+from typing import TypeVar
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError, UpstreamProtocolError
 from pointsman.core.events import DONE
-from pointsman.core.request import ChatRequest
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.pipeline.decide import header_reason
 from pointsman.pipeline.run import Answer, Pipeline, Wishes
-from pointsman.transport.http import HttpRequest, Responder
+from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .errors import JSON, to_frame, to_openai
 
@@ -21,6 +21,13 @@ EVENT_STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx in front would else hold the stream back
 ]
+
+
+Word = TypeVar("Word", bound=str)
+
+LEVELS: tuple[PrivacyLevel, ...] = ("standard", "high", "max")
+"""From the most to the least permissive."""
+PRIORITIES: tuple[Priority, ...] = ("balanced", "speed", "quality", "privacy", "cost")
 
 
 class ChatCompletions:
@@ -65,40 +72,48 @@ class ChatCompletions:
         request: ChatRequest | None = None
         try:
             request = ChatRequest.parse(http.body)
-            return request, read_wishes(request, http.header)
+            return request, read_wishes(request, http.headers)
         except PointsmanError as error:
             self._pipeline.refused(error, caller, request)
             raise
 
 
-def read_wishes(request: ChatRequest, header: Callable[[bytes], bytes | None] = lambda name: None) -> Wishes:
-    """What the caller asks of the router: headers, then the body's `routing_preferences`, which win.
+def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
+    """What the caller asks of the router, in headers and in the body's `routing_preferences`.
+
+    Of several privacy levels the strictest holds, whoever named it; of several priorities the body's.
 
     Raises:
         InvalidRequest: a header with a word that is none of its choices.
     """
-    level = header(b"x-pointsman-privacy")
-    priority = header(b"x-pointsman-priority")
     preferences = request.params.routing_preferences
-    if level is None and priority is None and preferences is None:
-        return Wishes()
-    wishes = {
-        "privacy_level": _choice("x-pointsman-privacy", level, ("standard", "high", "max")),
-        "priority": _choice("x-pointsman-priority", priority, ("balanced", "speed", "quality", "privacy", "cost")),
-    }
+    levels = _words(headers, "x-pointsman-privacy", LEVELS)
+    priorities = _words(headers, "x-pointsman-priority", PRIORITIES)
     if preferences is not None:
-        wishes["privacy_level"] = preferences.privacy_level or wishes["privacy_level"]
-        wishes["priority"] = preferences.priority or preferences.latency_preference or wishes["priority"]
-    return Wishes(**wishes)  # type: ignore[arg-type]  # both were checked against the words above
+        if preferences.privacy_level is not None:
+            levels.append(preferences.privacy_level)
+        wish = preferences.priority or preferences.latency_preference
+        if wish is not None:
+            priorities = [wish]
+    return Wishes(
+        privacy_level=max(levels, key=LEVELS.index, default=None), priority=priorities[0] if priorities else None
+    )
 
 
-def _choice(name: str, value: bytes | None, choices: tuple[str, ...]) -> str | None:
-    if value is None:
-        return None
-    word = value.decode("latin-1").strip().lower()
-    if word not in choices:
-        raise InvalidRequest(f"Invalid header `{name}`: one of {', '.join(choices)} is expected.", param=name)
-    return word
+def _words(headers: Headers, name: str, choices: tuple[Word, ...]) -> list[Word]:
+    """The words that a header holds, wherever it stands; a proxy in front may have added its own."""
+    encoded = name.encode()
+    found: list[Word] = []
+    for key, value in headers:
+        if key == encoded:
+            for word in value.decode("latin-1").split(","):
+                known = next((choice for choice in choices if choice == word.strip().lower()), None)
+                if known is None:
+                    raise InvalidRequest(
+                        f"Invalid header `{name}`: one of {', '.join(choices)} is expected.", param=name
+                    )
+                found.append(known)
+    return found
 
 
 def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
