@@ -28,16 +28,17 @@ _NO_SECRET_BEFORE = re.compile(
 )
 """Page markers, the public halves of key pairs, and the names of secrets."""
 _HEADER_NAME = re.compile(r"[a-z]+(?:-[a-z]+)*(?:-[a-z]{0,8}\d{1,4})?")
-_LEET = str.maketrans("@0$135", "aosles")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # In RE2: a backtracking engine takes a time exponential in the length of a row of separators.
-_WORDS = re2.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*\d{0,2}")
+_WORDS = re2.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*")
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Za-z_$][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_$][\w$]*)+")
 _PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|!|\|)")
 
 
 def _placeholder(text: str) -> bool:
-    return _PLACEHOLDER.search(text) is not None or sequential(text)
+    """Whether it says itself that it is none. A row such as `abcdef123456` in an issuer's format does not: who sends one
+    expects to see it kept."""
+    return _PLACEHOLDER.search(text) is not None
 
 
 def entropy(text: str) -> float:
@@ -75,10 +76,7 @@ def _chosen(value: str) -> bool:
     """Whether somebody may have chosen this as a password, and did not write a word, a name or a variable."""
     if len(value) < 5 or _UUID.fullmatch(value) or _placeholder(value):
         return False
-    plain = value.lower().translate(_LEET)
-    return not (
-        plain.strip("0123456789!?.,_-#*") in _WEAK_WORDS or value.lower().strip("0123456789!?.,_-#*") in _WEAK_WORDS
-    )
+    return value.lower().strip("0123456789!?.,_-#*") not in _WEAK_WORDS
 
 
 def _mixed(value: str) -> bool:
@@ -116,7 +114,7 @@ def assigned_secret(found: Candidate) -> bool:
         return False
     if _NO_SECRET_BEFORE.search(found.before):
         return False
-    return key_like(found) and entropy(value) >= 3.0
+    return key_like(found) and entropy(value) >= 3.0 and not sequential(value)
 
 
 def url_password(found: Candidate) -> bool:
