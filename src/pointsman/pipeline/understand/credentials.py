@@ -36,8 +36,10 @@ _PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|
 
 
 def _placeholder(text: str) -> bool:
-    """Whether it says itself that it is none. A row such as `abcdef123456` in an issuer's format does not: who sends one
-    expects to see it kept."""
+    """Whether it says itself that it is none.
+
+    A row such as `abcdef123456` in an issuer's format does not: who sends one expects to see it kept.
+    """
     return _PLACEHOLDER.search(text) is not None
 
 
