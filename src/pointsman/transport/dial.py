@@ -51,6 +51,22 @@ async def connect_socket(origin: Origin) -> socket.socket:
         raise unreachable(origin, reason_of(error)) from None
 
 
+def release(sock: socket.socket, inode: int) -> None:
+    """Close a socket whose transport could not be opened.
+
+    uvloop's transport has closed the descriptor by then, and another thread's file may have its number: that must not
+    be closed, now or when the object is collected. `inode` is the socket's own, from when it was open.
+    """
+    try:
+        ours = os.fstat(sock.fileno()).st_ino == inode
+    except OSError:
+        ours = False
+    if ours:
+        sock.close()
+    else:
+        sock.detach()
+
+
 def unreachable(origin: Origin, reason: str) -> UpstreamConnectError:
     return UpstreamConnectError(f"{place(origin)} could not be reached: {reason}.")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import UpstreamTimeout
 
-from .dial import connect_socket, reason_of, unreachable
+from .dial import connect_socket, reason_of, release, unreachable
 from .http import Origin, Outbound, UpstreamRequest, UpstreamResponse
 from .outgoing import request_head
 from .pool_connection import ClosedBeforeAnswer, PoolConnection
@@ -168,12 +169,12 @@ class Pool(Outbound):
         try:
             async with asyncio.timeout(seconds):
                 await self._open_transport(connection)
-        except TimeoutError:
-            raise UpstreamTimeout("connect" if timeouts.connect <= timeouts.total else "total", seconds) from None
-        except OSError as error:  # a failed handshake too: ssl.SSLError is one
-            raise unreachable(origin, _tls_reason(error)) from None
-        except BaseException:
-            connection.close()
+        except BaseException as error:
+            connection.give_up()
+            if isinstance(error, TimeoutError):
+                raise UpstreamTimeout("connect" if timeouts.connect <= timeouts.total else "total", seconds) from None
+            if isinstance(error, OSError):  # a failed handshake too: ssl.SSLError is one
+                raise unreachable(origin, _tls_reason(error)) from None
             raise
         if not connection.usable:
             raise unreachable(origin, "the connection was closed at once")
@@ -185,13 +186,14 @@ class Pool(Outbound):
         hostname = origin.host if context is not None else None
         loop = asyncio.get_running_loop()
         sock = await connect_socket(origin)
+        inode = os.fstat(sock.fileno()).st_ino
         try:
             if origin.unix_socket is not None:
                 await loop.create_unix_connection(lambda: connection, sock=sock, ssl=context, server_hostname=hostname)
             else:
                 await loop.create_connection(lambda: connection, sock=sock, ssl=context, server_hostname=hostname)
         except BaseException:
-            sock.close()
+            release(sock, inode)
             raise
 
     async def _tls_context(self) -> ssl.SSLContext:

@@ -116,6 +116,11 @@ class PoolConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """Its opening was broken off. uvloop then closes the transport without ever telling `connection_lost`."""
+        self.close()
+        self.connection_lost(None)
+
     # What the response calls
 
     def resume(self) -> None:
@@ -175,6 +180,8 @@ class PoolConnection(asyncio.Protocol):
         """Nothing more will come: the transport closes."""
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is None:
+            return  # it was given up before it was open, or has been forgotten already
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
