@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from typing import Literal
 
 import msgspec
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class _Text(logging.Formatter):
@@ -21,7 +24,8 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
-        return super().format(record)
+        # Paths and upstreams' words may hold line feeds and escapes: what follows one is told from a line of ours.
+        return _CONTROL.sub("?", super().format(record)).replace("\n", "\n    ")
 
 
 class _Json(logging.Formatter):

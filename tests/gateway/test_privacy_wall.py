@@ -6,11 +6,17 @@ byte that the gateway writes is searched for them.
 
 from __future__ import annotations
 
+import base64
 import itertools
+from pathlib import Path
 
+import psutil
 import pytest
 
-from pointsman.testing.answers import Answer, HangUp, Reset, Status
+from pointsman.testing.answers import Answer, HangUp, Page, Raw, Reset, Status, Stream
+
+from .conftest import UPSTREAM_KEY
+from .running import running
 
 SECRET = "ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2"
 CARD = "4111 1111 1111 1111"
@@ -135,3 +141,229 @@ def test_a_preview_keeps_the_wall(gateway, cloud):
     reply = gateway.ask("POST", "/api/v1/route", body)
     assert reply.status == 403
     assert SECRET not in reply.body.decode()
+
+
+def _json(messages: str, extra: str = "") -> bytes:
+    return f'{{"model": "auto", "messages": [{messages}]{extra}}}'.encode()
+
+
+def _hidden() -> dict[str, bytes]:
+    """Bodies in which a canary stands where a careless reader does not look. None may reach the remote upstream."""
+    hi = '{"role": "user", "content": "hi"}'
+    split = f'{{"type": "text", "text": "{SECRET[:20]}"}}, {{"type": "text", "text": "{SECRET[20:]}"}}'
+    encoded = base64.b64encode(f"<svg><!-- {SECRET} --></svg>".encode()).decode()
+    svg = f'{{"type": "image_url", "image_url": {{"url": "data:image/svg+xml;base64,{encoded}"}}}}'
+    fetched = '{"type": "image_url", "image_url": {"url": "https://greta:s3cr3t-Tr4in@images.internal/a.png"}}'
+    return {
+        "key twice in a message": _json(f'{{"role": "user", "content": "{SECRET}", "content": "hi"}}'),
+        "key twice, escaped": _json(f'{{"role": "user", "content": "{SECRET}", "c\\u006fntent": "hi"}}'),
+        "key twice in a part": _json(
+            f'{{"role": "user", "content": [{{"type": "text", "text": "{SECRET}", "text": "x"}}]}}'
+        ),
+        "key twice in metadata": _json(hi, f', "metadata": {{"a": "{SECRET}", "a": "x"}}'),
+        "messages twice": _json(hi, f', "messages": [{{"role": "user", "content": "{SECRET}"}}]'),
+        "messages twice, the other way": _json(
+            f'{{"role": "user", "content": "{SECRET}"}}', f', "messages": [{hi}]'
+        ).replace(b'"model": "auto", ', b""),
+        "other case": _json(hi, f', "Messages": [{{"role": "user", "content": "{SECRET}"}}]'),
+        "stream options": _json(hi, f', "stream_options": {{"note": "{SECRET}"}}'),
+        "stream options, streamed": _json(hi, f', "stream": true, "stream_options": {{"note": "{SECRET}"}}'),
+        "a key": _json(hi, f', "metadata": {{"{SECRET}": 1}}'),
+        "a key of an empty list": _json(hi, f', "metadata": {{"{SECRET}": []}}'),
+        "a key deep down": _json(hi, f', "metadata": {{"a": [[{{"b": {{"{SECRET}": null}}}}]]}}'),
+        "a field's name": _json(hi, f', "{SECRET}": []'),
+        "a card as a number": _json(hi, ', "metadata": {"card": 4539578763621486}'),
+        "a test card as a number": _json(hi, ', "metadata": {"card": 4111111111111111}'),
+        "text that begins like a picture": _json(f'{{"role": "user", "content": "data:image/png {SECRET}"}}'),
+        "a drawing": _json(f'{{"role": "user", "content": [{svg}]}}'),
+        "a picture to fetch": _json(f'{{"role": "user", "content": [{fetched}]}}'),
+        "cut over two parts": _json(f'{{"role": "user", "content": [{split}]}}'),
+        "zero-width": _json(f'{{"role": "user", "content": "{SECRET[:9]}\u200b{SECRET[9:]}"}}'),
+        "escaped letters": _json(f'{{"role": "user", "content": "\\u0067hp\\u005f{SECRET[4:]}"}}'),
+        "schema": _json(
+            hi,
+            ', "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["'
+            + SECRET
+            + '"]}}}',
+        ),
+        "tool default": _json(
+            hi,
+            ', "tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"default": "'
+            + SECRET
+            + '"}}}}}]',
+        ),
+        "tool name": _json(hi, f', "tool_choice": {{"type": "function", "function": {{"name": "{SECRET}"}}}}'),
+        "stop": _json(hi, f', "stop": ["{SECRET}"]'),
+        "logit bias": _json(hi, f', "logit_bias": {{"{SECRET}": 1}}'),
+        "a file": _json(
+            f'{{"role": "user", "content": [{{"type": "file", "file": {{"filename": "{SECRET}.txt"}}}}]}}'
+        ),
+    }  # fmt: skip
+
+
+HIDDEN = tuple(_hidden())
+
+
+@pytest.mark.parametrize("place", HIDDEN)
+@pytest.mark.parametrize("model", ["auto", "openai:gpt-4o"])
+def test_a_hidden_secret_stays_too(gateway, cloud, place, model):
+    body = _hidden()[place].replace(b'"auto"', f'"{model}"'.encode())
+    reply = gateway.ask("POST", "/v1/chat/completions", body)
+    assert reply.status in (200, 400, 403), reply.body
+    if reply.status == 200 and place != "messages twice, the other way":
+        assert reply.headers["x-pointsman-provider"] == "lan"
+    nothing_left(gateway, cloud, SECRET)
+    for request in cloud.chats:
+        sent = request.json
+        assert place == "messages twice, the other way", "only where the copy that counts holds nothing"
+        assert sent["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_the_strictest_of_several_levels_holds(gateway, cloud):
+    wishes = {"standard": {"routing_preferences": {"privacy_level": "standard"}}, "none": {}}
+    for own in wishes.values():
+        for value in ("max", "standard, max", "MAX"):
+            reply = gateway.chat("hi", model="openai:gpt-4o", headers={"x-pointsman-privacy": value}, **own)
+            assert reply.status == 403, (value, own)
+    body = {"model": "openai:gpt-4o", "messages": [{"role": "user", "content": "hi"}], **wishes["standard"]}
+    assert gateway.ask("POST", "/api/v1/route", body, headers={"x-pointsman-privacy": "max"}).status == 403
+    assert not cloud.chats
+
+
+def test_what_was_sent_before_is_judged_anew(gateway, cloud):
+    text = f"Write to {MAIL} about memo"
+    assert gateway.chat(text, model="openai:gpt-4o").status == 200
+    cloud.requests.clear()
+    for _ in range(2):
+        assert gateway.chat(text, model="openai:gpt-4o", headers={"x-pointsman-privacy": "high"}).status == 403
+    assert not cloud.chats
+
+
+@pytest.mark.parametrize("where", ["Location to the cloud", "refresh"])
+def test_a_redirect_of_a_local_upstream_is_not_followed(gateway, cloud, lan, where):
+    headers = {"Location": f"{cloud.base_url}/chat/completions", "Refresh": f"0; url={cloud.base_url}"}
+    for status in (301, 302, 307, 308):
+        lan.script(Page(b"{}", "application/json", status, headers))
+        assert gateway.chat(f"see {SECRET}", model="fast").status == 502
+    assert not cloud.requests
+    nothing_left(gateway, cloud, SECRET)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_upstream_quotes_is_not_kept(gateway, cloud, lan, stream):
+    """Error bodies that repeat the prompt and our key: the caller sees its own words, nobody sees the key."""
+    said = f"you sent {SECRET} with {UPSTREAM_KEY}".encode()
+    error = b'{"error": {"message": "%b", "type": "invalid_request_error", "code": "400"}}' % said
+    steps = [
+        Status(400, error),
+        Status(500, error),
+        Status(429, said),
+        Page(error, "application/json"),
+        Page(said, "text/plain"),
+        Page(b'{"id": "%b", "object": "error", "message": "%b"}' % (said * 9, said), "application/json"),
+        Stream([b"data: " + error + b"\n\n"]),
+        Raw(b"%b\r\n\r\n" % said),
+        Raw(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % said),
+        Raw(b"HTTP/1.1 %b\r\n\r\n" % said),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n" % said),
+        Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n" % said),
+    ]
+    for step in steps:
+        cloud.script(*[step] * 4)
+        reply = gateway.chat("hi", model="openai:gpt-4o", stream=stream)
+        assert UPSTREAM_KEY.encode() not in reply.body, step
+        lan.script(*[step] * 4)
+        reply = gateway.chat(f"see {SECRET}", model="fast", stream=stream)
+        cloud.requests.clear()
+        gateway.ask("GET", "/api/v1/decisions?limit=50")  # reads after what was queued is written
+        nothing_left(gateway, cloud, SECRET, UPSTREAM_KEY)
+        cloud.reset()
+        lan.reset()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": SECRET},
+        {"model": f"openai:{SECRET}"},
+        {"messages": [{"role": SECRET, "content": "hi"}]},
+        {"routing_preferences": {SECRET: 1}},
+        {"routing_preferences": {"privacy_level": SECRET}},
+        {"response_format": {"type": SECRET}},
+        {"temperature": SECRET},
+        {"logit_bias": {SECRET: SECRET}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_an_error_text_keeps_no_secret(gateway, cloud, fields):
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], **fields}
+    reply = gateway.ask("POST", "/v1/chat/completions", body)
+    assert reply.status in (400, 404)
+    if "model" not in fields:  # its name is what a caller must be told
+        assert SECRET not in reply.body.decode()
+    listed = gateway.ask("GET", "/api/v1/decisions?limit=5").body.decode()
+    assert SECRET not in listed
+    nothing_left(gateway, cloud, SECRET)
+
+
+def test_no_way_out_but_the_configured_one(tmp_path, settings, cloud, lan, data_plane):
+    """Proxies of the environment are passed by, fallbacks and aliases to remote models keep the wall."""
+    proxy = cloud.base_url.removesuffix("/v1")
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+    tree = {
+        **settings,
+        "providers": {
+            **settings["providers"],
+            "lan": {**settings["providers"]["lan"], "models": ["llama3.1:8b", "gpt-oss:120b-cloud", "kimi:1t-CLOUD"]},
+        },
+        "routing": {
+            "model_names": "hint",
+            "aliases": {"fast": "lan:llama3.1:8b", "mine": "openai:gpt-4o", "own": "lan:gpt-oss:120b-cloud"},
+            "fallbacks": {"lan:llama3.1:8b": ["openai:gpt-4o", "lan:gpt-oss:120b-cloud", "lan:kimi:1t-CLOUD"]},
+        },
+        "server": {"data_plane": data_plane},
+        "log": {"level": "debug"},
+    }
+    with running(tmp_path, tree, env=dict.fromkeys(names, proxy)) as gateway:
+        assert gateway.chat(f"see {SECRET}", model="fast").status == 200
+        assert len(lan.chats) == 1
+        lan.script(*[Status(500)] * 8)
+        for model in ("fast", "auto", "llama3.1:8b", "gpt-4o"):
+            assert gateway.chat(f"see {SECRET}", model=model).status in (403, 502, 503)
+        for model in ("mine", "own", "lan:gpt-oss:120b-cloud", "lan:kimi:1t-CLOUD"):
+            assert gateway.chat(f"see {SECRET}", model=model).status == 403
+        assert {request.json["model"] for request in lan.chats} == {"llama3.1:8b"}
+        assert not cloud.chats
+        nothing_left(gateway, cloud, SECRET)
+    forced = {**tree, "routing": {"force_provider": "openai"}}
+    with running(tmp_path / "forced", forced) as gateway:
+        for model in ("auto", "openai:gpt-4o", "gpt-4o", "lan:llama3.1:8b"):
+            assert gateway.chat(f"see {SECRET}", model=model).status == 403
+    assert not cloud.chats
+
+
+def test_keys_are_seen_by_nobody(tmp_path, settings, cloud, data_plane):
+    """At the debug level too: not the callers' keys, not ours, in no file, no answer and no process's arguments."""
+    key = "caller-key-0123456789abcdef"
+    tree = {**settings, "server": {"data_plane": data_plane, "api_keys": [key]}, "log": {"level": "debug"}}
+    with running(tmp_path, tree) as gateway:
+        sent = {"Authorization": f"Bearer {key}"}
+        cloud.script(Answer(), Status(401), Status(400), Reset(), Answer())
+        for _ in range(3):
+            gateway.chat("hi", model="openai:gpt-4o", headers=sent)
+        gateway.chat("hi", model="openai:gpt-4o", headers={"Authorization": f"Bearer {key}x"})
+        seen = b""
+        for path in ("/api/v1/health", "/api/v1/decisions", "/v1/models", "/openapi.json", "/docs", f"/{key}"):
+            seen += gateway.ask("GET", path, headers=sent).body.replace(f"/{key}".encode(), b"")
+        assert key.encode() not in seen
+        assert UPSTREAM_KEY.encode() not in seen
+        arguments = b"".join(
+            Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            for process in [*psutil.Process(gateway.process.pid).children(recursive=True), gateway.process]
+        )
+        assert key.encode() not in arguments
+        assert UPSTREAM_KEY.encode() not in arguments
+        assert all(request.headers["authorization"] == f"Bearer {UPSTREAM_KEY}" for request in cloud.chats)
+        assert all(key not in str(request.headers) for request in cloud.requests)
+        cloud.requests.clear()
+        nothing_left(gateway, cloud, key, UPSTREAM_KEY)

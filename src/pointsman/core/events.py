@@ -17,6 +17,8 @@ import msgspec
 from .errors import UpstreamProtocolError
 
 DONE = b"data: [DONE]\n\n"
+MOST_TOKENS = 1_000_000_000
+"""In one answer."""
 
 
 class PromptDetails(msgspec.Struct):
@@ -34,6 +36,12 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def plausible(self) -> bool:
+        """Whether these can be counts at all; what upstreams say ends in sums and in the log."""
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        return all(0 <= count <= MOST_TOKENS for count in counts)
 
     @property
     def cached_tokens(self) -> int:

@@ -20,6 +20,9 @@ from pointsman.core.events import Body, Frames, Usage, encode_frame, may_hold_us
 from .openai_errors import stated_error
 from .sse import FrameBuffer
 
+MAX_ID = 200
+"""Characters; a longer id could not be asked for, and the log keeps ids."""
+MAX_WORD = 64
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
 _BLANK = re.compile(rb"\n\r?\n")
 
@@ -167,7 +170,7 @@ def read_body(raw: bytes) -> Body:
     if not envelope.choices:
         raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
     reasons = [choice.finish_reason for choice in envelope.choices if isinstance(choice.finish_reason, str)]
-    return Body(raw, _usage(envelope), _id(envelope), reasons[-1] if reasons else None)
+    return Body(raw, _usage(envelope), _id(envelope), reasons[-1][:MAX_WORD] if reasons else None)
 
 
 def frames_of(body: Body, *, wants_usage: bool) -> Frames:
@@ -227,11 +230,11 @@ def _usage(envelope: _Envelope) -> Usage | None:
         usage: Usage | None = _usage_decoder.decode(envelope.usage)
     except msgspec.MsgspecError:
         return None
-    return usage
+    return usage if usage is not None and usage.plausible else None
 
 
 def _id(envelope: _Envelope) -> str | None:
-    return envelope.id if isinstance(envelope.id, str) and envelope.id else None
+    return envelope.id if isinstance(envelope.id, str) and 0 < len(envelope.id) <= MAX_ID else None
 
 
 def _first_id(frames: bytes) -> str | None:

@@ -92,10 +92,9 @@ class Endpoint:
                 f" providers.{self.name}.base_url ({self.shown_url})."
             )
         if response.status >= 400:
-            body = await _bounded(response)
-            for secret in self._secrets:
-                body = body.replace(secret, b"[removed]")
-            raise UpstreamStatus(response.status, body, retry_after=retry_after(response.headers))
+            raise self.cleaned(
+                UpstreamStatus(response.status, await _bounded(response), retry_after=retry_after(response.headers))
+            )
         if response.status != 200:
             raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
         encoding = (header(response.headers, b"content-encoding") or b"identity").lower()
@@ -107,6 +106,12 @@ class Endpoint:
                 f"{self.name} answered with a web page; check providers.{self.name}.base_url ({self.shown_url})."
             )
         return media
+
+    def cleaned(self, error: UpstreamStatus) -> UpstreamStatus:
+        """The error, without our keys in the body: some upstreams quote them."""
+        for secret in self._secrets:
+            error.body = error.body.replace(secret, b"[removed]")
+        return error
 
     async def ask(self, path: str, *, local: bool, body: bytes = b"") -> bytes:
         """A small JSON answer about the upstream itself, whole: POSTed when there is a body.

@@ -154,6 +154,9 @@ class Ollama:
                 self._check(card, last.usage, low, num_ctx)
                 yield last
             await settled(response)
+        except UpstreamStatus as error:  # stated inside a body whose status was 200
+            self._endpoint.cleaned(error)
+            raise
         finally:
             response.close()
 

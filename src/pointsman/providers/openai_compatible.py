@@ -133,6 +133,9 @@ class OpenAICompatible:
                         break
                 stream.end()
                 await settled(response)
+        except UpstreamStatus as error:  # stated inside a body whose status was 200
+            self._endpoint.cleaned(error)
+            raise
         finally:
             response.close()
 

@@ -6,6 +6,7 @@ The front door has admitted the caller and put it into the scope's state; the ap
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -106,8 +107,12 @@ class Guard:
         try:
             caller_of(Request(scope))
             await self._app(scope, receive, tell)
-        except Exception:
-            log.exception("%s %s failed unexpectedly", scope["method"], scope["path"][:200])
+        except Exception as error:
+            # Neither the message nor the locals are logged: either may quote the request's body.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error(
+                "%s: %s %s failed unexpectedly\n%s", type(error).__name__, scope["method"], scope["path"][:200], frames
+            )
             if started:
                 raise
             await _response(scope["path"], PointsmanError())(scope, receive, tell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable
 
 from pointsman.core.caller import Caller
@@ -29,12 +30,14 @@ class Access:
             api_keys: keys that callers must send; none means that the port is open to whoever reaches it.
             hosts: names that the Host header may carry beside loopback ones.
             origins: web origins that may call, as `https://app.example`.
-            any_host: whether the Host header is not checked, for a listener beyond loopback that asks for a key.
+            any_host: whether the Host header is not checked, for a listener beyond loopback. Where no key is asked for,
+                a name must still be on the list: rebinding needs a name, an address proves itself.
         """
         self._digests = {_digest(key): f"key_{_digest(key).hex()[:12]}" for key in api_keys}
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
-        self._any_host = any_host
+        self._any_host = any_host and bool(self._digests)
+        self._any_address = any_host
 
     def check(
         self,
@@ -43,6 +46,7 @@ class Access:
         host: bytes | None,
         origin: bytes | None,
         fetch_site: bytes | None,
+        fetch_mode: bytes | None = None,
         content_type: bytes | None,
         authorization: bytes | None,
         api_key: bytes | None,
@@ -65,7 +69,9 @@ class Access:
                 "Web pages of this origin may not call the gateway. Add it to server.allowed_origins to allow it.",
                 code="origin_not_allowed",
             )
-        if origin is None and fetch_site in (b"cross-site", b"same-site") and method not in ("GET", "HEAD"):
+        # A link may lead here; a picture or script of a foreign page may not even learn whether it would load.
+        followed = method in ("GET", "HEAD") and fetch_mode == b"navigate"
+        if origin is None and fetch_site in (b"cross-site", b"same-site") and not followed:
             raise Forbidden("Cross-site requests are not allowed.", code="origin_not_allowed")
         if method == "POST" and not _is_json(content_type):
             raise InvalidRequest("Send the body with `Content-Type: application/json`.", code="content_type_not_json")
@@ -91,14 +97,26 @@ class Access:
         return scheme in ("http", "https") and host is not None and authority == host.decode("latin-1").lower()
 
     def _known_host(self, host: bytes | None) -> bool:
-        return host is not None and _host_of(host.decode("latin-1").lower()) in self._hosts
+        if host is None:
+            return False
+        name = _host_of(host.decode("latin-1").lower())
+        return name in self._hosts or (self._any_address and _is_address(name))
 
 
 def _host_of(authority: str) -> str:
     """The host of `host[:port]`, brackets kept."""
     if authority.startswith("["):
-        return authority.partition("]")[0] + "]"
+        name, _, rest = authority.partition("]")
+        return name + "]" if not rest or rest.startswith(":") else authority
     return authority.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_json(content_type: bytes | None) -> bool:
