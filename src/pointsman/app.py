@@ -46,7 +46,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progress: OnProgress | None = None) -> None:
-    """Run the gateway until SIGINT or SIGTERM.
+    """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers.
 
     Args:
         on_ready: awaited once the gateway listens and its embedded models are loaded, or known not to load.
@@ -56,10 +56,14 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
         OSError: it cannot listen.
     """
     logs.configure(settings.log.level, settings.log.format)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     async with Gateway(settings, on_progress=on_progress) as gateway:
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
@@ -69,6 +73,7 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
             await stopped
         ready.cancel()
         log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
+        await gateway.drain(hurry)
 
 
 async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
@@ -109,6 +114,17 @@ class Gateway:
         """Wait until the embedded models are loaded, or known not to load."""
         if self._fleet is not None:
             await self._fleet.settled()
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Take no more requests and wait for running answers: as long as the settings grant, or until `hurry` is set."""
+        closing = asyncio.create_task(self._server.close(self.settings.server.shutdown_grace))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            log.info("told again: not waiting for running answers")
+            await self._server.close(0)
+        hurried.cancel()
+        await closing
 
     async def __aenter__(self) -> Gateway:
         try:

@@ -289,6 +289,7 @@ def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    logging.getLogger("uvicorn.error").addFilter(_not_on_purpose)
     config = uvicorn.Config(
         app,
         loop="none",
@@ -305,6 +306,12 @@ def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
         backlog=2048,
     )
     return QuietServer(config)
+
+
+def _not_on_purpose(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line: an answer that was broken off or cancelled here is no error of the application."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, AnswerBrokenOff | asyncio.CancelledError)
 
 
 def _start(status: int, headers: Headers) -> Message:

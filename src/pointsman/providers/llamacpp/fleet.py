@@ -109,6 +109,7 @@ class Fleet:
                 progress=self._tell,
             )
             engine = await self._add(name)
+            await self._changed()  # from now on requests for it wait until it is loaded
             if not self._rules.lazy:
                 await engine.start()
                 await engine.ready()
@@ -116,8 +117,7 @@ class Fleet:
             log.warning("the embedded model %s is not there: %s", name, error.message)
         except Exception:
             log.exception("the embedded model %s could not be set up", name)
-        if self.on_change is not None:
-            await self.on_change()
+        await self._changed()
 
     async def _add(self, name: str) -> Engine:
         rules = self._rules
@@ -157,6 +157,9 @@ class Fleet:
             log.warning("the pulled model %s is not served: %s", name, error.message)
             return
         log.info("%s was pulled; its first request starts it", name)
+        await self._changed()
+
+    async def _changed(self) -> None:
         if self.on_change is not None:
             await self.on_change()
 

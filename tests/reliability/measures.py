@@ -1,0 +1,60 @@
+"""What a process holds, seen from outside; and the rows of a decision log."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a process holds at a moment."""
+
+    descriptors: int
+    sockets: int
+    threads: int
+    children: int
+    memory: int
+    """Bytes, resident."""
+
+
+def held(pid: int) -> Held:
+    process = psutil.Process(pid)
+    with process.oneshot():
+        return Held(
+            descriptors=process.num_fds(),
+            sockets=len([found for found in process.net_connections() if found.status != "LISTEN"]),
+            threads=process.num_threads(),
+            children=len(process.children(recursive=True)),
+            memory=process.memory_info().rss,
+        )
+
+
+async def eventually(holds: Callable[[], Any], *, within: float = 5.0, every: float = 0.02) -> None:
+    """Wait until `holds()` is true, or does not raise AssertionError any more."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            if holds() is not False:
+                return
+            error = AssertionError(f"it did not come to pass within {within} s")
+        except AssertionError as raised:
+            error = raised
+        if time.monotonic() > until:
+            raise error
+        await asyncio.sleep(every)
+
+
+def rows(database: Path, query: str = "SELECT * FROM decisions ORDER BY created_at") -> list[dict[str, Any]]:
+    """Rows of a log that a gateway may be writing meanwhile."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
