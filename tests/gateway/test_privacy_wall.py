@@ -188,9 +188,9 @@ def _hidden() -> dict[str, bytes]:
         ),
         "tool default": _json(
             hi,
-            ', "tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"default": "'
+            ', "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": {"default": "'
             + SECRET
-            + '"}}}}}]',
+            + '"}}}}]',
         ),
         "tool name": _json(hi, f', "tool_choice": {{"type": "function", "function": {{"name": "{SECRET}"}}}}'),
         "stop": _json(hi, f', "stop": ["{SECRET}"]'),

@@ -71,7 +71,13 @@ def test_a_bad_value_names_key_and_mend(environ, key, words):
         ("server: {port: [1]}", "server.port", "int"),
         ("providers: {openai: {api_key: 3}}", "providers[...].api_key", "…"),
         ("- a", "config", "key: value"),
-        ("a: [", "config", "cannot be read"),
+        ("a: [", "config", "cannot be read: line 1, column 5"),
+        ("server:\n  port: 1\nserver:\n  host: x", "config", "line 3, column 1: 'server' stands twice"),
+        ("server: &s {port: 1}\nlimits: {<<: *s}", "limits.port", "no such setting"),
+        ("privacy: {level: hihg}", "privacy.level", "must be one of standard, high, max"),
+        ("providers: {lab: {type: olama}}", "providers[...].type", "must be one of openai, ollama"),
+        ("routing: {fallbacks: {a: b}}", "routing.fallbacks[...]", "must be a list"),
+        ('providers: {openai: {api_key: "sk-1\\nsk-2"}}', "providers.openai.api_key", "one line of printable ASCII"),
         ("routing: {complexity_weights: [1, 1, 1]}", "routing.complexity_weights", "add up to 1"),
     ],
 )
@@ -82,6 +88,7 @@ def test_a_bad_file_names_key_and_mend(tmp_path: Path, text, key, words):
         settings.load(config=config, environ={})
     assert refused.value.key in (key, str(config))
     assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_secrets_do_not_show():
@@ -117,3 +124,34 @@ def test_children_get_no_credentials(monkeypatch):
 
 def test_names_that_are_not_used_are_listed():
     assert settings.unused_environment({"REDIS_URL": "x", "PORT": "1"}) == ["REDIS_URL"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "providers: {openai: {api_key: 'sk-planted-0123",
+        "providers:\n  openai:\n    api_key: sk-planted-0123\n   base_url: x\n",
+        "server: {api_keys: sk-planted-0123}",
+        "server: {api_keys: ['', sk-planted-0123]}",
+        "providers: {openai: {api_key: {a: sk-planted-0123}}}",
+        "providers: {openai: {base_url: 'ftp://me:sk-planted-0123@host'}}",
+        "providers: {openai: {base_url: 'http:///v1?key=sk-planted-0123'}}",
+        "providers: {openai: {headers: [sk-planted-0123]}}",
+        "providers: {openai: {headers: {x-auth: [sk-planted-0123]}}}",
+    ],
+)
+def test_an_error_in_the_file_shows_no_key(tmp_path, text):
+    path = tmp_path / "pointsman.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as wrong:
+        settings.load(config=path, environ={})
+    assert "planted" not in str(wrong.value)
+
+
+def test_children_inherit_no_credentials(monkeypatch):
+    planted = ("DATABASE_URL", "REDIS_URL", "SENTRY_DSN", "DB_PASS", "OPENAI_API_KEY", "GH_TOKEN", "HTTP_AUTHORIZATION")
+    for name in planted:
+        monkeypatch.setenv(name, "planted")
+    kept = settings.child_environment({})
+    assert "PATH" in kept
+    assert "planted" not in kept.values()

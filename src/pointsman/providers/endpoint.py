@@ -194,14 +194,16 @@ def _address(name: str, base_url: str) -> tuple[str, Origin, str, str]:
     try:
         parts = urlsplit(base_url)
         port = parts.port
-    except ValueError as error:
-        raise SettingsError(key, base_url, f"is no address ({error})") from None
+    except ValueError:  # the address may hold a password: it is not shown
+        raise SettingsError(key, "…", "is no address; check the host and the port") from None
     if parts.username or parts.password:
         raise SettingsError(key, "…", f"holds a user name or password; put the key in providers.{name}.api_key")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(key, base_url, "must be an http:// or https:// address")
+        raise SettingsError(key, base_url.partition("?")[0], "must be an http:// or https:// address")
     if not base_url.isascii() or any(character <= " " for character in base_url):
-        raise SettingsError(key, base_url, "holds characters that an address may not; percent-encode them")
+        raise SettingsError(
+            key, base_url.partition("?")[0], "holds characters that an address may not; percent-encode them"
+        )
     port = port or (443 if parts.scheme == "https" else 80)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
     origin = Origin(scheme=parts.scheme, host=parts.hostname, port=port)

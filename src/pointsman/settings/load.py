@@ -111,7 +111,9 @@ def unused_environment(environ: Mapping[str, str] | None = None) -> list[str]:
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child process: ours without anything that looks like a credential, and `extra`."""
-    secretive = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+    secretive = re.compile(
+        r"KEY|TOKEN|SECRET|PASS|PWD$|CREDENTIAL|AUTH|COOKIE|DSN|^(?:DATABASE|REDIS|LITELLM)_URL$", re.IGNORECASE
+    )
     kept = {name: value for name, value in os.environ.items() if not secretive.search(name)}  # noqa: TID251
     return {**kept, **extra}
 

@@ -201,6 +201,10 @@ def check(settings: Settings) -> None:
         ("embedded.threads", embedded.threads, embedded.threads is None or embedded.threads >= 1,
          "must be at least 1"),
     ]  # fmt: skip
+    for key in (secret.reveal() for secret in server.api_keys):
+        fine = key.isascii() and key.isprintable() and key == key.strip() != ""
+        checks.append(("server.api_keys", "…", fine, "a key is one or more printable ASCII characters, without spaces"
+                       " around; `openssl rand -hex 24` makes a good one"))  # fmt: skip
     for name in typing.get_type_hints(Limits):
         value = getattr(settings.limits, name)
         checks.append((f"limits.{name}", value, value > 0, "must be a number of seconds above 0"))
@@ -209,7 +213,17 @@ def check(settings: Settings) -> None:
         if url is not None and "://" not in url and name == "ollama":
             url = provider.base_url = f"http://{url}"
         fine = url is None or re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None
-        checks.append((f"providers.{name}.base_url", url, fine, "must be an http:// or https:// address"))
+        checks.append((f"providers.{name}.base_url", _without_credentials(url), fine,
+                       "must be an http:// or https:// address"))  # fmt: skip
+        key = provider.api_key.reveal() if provider.api_key is not None else ""
+        checks.append(
+            (
+                f"providers.{name}.api_key",
+                "…",
+                key.isascii() and key.isprintable(),
+                "must be one line of printable ASCII; see whether it was copied whole, and nothing else",
+            )
+        )
         checks.append((f"providers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None,
                        "a provider's name is made of small letters, digits, - and _"))  # fmt: skip
     for key, value, fine, mend in checks:
@@ -220,6 +234,11 @@ def check(settings: Settings) -> None:
             "server.host", server.host,
             "is reachable from other machines and no API key is set; set POINTSMAN_API_KEY, or bind to 127.0.0.1",
         )  # fmt: skip
+
+
+def _without_credentials(url: str | None) -> str | None:
+    """An address as it may be shown: no user, no password, no query."""
+    return url and re.sub(r"//[^/]*@", "//…@", url).partition("?")[0]
 
 
 def is_loopback(host: str) -> bool:

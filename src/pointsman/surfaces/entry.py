@@ -51,6 +51,8 @@ class Entry:
 
     async def __call__(self, request: HttpRequest, respond: Responder) -> None:
         headers = dict(request.headers)
+        if len(headers) != len(request.headers):
+            _keep_single(headers, request)
         origin, host = headers.get(b"origin"), headers.get(b"host")
         if request.path == "/api/health" and request.method in ("GET", "HEAD"):
             respond.send(200, [(b"content-type", b"application/json")], b'{"status":"ok"}')
@@ -80,6 +82,13 @@ class Entry:
             await handler(request, respond, caller)
         else:
             await self._asgi(request, respond, {"caller": caller})
+
+
+def _keep_single(headers: dict[bytes, bytes], request: HttpRequest) -> None:
+    """Of headers that decide who may enter, one that stands several times is worth nothing."""
+    for name in (b"host", b"origin", b"authorization", b"x-api-key"):
+        if sum(key == name for key, _ in request.headers) > 1:
+            headers[name] = b""
 
 
 PREFLIGHT = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from pathlib import Path
 
@@ -18,8 +19,9 @@ class EngineLog:
 
     def write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The engine's complaints may quote a prompt: for the owner alone, whatever the folder's mode.
+            with open(self.path, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(data)
                 size = file.tell()
             if size > self._limit:
