@@ -43,9 +43,20 @@ class _Json(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class _Stderr(logging.Handler):
+    """Writes to what `sys.stderr` is when a line comes: while progress is drawn, that prints above the bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # as every handler of logging does: a log line never ends the program
+            self.handleError(record)
+
+
 def configure(level: str, format: Literal["text", "json"]) -> None:
     """Send the log of everything under `pointsman` to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(_Json() if format == "json" else _Text())
     root = logging.getLogger("pointsman")
     root.handlers = [handler]

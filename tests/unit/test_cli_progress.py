@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import io
+import logging
 import os
 import pty
+import struct
+import termios
+import tty
 
+import pyte
 import pytest
 
+from pointsman import logs
 from pointsman.surfaces.cli import progress
 from pointsman.surfaces.cli.progress import shown_progress
 
@@ -41,3 +48,37 @@ def test_a_terminal_gets_a_bar() -> None:
     os.close(ours)
     assert "Fetching model" in drawn
     assert "100.0/100.0 MB" in drawn
+
+
+def test_log_lines_print_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("pointsman")
+    before = (logger.handlers, logger.propagate, logger.level)
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    try:
+        with os.fdopen(theirs, "w") as stream:
+            monkeypatch.setattr("sys.stderr", stream)
+            monkeypatch.setenv("TERM", "xterm")
+            monkeypatch.delenv("NO_COLOR", raising=False)
+            logs.configure("info", "text")
+            with shown_progress(stream) as show:
+                show("small", 40, 100)
+                show("large", 40, 100)
+                logging.getLogger("pointsman.engine").info("first is ready after 1.5 s")
+                show("small", 100, 100)
+                logging.getLogger("pointsman.engine").info("second is ready after 3.5 s")
+                show("large", 100, 100)
+        drawn = os.read(ours, 1 << 20).decode()
+    finally:
+        os.close(ours)
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
+    screen = pyte.Screen(100, 24)
+    pyte.Stream(screen).feed(drawn.replace("\n", "\r\n"))
+    lines = [line.rstrip() for line in screen.display if line.strip()]
+    assert [line.partition("engine: ")[2] for line in lines[:2]] == [
+        "first is ready after 1.5 s",
+        "second is ready after 3.5 s",
+    ]
+    assert [" ".join(line.split()[:2]) for line in lines[2:]] == ["Fetching small", "Fetching large"]

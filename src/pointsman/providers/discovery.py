@@ -130,7 +130,8 @@ class CatalogKeeper:
             self._went_away(name, "Asking it for its models failed; the log has the details.")
         else:
             if self._away.pop(name, None) is not None:
-                log.info("%s offers %d models", name, len(cards))
+                level = logging.INFO if cards else logging.DEBUG  # the embedded models join a moment later
+                log.log(level, "%s offers %d model%s", name, len(cards), "" if len(cards) == 1 else "s")
             self._cards[name] = tuple(cards)
         self._rebuild()
 
@@ -148,9 +149,8 @@ class CatalogKeeper:
 
     def _went_away(self, name: str, reason: str) -> None:
         if self._away.get(name) != reason:
-            quiet = logging.DEBUG if name in self._uninvited else logging.INFO
-            level = logging.WARNING if self._cards[name] else quiet
-            log.log(level, "%s is away: %s", name, reason)
+            unasked = name in self._uninvited and not self._cards[name]
+            log.log(logging.DEBUG if unasked else logging.WARNING, "%s is away: %s", name, reason)
         self._away[name] = reason
 
     def _rebuild(self) -> None:
