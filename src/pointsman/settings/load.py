@@ -141,10 +141,18 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         return {}
     import yaml
 
+    from .strict_yaml import StrictLoader
+
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # S506: the loader is a SafeLoader
+        tree = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise SettingsError("config", str(path), f"cannot be read: {where}{error.problem or error.context}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError("config", str(path), f"cannot be read: {error}") from None
+        reason = " ".join(str(error).split())
+        raise SettingsError("config", str(path), f"cannot be read: {reason}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -223,7 +231,26 @@ def _convert(tree: dict[str, Any]) -> Settings:
         if unknown:
             key = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
             raise SettingsError(key, _at(tree, key), _unknown_key(key)) from None
-        raise SettingsError(key, _at(tree, key), reason.replace("Expected", "must be").replace("`", "")) from None
+        choices = _choices(key)
+        if reason.startswith("Invalid enum value") and choices:
+            raise SettingsError(key, _at(tree, key), f"must be one of {', '.join(choices)}") from None
+        raise SettingsError(key, _at(tree, key), _in_words(reason)) from None
+
+
+def _in_words(reason: str) -> str:
+    for theirs, ours in (("Expected", "must be"), ("`array`", "a list"), ("`object`", "a mapping"), ("`", "")):
+        reason = reason.replace(theirs, ours)
+    return reason
+
+
+def _choices(key: str) -> list[str]:
+    """The words that a setting may be, when it may only be certain words."""
+    try:
+        kind = kind_of(key.replace("[...]", ".any"))
+    except (KeyError, TypeError, IndexError):
+        return []
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    return [str(word) for kind in kinds if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
 
 
 def _unknown_key(key: str) -> str:
