@@ -116,7 +116,7 @@ class Gateway:
             await self._fleet.settled()
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Take no more requests and wait for running answers: as long as the settings grant, or until `hurry` is set."""
+        """Take no more requests; wait for running answers as long as the settings grant, or until `hurry` is set."""
         closing = asyncio.create_task(self._server.close(self.settings.server.shutdown_grace))
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,8 +139,14 @@ class Gateway:
 
     async def _start(self) -> None:
         settings = self.settings
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hash_key = load_hash_key(settings.data_dir)
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            hash_key = load_hash_key(settings.data_dir)
+        except OSError as error:
+            reason = (
+                f"cannot be used ({error.strerror or error}); make it a folder that can be written, or name another"
+            )
+            raise SettingsError("data_dir", str(settings.data_dir), f"{reason} with POINTSMAN_DATA_DIR") from None
         self._log = SqliteDecisionLog(settings.database_path)
         await self._log.open()
         self._stack.push_async_callback(self._log.close)
@@ -203,7 +209,15 @@ class Gateway:
             unhealthy=keeper.unhealthy,
             clock=self._clock,
             holds_private=understand.holds_private,
+            coming=self._coming,
         )
+
+    def _coming(self, requested_model: str) -> str | None:
+        """Why an embedded model that the name may mean is not there yet."""
+        if self._fleet is None:
+            return None
+        name = self.settings.routing.aliases.get(requested_model, requested_model)
+        return self._fleet.coming(None if name in ("", "auto") else name)
 
     def _entry(self, pipeline: Pipeline) -> Entry:
         from pointsman.transport.asgi import AsgiBridge

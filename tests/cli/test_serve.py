@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.testing import Answer, ScriptedUpstream
+from pointsman.testing import Answer, ScriptedUpstream, Status
 
 from .commands import COMMAND, Terminal, clean_environment, run_command
 
@@ -113,20 +113,47 @@ async def test_welcome_asks_a_real_question_and_says_what_is_next(env, upstream)
         text = await terminal.until("^curl ")
         for words in (
             "Pointsman is ready", "text[::-1]", "openai:gpt-4o-mini answered:", f"http://127.0.0.1:{env['PORT']}/v1",
-            "curl http://127.0.0.1", "/docs", "pointsman chat", "1 known, 0 on this machine",
+            "curl http://127.0.0.1", "/docs", "1 known, 0 on this machine",
+            f"-m pointsman --url http://127.0.0.1:{env['PORT']} chat",
         ):  # fmt: skip
             assert words in text, words
         assert "sk-planted-key" not in terminal.raw
-        assert upstream.chats[0].json["messages"][-1]["content"].startswith("Write a Python one-liner")
+        assert upstream.chats[0].json["messages"][-1]["content"].startswith("Write a Python function")
         terminal.send("\x03")
         assert await terminal.ended() == 0
 
 
 async def test_welcome_survives_a_model_that_fails(env, upstream) -> None:
-    await upstream.refuse()
+    upstream.default = Status(500)
     with Terminal("serve", "--welcome", env=env, columns=110, lines=45) as terminal:
         await terminal.until("Pointsman is ready")
         await terminal.until("No answer to the first question")
+        terminal.send("\x03")
+        assert await terminal.ended() == 0
+
+
+async def test_welcome_without_any_model_does_not_say_ready(env) -> None:
+    cloudless = {**env, "OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}
+    with Terminal("serve", "--welcome", env=cloudless, columns=80, lines=45) as terminal:
+        text = await terminal.until("^curl ")
+        assert "Pointsman runs, and knows no model yet" in text
+        assert "Pointsman is ready" not in text
+        terminal.send("\x03")
+        assert await terminal.ended() == 0
+
+
+async def test_a_data_folder_that_is_none(env) -> None:
+    Path(env["POINTSMAN_DATA_DIR"]).write_text("a file, not a folder")
+    ran = await run_command("serve", env=env)
+    assert ran.code == 1
+    assert re.fullmatch(r"error: data_dir = '.*': cannot be used .* with POINTSMAN_DATA_DIR\n", ran.err), ran.err
+
+
+async def test_a_provider_that_was_asked_for_and_is_away_is_warned_of(env, upstream) -> None:
+    upstream.pages["/v1/models"] = Status(401)
+    with Terminal("serve", env=env) as terminal:
+        text = await terminal.until(LISTENS.pattern)
+        assert re.search(r"warning pointsman\.providers\.discovery: openai is away", text)
         terminal.send("\x03")
         assert await terminal.ended() == 0
 

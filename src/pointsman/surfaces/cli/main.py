@@ -100,6 +100,7 @@ def _run() -> int:
 def _fail(message: str, mend: str = "", code: int = 1) -> int:
     if mend and mend in message:
         mend = ""
+    message = message.replace(" GET /v1/models lists what there is.", "")  # at a command line the mend says it
     click.echo(f"error: {safe(message).rstrip()}{' ' if mend else ''}{mend}", err=True)
     return code
 

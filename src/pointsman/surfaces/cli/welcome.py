@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +24,7 @@ from .output import console, styled
 if TYPE_CHECKING:
     from pointsman.settings import Settings
 
-QUESTION = "Write a Python one-liner that reverses a string."
+QUESTION = "Write a Python function that reverses a string. Code only."
 PATIENCE = 120.0
 """Seconds that the first answer may take; a machine that needs longer is told of, not waited for."""
 
@@ -46,13 +48,14 @@ async def show_welcome(gateway: RunningGateway) -> None:
         answer = await _ask(client)
     out = console()
     parts: list[RenderableType] = [*answer, Text(), _next_steps(gateway, await gateway.providers_health())]
-    out.print(Panel(Group(*parts), title="Pointsman is ready", title_align="left", width=min(out.width, 110)))
+    title = "Pointsman is ready" if len(gateway.catalog) else "Pointsman runs, and knows no model yet"
+    out.print(Panel(Group(*parts), title=title, title_align="left", width=_width()))
     out.print(_curl(gateway), soft_wrap=True)  # outside the frame, so that it can be copied
     sys.stdout.flush()
 
 
 async def _ask(client: GatewayClient) -> list[RenderableType]:
-    fields = {"model": "auto", "max_tokens": 120, "messages": [{"role": "user", "content": QUESTION}]}
+    fields = {"model": "auto", "max_tokens": 120, "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]}
     text = ""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -67,11 +70,16 @@ async def _ask(client: GatewayClient) -> list[RenderableType]:
     return [styled(QUESTION, "italic"), Text(), _drawn(text), Text(), _who(answer.facts)]
 
 
+def _width() -> int:
+    """Columns of the panel, its frame and margins (4) counted."""
+    return min(console().width, 110)
+
+
 def _drawn(text: str) -> Text:
     """The answer as markdown, at most as long as a first look wants."""
     from .markdown import render
 
-    lines = render(Console(width=100, force_terminal=console().is_terminal, no_color=console().no_color), text)
+    lines = render(Console(width=_width() - 4, force_terminal=console().is_terminal, no_color=console().no_color), text)
     return Text.from_ansi("\n".join([*lines[:14], *(["…"] if len(lines) > 14 else [])]))
 
 
@@ -95,12 +103,26 @@ def _next_steps(gateway: RunningGateway, health: dict[str, Health]) -> Table:
     rows.add_row("Endpoint", styled(f"{url}/v1", "bold"))
     keyed = "that of POINTSMAN_API_KEY or server.api_keys"
     rows.add_row("API key", keyed if settings.server.api_keys else "none is needed; clients that ask for one take any")
-    rows.add_row("Models", f"{len(gateway.catalog)} known, {local} on this machine · pointsman models")
+    rows.add_row("Models", f"{len(gateway.catalog)} known, {local} on this machine")
     rows.add_row("Providers", _providers(settings, health))
-    rows.add_row("Talk", "pointsman chat")
+    command = _command(url)
+    for what, name in (("Talk", "chat"), ("Explain", "why"), ("List", "models")):
+        rows.add_row(what, f"{command} {name}")
     rows.add_row("API docs", f"{url}/docs")
     rows.add_row("Stop", "Ctrl-C")
     return rows
+
+
+def _command(url: str) -> str:
+    """The command as it can be typed in another terminal in this folder: found there, and sent to this gateway."""
+    as_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    own = sys.executable if as_module else os.path.abspath(sys.argv[0])
+    found = shutil.which("pointsman")
+    if found is not None and os.path.realpath(found) == os.path.realpath(own):
+        command = "pointsman"
+    else:
+        command = min(own, os.path.relpath(own), key=len) + (" -m pointsman" if as_module else "")
+    return command if url == "http://127.0.0.1:8000" else f"{command} --url {url}"
 
 
 def _providers(settings: Settings, health: dict[str, Health]) -> Text:
@@ -108,7 +130,7 @@ def _providers(settings: Settings, health: dict[str, Health]) -> Text:
     lines = [styled(f"{name}: {state.detail}") for name, state in health.items() if state.ok]
     for name, state in health.items():
         if not state.ok and (name in settings.providers or name == "embedded"):
-            lines.append(styled(f"{name}: {state.detail} {state.mend}", "yellow"))
+            lines.append(styled(f"{name}: {state.detail.rstrip('.')}. {state.mend}", "yellow"))
     if set(health) <= {"embedded", "ollama"}:
         lines.append(styled("Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY to add cloud models.", "dim"))
     return Text("\n").join(lines)
