@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,10 +99,8 @@ class Client:
         if abort:
             writer.transport.abort()
         writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        except ConnectionError:
-            pass
 
     async def _exchange(self, request: bytes, seen: Seen) -> None:
         if self._streams is None:

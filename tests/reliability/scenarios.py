@@ -20,6 +20,9 @@ PINNED, OTHER = "openai:gpt-4o-mini", "openai:gpt-4o"
 _NUMBER = re.compile(rb"request-(\d+)-end")
 
 
+USUAL = Answer(pieces=8, delay=0.002)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One kind of request and how it may end.
@@ -38,13 +41,13 @@ class Scenario:
     prompt: str = ""
     weight: int = 2
     first_attempt_fails: bool = False
-    answer: Answer = Answer(pieces=8, delay=0.002)
+    answer: Answer = USUAL
 
 
 def _frames(answer: Answer, tail: bytes) -> Step:
     """A stream that begins well and goes on with something else."""
     begun = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
-    return Stream([begun % answer.text.split(" ")[0].encode() + b"", tail])
+    return Stream([begun % answer.text.split(" ")[0].encode(), tail])
 
 
 OK, ERROR, REFUSED = frozenset({"ok"}), frozenset({"error"}), frozenset({"refused"})
@@ -98,7 +101,7 @@ class Plan:
 
     @property
     def text(self) -> str:
-        """The whole answer. Every word names its request and its place, so that nothing can be mixed up or said twice."""
+        """The whole answer. Every word names its request and its place: nothing can be mixed up or said twice."""
         return " ".join(f"{self.number}.{place}" for place in range(30))
 
     @property

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from gateway.running import Gateway, running
 
+from gateway.running import Gateway, running
 from pointsman import app
 from pointsman.settings import load
 from pointsman.testing.upstream import ScriptedUpstream
@@ -80,7 +80,8 @@ def check_answer(plan: Plan, seen: Seen) -> None:
         return
     assert seen.status is not None, about
     if plan.scenario.whole:
-        assert seen.answered and seen.text == plan.text, about
+        assert seen.answered, about
+        assert seen.text == plan.text, about
     else:
         assert seen.error is not None or not seen.whole, about
         assert not seen.done, about
@@ -141,7 +142,7 @@ async def settled(gateway: Gateway, upstream: ScriptedUpstream) -> Held:
 
 
 @pytest.mark.timeout(100)
-async def test_a_mix_of_everything_leaves_nothing_behind(gateway, upstream, stage, tmp_path, data_plane):
+async def test_a_mix_of_everything_leaves_nothing_behind(gateway, upstream, stage, tmp_path):
     database = tmp_path / "data" / "pointsman.sqlite3"
     warm_up, mix = plans(WARM_UP, seed=1), plans(MIX, seed=2, first=WARM_UP)
     stage.expect(warm_up + mix)
@@ -170,7 +171,6 @@ async def test_a_mix_of_everything_leaves_nothing_behind(gateway, upstream, stag
     statuses = check_rows(warm_up + mix, saw, database)
     assert statuses["cancelled"] > 50, statuses
     assert len(rows(database)) <= len(saw)
-    print(data_plane, statuses, before, held(gateway.process.pid), growth)
 
 
 async def test_no_task_outlives_its_request(upstream, stage, data_plane, tmp_path):

@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from gateway.running import Gateway, running
 
+from gateway.running import Gateway, running
 from pointsman.testing.answers import Answer, Stall
 from pointsman.testing.upstream import ScriptedUpstream
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
-from pointsman.core.errors import PointsmanError
+from pointsman.core.errors import ModelNotFound, NoCapableModel, Overloaded, PointsmanError, PrivacyWall
 from pointsman.core.events import Event
 from pointsman.core.ports import CatalogSource, Clock
 from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
@@ -91,9 +91,11 @@ class Pipeline:
         unhealthy: Callable[[], Mapping[str, str]],
         clock: Clock,
         holds_private: Callable[[str], bool] = lambda text: False,
+        coming: Callable[[str], str | None] = lambda requested_model: None,
     ) -> None:
         """
         Args:
+            coming: why a model that a requested name may mean is not there yet, or None when none is on its way.
             holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
         """
         self._understand = understand
@@ -103,6 +105,7 @@ class Pipeline:
         self._record = record
         self._models = models
         self._unhealthy = unhealthy
+        self._coming = coming
         self._clock = clock
         self._holds_private = holds_private
 
@@ -156,12 +159,18 @@ class Pipeline:
         )
 
     def _choose(self, request: ChatRequest, signals: Signals, caller: Caller) -> Decision:
-        return self._decide(
-            request.model,
-            signals,
-            catalog=self._models.catalog,
-            unhealthy=self._unhealthy(),
-            key_id=caller.key_id,
-            now=self._clock.now(),
-            stream=request.stream,
-        )
+        try:
+            return self._decide(
+                request.model,
+                signals,
+                catalog=self._models.catalog,
+                unhealthy=self._unhealthy(),
+                key_id=caller.key_id,
+                now=self._clock.now(),
+                stream=request.stream,
+            )
+        except (ModelNotFound, NoCapableModel, PrivacyWall):
+            soon = self._coming(request.model)
+            if soon is None:
+                raise
+            raise Overloaded(soon, code="model_loading") from None

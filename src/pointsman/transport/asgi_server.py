@@ -309,7 +309,7 @@ def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
 
 
 def _not_on_purpose(record: logging.LogRecord) -> bool:
-    """Whether a record is worth a line: an answer that was broken off or cancelled here is no error of the application."""
+    """Whether a record is worth a line: an answer that was broken off or cancelled here is not an error."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, AnswerBrokenOff | asyncio.CancelledError)
 

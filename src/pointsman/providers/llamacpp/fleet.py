@@ -16,7 +16,7 @@ from .engine import Engine
 from .gguf import read_facts
 from .process import EngineSpec
 from .progress import Progress
-from .provider import LlamaCppProvider
+from .provider import NAME, LlamaCppProvider
 from .sources import load_sources
 from .weights import ensure, is_present, weights_path
 
@@ -75,6 +75,7 @@ class Fleet:
         self._environment = environment
         self._outbound = outbound
         self._on_progress = on_progress
+        self._coming = dict.fromkeys(rules.models, "is being set up")
         self._tasks: list[asyncio.Task[None]] = []
         self._watcher: asyncio.Task[None] | None = None
 
@@ -83,6 +84,14 @@ class Fleet:
         self._tasks = [asyncio.create_task(self._raise_model(name)) for name in self._rules.models]
         if self._rules.pulled:
             self._watcher = asyncio.create_task(self._watch())
+
+    def coming(self, requested: str | None) -> str | None:
+        """Why the model of this name, or any of them, is not there yet; None when none such is on its way."""
+        meant = [name for name in self._coming if requested in (None, name, f"{NAME}:{name}")]
+        if not meant:
+            return None
+        told = "; ".join(f"{name} {self._coming[name]}" for name in meant)
+        return f"The embedded models are not ready yet: {told}. Try again in a moment."
 
     async def settled(self) -> None:
         """Wait until each model of the settings is loaded, or known not to load."""
@@ -110,6 +119,7 @@ class Fleet:
             )
             engine = await self._add(name)
             await self._changed()  # from now on requests for it wait until it is loaded
+            del self._coming[name]
             if not self._rules.lazy:
                 await engine.start()
                 await engine.ready()
@@ -117,6 +127,8 @@ class Fleet:
             log.warning("the embedded model %s is not there: %s", name, error.message)
         except Exception:
             log.exception("the embedded model %s could not be set up", name)
+        finally:
+            self._coming.pop(name, None)
         await self._changed()
 
     async def _add(self, name: str) -> Engine:
@@ -164,5 +176,8 @@ class Fleet:
             await self.on_change()
 
     def _tell(self, progress: Progress) -> None:
+        if progress.total and progress.name in self._coming:
+            share = 100 * progress.done // progress.total
+            self._coming[progress.name] = f"is being fetched ({share} %)"
         if self._on_progress is not None and progress.total:
             self._on_progress(progress.name, progress.done, progress.total)
