@@ -28,7 +28,7 @@ CASES = (
     Case(name="2 KB, auto", bytes=2_000, model="auto"),
     Case(name="100 KB, pinned", bytes=100_000, model="openai:gpt-4o-mini", requests=600),
     Case(name="100 KB, auto", bytes=100_000, model="auto", requests=600),
-    Case(name="stream of 50 chunks, pinned", bytes=2_000, model="openai:gpt-4o-mini", stream=True, requests=400),
+    Case(name="stream of 50 chunks", bytes=2_000, model="openai:gpt-4o-mini", stream=True, requests=400),
 )
 
 

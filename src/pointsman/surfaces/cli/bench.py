@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,11 +55,15 @@ def _show(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Gateway, {report.rounds} rounds ({report.machine})", title_justify="left")
-    for name in ("case", "target", "processor ms", "× nginx", "added p50 ms", "added p99 ms", "added first byte ms"):
-        table.add_column(name, justify="left" if name in ("case", "target") else "right")
-    table.add_column("requests/s", justify="right")
-    table.add_column("errors", justify="right")
+    console = Console(width=None if sys.stdout.isatty() else 110)  # a pipe is no reason to cut columns
+    console.print(
+        f"{report.rounds} interleaved rounds on {report.machine}; processor time at 10 connections, the rest at 1"
+    )
+    table = Table(box=None, padding=(0, 1))
+    for name in ("request", "gateway"):
+        table.add_column(name, no_wrap=True)
+    for name in ("CPU ms", "× nginx", "+p50 ms", "+p99 ms", "+TTFB ms", "req/s", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in report.rows:
         table.add_row(
             row.case,
@@ -71,7 +76,6 @@ def _show(report: Report) -> None:
             f"{row.requests_per_second:.0f}",
             str(row.errors),
         )
-    console = Console()
     console.print(table)
     for name, seconds in report.start_seconds.items():
         console.print(f"{name}: listens after {seconds:.2f} s, {report.memory_mib[name]:.0f} MiB after the load")
