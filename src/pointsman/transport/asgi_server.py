@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .asgi import Message, Receive, Send
+from .body_budget import SMALL_BODY, BodyBudget
 from .chunked import body_too_large
 from .head import Refusal
 from .http import Handler, Headers, HttpRequest
@@ -36,6 +37,7 @@ class AsgiServer:
     def __init__(self, handler: Handler, limits: ServerLimits | None = None) -> None:
         self._handler = handler
         self._limits = limits or ServerLimits()
+        self.bodies = BodyBudget(self._limits)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -46,9 +48,16 @@ class AsgiServer:
             raise RuntimeError(f"{scope['type']!r} is not served here")
 
     async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        held = _Held(self.bodies)
+        try:
+            await self._answer_held(scope, receive, send, held)
+        finally:
+            held.let_go()
+
+    async def _answer_held(self, scope: Any, receive: Receive, send: Send, held: _Held) -> None:
         answer = AsgiAnswer(scope["method"], self._limits.write_buffer_bytes)
         try:
-            body = await self._read_body(scope["headers"], receive)
+            body = await self._read_body(scope["headers"], receive, held)
         except Refusal as refusal:
             answer.send(refusal.status, [JSON, (b"connection", b"close")], refusal.body())
             await answer.pump(send)
@@ -65,6 +74,7 @@ class AsgiServer:
             client[0] if client else None,
         )
         handling = asyncio.create_task(self._handle(request, answer))
+        handling.add_done_callback(lambda _: held.let_go())
         leaving = asyncio.create_task(_left(receive))
         pumping = asyncio.create_task(answer.pump(send))
         try:
@@ -83,17 +93,21 @@ class AsgiServer:
                 task.cancel()
             await asyncio.gather(handling, leaving, pumping, return_exceptions=True)
 
-    async def _read_body(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The whole body, None when the client left. Raises Refusal (413)."""
-        most = self._limits.max_body_bytes
+    async def _read_body(self, headers: Headers, receive: Receive, held: _Held) -> bytes | None:
+        """The whole body, None when the client left. Raises Refusal (408, 413, 503)."""
+        limits = self._limits
+        most = limits.max_body_bytes
         for name, value in headers:
             if name == b"content-length" and value.isdigit() and int(value) > most:
                 raise body_too_large(most)
         parts: list[bytes] = []
         size = 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
+            late = began + limits.body_timeout + size / limits.min_body_rate
             try:
-                async with asyncio.timeout(self._limits.body_timeout):
+                async with asyncio.timeout_at(min(loop.time() + limits.body_timeout, late)):
                     message = await receive()
             except TimeoutError:
                 raise Refusal(408, "request_timeout", "The request body took too long to arrive.") from None
@@ -103,6 +117,7 @@ class AsgiServer:
             size += len(part)
             if size > most:
                 raise body_too_large(most)
+            held.reached(size)
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
@@ -121,6 +136,26 @@ class AsgiServer:
                 answer.send(500, [JSON], INTERNAL_ERROR)
             elif not answer.finished:
                 answer.abort()
+
+
+class _Held:
+    """What one request's body takes of the budget."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def reached(self, size: int) -> None:
+        """The body has `size` bytes now. Raises Refusal where there is no room for them."""
+        if size > SMALL_BODY:
+            self._budget.take(size - self._size)
+            self._size = size
+
+    def let_go(self) -> None:
+        self._budget.give_back(self._size)
+        self._size = 0
 
 
 class AnswerBrokenOff(Exception):

@@ -11,6 +11,8 @@ class ServerLimits:
     """Sizes in bytes, times in seconds. Times are checked about once a second, so they may run a second over."""
 
     max_body_bytes: int = 32 * 1024 * 1024
+    max_body_memory: int = 512 * 1024 * 1024
+    """Of all bodies above 64 KiB that are held at the same time; a request beyond it gets a 503."""
     max_header_bytes: int = 64 * 1024
     """The request line and every header together."""
     max_headers: int = 100
@@ -20,6 +22,8 @@ class ServerLimits:
     """From a connection's start, or a request's first byte, to the end of its head."""
     body_timeout: float = 30.0
     """Between two reads of a body."""
+    min_body_rate: int = 1024
+    """Bytes a second that a body must come at, beside what `body_timeout` allows once."""
     write_timeout: float = 60.0
     """A client that takes nothing of a waiting answer for so long is dropped."""
     keep_alive_timeout: float = 75.0

@@ -10,6 +10,7 @@ import time
 import traceback
 from email.utils import formatdate
 
+from .body_budget import BodyBudget
 from .http import Handler, HttpRequest
 from .limits import RunningServer, ServerLimits
 from .responder import Answer
@@ -55,6 +56,7 @@ class NativeServer:
         self.clock = self.loop.time()
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.bodies = BodyBudget(limits)
         self.closing = False
         self._something_ended = asyncio.Event()
         shortest = min(limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)

@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
+from .body_budget import SMALL_BODY
 from .chunked import ChunkedBody, body_too_large
 from .head import Refusal, RequestHead, malformed
 from .http import HttpRequest
@@ -32,12 +33,15 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
+        "_body_began",
         "_body_left",
         "_body_parts",
         "_buffer",
         "_chunked_body",
         "_congestion",
+        "_got",
         "_head",
+        "_held",
         "_lingered",
         "_loop",
         "_reading_paused",
@@ -67,6 +71,11 @@ class Connection(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._body_parts: list[bytes] = []
         self._body_left = 0
+        self._body_began = 0.0
+        self._got = 0
+        """Bytes of the present body's reads."""
+        self._held = 0
+        """Bytes of it that the server's budget counts."""
         self._chunked_body: ChunkedBody | None = None
         self._answer: Answer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -121,6 +130,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._body_parts = []
         self._chunked_body = None
+        self._let_go()
         answer, task = self._answer, self._task
         self._answer = self._task = None
         if answer is not None and task is not None and not answer.finished:
@@ -201,7 +211,8 @@ class Connection(asyncio.Protocol):
                 else:
                     self.close()
         elif self._state == _READING_BODY:
-            if waited > limits.body_timeout:
+            allowed = limits.body_timeout + self._got / limits.min_body_rate
+            if waited > limits.body_timeout or now - self._body_began - slack > allowed:
                 self._refuse(Refusal(408, "request_timeout", "The request body took too long to arrive."))
         elif (self._state == _LINGERING and waited > _LINGER_SECONDS) or (
             self._state == _CLOSED and waited > limits.write_timeout
@@ -251,10 +262,10 @@ class Connection(asyncio.Protocol):
             head = RequestHead(data[: end + 4], self._server.limits)
             self._begin_body(head, data[end + 4 :])
         elif self._chunked_body is not None:
-            self._since = self._server.clock
+            self._hold(data)
             self._read_chunked(self._chunked_body, data)
         else:
-            self._since = self._server.clock
+            self._hold(data)
             self._body_parts.append(data[: self._body_left])
             rest = data[self._body_left :]
             self._body_left -= len(data) - len(rest)
@@ -292,18 +303,33 @@ class Connection(asyncio.Protocol):
             raise body_too_large(max_bytes)
         if head.expects_continue and not rest and (length or head.chunked):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not head.chunked and len(rest) >= length:
+            self._dispatch(rest[:length], rest[length:])
+            return
+        self._state = _READING_BODY
+        self._body_began = self._server.clock
+        self._got = 0
+        self._hold(rest)
         if head.chunked:
-            self._state = _READING_BODY
-            self._since = self._server.clock
             self._chunked_body = ChunkedBody(max_bytes)
             self._read_chunked(self._chunked_body, rest)
-        elif len(rest) >= length:
-            self._dispatch(rest[:length], rest[length:])
         else:
-            self._state = _READING_BODY
-            self._since = self._server.clock
             self._body_parts = [rest]
             self._body_left = length - len(rest)
+
+    def _hold(self, data: bytes) -> None:
+        """Note that bytes of a body came. Raises Refusal where the server holds too many."""
+        self._since = self._server.clock
+        self._got += len(data)
+        if self._got > SMALL_BODY:
+            more = self._got - self._held
+            self._server.bodies.take(more)
+            self._held += more
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._server.bodies.give_back(self._held)
+            self._held = 0
 
     def _read_chunked(self, chunked: ChunkedBody, data: bytes) -> None:
         rest = chunked.feed(data)
@@ -321,6 +347,9 @@ class Connection(asyncio.Protocol):
         answer = Answer(self, method=head.method, http10=head.http10, keep_alive=head.keep_alive)
         self._answer = answer
         self._task = self._server.run(request, answer)
+        if self._held:
+            held, self._held = self._held, 0
+            self._task.add_done_callback(lambda _: self._server.bodies.give_back(held))
 
     def _next_request(self) -> None:
         self._state = _READING_HEAD
@@ -353,6 +382,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._body_parts = []
         self._chunked_body = None
+        self._let_go()
         transport = self._open_transport
         transport.write(self._server.head_start(status) + header_block(headers, frozenset()) + b"\r\n" + body)
         if transport.can_write_eof():
