@@ -14,7 +14,7 @@ import msgspec
 
 from .cases import CASES, Case, requests_of
 from .load import Sample, run_load
-from .targets import Target, mock_upstream, nginx, pointsman
+from .targets import Target, find_nginx, mock_upstream, nginx, pointsman
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     processor_ms: float
     """Processor time a request, user and system, of the target's whole process tree, at 10 connections."""
     processor_ratio: float | None
-    """To nginx in the same run."""
+    """To nginx in the same run; None where it is not installed."""
     p50_ms: float
     p99_ms: float
     added_p50_ms: float
@@ -71,7 +71,13 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(mock_upstream())
-        targets = [stack.enter_context(nginx(upstream)), stack.enter_context(pointsman(upstream))]
+        targets = [stack.enter_context(pointsman(upstream))]
+        if find_nginx() is not None:
+            targets.insert(0, stack.enter_context(nginx(upstream)))
+        elif progress is not None:
+            progress(
+                "nginx is not installed, so there is no floor to compare with; on Debian: apt-get install nginx-light"
+            )
         tallies: dict[tuple[str, str], _Tally] = {}
         numbers = itertools.count(0, 1_000_000)
         for round_ in range(rounds):
@@ -111,9 +117,9 @@ def _load(port: int, case: Case, scale: float, connections: int, first: int) -> 
 
 
 def _row(case: str, target: str, tallies: dict[tuple[str, str], _Tally]) -> Row:
-    mine, floor, direct = tallies[case, target], tallies[case, "nginx"], tallies[case, "direct"]
+    mine, floor, direct = tallies[case, target], tallies.get((case, "nginx")), tallies[case, "direct"]
     processor = statistics.median(mine.processor_ms)
-    base = statistics.median(floor.processor_ms)
+    base = statistics.median(floor.processor_ms) if floor is not None else 0.0
     p50, p99, first = _latencies(mine.alone)
     direct50, direct99, direct_first = _latencies(direct.alone)
     return Row(

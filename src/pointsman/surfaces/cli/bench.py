@@ -30,7 +30,7 @@ def bench() -> None:
 def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> None:
     """Processor time and latency that the gateway adds, with nginx as the floor.
 
-    Needs nginx (Debian: apt-get install nginx-light) and psutil (pip install psutil).
+    Needs psutil (pip install psutil), and for the floor nginx (on Debian: apt-get install nginx-light).
     """
     try:
         from pointsman.evals.gateway import bench as runner
