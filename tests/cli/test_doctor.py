@@ -55,6 +55,13 @@ async def test_names_of_the_environment_that_do_nothing(env) -> None:
     assert "REDIS_URL" in parts["Environment"]["detail"]
 
 
+async def test_a_misspelt_name_of_the_environment(env) -> None:
+    code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port(), "POINTSMAN_PRIVACY_LEVLE": "max"})
+    assert code == 0
+    assert parts["Environment"]["status"] == "warning"
+    assert "POINTSMAN_PRIVACY_LEVLE" in parts["Environment"]["detail"]
+
+
 async def test_a_port_that_another_program_has(env) -> None:
     async with ScriptedUpstream(default=Page(b"<html>")) as other:
         code, parts = await examine({**env, **NO_EMBEDDED, "PORT": str(other.port)})

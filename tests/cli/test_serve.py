@@ -118,7 +118,7 @@ async def test_welcome_asks_a_real_question_and_says_what_is_next(env, upstream)
         ):  # fmt: skip
             assert words in text, words
         assert "sk-planted-key" not in terminal.raw
-        assert upstream.chats[0].json["messages"][-1]["content"].startswith("Write a Python function")
+        assert upstream.chats[0].json["messages"][-1]["content"].startswith("Write a one-line Python function")
         terminal.send("\x03")
         assert await terminal.ended() == 0
 
@@ -154,6 +154,9 @@ async def test_a_provider_that_was_asked_for_and_is_away_is_warned_of(env, upstr
     with Terminal("serve", env=env) as terminal:
         text = await terminal.until(LISTENS.pattern)
         assert re.search(r"warning pointsman\.providers\.discovery: openai is away", text)
+        ran = await run_command("complete", "-m", "openai:gpt-4o-mini", "hello", env=env)
+        assert ran.code == 1
+        assert re.match(r"error: The model 'openai:gpt-4o-mini' is not known, for openai is away: .*401", ran.err)
         terminal.send("\x03")
         assert await terminal.ended() == 0
 

@@ -79,11 +79,22 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """Every model that is known now. Immutable; a refresh builds another one."""
+    """Every model that is known now. Immutable; a refresh builds another one.
 
-    def __init__(self, cards: Iterable[ModelCard], aliases: Mapping[str, str] | None = None) -> None:
+    Args:
+        aliases: the owner's names for models.
+        absent: provider → why none of its models is known, for those that were asked and did not tell.
+    """
+
+    def __init__(
+        self,
+        cards: Iterable[ModelCard],
+        aliases: Mapping[str, str] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ) -> None:
         self._cards = {card.id: card for card in cards}
         self.aliases = dict(aliases or {})
+        self.absent = dict(absent or {})
         self._by_name: dict[str, list[ModelCard]] = {}
         for card in self._cards.values():
             self._by_name.setdefault(card.name, []).append(card)
@@ -124,6 +135,12 @@ class Catalog:
         if card is not None:
             return card
         close = self.close_matches(name)
+        provider = name.partition(":")[0]
+        if provider in self.absent:
+            raise ModelNotFound(
+                f"The model {name[:200]!r} is not known, for {provider} is away: {self.absent[provider]}"
+                " `pointsman doctor` says more."
+            )
         hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
         error = ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
         error.alternatives = tuple(close)

@@ -154,7 +154,8 @@ class CatalogKeeper:
         self._away[name] = reason
 
     def _rebuild(self) -> None:
-        self._catalog = Catalog((card for cards in self._cards.values() for card in cards), self._aliases)
+        absent = {name: reason for name, reason in self._away.items() if not self._cards[name]}
+        self._catalog = Catalog((card for cards in self._cards.values() for card in cards), self._aliases, absent)
         self._unhealthy = {
             card.id: f"{name} is away: {self._away[name]}"
             for name, cards in self._cards.items()

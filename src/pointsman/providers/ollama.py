@@ -284,7 +284,8 @@ class Ollama:
         if version is None:
             mend = f"Check providers.{self.name}.base_url."
             return Health(ok=False, detail=f"{where} answers, but not as Ollama does.", mend=mend)
-        return Health(ok=True, detail=f"Ollama {version.version[:50]} at {where}.")
+        undeclared = f" Its models count as remote until providers.{self.name}.local is true."
+        return Health(ok=True, detail=f"Ollama {version.version[:50]} at {where}.{'' if self.local else undeclared}")
 
     async def close(self) -> None:
         """Nothing: the connections belong to the outbound."""

@@ -1,6 +1,15 @@
 """Every setting, and the only reader of the environment."""
 
-from .load import ENVIRONMENT, NOT_USED_YET, child_environment, config_path, kind_of, load, unused_environment
+from .load import (
+    ENVIRONMENT,
+    NOT_USED_YET,
+    child_environment,
+    config_path,
+    kind_of,
+    load,
+    unknown_environment,
+    unused_environment,
+)
 from .schema import ProviderSettings, Secret, Section, Settings, is_loopback
 
 __all__ = [
@@ -15,5 +24,6 @@ __all__ = [
     "is_loopback",
     "kind_of",
     "load",
+    "unknown_environment",
     "unused_environment",
 ]

@@ -109,6 +109,13 @@ def unused_environment(environ: Mapping[str, str] | None = None) -> list[str]:
     return [name for name in NOT_USED_YET if environ.get(name)]
 
 
+def unknown_environment(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Names that begin as ours do and are none of ours: misspelt, most likely."""
+    environ = os.environ if environ is None else environ  # noqa: TID251 - the one place
+    known = {name for name, _ in ENVIRONMENT} | {"POINTSMAN_CONFIG"}
+    return sorted(name for name in environ if name.startswith("POINTSMAN_") and name not in known)
+
+
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child process: ours without anything that looks like a credential, and `extra`."""
     secretive = re.compile(

@@ -91,7 +91,16 @@ def test_the_header_is_cut_at_whole_sentences_and_cleaned():
 
 @pytest.mark.parametrize(
     ("amount", "told"),
-    [(None, "at an unknown price"), (0, "free"), (1, "$1e-06"), (229, "$0.00023"), (1_500_000, "$1.50")],
+    [
+        (None, "at an unknown price"),
+        (0, "free"),
+        (1, "$0.000001"),
+        (14, "$0.000014"),
+        (229, "$0.00023"),
+        (10_400, "$0.01"),
+        (999_999, "$1"),
+        (1_500_000, "$1.50"),
+    ],
 )
 def test_money_for_people(amount, told):
     assert dollars(amount) == told

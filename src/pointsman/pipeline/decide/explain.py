@@ -14,12 +14,15 @@ HEADER_CHARACTERS = 200
 
 
 def dollars(micro_usd: int | None) -> str:
-    """An amount for people, with two telling digits."""
+    """An amount for people, with two telling digits and no exponent."""
     if micro_usd is None:
         return "at an unknown price"
     if micro_usd == 0:
         return "free"
-    return f"${micro_usd / 1_000_000:.2g}" if micro_usd < 1_000_000 else f"${micro_usd / 1_000_000:.2f}"
+    if micro_usd >= 1_000_000:
+        return f"${micro_usd / 1_000_000:.2f}"
+    leading_zeros = 6 - len(str(micro_usd))
+    return "$" + f"{micro_usd / 1_000_000:.{leading_zeros + 2}f}".rstrip("0").rstrip(".")
 
 
 def expected(candidate: Candidate) -> str:

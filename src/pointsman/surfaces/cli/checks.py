@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from pointsman.core.errors import PointsmanError
-from pointsman.settings import Settings, config_path, unused_environment
+from pointsman.settings import Settings, config_path, unknown_environment, unused_environment
 
 from .invocation import Invocation
 from .output import size
@@ -84,6 +84,13 @@ def settings_file(invocation: Invocation) -> tuple[Settings | None, list[Finding
 
 
 def environment() -> Iterator[Finding]:
+    unknown = unknown_environment()
+    if unknown:
+        yield warning(
+            "Environment",
+            f"no setting has the name: {', '.join(unknown)}",
+            "`pointsman config example` gives the name of each setting's variable.",
+        )
     names = unused_environment()
     if names:
         yield warning(
@@ -91,7 +98,7 @@ def environment() -> Iterator[Finding]:
             f"set, but this version does not act on them: {', '.join(names)}",
             "Nothing breaks; do not rely on them.",
         )
-    else:
+    if not unknown and not names:
         yield fine("Environment", "every name that is set is used")
 
 

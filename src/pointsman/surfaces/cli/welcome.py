@@ -24,7 +24,7 @@ from .output import console, styled
 if TYPE_CHECKING:
     from pointsman.settings import Settings
 
-QUESTION = "Write a Python function that reverses a string. Code only."
+QUESTION = "Write a one-line Python function that reverses a string. Code only."
 PATIENCE = 120.0
 """Seconds that the first answer may take; a machine that needs longer is told of, not waited for."""
 
