@@ -89,3 +89,17 @@ async def test_path_names_the_file_or_says_how_to_make_one(env, tmp_path: Path) 
     assert "pointsman config example > pointsman.yaml" in ran.err
     (tmp_path / "pointsman.yaml").write_text("env: test\n")
     assert (await run_command("config", "path", env=env)).out == f"{tmp_path / 'pointsman.yaml'}\n"
+
+
+async def test_addresses_are_shown_without_what_opens_them(env, tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(
+        "server: {api_keys: [planted-1]}\n"
+        "providers:\n"
+        "  openai: {api_key: planted-2, headers: {x-auth: planted-3}, base_url: 'http://h/v1?key=planted-4'}\n"
+        "  lan: {base_url: 'http://me:planted-5@h/v1'}\n"
+    )
+    for extra in ((), ("--json",)):
+        ran = await run_command("--config", str(path), "config", "show", *extra, env=env)
+        assert "planted" not in ran.out + ran.err
+        assert "http://h/v1" in ran.out

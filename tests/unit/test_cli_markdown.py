@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 
 import pyte
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pointsman.surfaces.cli.markdown import MarkdownStream
-from pointsman.surfaces.cli.text import safe, safe_line
+from pointsman.surfaces.cli.text import escaped, safe, safe_line
 
 COLUMNS, LINES = 60, 12
 
@@ -102,3 +103,10 @@ def test_safe_text_holds_no_control_character(text: str) -> None:
 def test_safe_text_keeps_what_is_harmless() -> None:
     text = "naïve ✓ 👍🏽 שלום\n\tend"
     assert safe(text) == text
+
+
+def test_json_keeps_what_it_says_without_controls():
+    told = {"name": "a\x9b2J\u202eb\x07", "text": "line\nnext\ttab ü"}
+    made = escaped(json.dumps(told, ensure_ascii=False, indent=2))
+    assert json.loads(made) == told
+    assert not {"\x9b", "\u202e", "\x07"} & set(made)

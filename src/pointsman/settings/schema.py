@@ -213,7 +213,7 @@ def check(settings: Settings) -> None:
         if url is not None and "://" not in url and name == "ollama":
             url = provider.base_url = f"http://{url}"
         fine = url is None or re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None
-        checks.append((f"providers.{name}.base_url", _without_credentials(url), fine,
+        checks.append((f"providers.{name}.base_url", shown_address(url), fine,
                        "must be an http:// or https:// address"))  # fmt: skip
         key = provider.api_key.reveal() if provider.api_key is not None else ""
         checks.append(
@@ -236,7 +236,7 @@ def check(settings: Settings) -> None:
         )  # fmt: skip
 
 
-def _without_credentials(url: str | None) -> str | None:
+def shown_address(url: str | None) -> str | None:
     """An address as it may be shown: no user, no password, no query."""
     return url and re.sub(r"//[^/]*@", "//…@", url).partition("?")[0]
 

@@ -83,6 +83,7 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     import msgspec
 
     from pointsman.settings import Secret, Section
+    from pointsman.settings.schema import shown_address
 
     for field in msgspec.structs.fields(section):
         value, name = getattr(section, field.name), f"{prefix}{field.name}"
@@ -93,6 +94,8 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from flatten(inner, f"{name}.{provider}.")
         elif field.name == "headers":
             yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
+        elif field.name == "base_url":
+            yield name, shown_address(value)
         elif isinstance(value, Secret):
             yield name, MASK
         elif isinstance(value, list):
@@ -110,7 +113,11 @@ def _flat_tree(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _same(filed: Any, value: Any) -> bool:
     """Whether a value of the file is the one in force; a masked one cannot be told from another."""
-    if value == MASK or (isinstance(value, list) and MASK in value):
+    from pointsman.settings.schema import shown_address
+
+    if value == MASK or (isinstance(filed, str) and shown_address(filed) == value):
+        return True
+    if isinstance(value, list) and MASK in value:
         return True
     if isinstance(value, dict) and isinstance(filed, Mapping):
         return set(value) == set(filed)

@@ -16,6 +16,11 @@ def safe(text: str) -> str:
     return _UNSAFE.sub("", text)
 
 
+def escaped(json: str) -> str:
+    """A JSON text in which the same characters stand as escapes, so that it still says what it said."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", json)
+
+
 def safe_line(text: str) -> str:
     """The same on one line."""
     return " ".join(safe(text).split())
