@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,25 @@ def weights_cache() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("pointsman", appauthor=False)
+
+
+@pytest.fixture
+def silent_index() -> Iterator[str]:
+    """A package index that takes every question and never answers."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            try:
+                while True:
+                    taken.append(listener.accept()[0])
+            except OSError:
+                return
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/simple"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        for connection in taken:
+            connection.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from gateway.running import Gateway, running
 
 from .http_client import Client, Seen, ask_once, post
@@ -96,9 +97,7 @@ async def test_clients_that_hang_up_free_slots_and_queue_at_once(gateway, crowd,
 
 
 async def test_one_client_that_leaves_the_queue_makes_room_for_another(gateway):
-    long = [
-        asyncio.create_task(ask_once(gateway.port, request(max_tokens=900), leave_after=2.0)) for _ in range(SLOTS)
-    ]
+    long = [asyncio.create_task(ask_once(gateway.port, request(max_tokens=900), leave_after=2.0)) for _ in range(SLOTS)]
     await asyncio.sleep(0.3)
     waiting = [
         asyncio.create_task(ask_once(gateway.port, request(), leave_after=1.0 if n == 0 else None))

@@ -7,10 +7,9 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,28 +144,6 @@ async def test_a_kill_in_the_middle_of_load_leaves_a_sound_log(upstream, tmp_pat
     with running(tmp_path, settings(upstream)) as gateway:
         assert (await ask_once(gateway.port, post(STREAM))).answered
     assert len(rows(database)) > len(kept)
-
-
-@pytest.fixture
-def silent_index() -> Iterator[str]:
-    """A package index that takes every question and never answers."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        taken: list[socket.socket] = []
-
-        def take() -> None:
-            try:
-                while True:
-                    taken.append(listener.accept()[0])
-            except OSError:
-                return
-
-        thread = threading.Thread(target=take, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/simple"
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-        for connection in taken:
-            connection.close()
 
 
 async def test_a_stop_while_weights_are_fetched_leaves_no_pip(tmp_path, silent_index):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from pointsman.core.caller import Caller
@@ -19,6 +21,10 @@ from pointsman.core.trail import Trail
 from .execute import Execute
 from .record import Record
 from .shape import Defaults
+
+LARGE = 512 * 1024
+"""Bytes of a body from which on it is understood in a thread. Reading takes some 10 ms a megabyte, most of it without
+the interpreter's lock: on the loop nobody else would be answered meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,7 @@ class Pipeline:
         self._coming = coming
         self._clock = clock
         self._holds_private = holds_private
+        self._large = asyncio.Lock()  # more at once would only take the processor from one another
 
     async def run(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Answer:
         """Understand, decide, shape, execute and record one admitted request.
@@ -115,7 +122,7 @@ class Pipeline:
         Raises:
             PointsmanError: typed, with `decision_id` naming the log's entry.
         """
-        signals = self.understand(request, caller, wishes)
+        signals = await self.understand(request, caller, wishes)
         decision = self.decide(request, signals, caller)
         self._record.decided(decision, request)
         shaped = self._shape(request)
@@ -124,9 +131,13 @@ class Pipeline:
         events = self._record.watch(decision, trail, attempts)
         return Answer(decision, trail, await anext(events, None), events)
 
-    def understand(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Signals:
+    async def understand(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Signals:
+        understand = partial(self._understand, request, privacy_level=wishes.privacy_level, priority=wishes.priority)
         try:
-            return self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+            if request.size < LARGE:
+                return understand()
+            async with self._large:
+                return await asyncio.to_thread(understand)
         except PointsmanError as error:
             self.refused(error, caller, request)
             raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
 
 class Memo(Generic[V]):
-    """At most `size` values by digest; 0 remembers nothing. For one thread, as the event loop is."""
+    """At most `size` values by digest; 0 remembers nothing. Threads may share it."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -23,11 +24,13 @@ class Memo(Generic[V]):
         """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""
         value = self._values.get(digest)
         if value is not None:
-            self._values.move_to_end(digest)
+            with suppress(KeyError):  # another thread made room meanwhile
+                self._values.move_to_end(digest)
             return value
         value = compute()
         if self.size > 0:
             self._values[digest] = value
             if len(self._values) > self.size:
-                self._values.popitem(last=False)
+                with suppress(KeyError):
+                    self._values.popitem(last=False)
         return value
