@@ -26,7 +26,7 @@ FOLDERS = {"data_dir": "~/.local/share/pointsman", "cache_dir": "~/.cache/points
 PROVIDERS = """\
 #providers:
 #  openai:
-#    api_key: sk-…
+#    api_key: sk-...
 #  ollama:
 #    base_url: http://127.0.0.1:11434
 #    local: true
