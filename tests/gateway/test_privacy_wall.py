@@ -165,6 +165,10 @@ def _hidden() -> dict[str, bytes]:
         "messages twice, the other way": _json(
             f'{{"role": "user", "content": "{SECRET}"}}', f', "messages": [{hi}]'
         ).replace(b'"model": "auto", ', b""),
+        "preferences twice": _json(
+            f'{{"role": "user", "content": "Write to {MAIL}"}}',
+            ', "routing_preferences": {"privacy_level": "max"}, "routing_preferences": {"privacy_level": "standard"}',
+        ),
         "other case": _json(hi, f', "Messages": [{{"role": "user", "content": "{SECRET}"}}]'),
         "stream options": _json(hi, f', "stream_options": {{"note": "{SECRET}"}}'),
         "stream options, streamed": _json(hi, f', "stream": true, "stream_options": {{"note": "{SECRET}"}}'),
@@ -210,13 +214,10 @@ def test_a_hidden_secret_stays_too(gateway, cloud, place, model):
     body = _hidden()[place].replace(b'"auto"', f'"{model}"'.encode())
     reply = gateway.ask("POST", "/v1/chat/completions", body)
     assert reply.status in (200, 400, 403), reply.body
-    if reply.status == 200 and place != "messages twice, the other way":
+    if reply.status == 200:
         assert reply.headers["x-pointsman-provider"] == "lan"
+    assert not cloud.chats
     nothing_left(gateway, cloud, SECRET)
-    for request in cloud.chats:
-        sent = request.json
-        assert place == "messages twice, the other way", "only where the copy that counts holds nothing"
-        assert sent["messages"] == [{"role": "user", "content": "hi"}]
 
 
 def test_the_strictest_of_several_levels_holds(gateway, cloud):

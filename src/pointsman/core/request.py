@@ -121,6 +121,7 @@ _MISSING = re.compile(r"missing required field `([^`]+)`")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _QUOTED = re.compile(r"Invalid enum value .*?(?= - at `|$)", re.DOTALL)
 _UNKNOWN = re.compile(r"unknown field `(.*?)`(?= - at `|$)", re.DOTALL)
+_KEY = re.compile(rb'[\s,]*("(?:[^"\\]|\\.)*+")\s*:\s*')
 _PLAIN_NAME = re.compile(r"[a-z]{1,20}(?:_[a-z]{1,20}){0,4}")
 MOST_FIELDS = 1000
 MOST_MESSAGES = 50_000
@@ -158,6 +159,27 @@ def decode_message(raw: bytes | Raw, index: int) -> Message:
 def _told_unknown(found: re.Match[str]) -> str:
     name = found.group(1)
     return f"unknown field `{name}`" if _PLAIN_NAME.fullmatch(name) else "unknown field"
+
+
+def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
+    """Of a field that stands twice, this reader takes the last one and another may take the first.
+
+    A body without a byte to spare has no room for a second copy; only others are walked through, field by field.
+
+    Raises:
+        InvalidRequest: a field stands twice.
+    """
+    if len(body) == 1 + sum(len(name.encode()) + len(raw) + 4 for name, raw in fields.items()):
+        return
+    seen: set[str] = set()
+    at = body.index(b"{") + 1
+    while (key := _KEY.match(body, at)) is not None:
+        name: str = msgspec.json.decode(key.group(1))
+        raw = bytes(fields[name])
+        if name in seen or not body.startswith(raw, key.end()):
+            raise InvalidRequest("A field stands twice in the request body.")
+        seen.add(name)
+        at = key.end() + len(raw)
 
 
 def _refuse_variants(fields: Mapping[str, Raw]) -> None:
@@ -198,6 +220,7 @@ class ChatRequest:
         try:
             fields = _fields_decoder.decode(body)
             params = _params_decoder.decode(body)
+            _refuse_repeated(body, fields)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
