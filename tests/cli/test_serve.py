@@ -65,7 +65,7 @@ async def test_a_whole_chat_with_the_real_gateway(env, upstream) -> None:
     with Terminal("serve", env=env) as server:
         await server.until(LISTENS.pattern)
         with Terminal("chat", "--no-start", env=env, columns=140) as chat:
-            await chat.until("^auto › ?$")
+            assert "· 1 model ·" in await chat.until("^auto › ?$")
             chat.line("Write a haiku about railways.")
             await chat.until(r"^openai:gpt-4o-mini · .* tokens · ")
             await chat.until("^auto › ?$")

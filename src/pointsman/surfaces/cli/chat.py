@@ -44,7 +44,8 @@ async def _chat(invocation: Invocation, model: str, system: str | None, *, start
         await session.refresh_models()
         commands = {f"/{name}": command.help for name, command in COMMANDS.items()}
         lines = ChatInput(folder=invocation.settings().data_dir, commands=commands, models=session.models)
-        session.tell(f"{client.url} · {len(session.models)} models · /help lists the commands")
+        count = len(session.models)
+        session.tell(f"{client.url} · {count} model{'' if count == 1 else 's'} · /help lists the commands")
         with attended():
             await _talk(session, lines)
 
