@@ -75,6 +75,8 @@ def _without(text: str, tag: str) -> str:
 
 def _unwrap(text: str) -> str:
     """The content of the last tag that agents put around the caller's words, or the whole text."""
+    if "</" not in text:
+        return text
     for tag in _ASK_TAGS:
         end = text.rfind(f"</{tag}>")
         if end >= 0:
@@ -87,6 +89,8 @@ def _unwrap(text: str) -> str:
 
 def _split(text: str) -> tuple[list[str], list[str]]:
     """Prose and fenced code. An unclosed fence runs to the end."""
+    if "```" not in text and "~~~" not in text:
+        return [text], []
     prose: list[str] = []
     code: list[str] = []
     at, inside = 0, False

@@ -45,46 +45,45 @@ class ComplexityRules:
 class _Count:
     """A count of the prose: what one of it adds, and how many may count."""
 
-    pattern: Any
     each: float
     most: int
+    pattern: str = ""
 
 
-def _compile(pattern: str) -> Any:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    return re2.compile(pattern, options)
-
-
-_COUNTS = (
-    _Count(_compile(r"[.!?。！？](?:\s|$)|\n\s*\n"), 0.05, 12),
-    _Count(_compile(r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S"), 0.10, 10),
+_SENTENCES = _Count(0.05, 12)
+"""Stops before white space or the end, and blank lines."""
+_CLAUSES = _Count(0.05, 14, r"\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b")
+"""These words, and `,`, `;` and `:` before white space."""
+_OTHERS = (
+    _Count(0.10, 10, r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S"),
     _Count(
-        _compile(
-            r"[,;:]\s|\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b"),
-        0.05, 14,
-    ),
-    _Count(
-        _compile(
-            r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
-            r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
-            r"|compatible|bounded|worst[- ]case|edge cases?)\b"),
         0.16, 8,
+        r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
+        r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
+        r"|compatible|bounded|worst[- ]case|edge cases?)\b",
     ),
     _Count(
-        _compile(
-            r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml"
-            r"|toml|json)\b"),
         0.10, 6,
+        r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml"
+        r"|toml|json)\b",
     ),
     _Count(
-        _compile(
-            r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
-            r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b"),
         0.20, 4,
+        r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
+        r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b",
     ),
 )  # fmt: skip
+
+_STOPS, _COMMAS, _SPACES = b".!?", b",;:", b"\t\f\r "
+_KINDS = bytes(
+    next(
+        (kind for kind, members in zip(b".,_n", (_STOPS, _COMMAS, _SPACES, b"\n"), strict=True) if byte in members), 120
+    )
+    for byte in range(256)
+)
+"""Each byte's kind, for `bytes.translate`: stops `.`, commas `,`, spaces `_`, line feeds `n`, all others `x`."""
+_WIDE_STOPS = str.maketrans("。！？", "...")
+_BLANK_LINE = re.compile(rb"n[_n]*n")
 _BLOCK_EACH, _BLOCK_MOST = 0.12, 4
 _BRACES = re.compile(r"[{}]")
 _INDENT = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
@@ -124,10 +123,38 @@ class ComplexityScore:
         return set(self._set.Match(text.lower().encode("utf-8", "replace")) or ()) if text else set()
 
     def _structured(self, ask: Ask) -> float:
-        prose = ask.prose.encode("utf-8", "replace")
-        total = sum(_count_up_to(kind.pattern, prose, kind.most) * kind.each for kind in _COUNTS)
+        total = _counted(ask.prose) if ask.prose else 0.0
         total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
         return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
+
+
+def _counted(prose: str) -> float:
+    """What the counts of a prose add up to."""
+    text = prose.encode("utf-8", "replace")
+    sentences, commas = _punctuation(
+        text if prose.isascii() else prose.translate(_WIDE_STOPS).encode("utf-8", "replace")
+    )
+    patterns, found = _count_set()
+    # One pass tells which patterns occur at all: of most, an ask holds none.
+    present = set(found.Match(text) or ())
+    clauses = commas
+    if 0 in present and clauses < _CLAUSES.most:
+        clauses += _count_up_to(patterns[0], text, _CLAUSES.most)
+    total = min(sentences, _SENTENCES.most) * _SENTENCES.each + min(clauses, _CLAUSES.most) * _CLAUSES.each
+    for index, kind in enumerate(_OTHERS, 1):
+        if index in present:
+            total += _count_up_to(patterns[index], text, kind.most) * kind.each
+    return total
+
+
+def _punctuation(text: bytes) -> tuple[int, int]:
+    """How many sentences end, and how many clauses."""
+    kinds = text.translate(_KINDS)
+    sentences = kinds.count(b"._") + kinds.count(b".n") + kinds.endswith(b".")
+    if b"n" in kinds:
+        # The line feed behind a stop ends that sentence and begins no blank line.
+        sentences += len(_BLANK_LINE.findall(kinds.replace(b".n", b".")))
+    return sentences, kinds.count(b",_") + kinds.count(b",n")
 
 
 def _saturate(value: float) -> float:
@@ -150,6 +177,20 @@ def _depth(code: str) -> int:
         braces = braces + 1 if brace == "{" else max(braces - 1, 0)
         deepest = max(deepest, braces)
     return max(deepest, len(set(_INDENT.findall(code))))
+
+
+@cache
+def _count_set() -> tuple[tuple[Any, ...], Any]:
+    """The patterns of the counted words, those of clauses first, and the set of them all in the same order."""
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    found = re2.Set.SearchSet(options)
+    patterns = tuple(kind.pattern for kind in (_CLAUSES, *_OTHERS))
+    for pattern in patterns:
+        found.Add(pattern)
+    found.Compile()
+    return tuple(re2.compile(pattern, options) for pattern in patterns), found
 
 
 @cache
