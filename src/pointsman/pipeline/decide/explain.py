@@ -84,7 +84,8 @@ def header_reason(decision: Decision) -> str:
         if line and len(longer) > HEADER_CHARACTERS:
             break
         line = longer
-    line = "".join(character if " " <= character <= "~" else "?" for character in line)
+    if not (line.isascii() and line.isprintable()):
+        line = "".join(character if " " <= character <= "~" else "?" for character in line)
     return line if len(line) <= HEADER_CHARACTERS else line[: HEADER_CHARACTERS - 3] + "..."
 
 

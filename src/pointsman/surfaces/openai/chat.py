@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from decimal import Decimal
 from typing import TypeVar
 
 from pointsman.core.caller import Caller
@@ -137,8 +136,11 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
 
 def format_usd(micro_usd: int) -> str:
     """Micro-dollars as dollars with six decimals."""
-    return f"{Decimal(micro_usd).scaleb(-6):.6f}"
+    return f"{micro_usd // 1_000_000}.{micro_usd % 1_000_000:06d}"
 
 
 def _ascii(text: str) -> bytes:
-    return "".join(char if " " <= char <= "~" else "?" for char in text[:256]).encode("ascii")
+    text = text[:256]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return text.encode("ascii")
