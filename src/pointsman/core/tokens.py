@@ -47,18 +47,13 @@ def estimate(n_bytes: int) -> int:
 def count(text: str, encoding: str = DEFAULT_ENCODING) -> int:
     """The exact number of tokens, one more at most for every 200,000 characters; about 25 MB of text a second.
 
-    The first call loads the tokenizer (about 0.6 s, 110 MB of memory); see `preload`.
+    The first call loads the tokenizer (about 0.6 s, 110 MB of memory).
 
     Raises:
         ValueError: no such encoding.
     """
     encode = _encoding(encoding).encode_ordinary
     return sum(len(encode(text[at : at + _PIECE])) for at in range(0, len(text), _PIECE))
-
-
-def preload(encoding: str = DEFAULT_ENCODING) -> None:
-    """Load an encoding ahead of the first count. Safe to call in a thread."""
-    _encoding(encoding)
 
 
 @lru_cache(maxsize=4)

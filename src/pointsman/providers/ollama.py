@@ -251,8 +251,12 @@ class Ollama:
                     self._shown.pop(listed.name, None)
                     known = None
         shown = known[1] if known is not None else None
-        local = self.local and not runs_elsewhere(listed.name, listed) and not runs_elsewhere(listed.name, shown)
-        return completed(self._cards(self.name, listed.name, local=local), listed, shown, version)
+        elsewhere = runs_elsewhere(listed.name, listed) or runs_elsewhere(listed.name, shown)
+        card = self._cards(self.name, listed.name, local=self.local and not elsewhere)
+        if not elsewhere:
+            # What Ollama runs itself costs nothing, whether or not its owner declared that prompts stay on this machine.
+            card = msgspec.structs.replace(card, price_input=0, price_cached_input=0, price_output=0)
+        return completed(card, listed, shown, version)
 
     async def _show(self, name: str) -> Shown:
         raw = await self._endpoint.ask("/api/show", local=self.local, body=msgspec.json.encode({"model": name}))

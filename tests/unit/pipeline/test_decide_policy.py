@@ -110,3 +110,11 @@ def test_the_cheapest_model_that_will_do_the_job_gets_it():
     easy, hard = signals(complexity=0.1), signals(complexity=0.9)
     assert RulePolicy().rank(predict([strong, cheap], easy), easy)[0].model == "p:cheap"
     assert RulePolicy().rank(predict([strong, cheap], hard), hard)[0].model == "p:strong"
+
+
+def test_privacy_as_a_priority_stays_on_the_machine_while_it_can():
+    here = card("here:m", quality=0.1, local=True)
+    there = card("p:strong", quality=0.97, price_input=100, price_output=100)
+    for complexity in (0.1, 0.9):
+        what = signals(complexity=complexity, priority="privacy")
+        assert RulePolicy().rank(predict([there, here], what), what)[0].model == "here:m"

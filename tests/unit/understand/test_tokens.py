@@ -61,8 +61,3 @@ def test_long_texts_are_counted_in_pieces():
 def test_an_unknown_encoding_is_named():
     with pytest.raises(ValueError, match="o300k"):
         tokens.count("x", "o300k")
-
-
-def test_preload_is_harmless_twice():
-    tokens.preload()
-    tokens.preload()

@@ -51,11 +51,11 @@ class Weights:
 
 WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
     {
-        "balanced": Weights(cost=30.0, latency=0.004, remote=0.02, enough=0.8),
+        "balanced": Weights(cost=30.0, latency=0.004, remote=0.02, enough=0.8, hard=6.0),
         "speed": Weights(cost=10.0, latency=0.03, hard=1.0, enough=0.8),
         "quality": Weights(cost=1.0, latency=0.0005),
-        "privacy": Weights(cost=30.0, latency=0.004, remote=1.0, hard=0.5, enough=0.8),
-        "cost": Weights(cost=1_000.0, latency=0.001, hard=0.5, enough=0.65),
+        "privacy": Weights(cost=30.0, latency=0.002, remote=10.0, enough=0.8),
+        "cost": Weights(cost=1_000.0, latency=0.001, hard=2.0, enough=0.65),
     }
 )
 """`balanced` says that a good answer is worth about three cents or four minutes; `cost`, a tenth of a cent."""
@@ -67,7 +67,8 @@ HINT_BONUS = 0.15
 class RulePolicy:
     """The arm of the highest utility, always.
 
-        utility = min(P(success), enough) − cost weight × dollars − latency weight × seconds − remote weight (if it leaves)
+        utility = min(P(success), enough) − cost weight × dollars − latency weight × seconds
+                  − remote weight, if it leaves the machine
                   − hard weight × (best P − P), above the complexity threshold
                   + HINT_BONUS, for a model that the caller hinted at
 
