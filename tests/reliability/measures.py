@@ -39,14 +39,14 @@ def held(pid: int) -> Held:
 
 
 async def eventually(holds: Callable[[], Any], *, within: float = 5.0, every: float = 0.02) -> None:
-    """Wait until `holds()` is true, or does not raise AssertionError any more."""
+    """Wait until `holds()` is true, or raises no more; a database that is being made anew has no tables yet."""
     until = time.monotonic() + within
     while True:
+        error: Exception = AssertionError(f"it did not come to pass within {within} s")
         try:
             if holds() is not False:
                 return
-            error = AssertionError(f"it did not come to pass within {within} s")
-        except AssertionError as raised:
+        except (AssertionError, sqlite3.OperationalError) as raised:
             error = raised
         if time.monotonic() > until:
             raise error

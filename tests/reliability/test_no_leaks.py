@@ -22,7 +22,7 @@ from .measures import Held, eventually, held, rows
 from .scenarios import OTHER, PINNED, Plan, Stage, plans
 
 CONCURRENCY = 50
-WARM_UP, MIX = 400, 2000
+WARM_UP, MIX = 300, 1700
 MEBIBYTE = 2**20
 
 
