@@ -6,14 +6,14 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pointsman import __version__, logs
 from pointsman.core.catalog import Catalog
-from pointsman.core.errors import PointsmanError, SettingsError
+from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, Provider, SystemClock, Timeouts
 from pointsman.pipeline.admit import Access
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
@@ -157,6 +157,7 @@ class Gateway:
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
+        _check_names(settings, providers)
         self._keeper = CatalogKeeper(
             providers, aliases=settings.routing.aliases, uninvited={"ollama"} - settings.providers.keys()
         )
@@ -281,6 +282,29 @@ async def _serve(settings: Settings, entry: Entry) -> RunningServer:
     return await serve(entry, host=server.host, port=server.port, limits=limits)
 
 
+def _check_names(settings: Settings, providers: Sequence[Provider]) -> None:
+    """Say at the start what would otherwise be a riddle later: names of models and providers that nobody has.
+
+    Raises:
+        SettingsError: an embedded model that does not exist.
+    """
+    if settings.embedded.enabled:
+        from pointsman.providers.llamacpp.sources import load_sources
+
+        for name in settings.embedded.models:
+            if name not in load_sources():
+                raise SettingsError(
+                    "embedded.models", name, f"there is no such model; there are {', '.join(load_sources())}"
+                )
+    known = {provider.name for provider in providers}
+    for key, wanted in (
+        ("routing.force_provider", settings.routing.force_provider),
+        ("routing.default_provider", settings.routing.default_provider),
+    ):
+        if wanted is not None and wanted not in known:
+            log.warning("%s names %s, which is not set up; set up are %s", key, wanted, ", ".join(sorted(known)))
+
+
 def _fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress | None) -> Fleet | None:
     if not settings.embedded.enabled or not settings.embedded.models:
         return None
@@ -346,6 +370,3 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider 
         auth=preset.auth if preset is not None else "bearer",
         organization=own.organization,
     )
-
-
-__all__ = ["Gateway", "PointsmanError", "run"]

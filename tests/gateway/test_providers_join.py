@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from pointsman.testing.answers import Answer, Status, ToolUse
@@ -80,3 +83,17 @@ def test_a_refused_key_is_said_with_its_mend(tmp_path, cloud_server):
     finally:
         cloud_server.pages.clear()
     assert "sk-wrong" not in gateway.log_text
+
+
+def test_names_that_nobody_has_are_told_at_the_start(tmp_path):
+    with running(tmp_path, {"routing": {"default_provider": "opanai"}}) as gateway:
+        assert "routing.default_provider names opanai" in gateway.log_text
+
+
+def test_an_embedded_model_that_does_not_exist_stops_the_start(tmp_path):
+    command = [sys.executable, "-m", "pointsman", "serve", "--port", "0", "--embedded-models", "gpt-5"]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=env)
+    assert ended.returncode != 0
+    assert "smollm2:135m" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -125,8 +125,11 @@ class Fleet:
                 await engine.ready()
         except PointsmanError as error:
             log.warning("the embedded model %s is not there: %s", name, error.message)
+            if name not in self.provider.engines:  # an engine tells of itself
+                self.provider.missing[name] = error.message
         except Exception:
             log.exception("the embedded model %s could not be set up", name)
+            self.provider.missing[name] = "It could not be set up; the log has the details."
         finally:
             self._coming.pop(name, None)
         await self._changed()

@@ -43,6 +43,8 @@ class LlamaCppProvider:
         self._queue = queue
         self._engines: dict[str, Engine] = {}
         self._admissions: dict[str, Admission] = {}
+        self.missing: dict[str, str] = {}
+        """Models that were to be served and are not, with the reason."""
 
     @property
     def engines(self) -> Mapping[str, Engine]:
@@ -144,6 +146,9 @@ class LlamaCppProvider:
             detail = "; ".join(f"{engine.spec.name}: {engine.reason}" for engine in failed)
             return Health(ok=False, detail=detail, mend="`pointsman doctor` tells more; the engine's log is in the data"
                           " directory.")  # fmt: skip
+        if self.missing:
+            detail = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
+            return Health(ok=False, detail=detail, mend="`pointsman doctor` tells more.")
         if not self._engines:
             return Health(ok=False, detail="no model is loaded", mend="Its weights may still be on their way.")
         states = ", ".join(f"{engine.spec.name} {engine.state}" for engine in self._engines.values())
