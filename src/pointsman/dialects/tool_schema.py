@@ -140,10 +140,11 @@ class _Rebuild:
         if prefix is not None:
             if not isinstance(prefix, list):
                 raise self._invalid(at, "`prefixItems` must be a list")
-            built["prefixItems"] = [
-                self.walk(item, f"{at}/prefixItems/{index}", depth + 1, closing=True)
-                for index, item in enumerate(prefix)
-            ]
+            if prefix:  # an empty list is no valid schema, and says nothing
+                built["prefixItems"] = [
+                    self.walk(item, f"{at}/prefixItems/{index}", depth + 1, closing=True)
+                    for index, item in enumerate(prefix)
+                ]
         if items is False:
             built["items"] = False
         elif items is not None:

@@ -254,7 +254,7 @@ class Ollama:
         elsewhere = runs_elsewhere(listed.name, listed) or runs_elsewhere(listed.name, shown)
         card = self._cards(self.name, listed.name, local=self.local and not elsewhere)
         if not elsewhere:
-            # What Ollama runs itself costs nothing, whether or not its owner declared that prompts stay on this machine.
+            # What Ollama runs itself costs nothing, declared local or not.
             card = msgspec.structs.replace(card, price_input=0, price_cached_input=0, price_output=0)
         return completed(card, listed, shown, version)
 

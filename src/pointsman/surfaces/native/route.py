@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from fastapi import APIRouter, Request, Response
 
@@ -27,7 +29,8 @@ def router(services: Services) -> APIRouter:
         """Takes a chat body, answers with the decision, and logs nothing."""
         chat = ChatRequest.parse(await request.body())
         wishes = read_wishes(chat, request.headers.raw)
-        decision = services.decide(chat, caller_of(request), wishes)
+        # In a thread, as a prompt of many megabytes takes seconds to understand.
+        decision = await asyncio.to_thread(services.decide, chat, caller_of(request), wishes)
         body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
         return Response(body, media_type="application/json")
 
