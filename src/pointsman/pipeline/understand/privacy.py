@@ -34,6 +34,9 @@ def strictest(*levels: PrivacyLevel | None) -> PrivacyLevel:
     return max((level for level in levels if level is not None), key=LEVELS.index, default="standard")
 
 
+_NOTHING_FOUND = {level: Privacy(level=level, local_only=level == "max") for level in LEVELS}
+
+
 def judge(level: PrivacyLevel, detectors: Iterable[str], classes: Mapping[str, PrivacyClass]) -> Privacy:
     """What follows from the detectors that matched.
 
@@ -41,6 +44,8 @@ def judge(level: PrivacyLevel, detectors: Iterable[str], classes: Mapping[str, P
     every class; max keeps everything, whether or not something was found.
     """
     names = tuple(dict.fromkeys(detectors))
+    if not names:
+        return _NOTHING_FOUND[level]
     found = {classes[name] for name in names}
     return Privacy(
         level=level,

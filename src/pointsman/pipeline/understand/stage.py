@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from msgspec import Raw
@@ -59,7 +59,9 @@ class Understand:
         self._windows = windows
         self._priority: Priority = priority
         key = hash_key if len(hash_key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(hash_key).digest()
-        self._hasher = hashlib.blake2b(digest_size=16, key=key)
+        self._prompt_hasher = hashlib.blake2b(digest_size=16, key=key)
+        # Processors have instructions for SHA-256: with them it is twice as fast as BLAKE2b, and every byte is hashed.
+        self._hasher = hashlib.sha256(key.ljust(64, b"\0"))
         self._messages: Memo[MessageFacts] = Memo(memo_size)
         self._fields: Memo[FieldFacts] = Memo(memo_size // 16)
         self._readings: Memo[Reading] = Memo(memo_size // 4)
@@ -86,8 +88,8 @@ class Understand:
             if values > MOST_VALUES:
                 raise too_many_values(f"messages[{index}]")
         fields = self._read_fields(request, values)
-        found = [name for facts in messages for name in facts.detectors]
-        found += [name for facts in fields for name in facts.detectors]
+        found = {name for message in messages for name in message.detectors}
+        found.update(name for field in fields for name in field.detectors)
         reading, short_reply = self._read_ask(request, messages, digests)
         return Signals(
             intent=reading.intent,
@@ -105,7 +107,7 @@ class Understand:
             ),
             conversation=observe(messages, short_reply=short_reply),
             priority=priority or _wish(request) or self._priority,
-            prompt_hash=self._digest(b"".join(digests)).hex(),
+            prompt_hash=self._prompt_hash(digests),
         )
 
     def holds_private(self, text: str) -> bool:
@@ -118,6 +120,11 @@ class Understand:
             hasher.update(name + b"\0")
         hasher.update(raw)
         return hasher.digest()
+
+    def _prompt_hash(self, digests: Sequence[bytes]) -> str:
+        hasher = self._prompt_hasher.copy()
+        hasher.update(b"".join(digests))
+        return hasher.hexdigest()
 
     def _read_fields(self, request: ChatRequest, values: int) -> list[FieldFacts]:
         fields: list[FieldFacts] = []
@@ -136,12 +143,11 @@ class Understand:
         self,
         request: ChatRequest,
         privacy_level: PrivacyLevel | None,
-        found: Iterable[str],
+        found: Set[str],
     ) -> Privacy:
         preferences = request.params.routing_preferences
         asked = preferences.privacy_level if preferences is not None else None
-        matched = set(found)
-        names = [name for name in self._detectors.classes if name in matched]
+        names = [name for name in self._detectors.classes if name in found] if found else []
         return judge(strictest(self._rules.level, asked, privacy_level), names, self._detectors.classes)
 
     def _read_ask(

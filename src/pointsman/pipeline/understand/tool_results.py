@@ -15,6 +15,7 @@ _RESULT = re2.compile(
     r"|tool_output|command_output|execute_command_result)>|observation:|tool (?:output|result):)",
     _options,
 )
+_BEGINNINGS = frozenset("[<oOtT")
 _FAILED = re2.compile(
     "(?m)"
     + "|".join(
@@ -44,7 +45,10 @@ _FAILED = re2.compile(
 
 def is_tool_result(text: str) -> bool:
     """Whether a user message is a tool's answer that an agent wrote into the conversation."""
-    return _RESULT.search(text[:200].encode("utf-8", "replace")) is not None
+    beginning = text[:200]
+    if beginning.lstrip()[:1] not in _BEGINNINGS:
+        return False
+    return _RESULT.search(beginning.encode("utf-8", "replace")) is not None
 
 
 def looks_failed(text: str) -> bool:
