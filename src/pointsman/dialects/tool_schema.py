@@ -107,7 +107,7 @@ class _Rebuild:
             raise self._invalid(at, "`type` must be a name or a list of names")
         types = []
         for name in names:
-            lowered = name.lower() if isinstance(name, str) else name  # some clients write STRING
+            lowered = name.lower() if isinstance(name, str) else ""  # some clients write STRING
             if lowered not in TYPES:
                 raise self._invalid(at, f"`type` {str(name)[:40]!r} is unknown")
             if lowered not in types:
@@ -128,7 +128,7 @@ class _Rebuild:
         pattern, form = schema.get("pattern"), schema.get("format")
         if isinstance(pattern, str) and _expressible(pattern):
             built["pattern"] = pattern
-        elif form in FORMATS and not built:
+        elif isinstance(form, str) and form in FORMATS and not built:
             built["format"] = form
         return built
 
