@@ -11,7 +11,7 @@ import msgspec
 from .signals import Signals
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model that may be chosen, with what is predicted of it for this request."""
 
     model: str
@@ -26,7 +26,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Probability with which the policy picks this candidate."""
 
 
-class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+class Dropped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model that a hard constraint excluded."""
 
     model: str
@@ -35,7 +35,7 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which model answers, in which order others follow, and everything needed to judge the choice later."""
 
     id: str

@@ -49,8 +49,7 @@ class Usage(msgspec.Struct, frozen=True):
         return (details.cached_tokens or 0) if details is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
+class Frames(msgspec.Struct, frozen=True, gc=False):
     """Whole SSE frames, each ended by a blank line; empty when only what follows is to be told.
 
     What a provider notices in passing stands beside the bytes, so that the recorder need not parse them.
@@ -62,8 +61,7 @@ class Frames:
     finish_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A whole unstreamed answer: one `chat.completion` object as JSON."""
 
     raw: bytes

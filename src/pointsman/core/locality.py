@@ -6,13 +6,12 @@ Ollama cloud model answers there and sends the prompt on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from .errors import PrivacyWall
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True, gc=False):
     """Where an outbound call goes: a model (or a provider's own end point, for discovery), and whether it is local."""
 
     model: str

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from .caller import Caller
 from .catalog import Catalog, ModelCard
 from .decision import Decision
@@ -15,8 +17,7 @@ from .outcome import Feedback, Outcome
 from .request import ChatRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Seconds allowed for each phase of an upstream call.
 
     `first_byte` runs from the request's end to the first byte of the answer's body, headers included.
@@ -28,8 +29,7 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCall:
+class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at one model."""
 
     card: ModelCard

@@ -38,7 +38,7 @@ class PrivacyClass(StrEnum):
     INTERNAL = "internal"
 
 
-class Complexity(msgspec.Struct, frozen=True, kw_only=True):
+class Complexity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How demanding the prompt looks, each in [0, 1]; `score` is their weighted sum."""
 
     score: float
@@ -47,7 +47,7 @@ class Complexity(msgspec.Struct, frozen=True, kw_only=True):
     structure: float
 
 
-class Privacy(msgspec.Struct, frozen=True, kw_only=True):
+class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was found, under which level, and whether the request must stay on the machine."""
 
     level: PrivacyLevel = "standard"
@@ -57,7 +57,7 @@ class Privacy(msgspec.Struct, frozen=True, kw_only=True):
     local_only: bool = False
 
 
-class Needs(msgspec.Struct, frozen=True, kw_only=True):
+class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a model must be able to do, and how many tokens the request takes."""
 
     tools: bool = False
@@ -75,7 +75,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     expected_output: int = 256
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the shape of the conversation says."""
 
     turn: int = 1
@@ -91,7 +91,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """The last message is a tool's result: the model is in the middle of its work."""
 
 
-class Signals(msgspec.Struct, frozen=True, kw_only=True):
+class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything the decision may look at. Holds no text of the prompt."""
 
     intent: Intent = Intent.GENERAL

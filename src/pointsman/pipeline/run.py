@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+import msgspec
 
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
@@ -27,8 +28,7 @@ LARGE = 512 * 1024
 the interpreter's lock: on the loop nobody else would be answered meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a caller asked of the router outside the body."""
 
     privacy_level: PrivacyLevel | None = None

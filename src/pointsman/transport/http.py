@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from pointsman.core.locality import Destination, guard
 from pointsman.core.ports import Timeouts
@@ -25,8 +27,7 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, gc=False):
     """One request, whole."""
 
     method: str
@@ -80,8 +81,7 @@ class Origin:
     unix_socket: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One outbound call. `local_only` and `destination` have no defaults: whoever sends must know."""
 
     destination: Destination
@@ -92,7 +92,7 @@ class UpstreamRequest:
     """Path and query as they go on the wire."""
     headers: Headers
     body: bytes = b""
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
 
 
 class UpstreamResponse(ABC):

@@ -7,8 +7,9 @@ request costs nothing. The order is the order in which a model's exclusion is to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Privacy
@@ -17,8 +18,7 @@ MIN_OUTPUT = 64
 """Tokens that must be left for the answer; a window that a prompt fills whole is of no use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What one request demands of a model."""
 
     needs: Needs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import ModelNotFound
@@ -15,8 +16,7 @@ DEFAULT_TAG = ":latest"
 Mode = Literal["auto", "forced", "hint"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
+class Requested(msgspec.Struct, frozen=True, kw_only=True):
     """How the model field was read.
 
     `cards` are the models that answer to it: none for `auto`, one for `provider:model`, one for each provider that

@@ -5,10 +5,11 @@ Before the first event of an answer the next model of the plan may step in; afte
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import cast
+
+import msgspec
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Decision
@@ -52,7 +53,7 @@ class Execute:
                 card=card,
                 request=request,
                 local_only=decision.signals.privacy.local_only,
-                timeouts=dataclasses.replace(self._timeouts, total=remaining),
+                timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
             )
             try:
                 async with aclosing(_closable(self._provider_for(card).chat(call))) as events:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from .tables import words
 
@@ -18,8 +19,7 @@ _CONTEXT_TAGS: tuple[str, ...] = tuple(words()["context_tags"])
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is looked at: `prose` and `code` are bounded samples, `length` is the ask's whole length in bytes,
     as far as `WRAPPING` reaches."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 from msgspec import Raw
 
 from pointsman.core.request import Message, decode_message
@@ -17,8 +17,7 @@ _SEAM = 512
 """Characters on either side of the place where two text parts meet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageFacts:
+class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Facts of one message. Holds none of its text."""
 
     role: str
@@ -40,8 +39,7 @@ class MessageFacts:
         return self.role == "user" and not self.tool_result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldFacts:
+class FieldFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Facts of a top-level field that travels upstream beside the messages."""
 
     bytes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from pointsman.core.signals import Complexity, Intent
 
@@ -12,8 +12,7 @@ from .complexity import ComplexityScore
 from .intent import IntentRules
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A user turn, read. Holds none of its text."""
 
     assent: bool

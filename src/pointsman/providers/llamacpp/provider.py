@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
@@ -109,7 +108,7 @@ class LlamaCppProvider:
             job.body(index),
             card=call.card,
             local_only=call.local_only,
-            timeouts=dataclasses.replace(call.timeouts, total=remaining),
+            timeouts=msgspec.structs.replace(call.timeouts, total=remaining),
         )
         async with aclosing(chunks):
             async for chunk in chunks:
