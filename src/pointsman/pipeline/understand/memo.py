@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 V = TypeVar("V")
+P = ParamSpec("P")
 
 
 class Memo(Generic[V]):
@@ -20,14 +21,14 @@ class Memo(Generic[V]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, digest: bytes, compute: Callable[[], V]) -> V:
+    def get(self, digest: bytes, compute: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
         """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""
-        value = self._values.get(digest)
-        if value is not None:
-            with suppress(KeyError):  # another thread made room meanwhile
-                self._values.move_to_end(digest)
-            return value
-        value = compute()
+        try:
+            self._values.move_to_end(digest)
+            return self._values[digest]
+        except KeyError:  # new, or another thread made room meanwhile
+            pass
+        value = compute(*args, **kwargs)
         if self.size > 0:
             self._values[digest] = value
             if len(self._values) > self.size:

@@ -56,8 +56,12 @@ def find_needs(
     output = _expected_output(intent, complexity) if not messages[-1].tool_result else TOOL_STEP_OUTPUT
     if request.max_output is not None:
         output = min(output, request.max_output)
-    images = sum(message.images for message in messages)
-    size = field_bytes + sum(message.bytes for message in messages)
+    tools, images, size = _wants_tools(request), 0, field_bytes
+    for message in messages:
+        size += message.bytes
+        images += message.images
+        if message.tool_calls or message.role in _TOOL_ROLES:
+            tools = True
     low, typical, high = _prompt_tokens(size, images)
     answer = request.max_output or output
     if size <= MOST_COUNTED_BYTES and any(low < window <= high + answer for window in windows):
@@ -66,7 +70,7 @@ def find_needs(
         typical = exact + images * tokens.IMAGE_TYPICAL
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
     return Needs(
-        tools=_wants_tools(request) or any(message.tool_calls or message.role in _TOOL_ROLES for message in messages),
+        tools=tools,
         vision=images > 0,
         json_object=form == "json_object",
         json_schema=form == "json_schema",

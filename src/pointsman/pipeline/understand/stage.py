@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence, Set
-from functools import partial
 
 from msgspec import Raw
 
@@ -82,7 +81,7 @@ class Understand:
         messages: list[MessageFacts] = []
         values = 0
         for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True)):
-            message = self._messages.get(digest, partial(read_message, raw, index, self._detectors))
+            message = self._messages.get(digest, read_message, raw, index, self._detectors)
             messages.append(message)
             values += message.values
             if values > MOST_VALUES:
@@ -132,7 +131,7 @@ class Understand:
             if name in NOT_TEXT:
                 continue
             digest = self._digest(raw, name.encode("utf-8", "replace"))
-            field = self._fields.get(digest, partial(read_field, name, raw, self._detectors))
+            field = self._fields.get(digest, read_field, name, raw, self._detectors)
             fields.append(field)
             values += field.values
             if values > MOST_VALUES:
@@ -163,16 +162,19 @@ class Understand:
         return reading, last.assent and len(turns) > 1
 
     def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
-        return self._readings.get(digests[index], lambda: self._read(request.message(index).text))
+        return self._readings.get(digests[index], self._read_turn, request, index)
+
+    def _read_turn(self, request: ChatRequest, index: int) -> Reading:
+        return self._read(request.message(index).text)
 
     def _count(self, request: ChatRequest, digests: Sequence[bytes]) -> int:
         total = 0
         for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True)):
-            total += self._counts.get(digest, partial(_count, raw, f"messages[{index}]"))
+            total += self._counts.get(digest, _count, raw, f"messages[{index}]")
         for name, raw in request.fields.items():
             if name not in NOT_TEXT:
                 digest = self._digest(raw, name.encode("utf-8", "replace"))
-                total += self._counts.get(digest, partial(_count, raw, name))
+                total += self._counts.get(digest, _count, raw, name)
         return total
 
 
