@@ -187,17 +187,15 @@ def deltas(event: Event) -> Iterator[Delta]:
             yield chunk.usage
 
 
-def may_hold_usage(raw: bytes) -> bool:
-    """Whether a block of JSON may hold a usage object: a cheap search that spares parsing every chunk.
+def find_usage(raw: bytes, start: int = 0) -> int:
+    """Where a block of JSON may hold a usage object, or -1: a cheap search that spares parsing every chunk.
 
     Inside a JSON string the quotes would be escaped, so text that speaks of usage does not match.
     """
-    at = raw.find(b'"usage":')
-    while at >= 0:
-        if raw[at + 8 : at + 16].lstrip().startswith(b"{"):
-            return True
+    at = raw.find(b'"usage":', start)
+    while at >= 0 and not raw[at + 8 : at + 16].lstrip().startswith(b"{"):
         at = raw.find(b'"usage":', at + 8)
-    return False
+    return at
 
 
 def encode_frame(payload: bytes) -> bytes:

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
-from pointsman.core.events import Body, Frames, Usage, encode_frame, may_hold_usage, payloads
+from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
 
 from .openai_errors import stated_error
-from .sse import FrameBuffer
+from .sse import FrameBuffer, frame_end
 
 MAX_ID = 200
 """Characters; a longer id could not be asked for, and the log keeps ids."""
@@ -87,9 +87,10 @@ class ChatStream:
             _check_utf8(frames)
         answer_id = None
         if not self._started:
-            if not _has_data(frames):  # comments that keep the connection open promise nothing yet
+            payload = next(payloads(frames), None)
+            if payload is None:  # comments that keep the connection open promise nothing yet
                 return None
-            answer_id = _first_id(frames)
+            answer_id = _first_id(payload)
         elif self._answer_id is None and self._looks_for_id:
             self._looks_for_id -= 1
             envelope = _loosely(next(payloads(frames), b""))
@@ -101,7 +102,7 @@ class ChatStream:
             reasons = _FINISH.findall(frames)
             if reasons:
                 finish, self._finished = reasons[-1].decode(), True
-        if may_hold_usage(frames):
+        if find_usage(frames) >= 0:
             frames, usage = self._take_usage(frames)
         if self.failure is not None and (not self._started or not frames):
             raise self.failure
@@ -144,18 +145,22 @@ class ChatStream:
         """The frames to pass on, and the last usage in them."""
         usage: Usage | None = None
         kept = []
-        start = 0
-        for end in _ends(frames):
-            frame = frames[start:end]
-            start = end
-            if may_hold_usage(frame):
-                for payload in payloads(frame):
-                    envelope = _loosely(payload)
-                    found = _usage(envelope) if envelope is not None else None
-                    usage = found or usage
-                    if envelope is not None and found and not envelope.choices and not self._wants_usage:
-                        frame = b""
+        start = at = 0
+        while (at := find_usage(frames, at)) >= 0:
+            begin = frame_end(frames, start, at) or start
+            blank = _BLANK.search(frames, at)
+            end = blank.end() if blank is not None else len(frames)
+            kept.append(frames[start:begin])
+            frame = frames[begin:end]
+            for payload in payloads(frame):
+                envelope = _loosely(payload)
+                found = _usage(envelope) if envelope is not None else None
+                usage = found or usage
+                if envelope is not None and found and not envelope.choices and not self._wants_usage:
+                    frame = b""
             kept.append(frame)
+            start = at = end
+        kept.append(frames[start:])
         return b"".join(kept), usage
 
 
@@ -237,19 +242,12 @@ def _id(envelope: _Envelope) -> str | None:
     return envelope.id if isinstance(envelope.id, str) and 0 < len(envelope.id) <= MAX_ID else None
 
 
-def _first_id(frames: bytes) -> str | None:
-    """The answer's id from the first frame with data, which must be a chunk."""
-    payload = next(payloads(frames), None)
-    if payload is None:
-        return None
+def _first_id(payload: bytes) -> str | None:
+    """The answer's id from the first data of a stream, which must be a chunk."""
     envelope = _checked(payload)
     if envelope.choices is None and envelope.id is None:
         raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
     return _id(envelope)
-
-
-def _has_data(frames: bytes) -> bool:
-    return next(payloads(frames), None) is not None
 
 
 def _ends(frames: bytes) -> list[int]:

@@ -17,13 +17,13 @@ _BOM = b"\xef\xbb\xbf"
 _DONE_LINE = re.compile(rb"(?:\A|(?<=\n))data: ?\[DONE\][ \t]*(?=\r?\n|\Z)")
 
 
-def frame_end(data: bytes | bytearray, start: int = 0) -> int:
-    """The index just behind the last blank line that ends at or after `start`; 0 when there is none.
+def frame_end(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> int:
+    """The index just behind the last blank line between `start` and `stop`; 0 when there is none.
 
     Lines end in LF or CRLF, mixed as they like; a lone CR is not taken for a line's end.
     """
-    plain = data.rfind(b"\n\n", start) + 2
-    crlf = data.rfind(b"\n\r\n", start) + 3
+    plain = data.rfind(b"\n\n", start, stop) + 2
+    crlf = data.rfind(b"\n\r\n", start, stop) + 3
     return max(plain if plain > 1 else 0, crlf if crlf > 2 else 0)
 
 
@@ -82,11 +82,12 @@ class FrameBuffer:
         return bool(rest) and not self.done
 
     def _until_done(self, frames: bytes) -> bytes:
-        if b"[DONE]" not in frames:
-            return frames
-        found = _DONE_LINE.search(frames)
-        if found is None:
-            return frames
-        self.done = True
-        self._tail.clear()
-        return frames[: frame_end(frames[: found.start()])]
+        at = frames.find(b"[DONE]")
+        while at >= 0:
+            line = frames.rfind(b"\n", 0, at) + 1
+            if _DONE_LINE.match(frames, line):
+                self.done = True
+                self._tail.clear()
+                return frames[: frame_end(frames, 0, line)]
+            at = frames.find(b"[DONE]", frames.find(b"\n", at))  # in a later line: frames end in a line feed
+        return frames
