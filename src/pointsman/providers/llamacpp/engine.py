@@ -246,13 +246,13 @@ class Engine:
         launched = time.monotonic()
         child = self._child = await EngineProcess.launch(self.spec, environment=self._environment, log=self._log)
         loaded: float | None = None
-        hung = ""
+        ending = ""
         try:
             try:
                 async with asyncio.timeout(self._patience.start):
                     origin = await child.loaded()
             except TimeoutError:
-                hung = f"did not load within {self._patience.start:g} s"
+                ending = f"did not load within {self._patience.start:g} s"
                 child.kill()
                 origin = None
             if origin is not None:
@@ -260,16 +260,16 @@ class Engine:
                 self._origin, self._start_seconds = origin, loaded - launched
                 log.info("The engine of %s is ready after %.1f s", self.spec.name, self._start_seconds)
                 self._become(EngineState.READY, self.reason)
-                hung = await self._watch(child)
-            status = await child.ended()
+                ending = await self._watch(child)
+            ending = ending or describe_exit(await child.ended())
         finally:
             self._origin = None
             if self._state is EngineState.READY:
-                self._become(EngineState.BACKING_OFF, "")
+                self._become(EngineState.BACKING_OFF, f"its process {ending or 'ends'}")
             await child.end()
             self._child = None
         lived = 0.0 if loaded is None else time.monotonic() - loaded
-        return loaded is not None, lived, hung or describe_exit(status)
+        return loaded is not None, lived, ending
 
     async def _watch(self, child: EngineProcess) -> str:
         """Until the child is dead; kills it, and says why, when it no longer answers."""
