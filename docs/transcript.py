@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-BODY = {"model": "auto", "messages": [{"role": "user", "content": "Write a Python one-liner that reverses a string."}]}
+QUESTION = "Write a one-line Python function that reverses a string. Code only."
+BODY = {"model": "auto", "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]}
 
 
 def transcript(url: str) -> str:
@@ -35,7 +36,7 @@ def transcript(url: str) -> str:
         "$ pointsman why",
         _run(why).strip(),
     ]
-    return "```text\n" + "\n".join(line.rstrip() for line in "\n".join(shown).splitlines()) + "\n```"
+    return "````text\n" + "\n".join(line.rstrip() for line in "\n".join(shown).splitlines()) + "\n````"
 
 
 def benchmark(path: Path) -> str:
