@@ -62,3 +62,25 @@ def test_the_weights_are_as_told():
     for name, weights in WEIGHTS.items():
         row = (weights.cost, weights.latency, weights.remote, weights.enough, weights.hard)
         assert f"| {name} | {' | '.join(f'{value:g}' for value in row)} |" in page
+
+
+def test_every_dependency_has_its_reason_and_its_pin():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    told = re.search(r"## Dependencies, and why\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    pinned = (ROOT / "requirements/run.txt").read_text() + (ROOT / "requirements/dev.txt").read_text()
+    for requirement in named:
+        name = re.match(r"[\w-]+", requirement)[0]
+        assert re.search(rf"\b{name}\b", told), name
+        assert re.search(rf"^{name}==\S+ .*\\$", pinned, re.MULTILINE), name
+
+
+def test_pins_hold_hashes_and_no_addresses():
+    for name in ("run.txt", "dev.txt"):
+        text = (ROOT / "requirements" / name).read_text()
+        assert "://" not in text
+        for entry in re.split(r"\n(?=\S)", text):
+            if "==" in entry.split("\n")[0]:
+                assert "--hash=sha256:" in entry, entry
