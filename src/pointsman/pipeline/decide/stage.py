@@ -14,7 +14,7 @@ from pointsman.core.signals import Signals
 
 from . import explain
 from .candidates import part
-from .constraints import SOFT_WHEN_NAMED, Demand, violations
+from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
 from .names import Requested, interpret
 from .plan import chain, unique
 from .policy import Policy
@@ -122,7 +122,8 @@ class Decide:
         if configured is None:
             plan = chain(primary, ranked, catalog=catalog, max_attempts=self.rules.max_attempts)
         else:
-            able = [card.id for card in configured if not violations(card, demand).keys() - {"disabled"}]
+            constraints = active(demand)
+            able = [card.id for card in configured if not violations(card, demand, constraints).keys() - {"disabled"}]
             plan = tuple(unique([primary, *able], self.rules.max_attempts))
             dropped = [drop for drop in dropped if drop.model not in plan]
         reasons = explain.why_auto(
@@ -137,7 +138,8 @@ class Decide:
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""
-        found = [(card, violations(card, demand)) for card in requested.cards]
+        constraints = active(demand)
+        found = [(card, violations(card, demand, constraints)) for card in requested.cards]
         usable = [(card, why) for card, why in found if not why.keys() - SOFT_WHEN_NAMED]
         if not usable:
             raise refuse_named(requested.cards[0], demand, catalog)
@@ -146,7 +148,7 @@ class Decide:
         dropped = [_dropped(card, why) for card, why in found if card.id not in order]
         followers = []
         for card in self._configured(order[0], catalog) or ():
-            why = violations(card, demand)
+            why = violations(card, demand, constraints)
             if not why.keys() - {"disabled"}:
                 followers.append(card.id)
             elif card.id not in order:

@@ -6,7 +6,7 @@ only until a match is proven. RE2 works in time linear in the text whatever the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -81,7 +81,7 @@ class Detectors:
         if not text:
             return ()
         proven: set[int] = set()
-        tried: Counter[int] = Counter()
+        tried: defaultdict[int, int] = defaultdict(int)
         for block in map(plain, _blocks(text.encode("utf-8", "replace"))):
             for index in self._triggered(block):
                 if index not in proven and self._proves(index, block, tried):
@@ -97,7 +97,7 @@ class Detectors:
         triggered.remove(self._canary)
         return triggered
 
-    def _proves(self, index: int, block: bytes, tried: Counter[int]) -> bool:
+    def _proves(self, index: int, block: bytes, tried: defaultdict[int, int]) -> bool:
         detector = self._detectors[index]
         validate = VALIDATORS[detector.validate] if detector.validate else None
         for match in _compiled(detector.expression).finditer(block):
