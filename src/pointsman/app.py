@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -66,7 +65,6 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
     async with Gateway(settings, on_progress=on_progress) as gateway:
-        _spare_collector()
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,16 +74,6 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
         ready.cancel()
         log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
         await gateway.drain(hurry)
-
-
-def _spare_collector() -> None:
-    """Let the garbage collector look seldom, and at what came since the start only.
-
-    Requests leave next to no cycles behind. With its own thresholds it took a tenth of their processor time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
 
 
 async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
