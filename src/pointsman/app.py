@@ -204,7 +204,9 @@ class Gateway:
                 ),
             ),
             shape=Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens),
-            execute=Execute(provider_for=keeper.provider_for, timeouts=timeouts, clock=self._clock),
+            execute=Execute(
+                provider_for=keeper.provider_for, timeouts=timeouts, clock=self._clock, unreachable=keeper.suspect
+            ),
             record=Record(log=self._log, clock=self._clock, store_prompts=privacy.store_prompts),
             models=keeper,
             unhealthy=keeper.unhealthy,

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
 from pointsman.core.ports import Health, Provider
 
+CALM_SECONDS = 0.2
+"""Between a call that could not reach a provider and the question whether it is there."""
 RETRY_SECONDS = 2.5
 """Doubled for each question that a provider did not answer, up to the interval, before the next one."""
 
@@ -53,6 +56,7 @@ class CatalogKeeper:
         self._cards: dict[str, tuple[ModelCard, ...]] = dict.fromkeys(self._providers, ())
         self._away: dict[str, str] = dict.fromkeys(self._providers, "It has not been asked yet.")
         self._unhealthy: dict[str, str] = {}
+        self._hurry = {name: asyncio.Event() for name in self._providers}
         self._catalog = Catalog((), self._aliases)
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -103,6 +107,12 @@ class CatalogKeeper:
             if report.ok or name not in self._uninvited
         }
 
+    def suspect(self, card: ModelCard) -> None:
+        """A call could not reach this model's provider: ask it now, so that decisions know it before the next turn."""
+        hurry = self._hurry.get(card.provider)
+        if hurry is not None and card.provider not in self._away:
+            hurry.set()
+
     async def close(self) -> None:
         """Stop asking. The providers themselves are closed by whoever made them."""
         for task in self._keeping:
@@ -144,7 +154,13 @@ class CatalogKeeper:
         while True:
             misses = misses + 1 if name in self._away else 0
             pause = min(RETRY_SECONDS * 2 ** min(misses, 10), self._interval) if misses else self._interval
-            await asyncio.sleep(pause * (0.9 + os.urandom(1)[0] / 1280))  # gateways that start together drift apart
+            hurry = self._hurry[name]
+            with suppress(TimeoutError):
+                # Gateways that start together drift apart.
+                async with asyncio.timeout(pause * (0.9 + os.urandom(1)[0] / 1280)):
+                    await hurry.wait()
+                    await asyncio.sleep(CALM_SECONDS)  # one question for many calls that fail at once
+            hurry.clear()
             await self._ask(name)
 
     def _went_away(self, name: str, reason: str) -> None:

@@ -21,10 +21,22 @@ from pointsman.core.trail import Trail
 
 
 class Execute:
-    """Runs the attempts of a decision."""
+    """Runs the attempts of a decision.
 
-    def __init__(self, *, provider_for: Callable[[ModelCard], Provider], timeouts: Timeouts, clock: Clock) -> None:
+    Args:
+        unreachable: told the card of a model whose provider could not be reached.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider_for: Callable[[ModelCard], Provider],
+        timeouts: Timeouts,
+        clock: Clock,
+        unreachable: Callable[[ModelCard], None] = lambda card: None,
+    ) -> None:
         self._provider_for = provider_for
+        self._unreachable = unreachable
         self._timeouts = timeouts
         self._clock = clock
 
@@ -68,6 +80,8 @@ class Execute:
                 return
             except (UpstreamError, Overloaded) as error:
                 trail.failed(error)
+                if isinstance(error, UpstreamConnectError):
+                    self._unreachable(card)
                 if answering or (isinstance(error, UpstreamError) and not error.retryable):
                     raise
                 failure = error
