@@ -48,7 +48,7 @@ def test_every_environment_name_reaches_its_setting(name: str, path: str):
     [
         ({"PORT": "eighty"}, "PORT", "whole number"),
         ({"PORT": "70000"}, "server.port", "between 0 and 65535"),
-        ({"HOST": "0.0.0.0"}, "server.host", "POINTSMAN_API_KEY"),
+        ({"POINTSMAN_HOST": "0.0.0.0"}, "server.host", "POINTSMAN_API_KEY"),
         ({"LOG_LEVEL": "loud"}, "log.level", "loud"),
         ({"FORCE_OLLAMA": "perhaps"}, "FORCE_OLLAMA", "true or false"),
         ({"OLLAMA_HOST": "ftp://x"}, "providers.ollama.base_url", "http://"),
@@ -106,7 +106,7 @@ def test_a_bad_secret_is_not_quoted(tmp_path: Path):
 
 
 def test_beyond_loopback_with_a_key_is_fine():
-    assert settings.load(environ={"HOST": "0.0.0.0", "POINTSMAN_API_KEY": "k"}).server.host == "0.0.0.0"
+    assert settings.load(environ={"POINTSMAN_HOST": "0.0.0.0", "POINTSMAN_API_KEY": "k"}).server.host == "0.0.0.0"
 
 
 def test_a_missing_file_is_said():
@@ -155,3 +155,8 @@ def test_children_inherit_no_credentials(monkeypatch):
     kept = settings.child_environment({})
     assert "PATH" in kept
     assert "planted" not in kept.values()
+
+
+def test_a_shells_own_host_is_not_ours():
+    """Several shells and package managers set HOST to the machine's name or architecture."""
+    assert settings.load(environ={"HOST": "x86_64-conda-linux-gnu"}).server.host == "127.0.0.1"

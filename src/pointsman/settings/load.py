@@ -26,7 +26,6 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("APP_ENV", "env"),
     ("POINTSMAN_DATA_DIR", "data_dir"),
     ("POINTSMAN_CACHE_DIR", "cache_dir"),
-    ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("POINTSMAN_HOST", "server.host"),
     ("POINTSMAN_PORT", "server.port"),

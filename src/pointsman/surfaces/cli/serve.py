@@ -80,7 +80,7 @@ def check_port(invocation: Invocation, settings: Settings) -> None:
             ) from None
         raise click.ClickException(
             f"Cannot listen on {server.host}:{server.port}: {error.strerror or error}."
-            " Set --host (or HOST) to an address of this machine, such as 127.0.0.1."
+            " Set --host (or POINTSMAN_HOST) to an address of this machine, such as 127.0.0.1."
         ) from None
 
 
