@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pointsman import __version__, logs
 from pointsman.core.catalog import Catalog
@@ -26,7 +27,7 @@ from pointsman.providers.cards import presets
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import OpenAICompatible
-from pointsman.settings import ProviderSettings, Settings, child_environment, is_loopback
+from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
 from pointsman.stores.hash_key import load_hash_key
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
@@ -338,11 +339,20 @@ def build_providers(settings: Settings, outbound: Outbound) -> list[Provider]:
     named: dict[str, ProviderSettings] = {"ollama": ProviderSettings(), **settings.providers}
     providers: list[Provider] = []
     for name, own in named.items():
-        if own.enabled:
+        if own.enabled and own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
+            # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
+            log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
+        elif own.enabled:
             provider = _provider(name, own, outbound)
             if provider is not None:
                 providers.append(provider)
     return providers
+
+
+def _is_this_gateway(base_url: str, server: Server) -> bool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
 
 
 def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider | None:

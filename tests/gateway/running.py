@@ -125,6 +125,7 @@ def running(
     port = free_port()
     tree = {"data_dir": str(folder / "data"), "cache_dir": str(folder / "cache"), **settings}
     tree["server"] = {"port": port, **tree.get("server", {})}
+    port = tree["server"]["port"]
     tree.setdefault("embedded", {"enabled": False})
     config = folder / "pointsman.yaml"
     config.write_text(yaml.safe_dump(tree))

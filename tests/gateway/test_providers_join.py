@@ -9,7 +9,7 @@ import pytest
 
 from pointsman.testing.answers import Answer, Status, ToolUse
 
-from .running import running
+from .running import free_port, running
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,12 @@ def test_an_embedded_model_that_does_not_exist_stops_the_start(tmp_path):
     assert ended.returncode != 0
     assert "smollm2:135m" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_is_our_own_is_left_out(tmp_path):
+    """The tools of a shell are sent here by OPENAI_BASE_URL; the gateway, started there, must not call itself."""
+    port = free_port()
+    env = {"OPENAI_API_KEY": "sk-any", "OPENAI_BASE_URL": f"http://localhost:{port}/v1"}
+    with running(tmp_path, {"server": {"port": port}}, env=env) as gateway:
+        assert "openai" not in gateway.ask("GET", "/api/v1/health").json["providers"]
+        assert "this gateway's own address" in gateway.log_text

@@ -10,7 +10,7 @@ from .load import (
     unknown_environment,
     unused_environment,
 )
-from .schema import ProviderSettings, Secret, Section, Settings, is_loopback
+from .schema import ProviderSettings, Secret, Section, Server, Settings, is_loopback
 
 __all__ = [
     "ENVIRONMENT",
@@ -18,6 +18,7 @@ __all__ = [
     "ProviderSettings",
     "Secret",
     "Section",
+    "Server",
     "Settings",
     "child_environment",
     "config_path",
