@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -227,7 +226,6 @@ class Gateway:
         from pointsman.transport.asgi import AsgiBridge
 
         server = self.settings.server
-
         services = Services(
             catalog=self._keeper,
             log=self._log,
@@ -235,7 +233,7 @@ class Gateway:
             decide=pipeline.preview,
             providers_health=self.providers_health,
             version=__version__,
-            started_at=time.time(),
+            started_at=self._clock.now(),
             clock=self._clock,
         )
 

@@ -59,12 +59,6 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     def destination(self) -> Destination:
         return Destination(model=self.id, local=self.local)
 
-    def can(self, capability: str) -> bool:
-        return capability in self.capabilities
-
-    def quality_for(self, intent: str) -> float:
-        return self.qualities.get(intent, self.quality)
-
     def cost_micro_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int | None:
         """What so many tokens cost, in micro-dollars, rounded up; None when the price is unknown."""
         if self.price_input is None or self.price_output is None:

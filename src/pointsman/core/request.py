@@ -64,10 +64,6 @@ class Message(msgspec.Struct):
             return self.content
         return "\n".join(part.text for part in self.content if part.text)
 
-    @property
-    def has_image(self) -> bool:
-        return isinstance(self.content, list) and any(part.type == "image_url" for part in self.content)
-
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None

@@ -26,11 +26,6 @@ class Intent(StrEnum):
     GENERAL = "general"
 
 
-CODING_INTENTS = frozenset(
-    {Intent.COMPLETION, Intent.ERROR_ANALYSIS, Intent.REFACTORING, Intent.EXPLANATION, Intent.TESTS, Intent.REVIEW}
-)
-
-
 class PrivacyClass(StrEnum):
     SECRET = "secret"  # noqa: S105 - the name of a class, not a password
     IDENTITY = "identity"

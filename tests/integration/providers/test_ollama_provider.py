@@ -190,8 +190,8 @@ async def test_discovers_what_ollama_tells(upstream, provider):
     }
     llama = cards["llama3.2:latest"]
     assert (llama.id, llama.parameters, llama.context_window) == ("ollama:llama3.2:latest", "8.0B", 8192)
-    assert llama.can("tools")
-    assert not llama.can("logprobs")
+    assert "tools" in llama.capabilities
+    assert "logprobs" not in llama.capabilities
     assert cards["copied:latest"].price_input != 0
     asked = [request.json["model"] for request in upstream.requests if request.path == "/api/show"]
     await provider.discover()
