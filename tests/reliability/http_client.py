@@ -8,6 +8,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+SMOLLM2_GOES_ON = {"0": -100, "2": -100}
+"""A `logit_bias` against SmolLM2's two ends of text: the answer is as long as `max_tokens` lets it be."""
+
 
 @dataclass
 class Seen:

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.running import Gateway, running
 
-from .http_client import Client, Seen, ask_once, post
+from .http_client import SMOLLM2_GOES_ON, Client, Seen, ask_once, post
 from .measures import rows
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
@@ -38,7 +38,7 @@ def settings(weights_cache: Path, **embedded: Any) -> dict[str, Any]:
 def request(content: str = "hi", *, stream: bool = True, max_tokens: int = 1, model: str = MODEL) -> bytes:
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream}
     if max_tokens > 1:
-        body["logit_bias"] = {"0": -100, "2": -100}  # the model's two ends of text: the answer is as long as it may be
+        body["logit_bias"] = SMOLLM2_GOES_ON
     return post(json.dumps({**body, "max_tokens": max_tokens}).encode())
 
 

@@ -20,7 +20,7 @@ from gateway.running import Gateway, running
 from pointsman.testing.answers import Answer, Stall
 from pointsman.testing.upstream import ScriptedUpstream
 
-from .http_client import Client, ask_once, post
+from .http_client import SMOLLM2_GOES_ON, Client, ask_once, post
 from .measures import eventually, rows
 
 STREAM = json.dumps(
@@ -186,7 +186,13 @@ async def test_a_stop_in_the_middle_of_an_embedded_answer_leaves_no_engine(tmp_p
         "embedded": {"models": ["smollm2:135m"], "context": 1024, "pulled": False},
         "providers": {"ollama": {"enabled": False}},
     }
-    body = {"model": "auto", "messages": [{"role": "user", "content": "Count."}], "stream": True, "max_tokens": 900}
+    body = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "Count."}],
+        "stream": True,
+        "max_tokens": 900,
+        "logit_bias": SMOLLM2_GOES_ON,
+    }
     with running(tmp_path, tree) as gateway:
         assert gateway.chat("hi", max_tokens=1).status == 200  # waits for the engine
         stream = asyncio.create_task(ask_once(gateway.port, post(json.dumps(body).encode())))

@@ -94,8 +94,9 @@ class AiohttpOut(Outbound):
                     trace_request_ctx=call,
                 )
         except TimeoutError as error:
-            connecting = isinstance(error, aiohttp.ServerTimeoutError)
-            raise call.timed_out("connect" if connecting else "first_byte") from None
+            if isinstance(error, aiohttp.ServerTimeoutError):
+                raise UpstreamTimeout("connect", timeouts.connect) from None
+            raise call.timed_out("first_byte", call.first_byte_at) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _failed_before_head(origin, error) from None
         return AiohttpResponse(response, origin, call)
@@ -146,7 +147,7 @@ class AiohttpResponse(UpstreamResponse):
                 data = await self._response.content.readany()
         except TimeoutError:
             self.close()
-            raise call.timed_out(self._phase) from None
+            raise call.timed_out(self._phase, self._next_at) from None
         except (aiohttp.ClientError, OSError) as error:
             self.close()
             raise _failed_in_body(self._origin, error) from None
@@ -193,8 +194,10 @@ class _Call:
         if self.timer is not None:
             self.timer.reschedule(min(self.first_byte_at, self.total_at))
 
-    def timed_out(self, phase: str) -> UpstreamTimeout:
-        if asyncio.get_running_loop().time() >= self.total_at:
+    def timed_out(self, phase: str, phase_at: float) -> UpstreamTimeout:
+        """The deadline that ran out: the nearer one. Loops fire a timer up to its resolution early, so the clock does
+        not tell."""
+        if self.total_at <= phase_at:
             phase = "total"
         return UpstreamTimeout(phase, getattr(self.timeouts, phase))
 
