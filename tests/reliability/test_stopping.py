@@ -210,4 +210,4 @@ async def test_the_folder_of_a_gateway_that_was_stopped_holds_no_leftovers(tmp_p
     with running(tmp_path, settings(upstream)):
         pass
     left = {path.name for path in (tmp_path / "data").iterdir()}
-    assert left == {"pointsman.sqlite3", "hash.key"}, left
+    assert left == {"pointsman.sqlite3", "secret.key"}, left

@@ -1,16 +1,63 @@
-"""Who asks."""
+"""Who asks, and what they may do."""
 
 from __future__ import annotations
 
+import fnmatch
+from typing import Literal
+
 import msgspec
+
+from .errors import Forbidden
+
+Role = Literal["admin", "member", "viewer", "anonymous"]
+"""admin: everything. member: asks models, sees its own. viewer: sees its own, asks nothing. anonymous: public pages."""
+
+EndpointClass = Literal["chat", "embeddings", "models", "feedback", "decisions", "usage", "admin", "public"]
+"""What a path is for: keys are scoped by it, and each has buckets of its own."""
+
+
+class Scopes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a key is confined to; nothing named means no bound."""
+
+    models: tuple[str, ...] = ()
+    """Ids, names or patterns (`ollama:*`) of models that it may use."""
+    endpoints: tuple[str, ...] = ()
+    """Endpoint classes."""
+    networks: tuple[str, ...] = ()
+    """Addresses or networks (`10.0.0.0/8`) that it may come from."""
+    tier: str | None = None
+    """The tier of its limits; None: the settings' default."""
+    daily_micro_usd: int | None = None
+    monthly_micro_usd: int | None = None
+
+
+UNBOUND = Scopes()
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An admitted caller. `key_id` is None for the local user of an open loopback port, who is an admin."""
 
     key_id: str | None = None
+    user_id: str | None = None
     admin: bool = True
+    role: Role = "admin"
+    scopes: Scopes = UNBOUND
 
     def may_see(self, key_id: str | None) -> bool:
         """Whether a record made under `key_id` may be shown to this caller."""
         return self.admin or (self.key_id is not None and self.key_id == key_id)
+
+    def may_use(self, model_id: str, name: str) -> bool:
+        """Whether the scopes allow a model, by its id or its provider's name for it."""
+        models = self.scopes.models
+        return not models or any(
+            fnmatch.fnmatchcase(model_id, pattern) or fnmatch.fnmatchcase(name, pattern) for pattern in models
+        )
+
+    def require_admin(self) -> None:
+        """
+        Raises:
+            Forbidden: the caller is no admin.
+        """
+        if not self.admin:
+            raise Forbidden("This needs an admin: a key made with `pointsman keys create --admin`, or the local user.")

@@ -13,7 +13,8 @@
     │   │   └── ModelNotFound      404; names close matches
     │   ├── MethodNotAllowed       405; the path exists
     │   ├── BodyTooLarge           413
-    │   └── RateLimited            429; carries retry_after
+    │   └── RateLimited            429; carries retry_after and how the limit stands
+    │       └── BudgetExceeded     429; a budget's cap would be exceeded, and no free model may step in
     ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
     │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
     │   │   └── EngineError        the embedded engine does not run; its code says what is missing
@@ -25,6 +26,7 @@
     │   └── UpstreamBroken         broke off after the first byte
     ├── Overloaded                 503; a local queue is full; carries retry_after
     └── StoreError                 a database or file of ours failed
+        └── StateUnavailable       503; the counters that replicas share do not answer
 
 An error's docstring is its default message. One function per dialect maps errors to the wire
 (`surfaces/openai/errors.py`). After the first byte of a stream the stream carries the error.
@@ -157,6 +159,13 @@ class RateLimited(RequestError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class BudgetExceeded(RateLimited):
+    """The budget does not allow this request."""
+
+    type = "insufficient_quota"
+    code = "budget_exceeded"
 
 
 class Overloaded(PointsmanError):

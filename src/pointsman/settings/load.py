@@ -31,6 +31,13 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("POINTSMAN_PORT", "server.port"),
     ("POINTSMAN_API_KEY", "server.api_keys"),
     ("POINTSMAN_DATA_PLANE", "server.data_plane"),
+    ("DATABASE_URL", "database.url"),
+    ("REDIS_URL", "state.url"),
+    ("REDIS_PASSWORD", "state.password"),
+    ("POINTSMAN_SECRET_KEY", "security.secret_key"),
+    ("POINTSMAN_PREVIOUS_SECRET_KEY", "security.previous_secret_key"),
+    ("MONTHLY_BUDGET", "budgets.monthly"),
+    ("POINTSMAN_REDACTION", "privacy.redaction"),
     ("LOG_LEVEL", "log.level"),
     ("LOG_FORMAT", "log.format"),
     ("REQUEST_TIMEOUT", "limits.request_timeout"),
@@ -61,10 +68,9 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
 """Environment name → dotted setting; later rows win."""
 
 NOT_USED_YET: tuple[str, ...] = (
-    "FORCE_DEV_MODE", "REDIS_URL", "REDIS_PASSWORD", "DATABASE_URL", "ENABLE_CACHING", "CACHE_TTL",
-    "ENABLE_PARALLEL_PROCESSING", "MAX_PARALLEL_REQUESTS", "ENABLE_BATCHING", "MAX_BATCH_SIZE", "MONTHLY_BUDGET",
-    "TOKEN_BUDGET", "ENABLE_TOKEN_OPTIMIZATION", "DEV_MODE_TOKEN_LIMIT", "ENABLE_METRICS", "METRICS_PORT",
-    "ENABLE_TRACING", "SENTRY_DSN",
+    "FORCE_DEV_MODE", "ENABLE_CACHING", "CACHE_TTL", "ENABLE_PARALLEL_PROCESSING", "MAX_PARALLEL_REQUESTS",
+    "ENABLE_BATCHING", "MAX_BATCH_SIZE", "TOKEN_BUDGET", "ENABLE_TOKEN_OPTIMIZATION", "DEV_MODE_TOKEN_LIMIT",
+    "ENABLE_METRICS", "METRICS_PORT", "ENABLE_TRACING", "SENTRY_DSN",
 )  # fmt: skip
 """Names that such systems have and this version does not act on. `doctor` says so where one is set."""
 

@@ -59,11 +59,91 @@ class Server(Section):
     keep_alive_timeout: float = 75.0
     shutdown_grace: float = 10.0
     """Seconds that running answers get when the gateway stops."""
+    tls_certificate: Path | None = None
+    """A PEM file with the certificate and its chain: the listener speaks TLS."""
+    tls_key: Path | None = None
+    """The certificate's private key, readable by its owner alone."""
+    trusted_proxies: list[str] = msgspec.field(default_factory=list)
+    """Addresses or networks of proxies whose X-Forwarded-For tells who asks."""
+
+
+class DatabaseSettings(Section):
+    """Where keys, users, budgets and the decision log are kept."""
+
+    url: Secret | None = None
+    """`postgresql://user:password@host/name` for replicas that share it; None: a SQLite file in the data folder."""
+    timeout: float = 5.0
+    """Seconds that a statement may take."""
+    stale_grace: float = 300.0
+    """Seconds that keys, credentials and the policy hold as last known while the database is away; then keys are
+    refused."""
+
+
+class StateSettings(Section):
+    """Where limits and budgets are counted."""
+
+    url: Secret | None = None
+    """`redis://host:6379/0` (Redis or Valkey) for replicas that share it; None: in the process."""
+    password: Secret | None = None
+    prefix: str = "pointsman"
+    """What every key begins with, so that several installations may share a server."""
+    timeout: float = 0.5
+    """Seconds that a step may take before the store counts as away."""
+
+
+class SecuritySettings(Section):
+    """Secrets, sessions and signatures."""
+
+    secret_key: Secret | None = None
+    """What every other key is derived from; replicas share it. None: a file in the data folder, made at first."""
+    previous_secret_key: Secret | None = None
+    """The secret before the last rotation: stored credentials that it protects are still read."""
+    signing: Literal["optional", "required"] = "optional"
+    """Whether requests of keys that have a signing secret may come unsigned; `required` refuses every unsigned one."""
+    signature_seconds: float = 300.0
+    """How far a signature's timestamp may be from now; its nonce is remembered as long."""
+    access_token_seconds: float = 900.0
+    refresh_token_days: float = 30.0
+    public_url: str | None = None
+    """The address that browsers reach the gateway under, such as `https://ai.example.org`."""
+
+
+class TierSettings(Section):
+    """How much the keys of a tier may ask."""
+
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Who goes first when a provider's own limit runs short."""
+
+
+class BucketSettings(Section):
+    """A token bucket for each key and class of endpoint."""
+
+    burst: int
+    per_minute: float
+
+
+def _tiers() -> dict[str, TierSettings]:
+    return {
+        "free": TierSettings(per_minute=20, per_hour=200, per_day=1_000, priority="low"),
+        "basic": TierSettings(per_minute=60, per_hour=1_000, per_day=10_000),
+        "premium": TierSettings(per_minute=300, per_hour=10_000, per_day=100_000),
+        "enterprise": TierSettings(priority="high"),
+    }
 
 
 class Limits(Section):
-    """Time-outs towards upstreams, in seconds."""
+    """How much may be asked, and time-outs towards upstreams in seconds."""
 
+    tiers: dict[str, TierSettings] = msgspec.field(default_factory=_tiers)
+    default_tier: str = "enterprise"
+    """The tier of keys that name none, and of the local user of an open port."""
+    buckets: dict[str, BucketSettings] = msgspec.field(default_factory=dict)
+    """Class of endpoint (chat, embeddings, models, feedback, decisions, usage, admin) → its bucket, for each key."""
+    when_state_is_away: Literal["open", "closed"] = "open"
+    """Whether requests pass unlimited, or are refused with 503, while the counters cannot be reached."""
     connect_timeout: float = 5.0
     first_byte_timeout: float = 120.0
     between_bytes_timeout: float = 60.0
@@ -79,6 +159,43 @@ class PrivacySettings(Section):
     """Words of your own (project names, internal hosts) that count as class `internal`."""
     store_prompts: Literal["never", "public", "all"] = "never"
     """Which prompts the decision log keeps: none, those in which nothing private was found, or all."""
+    redaction: bool = False
+    """Send requests of level `standard` with secrets or identity numbers to remote models too, with placeholders in
+    their place; the answer gets the originals back."""
+    named_entities: bool = False
+    """Look for names of people and places too (the `entities` extra)."""
+
+
+class BudgetCap(Section):
+    """US dollars."""
+
+    daily: float | None = None
+    monthly: float | None = None
+
+
+class BudgetSettings(Section):
+    """What may be spent. A budget's cap is never exceeded: each call reserves its worst case first."""
+
+    daily: float | None = None
+    """US dollars a day (UTC), over everything."""
+    monthly: float | None = None
+    """US dollars a calendar month (UTC), over everything."""
+    models: dict[str, BudgetCap] = msgspec.field(default_factory=dict)
+    """Model id → its own caps. Keys have theirs in their scopes."""
+    per_key: BudgetCap = msgspec.field(default_factory=BudgetCap)
+    """Caps of every key that has none of its own."""
+    hard: bool = True
+    """Whether a cap refuses; otherwise it only warns and shifts the mix."""
+    alert_at: float = 0.8
+    """Share of a cap at which an alert is raised, once a period."""
+    webhook: str | None = None
+    """An address that alerts are posted to as JSON."""
+    when_state_is_away: Literal["open", "closed"] = "closed"
+    """Whether calls that cost money pass unreserved while the counters cannot be reached."""
+    medium_below: float = 0.6
+    """Share of the monthly budget left below which the tier is medium: costs weigh more in the choice."""
+    low_below: float = 0.3
+    """Share below which the tier is low: costs weigh most, and local models go first."""
 
 
 class Routing(Section):
@@ -99,6 +216,8 @@ class Routing(Section):
     fallbacks: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Per model id: which models follow when it fails, in order. Others get a chain by utility."""
     max_attempts: int = 4
+    tier_models: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
+    """Budget tier (high, medium, low) → intent (or `*`) → models to choose from, when one of them can do it."""
     default_temperature: float | None = None
     default_max_tokens: int | None = None
 
@@ -124,6 +243,14 @@ class Embedded(Section):
     """Fetch weights from the official model hub when the package index does not have them."""
 
 
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+
 class ProviderSettings(Section):
     """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
 
@@ -139,6 +266,11 @@ class ProviderSettings(Section):
     """Names to put in the catalog without asking the upstream; empty asks it."""
     default_model: str | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    prices: dict[str, Price] = msgspec.field(default_factory=dict)
+    """Model name → its price, where the catalog has none or a wrong one."""
+    requests_per_minute: int | None = None
+    """What the provider allows this installation, over all keys."""
+    tokens_per_minute: int | None = None
 
 
 class Log(Section):
@@ -155,7 +287,11 @@ class Settings(Section):
     data_dir: Path = msgspec.field(default_factory=lambda: user_dir("data"))
     cache_dir: Path = msgspec.field(default_factory=lambda: user_dir("cache"))
     server: Server = msgspec.field(default_factory=Server)
+    database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
+    state: StateSettings = msgspec.field(default_factory=StateSettings)
+    security: SecuritySettings = msgspec.field(default_factory=SecuritySettings)
     limits: Limits = msgspec.field(default_factory=Limits)
+    budgets: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
     privacy: PrivacySettings = msgspec.field(default_factory=PrivacySettings)
     routing: Routing = msgspec.field(default_factory=Routing)
     embedded: Embedded = msgspec.field(default_factory=Embedded)
@@ -205,7 +341,7 @@ def check(settings: Settings) -> None:
         fine = key.isascii() and key.isprintable() and key == key.strip() != ""
         checks.append(("server.api_keys", "…", fine, "a key is one or more printable ASCII characters, without spaces"
                        " around; `openssl rand -hex 24` makes a good one"))  # fmt: skip
-    for name in typing.get_type_hints(Limits):
+    for name in (name for name in typing.get_type_hints(Limits) if name.endswith("_timeout")):
         value = getattr(settings.limits, name)
         checks.append((f"limits.{name}", value, value > 0, "must be a number of seconds above 0"))
     for name, provider in settings.providers.items():

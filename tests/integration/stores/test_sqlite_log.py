@@ -201,7 +201,7 @@ async def test_a_newer_schema_is_refused_with_both_versions_named(path: Path):
     connection.commit()
     connection.close()
     log = SqliteDecisionLog(path)
-    with pytest.raises(StoreError, match=r"version 99.*up to 1\b"):
+    with pytest.raises(StoreError, match=r"version 99.*up to \d+\b"):
         await log.open()
 
 

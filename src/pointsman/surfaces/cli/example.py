@@ -98,7 +98,7 @@ def _yaml(value: Any) -> str:
     """A default in YAML, on one line."""
     import yaml
 
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    dumped: str = yaml.safe_dump(msgspec.to_builtins(value), default_flow_style=True, width=10_000)
     return dumped.removesuffix("\n").removesuffix("\n...")
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pointsman import __version__, logs
 from pointsman.core.catalog import Catalog
 from pointsman.core.errors import SettingsError
-from pointsman.core.ports import Health, Provider, SystemClock, Timeouts
+from pointsman.core.ports import Health, SystemClock, Timeouts
 from pointsman.pipeline.admit import Access
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
 from pointsman.pipeline.execute import Execute
@@ -22,27 +21,23 @@ from pointsman.pipeline.record import FeedbackStage, Record
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
-from pointsman.providers.cards import presets
 from pointsman.providers.discovery import CatalogKeeper
-from pointsman.providers.ollama import Ollama
-from pointsman.providers.openai_compatible import OpenAICompatible
-from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
-from pointsman.stores.hash_key import load_hash_key
+from pointsman.settings import Settings, is_loopback
+from pointsman.stores.secret_key import SecretKey, load_secret_key
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
-from pointsman.transport.http import Outbound
-from pointsman.transport.limits import RunningServer, ServerLimits
+
+from .providers import OnProgress, build_fleet, build_providers, check_names
+from .transport import build_outbound, start_server
 
 if TYPE_CHECKING:
-    from pointsman.providers.llamacpp.fleet import Fleet
+    pass
 
 log = logging.getLogger(__name__)
 
 OnReady = Callable[["Gateway"], Awaitable[None]]
-OnProgress = Callable[[str, int, int], None]
-"""Told the name of what is fetched, the bytes that are here, and the bytes in all."""
 
 
 async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progress: OnProgress | None = None) -> None:
@@ -141,7 +136,7 @@ class Gateway:
         settings = self.settings
         try:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            hash_key = load_hash_key(settings.data_dir)
+            secret_key = load_secret_key(settings.data_dir)
         except OSError as error:
             reason = (
                 f"cannot be used ({error.strerror or error}); make it a folder that can be written, or name another"
@@ -150,14 +145,14 @@ class Gateway:
         self._log = SqliteDecisionLog(settings.database_path)
         await self._log.open()
         self._stack.push_async_callback(self._log.close)
-        outbound = _outbound(settings)
+        outbound = build_outbound(settings)
         self._stack.push_async_callback(outbound.close)
-        self._fleet = _fleet(settings, outbound, self._on_progress)
+        self._fleet = build_fleet(settings, outbound, self._on_progress)
         providers = build_providers(settings, outbound)
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
-        _check_names(settings, providers)
+        check_names(settings, providers)
         self._keeper = CatalogKeeper(
             providers, aliases=settings.routing.aliases, uninvited={"ollama"} - settings.providers.keys()
         )
@@ -166,11 +161,11 @@ class Gateway:
         if self._fleet is not None:
             self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
-        pipeline = self._pipeline(hash_key)
-        self._server = await _serve(settings, self._entry(pipeline))
+        pipeline = self._pipeline(secret_key)
+        self._server = await start_server(settings, self._entry(pipeline))
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
 
-    def _pipeline(self, hash_key: bytes) -> Pipeline:
+    def _pipeline(self, secret_key: SecretKey) -> Pipeline:
         routing, limits, privacy = self.settings.routing, self.settings.limits, self.settings.privacy
         length, terms, structure = routing.complexity_weights
         keeper = self._keeper
@@ -191,7 +186,7 @@ class Gateway:
         understand = Understand(
             privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
             complexity=ComplexityRules(weights=(length, terms, structure)),
-            hash_key=hash_key,
+            hash_key=secret_key.derive("prompts"),
             windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
             priority=routing.priority,
         )
@@ -253,130 +248,3 @@ class Gateway:
             hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
             asgi=AsgiBridge(load_app),
         )
-
-
-def _outbound(settings: Settings) -> Outbound:
-    if settings.server.data_plane == "asgi":
-        from pointsman.transport.aiohttp_out import AiohttpOut
-
-        return AiohttpOut()
-    from pointsman.transport.pool import Pool
-
-    return Pool()
-
-
-async def _serve(settings: Settings, entry: Entry) -> RunningServer:
-    server = settings.server
-    limits = ServerLimits(
-        max_body_bytes=server.max_body_bytes,
-        max_connections=server.max_connections,
-        header_timeout=server.header_timeout,
-        body_timeout=server.header_timeout,
-        keep_alive_timeout=server.keep_alive_timeout,
-    )
-    if server.data_plane == "asgi":
-        from pointsman.transport.asgi_server import serve_asgi
-
-        return await serve_asgi(entry, host=server.host, port=server.port, limits=limits)
-    from pointsman.transport.server import serve
-
-    return await serve(entry, host=server.host, port=server.port, limits=limits)
-
-
-def _check_names(settings: Settings, providers: Sequence[Provider]) -> None:
-    """Say at the start what would otherwise be a riddle later: names of models and providers that nobody has.
-
-    Raises:
-        SettingsError: an embedded model that does not exist.
-    """
-    if settings.embedded.enabled:
-        from pointsman.providers.llamacpp.sources import load_sources
-
-        for name in settings.embedded.models:
-            if name not in load_sources():
-                raise SettingsError(
-                    "embedded.models", name, f"there is no such model; there are {', '.join(load_sources())}"
-                )
-    known = {provider.name for provider in providers}
-    for key, wanted in (
-        ("routing.force_provider", settings.routing.force_provider),
-        ("routing.default_provider", settings.routing.default_provider),
-    ):
-        if wanted is not None and wanted not in known:
-            log.warning("%s names %s, which is not set up; set up are %s", key, wanted, ", ".join(sorted(known)))
-
-
-def _fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress | None) -> Fleet | None:
-    if not settings.embedded.enabled or not settings.embedded.models:
-        return None
-    from pointsman.providers.llamacpp.fleet import Fleet, FleetRules
-
-    embedded = settings.embedded
-    return Fleet(
-        rules=FleetRules(
-            models=tuple(embedded.models),
-            pulled=embedded.pulled,
-            lazy=embedded.start == "lazy",
-            context=embedded.context,
-            threads=embedded.threads,
-            slots=embedded.slots,
-            queue=embedded.queue,
-            cache_ram_mib=embedded.cache_ram_mib,
-            hub=embedded.hub,
-        ),
-        cache_dir=settings.cache_dir,
-        data_dir=settings.data_dir,
-        environment=child_environment({}),
-        outbound=outbound,
-        on_progress=on_progress,
-    )
-
-
-def build_providers(settings: Settings, outbound: Outbound) -> list[Provider]:
-    """Every upstream that the settings name and that can be asked, and an Ollama on its usual port."""
-    named: dict[str, ProviderSettings] = {"ollama": ProviderSettings(), **settings.providers}
-    providers: list[Provider] = []
-    for name, own in named.items():
-        if own.enabled and own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
-            # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
-            log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
-        elif own.enabled:
-            provider = _provider(name, own, outbound)
-            if provider is not None:
-                providers.append(provider)
-    return providers
-
-
-def _is_this_gateway(base_url: str, server: Server) -> bool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
-
-
-def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider | None:
-    preset = presets().get(name)
-    base_url = own.base_url or (preset.base_url if preset is not None else None)
-    if base_url is None:
-        raise SettingsError(f"providers.{name}.base_url", None, "is needed: this provider has no usual address")
-    key = own.api_key.reveal() if own.api_key is not None else None
-    if preset is not None and preset.key_required and key is None and own.base_url is None:
-        log.warning("%s has no API key (providers.%s.api_key) and is left out", name, name)
-        return None
-    common: Mapping[str, Any] = {
-        "base_url": base_url,
-        "outbound": outbound,
-        "api_key": key,
-        "headers": own.headers,
-        "local": own.local or (preset is not None and preset.local),
-        "models": own.models,
-        "default_model": own.default_model,
-    }
-    kind = own.type or (preset.type if preset is not None else "openai")
-    if kind == "ollama":
-        return Ollama(name, **common)
-    return OpenAICompatible(
-        name,
-        **common,
-        auth=preset.auth if preset is not None else "bearer",
-        organization=own.organization,
-    )

@@ -1,0 +1,123 @@
+"""The ways out to models: those that the settings name, and the embedded engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pointsman.core.errors import SettingsError
+from pointsman.core.ports import Provider
+from pointsman.providers.cards import presets
+from pointsman.providers.ollama import Ollama
+from pointsman.providers.openai_compatible import OpenAICompatible
+from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
+from pointsman.transport.http import Outbound
+
+if TYPE_CHECKING:
+    from pointsman.providers.llamacpp.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[str, int, int], None]
+"""Told the name of what is fetched, the bytes that are here, and the bytes in all."""
+
+
+def check_names(settings: Settings, providers: Sequence[Provider]) -> None:
+    """Say at the start what would otherwise be a riddle later: names of models and providers that nobody has.
+
+    Raises:
+        SettingsError: an embedded model that does not exist.
+    """
+    if settings.embedded.enabled:
+        from pointsman.providers.llamacpp.sources import load_sources
+
+        for name in settings.embedded.models:
+            if name not in load_sources():
+                raise SettingsError(
+                    "embedded.models", name, f"there is no such model; there are {', '.join(load_sources())}"
+                )
+    known = {provider.name for provider in providers}
+    for key, wanted in (
+        ("routing.force_provider", settings.routing.force_provider),
+        ("routing.default_provider", settings.routing.default_provider),
+    ):
+        if wanted is not None and wanted not in known:
+            log.warning("%s names %s, which is not set up; set up are %s", key, wanted, ", ".join(sorted(known)))
+
+
+def build_fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress | None) -> Fleet | None:
+    if not settings.embedded.enabled or not settings.embedded.models:
+        return None
+    from pointsman.providers.llamacpp.fleet import Fleet, FleetRules
+
+    embedded = settings.embedded
+    return Fleet(
+        rules=FleetRules(
+            models=tuple(embedded.models),
+            pulled=embedded.pulled,
+            lazy=embedded.start == "lazy",
+            context=embedded.context,
+            threads=embedded.threads,
+            slots=embedded.slots,
+            queue=embedded.queue,
+            cache_ram_mib=embedded.cache_ram_mib,
+            hub=embedded.hub,
+        ),
+        cache_dir=settings.cache_dir,
+        data_dir=settings.data_dir,
+        environment=child_environment({}),
+        outbound=outbound,
+        on_progress=on_progress,
+    )
+
+
+def build_providers(settings: Settings, outbound: Outbound) -> list[Provider]:
+    """Every upstream that the settings name and that can be asked, and an Ollama on its usual port."""
+    named: dict[str, ProviderSettings] = {"ollama": ProviderSettings(), **settings.providers}
+    providers: list[Provider] = []
+    for name, own in named.items():
+        if own.enabled and own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
+            # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
+            log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
+        elif own.enabled:
+            provider = _provider(name, own, outbound)
+            if provider is not None:
+                providers.append(provider)
+    return providers
+
+
+def _is_this_gateway(base_url: str, server: Server) -> bool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
+
+
+def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider | None:
+    preset = presets().get(name)
+    base_url = own.base_url or (preset.base_url if preset is not None else None)
+    if base_url is None:
+        raise SettingsError(f"providers.{name}.base_url", None, "is needed: this provider has no usual address")
+    key = own.api_key.reveal() if own.api_key is not None else None
+    if preset is not None and preset.key_required and key is None and own.base_url is None:
+        log.warning("%s has no API key (providers.%s.api_key) and is left out", name, name)
+        return None
+    common: Mapping[str, Any] = {
+        "base_url": base_url,
+        "outbound": outbound,
+        "api_key": key,
+        "headers": own.headers,
+        "local": own.local or (preset is not None and preset.local),
+        "models": own.models,
+        "default_model": own.default_model,
+    }
+    kind = own.type or (preset.type if preset is not None else "openai")
+    if kind == "ollama":
+        return Ollama(name, **common)
+    return OpenAICompatible(
+        name,
+        **common,
+        auth=preset.auth if preset is not None else "bearer",
+        organization=own.organization,
+    )

@@ -1,0 +1,98 @@
+"""The installation's secret: one random key from which every other is derived.
+
+Keyed hashes of prompts and API keys, signatures of sessions and the encryption of stored credentials all hang on it.
+Replicas that share a database must share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import stat
+from pathlib import Path
+
+from pointsman.core.errors import StoreError
+
+NAME = "secret.key"
+SIZE = 32
+
+
+class SecretKey:
+    """Derives a key for each purpose, so that none tells anything of another."""
+
+    __slots__ = ("_extracted",)
+
+    def __init__(self, secret: bytes) -> None:
+        # HKDF (RFC 5869) with SHA-256: extract here, expand below.
+        self._extracted = hmac.digest(b"pointsman", secret, "sha256")
+
+    def derive(self, purpose: str, size: int = SIZE) -> bytes:
+        """`size` bytes, at most 8,160, the same for the same secret and purpose."""
+        block, out, count = b"", b"", 0
+        while len(out) < size:
+            count += 1
+            block = hmac.digest(self._extracted, block + purpose.encode() + bytes([count]), "sha256")
+            out += block
+        return out[:size]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two secrets are equal, and nothing else of them."""
+        return hashlib.sha256(self.derive("fingerprint")).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return "SecretKey(…)"
+
+
+def load_secret_key(data_dir: Path, configured: str | None = None) -> SecretKey:
+    """The configured secret, or the one of this data folder; made at the first call, readable by its owner alone.
+
+    Several processes may call this at once: all get the same key, and none sees half of one.
+
+    Raises:
+        StoreError: the file can be neither read nor made, others may read it, or it is not a key.
+    """
+    if configured is not None:
+        return SecretKey(configured.encode())
+    path = data_dir / NAME
+    try:
+        key = _read(path) or _create(path)
+    except OSError as error:
+        raise StoreError(
+            f"The key file {path} cannot be used: {error.strerror or error}. Make it readable and its folder writable,"
+            " or set another data_dir."
+        ) from error
+    if len(key) != SIZE:
+        raise StoreError(
+            f"The key file {path} holds {len(key)} bytes instead of {SIZE}. Put the right one back. Without it, delete"
+            " the file: a new one is made, and API keys, sessions and stored credentials made before no longer work."
+        )
+    return SecretKey(key)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise StoreError(f"Others may read the key file {path}, so it is not secret: chmod 600 {path}")
+            return file.read(SIZE + 1)
+    except FileNotFoundError:
+        return None
+
+
+def _create(path: Path) -> bytes:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole = path.with_name(f".{NAME}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(SIZE))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was first, and its key is the key
+            os.link(whole, path)
+    finally:
+        whole.unlink(missing_ok=True)
+    return path.read_bytes()

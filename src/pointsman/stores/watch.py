@@ -1,0 +1,97 @@
+"""Tells a process what other processes have changed, within a second.
+
+Whoever changes keys, credentials or the promoted policy adds `bump(name)` to the transaction. Every process reads the
+few counters a little oftener than twice a second and loads anew what has moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from pointsman.core.errors import StoreError
+from pointsman.core.ports import Clock
+
+from .database import Database, Statement
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.4
+"""Seconds between two looks: with the reload it must stay under a second."""
+
+Reload = Callable[[], Awaitable[None]]
+
+
+def bump(name: str) -> Statement:
+    """The statement that tells every process to load `name` anew."""
+    return Statement(
+        "INSERT INTO revisions VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revisions.value + 1", (name,)
+    )
+
+
+class Watcher:
+    """Reloads what has changed. `age` says how long ago the database was last known to answer."""
+
+    def __init__(self, database: Database, clock: Clock, *, interval: float = INTERVAL) -> None:
+        self._database = database
+        self._clock = clock
+        self._interval = interval
+        self._reloads: dict[str, Reload] = {}
+        self._seen: dict[str, int] = {}
+        self._read_at = clock.monotonic()
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since everything watched was last known to be current."""
+        return self._clock.monotonic() - self._read_at
+
+    def watch(self, name: str, reload: Reload) -> None:
+        """Call `reload` at the start, and whenever the revision `name` has moved."""
+        self._reloads[name] = reload
+
+    async def start(self) -> None:
+        """Load everything once, then go on looking.
+
+        Raises:
+            StoreError: the first load failed.
+        """
+        await self._look(first=True)
+        self._task = asyncio.create_task(self._run(), name="store-watcher")
+
+    async def look(self) -> None:
+        """Look now: after a change of our own, so that it holds before the answer to it is sent."""
+        await self._look()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._look()
+            except StoreError as error:
+                if not self._away:
+                    self._away = True
+                    log.warning("The database does not answer; going on with what is known. %s", error.message)
+            else:
+                if self._away:
+                    self._away = False
+                    log.info("The database answers again.")
+
+    async def _look(self, *, first: bool = False) -> None:
+        begun = self._clock.monotonic()
+        now: dict[str, int] = dict(await self._database.fetch("SELECT name, value FROM revisions"))
+        for name, reload in self._reloads.items():
+            value = now.get(name, 0)
+            if first or self._seen.get(name) != value:
+                await reload()
+                self._seen[name] = value
+        self._read_at = begun
