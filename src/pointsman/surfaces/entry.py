@@ -10,10 +10,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from pointsman.core.caller import Caller
+from pointsman.core.caller import Caller, EndpointClass
 from pointsman.core.errors import PointsmanError
-from pointsman.transport.http import HttpRequest, Responder
+from pointsman.core.knock import Knock
+from pointsman.transport.http import Headers, HttpRequest, Responder
 
+from .endpoints import classify
 from .errors import shape_for
 
 log = logging.getLogger(__name__)
@@ -23,29 +25,43 @@ AsgiHandler = Callable[[HttpRequest, Responder, Mapping[str, Any]], Awaitable[No
 
 
 class Admits(Protocol):
-    """Admits a request or raises a typed error."""
+    """Says who asks, or raises a typed error."""
 
-    def check(
-        self,
-        *,
-        method: str,
-        host: bytes | None,
-        origin: bytes | None,
-        fetch_site: bytes | None,
-        fetch_mode: bytes | None,
-        content_type: bytes | None,
-        authorization: bytes | None,
-        api_key: bytes | None,
-    ) -> Caller: ...
+    def check(self, knock: Knock) -> Caller: ...
 
     def allows_origin(self, origin: bytes, host: bytes | None = None) -> bool: ...
+
+
+class Verifies(Protocol):
+    """Checks a request's signature, where its key has a signing secret or the settings require one."""
+
+    async def __call__(self, request: HttpRequest, caller: Caller) -> None: ...
+
+
+class Charges(Protocol):
+    """Counts a request against its caller's limits; returns the headers that say how they stand.
+
+    Raises RateLimited, StateUnavailable.
+    """
+
+    async def __call__(self, caller: Caller, endpoint: EndpointClass) -> Headers: ...
 
 
 class Entry:
     """A `transport.http.Handler`."""
 
-    def __init__(self, *, access: Admits, hot: Mapping[tuple[str, str], HotHandler], asgi: AsgiHandler) -> None:
+    def __init__(
+        self,
+        *,
+        access: Admits,
+        hot: Mapping[tuple[str, str], HotHandler],
+        asgi: AsgiHandler,
+        verify: Verifies | None = None,
+        charge: Charges | None = None,
+    ) -> None:
         self._access = access
+        self._verify = verify
+        self._charge = charge
         self._hot = hot
         self._asgi = asgi
 
@@ -62,17 +78,30 @@ class Entry:
             if request.method == "OPTIONS" and b"access-control-request-method" in headers:
                 respond.send(204 if isinstance(respond, _CrossOrigin) else 403, PREFLIGHT, b"")
                 return
+        knock = Knock(
+            method=request.method,
+            path=request.path,
+            endpoint=classify(request.path),
+            peer=request.peer,
+            query=request.query,
+            host=host,
+            origin=origin,
+            fetch_site=headers.get(b"sec-fetch-site"),
+            fetch_mode=headers.get(b"sec-fetch-mode"),
+            content_type=headers.get(b"content-type"),
+            authorization=headers.get(b"authorization"),
+            api_key=headers.get(b"x-api-key"),
+            cookie=headers.get(b"cookie"),
+            csrf=headers.get(b"x-csrf-token"),
+        )
         try:
-            caller = self._access.check(
-                method=request.method,
-                host=host,
-                origin=origin,
-                fetch_site=headers.get(b"sec-fetch-site"),
-                fetch_mode=headers.get(b"sec-fetch-mode"),
-                content_type=headers.get(b"content-type"),
-                authorization=headers.get(b"authorization"),
-                api_key=headers.get(b"x-api-key"),
-            )
+            caller = self._access.check(knock)
+            if self._verify is not None:
+                await self._verify(request, caller)
+            if self._charge is not None:
+                standing = await self._charge(caller, knock.endpoint)
+                if standing:
+                    respond = _WithHeaders(respond, standing)
         except PointsmanError as error:
             status, error_headers, body = shape_for(request.path)(error)
             respond.send(status, error_headers, body)
@@ -86,7 +115,7 @@ class Entry:
 
 def _keep_single(headers: dict[bytes, bytes], request: HttpRequest) -> None:
     """Of headers that decide who may enter, one that stands several times is worth nothing."""
-    for name in (b"host", b"origin", b"authorization", b"x-api-key"):
+    for name in (b"host", b"origin", b"authorization", b"x-api-key", b"cookie", b"x-csrf-token"):
         if sum(key == name for key, _ in request.headers) > 1:
             headers[name] = b""
 
@@ -101,24 +130,34 @@ PREFLIGHT = [
 ]
 
 
-class _CrossOrigin:
-    """A responder whose answers an allowed web origin may read."""
+class _WithHeaders:
+    """A responder that adds headers to every answer."""
 
-    def __init__(self, respond: Responder, origin: bytes) -> None:
+    def __init__(self, respond: Responder, headers: Headers) -> None:
         self._respond = respond
-        self._headers = [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"*"),
-            (b"vary", b"origin"),
-        ]
+        self._headers = headers
         self.write, self.drain, self.finish, self.abort = respond.write, respond.drain, respond.finish, respond.abort
 
     @property
     def started(self) -> bool:
         return self._respond.started
 
-    def send(self, status: int, headers: Any, body: bytes) -> None:
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
         self._respond.send(status, [*headers, *self._headers], body)
 
-    def start(self, status: int, headers: Any) -> None:
+    def start(self, status: int, headers: Headers) -> None:
         self._respond.start(status, [*headers, *self._headers])
+
+
+class _CrossOrigin(_WithHeaders):
+    """A responder whose answers an allowed web origin may read."""
+
+    def __init__(self, respond: Responder, origin: bytes) -> None:
+        super().__init__(
+            respond,
+            [
+                (b"access-control-allow-origin", origin),
+                (b"access-control-expose-headers", b"*"),
+                (b"vary", b"origin"),
+            ],
+        )

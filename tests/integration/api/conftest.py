@@ -16,6 +16,7 @@ from stores.entries import decision
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Decision
+from pointsman.core.knock import Knock
 from pointsman.core.ports import Health, SystemClock
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.admit import Access
@@ -96,10 +97,8 @@ class Api:
 def key_id(who: str) -> str:
     """The id under which a key's decisions are logged."""
     access = _access(KEYS.values())
-    caller = access.check(
-        method="GET", host=b"localhost", origin=None, fetch_site=None, content_type=None,
-        authorization=None, api_key=KEYS[who].encode(),
-    )  # fmt: skip
+    knock = Knock(method="GET", path="/v1/models", endpoint="models", host=b"localhost", api_key=KEYS[who].encode())
+    caller = access.check(knock)
     assert caller.key_id is not None
     return caller.key_id
 

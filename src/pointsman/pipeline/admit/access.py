@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import Forbidden, InvalidRequest, Unauthenticated
+from pointsman.core.knock import Knock
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -39,18 +40,7 @@ class Access:
         self._any_host = any_host and bool(self._digests)
         self._any_address = any_host
 
-    def check(
-        self,
-        *,
-        method: str,
-        host: bytes | None,
-        origin: bytes | None,
-        fetch_site: bytes | None,
-        fetch_mode: bytes | None = None,
-        content_type: bytes | None,
-        authorization: bytes | None,
-        api_key: bytes | None,
-    ) -> Caller:
+    def check(self, knock: Knock) -> Caller:
         """Admit one request.
 
         Raises:
@@ -58,6 +48,7 @@ class Access:
             InvalidRequest: a body that is not declared as JSON.
             Unauthenticated: a key is needed and none of ours was sent.
         """
+        host, origin = knock.host, knock.origin
         if not self._any_host and not self._known_host(host):
             raise Forbidden(
                 "The Host header does not name this machine. If a proxy stands in front, add its name to"
@@ -70,14 +61,14 @@ class Access:
                 code="origin_not_allowed",
             )
         # A link may lead here; a picture or script of a foreign page may not even learn whether it would load.
-        followed = method in ("GET", "HEAD") and fetch_mode == b"navigate"
-        if origin is None and fetch_site in (b"cross-site", b"same-site") and not followed:
+        followed = knock.method in ("GET", "HEAD") and knock.fetch_mode == b"navigate"
+        if origin is None and knock.fetch_site in (b"cross-site", b"same-site") and not followed:
             raise Forbidden("Cross-site requests are not allowed.", code="origin_not_allowed")
-        if method == "POST" and not _is_json(content_type):
+        if knock.method == "POST" and not _is_json(knock.content_type):
             raise InvalidRequest("Send the body with `Content-Type: application/json`.", code="content_type_not_json")
         if not self._digests:
             return Caller()
-        sent = _bearer(authorization) or api_key
+        sent = _bearer(knock.authorization) or knock.api_key
         if sent is not None:
             found = None
             digest = _digest(sent.decode("latin-1"))

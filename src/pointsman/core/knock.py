@@ -1,0 +1,28 @@
+"""What the front door knows of a request before anything reads its body."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .caller import EndpointClass
+
+
+class Knock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Headers that decide who may enter. One that stands several times is empty: it is worth nothing."""
+
+    method: str
+    path: str
+    endpoint: EndpointClass
+    peer: str | None = None
+    """The client's address; behind a trusted proxy the one that it names."""
+    query: bytes = b""
+    host: bytes | None = None
+    origin: bytes | None = None
+    fetch_site: bytes | None = None
+    fetch_mode: bytes | None = None
+    content_type: bytes | None = None
+    authorization: bytes | None = None
+    api_key: bytes | None = None
+    cookie: bytes | None = None
+    csrf: bytes | None = None
+    """`x-csrf-token`, which requests with a session's cookie must carry when they change something."""

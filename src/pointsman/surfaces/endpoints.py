@@ -1,0 +1,32 @@
+"""What each path is for: scopes of keys, buckets and metrics go by it."""
+
+from __future__ import annotations
+
+from pointsman.core.caller import EndpointClass
+
+EXACT: dict[str, EndpointClass] = {
+    "/v1/chat/completions": "chat",
+    "/api/v1/route": "chat",
+    "/v1/feedback": "feedback",
+    "/api/v1/feedback": "feedback",
+    "/api/health": "public",
+    "/api/v1/health": "models",
+}
+
+BELOW: tuple[tuple[str, EndpointClass], ...] = (
+    ("/v1/models", "models"),
+    ("/api/v1/models", "models"),
+    ("/api/v1/health", "admin"),
+    ("/api/v1/decisions", "decisions"),
+    ("/api/v1/budgets", "usage"),
+    ("/api/v1/usage", "usage"),
+    ("/api/v1/", "admin"),
+)
+"""The first prefix that fits; what stands nowhere is a page or does not exist, and both are `models`: harmless."""
+
+
+def classify(path: str) -> EndpointClass:
+    found = EXACT.get(path)
+    if found is not None:
+        return found
+    return next((kind for prefix, kind in BELOW if path.startswith(prefix)), "models")
