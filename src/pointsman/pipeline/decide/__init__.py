@@ -1,7 +1,8 @@
 """Candidates, constraints, predictions and a policy make a Decision."""
 
+from .artefact import dump_policy, load_policy
 from .explain import header_reason
 from .policy import Policy, RulePolicy
 from .stage import Decide, DecideRules
 
-__all__ = ["Decide", "DecideRules", "Policy", "RulePolicy", "header_reason"]
+__all__ = ["Decide", "DecideRules", "Policy", "RulePolicy", "dump_policy", "header_reason", "load_policy"]

@@ -60,6 +60,8 @@ WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
 )
 """`balanced` says that a good answer is worth about three cents or four minutes; `cost`, a tenth of a cent."""
 
+BUILT_IN_VERSION = "rules@1"
+
 HINT_BONUS = 0.15
 """What a hinted model gets: it wins unless another is clearly better."""
 
@@ -83,14 +85,16 @@ class RulePolicy:
         complexity_threshold: float = 0.65,
         default_provider: str | None = None,
         weights: Mapping[Priority, Weights] = WEIGHTS,
+        version: str = BUILT_IN_VERSION,
     ) -> None:
         self.complexity_threshold = complexity_threshold
         self.default_provider = default_provider
         self.weights = weights
+        self._version = version
 
     @property
     def version(self) -> str:
-        return "rules@1"
+        return self._version
 
     def rank(
         self, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str] = frozenset()
