@@ -30,6 +30,7 @@ from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 
 from .providers import OnProgress, build_fleet, build_providers, check_names
+from .state import build_state
 from .transport import build_outbound, start_server
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Gateway:
         self._log = SqliteDecisionLog(settings.database_path)
         await self._log.open()
         self._stack.push_async_callback(self._log.close)
+        self._state = build_state(settings)
+        self._stack.push_async_callback(self._state.close)
         outbound = build_outbound(settings)
         self._stack.push_async_callback(outbound.close)
         self._fleet = build_fleet(settings, outbound, self._on_progress)

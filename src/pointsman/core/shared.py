@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from .errors import StoreError
+from .ports import Health
 
 
 class StateUnavailable(StoreError):
@@ -131,5 +132,8 @@ class SharedState(Protocol):
 
     async def ping(self) -> None:
         """Whether it answers."""
+
+    async def health(self) -> Health:
+        """The same in words for people; never raises."""
 
     async def close(self) -> None: ...

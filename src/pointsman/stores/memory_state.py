@@ -1,0 +1,247 @@
+"""Limits, budgets and nonces of a single process. Nothing here waits, so every method is one atomic step."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+from pointsman.core.ports import Clock, Health, SystemClock
+from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Standing, Taken, Window
+
+from .limit_rules import (
+    EXACT,
+    KEEP_BUCKET,
+    KEEP_TOTAL,
+    SHORTEST_TOTAL,
+    bucket_standing,
+    bucket_wait,
+    check_amounts,
+    check_sums,
+    settled_deltas,
+    window_standing,
+    window_wait,
+)
+from .steady_clock import SteadyClock
+
+Value = TypeVar("Value")
+WindowKey = tuple[int, str]
+
+
+class MemoryState:
+    """The `SharedState` of a gateway that shares with nobody; gone when the process ends.
+
+    Windows and totals follow the wall clock, which never goes back here (`SteadyClock`); buckets, leases and nonces
+    follow the monotonic clock.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
+        self._monotonic = clock.monotonic
+        self._wall = SteadyClock(clock.now, clock.monotonic)
+        self._buckets: Shelf[str, tuple[float, float]] = Shelf()  # level, at
+        self._windows: Shelf[WindowKey, tuple[int, int]] = Shelf()  # number of the window, count
+        self._totals: Shelf[str, int] = Shelf()
+        self._nonces: Shelf[str, bool] = Shelf()
+        self._reservations: dict[str, tuple[float, dict[str, int]]] = {}  # lease's end, amounts
+
+    def now(self) -> float:
+        return self._wall.now()
+
+    async def take(self, limits: Sequence[Limit]) -> Taken:
+        now, tick = self._wall.now(), self._monotonic()
+        found: list[float] = []
+        waits: list[float] = []
+        work: dict[str | WindowKey, float] = {}
+        for limit in limits:
+            if isinstance(limit, Bucket):
+                level = self._level(limit, tick)
+                found.append(level)
+                level = work.get(limit.key, level)
+                wait = bucket_wait(limit, level)
+                if not wait:
+                    work[limit.key] = min(limit.capacity, level - limit.cost)
+            else:
+                key = (limit.seconds, limit.key)
+                count = self._count(limit, now)
+                found.append(count)
+                count = int(work.get(key, count))
+                wait = window_wait(limit, count, limit.seconds - now % limit.seconds)
+                if not wait:
+                    work[key] = max(0, count + limit.cost)
+            waits.append(wait)
+        ok = not any(waits)
+        standings: list[Standing] = []
+        for limit, value, wait in zip(limits, found, waits, strict=True):
+            if isinstance(limit, Bucket):
+                if ok:
+                    value = work[limit.key]
+                    self._put_level(limit, value, tick)
+                standings.append(bucket_standing(limit, value, wait))
+            else:
+                if ok:
+                    value = work[limit.seconds, limit.key]
+                    self._put_count(limit, int(value), now)
+                standings.append(window_standing(limit, int(value), limit.seconds - now % limit.seconds, wait))
+        return Taken(ok=ok, standings=tuple(standings))
+
+    async def charge(self, limits: Sequence[Limit]) -> None:
+        now, tick = self._wall.now(), self._monotonic()
+        for limit in limits:
+            if isinstance(limit, Bucket):
+                self._put_level(limit, min(limit.capacity, self._level(limit, tick) - limit.cost), tick)
+            else:
+                self._put_count(limit, max(0, self._count(limit, now) + limit.cost), now)
+
+    async def reserve(self, reservation: str, amounts: Sequence[Amount], *, lease_seconds: float) -> Reserved:
+        check_amounts(amounts)
+        now = self._wall.now()
+        self._totals.sweep(now)
+        known = {amount.total: self._totals.get(amount.total, now) for amount in amounts}
+        totals = {name: value for name, value in known.items() if value is not None}
+        if reservation in self._reservations:
+            return Reserved(ok=True, totals=totals)
+        if len(totals) < len(known):
+            return Reserved(ok=False, unseeded=tuple(name for name in known if name not in totals), totals=totals)
+        raised = dict(totals)
+        for amount in amounts:
+            total = raised[amount.total] + amount.micro_usd
+            cap = EXACT if amount.cap_micro_usd is None else min(EXACT, amount.cap_micro_usd)
+            if amount.micro_usd and total > cap:
+                return Reserved(ok=False, refused=amount.total, totals=totals)
+            raised[amount.total] = total
+        for name, total in raised.items():
+            self._totals.change(name, total)
+        reserved = {name: total - totals[name] for name, total in raised.items()}
+        self._reservations[reservation] = (self._monotonic() + lease_seconds, reserved)
+        return Reserved(ok=True, totals=raised)
+
+    async def settle(self, reservation: str, actual: Mapping[str, int]) -> bool:
+        check_sums(actual.values())
+        held = self._reservations.pop(reservation, None)
+        if held is None:
+            return False
+        self._add(settled_deltas(held[1], actual))
+        return True
+
+    async def adjust(self, deltas: Mapping[str, int]) -> None:
+        check_sums(deltas.values())
+        self._add(deltas)
+
+    async def seed(self, totals: Mapping[str, int], *, expires_at: float) -> None:
+        check_sums(totals.values())
+        now = self._wall.now()
+        until = max(expires_at + KEEP_TOTAL, now + SHORTEST_TOTAL)
+        for name, value in totals.items():
+            if self._totals.get(name, now) is None:
+                self._totals.put(name, value, until)
+
+    async def totals(self, names: Sequence[str]) -> dict[str, int | None]:
+        now = self._wall.now()
+        return {name: self._totals.get(name, now) for name in names}
+
+    async def take_lapsed(self, limit: int = 100) -> list[Lapsed]:
+        tick = self._monotonic()
+        # A scan: only what is under way now is held here, and this is asked every few seconds at most.
+        late = sorted(
+            (end, name.encode(errors="surrogatepass"), name)
+            for name, (end, _) in self._reservations.items()
+            if end <= tick
+        )
+        return [
+            Lapsed(
+                reservation=name,
+                amounts=tuple(
+                    Amount(total=total, micro_usd=value) for total, value in self._reservations.pop(name)[1].items()
+                ),
+            )
+            for _, _, name in late[:limit]
+        ]
+
+    async def once(self, key: str, *, seconds: float) -> bool:
+        tick = self._monotonic()
+        self._nonces.sweep(tick)
+        if self._nonces.get(key, tick) is not None:
+            return False
+        self._nonces.put(key, True, tick + seconds)
+        return True
+
+    async def ping(self) -> None:
+        return
+
+    async def health(self) -> Health:
+        return Health(ok=True, detail="in this process")
+
+    async def close(self) -> None:
+        return
+
+    def _level(self, limit: Bucket, tick: float) -> float:
+        known = self._buckets.get(limit.key, tick)
+        if known is None:
+            return limit.capacity
+        level, at = known
+        return min(limit.capacity, level + (tick - at) * limit.refill)
+
+    def _put_level(self, limit: Bucket, level: float, tick: float) -> None:
+        missing = limit.capacity - level
+        seconds = KEEP_BUCKET if limit.refill <= 0 else min(KEEP_BUCKET, missing / limit.refill)
+        self._buckets.sweep(tick)
+        self._buckets.put(limit.key, (level, tick), tick + seconds)
+
+    def _count(self, limit: Window, now: float) -> int:
+        known = self._windows.get((limit.seconds, limit.key), now)
+        return known[1] if known is not None and known[0] == now // limit.seconds else 0
+
+    def _put_count(self, limit: Window, count: int, now: float) -> None:
+        number = int(now // limit.seconds)
+        self._windows.sweep(now)
+        self._windows.put((limit.seconds, limit.key), (number, count), (number + 1) * limit.seconds)
+
+    def _add(self, deltas: Mapping[str, int]) -> None:
+        now = self._wall.now()
+        for name, delta in deltas.items():
+            value = self._totals.get(name, now)
+            if value is not None:
+                self._totals.change(name, value + delta)
+
+
+Key = TypeVar("Key", str, WindowKey)
+
+
+class Shelf(Generic[Key, Value]):
+    """Entries that go when their time is up: a few at each sweep, so that no call pays for all of them."""
+
+    __slots__ = ("_entries", "_queue")
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, tuple[Value, float]] = {}
+        self._queue: list[tuple[float, Key]] = []
+        """One for each entry: a time at which to look whether it may go."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key, now: float) -> Value | None:
+        entry = self._entries.get(key)
+        return entry[0] if entry is not None and entry[1] > now else None
+
+    def put(self, key: Key, value: Value, until: float) -> None:
+        if key not in self._entries:
+            heapq.heappush(self._queue, (until, key))
+        self._entries[key] = (value, until)
+
+    def change(self, key: Key, value: Value) -> None:
+        """Another value for an entry that is there, which stays as long."""
+        self._entries[key] = (value, self._entries[key][1])
+
+    def sweep(self, now: float, most: int = 4) -> None:
+        queue = self._queue
+        while queue and queue[0][0] <= now and most:
+            key = queue[0][1]
+            until = self._entries[key][1]
+            if until <= now:
+                heapq.heappop(queue)
+                del self._entries[key]
+            else:
+                heapq.heapreplace(queue, (until, key))
+            most -= 1
