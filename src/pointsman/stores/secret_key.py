@@ -16,6 +16,8 @@ from pathlib import Path
 from pointsman.core.errors import StoreError
 
 NAME = "secret.key"
+PREVIOUS = "secret.key.previous"
+"""Where a rotation keeps the key from before."""
 SIZE = 32
 
 
@@ -72,6 +74,48 @@ def load_secret_key(data_dir: Path, configured: str | None = None) -> SecretKey:
     return SecretKey(key)
 
 
+def load_previous_secret_key(data_dir: Path, configured: str | None = None) -> SecretKey | None:
+    """The secret from before the last rotation: the configured one, or the one that lies beside the key file.
+
+    Raises:
+        StoreError: the file cannot be read, others may read it, or it is not a key.
+    """
+    if configured is not None:
+        return SecretKey(configured.encode())
+    path = data_dir / PREVIOUS
+    try:
+        key = _read(path)
+    except OSError as error:
+        raise StoreError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
+    if key is None:
+        return None
+    if len(key) != SIZE:
+        raise StoreError(f"The key file {path} holds {len(key)} bytes instead of {SIZE}. Put the right one back.")
+    return SecretKey(key)
+
+
+def renew_key_file(data_dir: Path) -> SecretKey:
+    """Put a new random key in the file's place; the old one is kept beside it, and the one before that forgotten.
+
+    At every moment the file holds the old key or the new one, whole, and no key that was in use is lost.
+
+    Raises:
+        StoreError, OSError: nothing was changed, or only the copy was made.
+    """
+    path, previous = data_dir / NAME, data_dir / PREVIOUS
+    load_secret_key(data_dir)  # it is there, and it is a key
+    copy = _written(path, path.read_bytes())
+    os.replace(copy, previous)
+    new = os.urandom(SIZE)
+    os.replace(_written(path, new), path)
+    folder = os.open(data_dir, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return SecretKey(new)
+
+
 def _read(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
@@ -84,15 +128,25 @@ def _read(path: Path) -> bytes | None:
 
 def _create(path: Path) -> bytes:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = path.with_name(f".{NAME}.{os.getpid()}.{os.urandom(4).hex()}")
-    descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    whole = _written(path, os.urandom(SIZE))
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(SIZE))
-            file.flush()
-            os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # another process was first, and its key is the key
             os.link(whole, path)
     finally:
         whole.unlink(missing_ok=True)
     return path.read_bytes()
+
+
+def _written(path: Path, key: bytes) -> Path:
+    """A file beside `path` that holds the key, on the disk and readable by its owner alone."""
+    whole = path.with_name(f".{NAME}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        whole.unlink(missing_ok=True)
+        raise
+    return whole
