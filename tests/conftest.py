@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from services import Postgres
 
 
 @pytest.hookimpl(wrapper=True)
@@ -16,3 +21,28 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A Postgres server for the whole session; a test that kills it takes one of its own (`services.postgres()`)."""
+    from services import postgres
+
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """A database of this test's own, at the newest schema."""
+    url = postgres_server.migrated()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """A database of this test's own, without a table."""
+    url = postgres_server.url(postgres_server.fresh())
+    yield url
+    postgres_server.drop(url)

@@ -23,14 +23,16 @@ from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import Settings, is_loopback
-from pointsman.stores.secret_key import SecretKey, load_secret_key
+from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 
+from .limits import build_limits
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .state import build_state
+from .stores import build_secret_key, open_database
 from .transport import build_outbound, start_server
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ class Gateway:
         settings = self.settings
         try:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            secret_key = load_secret_key(settings.data_dir)
+            secret_key, previous_key = build_secret_key(settings)
         except OSError as error:
             reason = (
                 f"cannot be used ({error.strerror or error}); make it a folder that can be written, or name another"
@@ -146,8 +148,13 @@ class Gateway:
         self._log = SqliteDecisionLog(settings.database_path)
         await self._log.open()
         self._stack.push_async_callback(self._log.close)
+        self._database, self._watcher = await open_database(
+            settings, self._clock, secret_key, previous_key, self._stack
+        )
         self._state = build_state(settings)
         self._stack.push_async_callback(self._state.close)
+        self._limits = build_limits(settings, self._state, self._clock)
+        self._stack.push_async_callback(self._limits.providers.close)
         outbound = build_outbound(settings)
         self._stack.push_async_callback(outbound.close)
         self._fleet = build_fleet(settings, outbound, self._on_progress)
@@ -165,6 +172,7 @@ class Gateway:
             self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
         pipeline = self._pipeline(secret_key)
+        await self._watcher.start(patient=self._database.dialect == "sqlite")
         self._server = await start_server(settings, self._entry(pipeline))
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
 
@@ -203,7 +211,11 @@ class Gateway:
             ),
             shape=Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens),
             execute=Execute(
-                provider_for=keeper.provider_for, timeouts=timeouts, clock=self._clock, unreachable=keeper.suspect
+                provider_for=keeper.provider_for,
+                timeouts=timeouts,
+                clock=self._clock,
+                unreachable=keeper.suspect,
+                throttle=self._limits.providers,
             ),
             record=Record(log=self._log, clock=self._clock, store_prompts=privacy.store_prompts),
             models=keeper,
@@ -230,6 +242,7 @@ class Gateway:
             feedback=FeedbackStage(log=self._log, clock=self._clock),
             decide=pipeline.preview,
             providers_health=self.providers_health,
+            limits=self._limits.callers.report,
             version=__version__,
             started_at=self._clock.now(),
             clock=self._clock,
@@ -250,4 +263,5 @@ class Gateway:
             access=access,
             hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
             asgi=AsgiBridge(load_app),
+            charge=self._limits.callers,
         )

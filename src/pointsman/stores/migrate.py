@@ -1,71 +1,129 @@
-"""Brings a database file to the newest schema: SQL scripts, in order, each in a transaction."""
+"""The schema: numbered SQL files, which version a database has, and a fresh SQLite file made at once.
+
+Everything here is plain SQL, so that a gateway needs no more at its start. Bringing an older database to the newest
+schema is `pointsman db upgrade` alone (`stores/upgrade.py`); both run the same files and keep the version in the same
+table.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from pointsman.core.errors import StoreError
 
-SCHEMA_TOO_NEW = "schema_too_new"
+SCHEMA_TOO_NEW, SCHEMA_TOO_OLD = "schema_too_new", "schema_too_old"
+SCHEMA_ERRORS = frozenset({SCHEMA_TOO_NEW, SCHEMA_TOO_OLD})
+
+READ_VERSION = "SELECT version_num FROM alembic_version"
+VERSION_TABLE = """
+    CREATE TABLE alembic_version (
+        version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+    )
+"""
+"""As Alembic makes it."""
 
 
-def scripts() -> list[str]:
-    """The migrations, oldest first: `0001_*.sql` takes an empty file to version 1, and so on."""
+class Script(NamedTuple):
+    """One migration: `0003_keys.sql` takes a database to version 3."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def revision(self) -> str:
+        """The version as the database keeps it."""
+        return f"{self.version:04d}"
+
+
+@cache
+def scripts() -> tuple[Script, ...]:
+    """The migrations, oldest first."""
     folder = files("pointsman.stores").joinpath("migrations")
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return [entry.read_text(encoding="utf-8") for entry in found]
+    return tuple(
+        Script(int(entry.name[:4]), entry.name[5:-4].replace("_", " "), entry.read_text(encoding="utf-8"))
+        for entry in found
+    )
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> int:
-    """Apply what is missing; returns the schema's version. `connection` must be in autocommit mode.
-
-    Two processes may do this at once: the version is read again under the write lock.
-
-    Raises:
-        StoreError: the file was written by a newer version.
-        sqlite3.Error: as the database says; the failed migration leaves nothing behind.
-    """
-    if schema_version(connection) == len(migrations):
-        return len(migrations)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = schema_version(connection)
-        if version > len(migrations):
-            raise StoreError(
-                f"The database has schema version {version}, and this Pointsman knows versions up to"
-                f" {len(migrations)}. Use the newer Pointsman that wrote it, or another data_dir.",
-                code=SCHEMA_TOO_NEW,
-            )
-        for script in migrations[version:]:
-            for statement in _statements(script):
-                connection.execute(statement)
-        connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        connection.execute(
-            "INSERT INTO meta VALUES ('schema_version', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1",
-            (str(len(migrations)),),
-        )
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    return len(migrations)
+def newest() -> int:
+    """The schema's version that this Pointsman works with."""
+    return scripts()[-1].version
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
-    """The version in the `meta` table; 0 for an empty file."""
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").fetchone() is None:
-        return 0
-    row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    return int(row[0]) if row is not None else 0
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script. (`executescript` would commit the transaction that must hold them together.)"""
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one, so that one transaction can hold them all."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if any(line.strip() and not line.lstrip().startswith("--") for line in statement.splitlines()):
+        raise ValueError(f"a statement without its semicolon: {statement.strip()!r}")
+
+
+def check_version(version: int, where: str) -> None:
+    """Refuse a schema that this Pointsman does not know.
+
+    Args:
+        version: what the database says; 0 when it has no tables of ours.
+        where: the database as it may be named in a message.
+
+    Raises:
+        StoreError: older or newer; `code` is SCHEMA_TOO_OLD or SCHEMA_TOO_NEW.
+    """
+    if version > newest():
+        raise StoreError(
+            f"{where} has schema version {version}, and this Pointsman knows versions up to {newest()}. Use the newer"
+            " Pointsman that wrote it, or another database.",
+            code=SCHEMA_TOO_NEW,
+        )
+    if version < newest():
+        has = f"has schema version {version}" if version else "has no tables yet"
+        raise StoreError(
+            f"{where} {has}, and this Pointsman needs version {newest()}. Run `pointsman db upgrade`.",
+            code=SCHEMA_TOO_OLD,
+        )
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The version of a SQLite file; 0 for an empty one."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" in tables:
+        row = connection.execute(READ_VERSION).fetchone()
+    elif "meta" in tables:  # as the first releases kept it
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    else:
+        row = None
+    return int(row[0]) if row is not None else 0
+
+
+def prepare(connection: sqlite3.Connection, where: str) -> None:
+    """Give an empty SQLite file the newest schema; refuse an older or newer one.
+
+    `connection` must be in autocommit mode. Several processes may do this at once.
+
+    Raises:
+        StoreError: as `check_version`.
+        sqlite3.Error: as the database says; nothing is left half made.
+    """
+    if schema_version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if schema_version(connection) == 0:  # nobody was first
+                for script in scripts():
+                    for statement in statements(script.sql):
+                        connection.execute(statement)
+                connection.execute(VERSION_TABLE)
+                connection.execute("INSERT INTO alembic_version VALUES (?)", (scripts()[-1].revision,))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    check_version(schema_version(connection), where)

@@ -26,6 +26,7 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._closed = False
 
     async def open(self) -> None:
         await self._run(lambda connection: None)
@@ -55,8 +56,10 @@ class SqliteDatabase:
         return await self._run(work)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
-        self._thread.shutdown()
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
+            self._thread.shutdown()
 
     async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         def work() -> T:
@@ -69,6 +72,8 @@ class SqliteDatabase:
                     f"The database failed: {explain(error, self._file.path)}", code="store_unavailable"
                 ) from error
 
+        if self._closed:
+            raise StoreError("The database is closed.", code="store_unavailable")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from .migrate import migrate, scripts
+from .migrate import prepare
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,12 @@ class SqliteFile:
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._migrations = scripts()
 
     def connect(self) -> sqlite3.Connection:
         """The open connection; opens the file when there is none, or when the file has been moved or deleted.
 
         Raises:
-            StoreError: the schema is newer than this version knows.
+            StoreError: the schema is older or newer than this version knows.
             sqlite3.Error, OSError: it cannot be opened.
         """
         if self._connection is not None and self._inode != _inode(self.path):
@@ -100,7 +99,7 @@ class SqliteFile:
             if self._max_bytes is not None:
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
                 connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
-            migrate(connection, self._migrations)
+            prepare(connection, f"The database {self.path}")
         except BaseException:
             connection.close()
             raise

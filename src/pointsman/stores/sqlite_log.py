@@ -27,7 +27,7 @@ from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
 
 from . import rows
-from .migrate import SCHEMA_TOO_NEW
+from .migrate import SCHEMA_ERRORS
 from .sqlite_file import CORRUPT, SqliteFile, explain, result_code
 
 log = logging.getLogger(__name__)
@@ -87,13 +87,13 @@ class SqliteDecisionLog:
         """Start the writer. A database that cannot be opened now is tried again later; what is logged meanwhile waits.
 
         Raises:
-            StoreError: the file was written by a newer version.
+            StoreError: the file was written by a newer version, or is to be upgraded.
         """
         self._thread.start()
         try:
             await self._do(lambda connection: None)
         except StoreError as error:
-            if error.code == SCHEMA_TOO_NEW:
+            if error.code in SCHEMA_ERRORS:
                 await self.close()
                 raise
 
@@ -278,7 +278,7 @@ class SqliteDecisionLog:
             try:
                 return job(self._file.connect())
             except StoreError as error:
-                if error.code == SCHEMA_TOO_NEW:
+                if error.code in SCHEMA_ERRORS:
                     self._failed(error)
                 raise
             except Exception as error:

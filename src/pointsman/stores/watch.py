@@ -53,13 +53,22 @@ class Watcher:
         """Call `reload` at the start, and whenever the revision `name` has moved."""
         self._reloads[name] = reload
 
-    async def start(self) -> None:
+    async def start(self, *, patient: bool = False) -> None:
         """Load everything once, then go on looking.
+
+        Args:
+            patient: go on without, when the database is away at the start; everything is loaded once it answers.
 
         Raises:
             StoreError: the first load failed.
         """
-        await self._look(first=True)
+        try:
+            await self._look(first=True)
+        except StoreError as error:
+            if not patient or error.code != "store_unavailable":
+                raise
+            self._away = True
+            log.warning("The database does not answer; going on without what it holds. %s", error.message)
         self._task = asyncio.create_task(self._run(), name="store-watcher")
 
     async def look(self) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.core.ports import DecisionLog
+from pointsman.stores.database import Database
+from pointsman.stores.postgres_database import PostgresDatabase
+from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.testing.memory_log import MemoryDecisionLog
 
@@ -27,3 +30,14 @@ async def log(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Decis
     await log.open()
     yield log
     await log.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Database]:
+    """Both back ends, open and at the newest schema: what is tested with this holds of either."""
+    database: Database = SqliteDatabase(path)
+    if request.param == "postgres":
+        database = PostgresDatabase(request.getfixturevalue("postgres_url"), timeout=10)
+    await database.open()
+    yield database
+    await database.close()

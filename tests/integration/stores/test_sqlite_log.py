@@ -12,7 +12,7 @@ import pytest
 
 from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
-from pointsman.stores import migrate, sqlite_log
+from pointsman.stores import sqlite_log
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 
 from .entries import counted, decision, outcome, until
@@ -192,31 +192,6 @@ async def test_two_logs_share_one_file(path: Path):
     await asyncio.gather(first.close(), second.close())
     assert counted(path) == (400, 400)
     assert (first.status().ok, second.status().dropped) == (True, 0)
-
-
-async def test_a_newer_schema_is_refused_with_both_versions_named(path: Path):
-    await (await opened(path)).close()
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
-    connection.commit()
-    connection.close()
-    log = SqliteDecisionLog(path)
-    with pytest.raises(StoreError, match=r"version 99.*up to \d+\b"):
-        await log.open()
-
-
-def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path):
-    connection = sqlite3.connect(tmp_path / "any.sqlite3", isolation_level=None)
-    good = "CREATE TABLE one (a TEXT); -- a comment; with a semicolon\nINSERT INTO one VALUES ('x;y');"
-    with pytest.raises(sqlite3.OperationalError):
-        migrate.migrate(connection, [good, "CREATE TABLE two (a TEXT);\nCREATE TABLE two (a TEXT);"])
-    assert migrate.schema_version(connection) == 0
-    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    assert migrate.migrate(connection, [good]) == 1
-    assert migrate.migrate(connection, [good, "ALTER TABLE one ADD COLUMN b TEXT;"]) == 2
-    assert connection.execute("SELECT a, b FROM one").fetchall() == [("x;y", None)]
-    assert migrate.schema_version(connection) == 2
-    connection.close()
 
 
 async def test_lookups_use_indices(path: Path):

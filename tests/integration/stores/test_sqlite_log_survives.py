@@ -74,7 +74,10 @@ def test_a_killed_process_loses_the_last_second_at_most_and_never_the_file(path:
 
 
 async def test_a_full_database_keeps_items_and_writes_them_when_there_is_room(path: Path, caplog):
-    log = SqliteDecisionLog(path, max_bytes=40 * 4096)
+    log = SqliteDecisionLog(path)
+    await log.open()
+    await log.close()
+    log = SqliteDecisionLog(path, max_bytes=path.stat().st_size + 30 * 4096)
     await log.open()
     first = decision()
     log.decided(first, prompt=b"x" * 80_000)

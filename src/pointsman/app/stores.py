@@ -1,0 +1,93 @@
+"""The durable stores: one SQLite file, or the Postgres that DATABASE_URL names."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from pointsman.core.errors import SettingsError, StoreError
+from pointsman.core.ports import Clock
+from pointsman.settings import Settings
+from pointsman.stores.database import Database
+from pointsman.stores.installation import claim
+from pointsman.stores.secret_key import SecretKey, load_previous_secret_key, load_secret_key
+from pointsman.stores.sqlite_database import SqliteDatabase
+from pointsman.stores.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+
+def build_database(settings: Settings) -> Database:
+    """The database that the settings name, not yet opened.
+
+    Raises:
+        SettingsError: `database.url` is not the address of a Postgres server.
+    """
+    url = settings.database.url
+    if url is None:
+        return SqliteDatabase(settings.database_path)
+    address = url.reveal()
+    _check_url(address)
+    from pointsman.stores.postgres_database import PostgresDatabase
+
+    return PostgresDatabase(address, timeout=settings.database.timeout)
+
+
+def _check_url(url: str) -> None:
+    """Raise SettingsError for what cannot be an address; the message never repeats it, for it holds a password."""
+    form = "must be postgresql://user:password@host/name, or postgresql:///name?host=/folder/of/the/socket"
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme.partition("+")[0] in ("postgres", "postgresql") and len(parts.path) > 1
+        fine = fine and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise SettingsError("database.url", "…", f"{form}; signs such as @ : / ? # in a password are written as %40 …")
+
+
+def build_secret_key(settings: Settings) -> tuple[SecretKey, SecretKey | None]:
+    """The installation's secret, and the one before the last rotation.
+
+    Raises:
+        SettingsError: there is none, and replicas that share a database would each make their own.
+        StoreError: the file of the data folder cannot be used.
+    """
+    configured, previous = settings.security.secret_key, settings.security.previous_secret_key
+    if settings.database.url is not None and configured is None:
+        raise SettingsError(
+            "security.secret_key", None,
+            "is needed with DATABASE_URL, the same for every replica; set POINTSMAN_SECRET_KEY"
+            " (`openssl rand -hex 32` makes a good one)",
+        )  # fmt: skip
+    return (
+        load_secret_key(settings.data_dir, configured.reveal() if configured is not None else None),
+        load_previous_secret_key(settings.data_dir, previous.reveal() if previous is not None else None),
+    )
+
+
+async def open_database(
+    settings: Settings, clock: Clock, secret: SecretKey, previous: SecretKey | None, stack: AsyncExitStack
+) -> tuple[Database, Watcher]:
+    """The database, open and known to be ours, and what watches it, not yet started; `stack` closes both.
+
+    An embedded file that cannot be used now (a full or read-only disk) does not keep the gateway from starting: it
+    answers, and tells of it in its health. A shared database that is away does: without it the gateway would not know
+    whom to let in.
+
+    Raises:
+        StoreError: it is away, its schema is not the one that this version knows, or it is another installation's.
+    """
+    database = build_database(settings)
+    stack.push_async_callback(database.close)
+    try:
+        await database.open()
+        await claim(database, secret, previous)
+    except StoreError as error:
+        if database.dialect == "postgres" or error.code != "store_unavailable":
+            raise
+        log.warning("%s", error.message)
+    watcher = Watcher(database, clock)
+    stack.push_async_callback(watcher.close)
+    return database, watcher
