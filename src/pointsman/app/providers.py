@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from pointsman.providers.cards import presets
 from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import OpenAICompatible
 from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
+from pointsman.stores.credentials import Credential
 from pointsman.transport.http import Outbound
 
 if TYPE_CHECKING:
@@ -73,19 +75,48 @@ def build_fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress 
     )
 
 
-def build_providers(settings: Settings, outbound: Outbound) -> list[Provider]:
-    """Every upstream that the settings name and that can be asked, and an Ollama on its usual port."""
-    named: dict[str, ProviderSettings] = {"ollama": ProviderSettings(), **settings.providers}
-    providers: list[Provider] = []
-    for name, own in named.items():
-        if own.enabled and own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
-            # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
-            log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
-        elif own.enabled:
-            provider = _provider(name, own, outbound)
-            if provider is not None:
-                providers.append(provider)
-    return providers
+def build_providers(
+    settings: Settings, outbound: Outbound, stored: Mapping[str, Credential] = MappingProxyType({})
+) -> list[Provider]:
+    """Every upstream that the settings name, or that has a stored credential, and that can be asked; and an Ollama on
+    its usual port."""
+    built = (build_provider(name, settings, outbound, stored.get(name)) for name in provider_names(settings, stored))
+    return [provider for provider in built if provider is not None]
+
+
+def provider_names(settings: Settings, stored: Iterable[str] = ()) -> list[str]:
+    """Of every upstream that may be had."""
+    return list(dict.fromkeys(["ollama", *settings.providers, *stored]))
+
+
+def build_provider(
+    name: str, settings: Settings, outbound: Outbound, stored: Credential | None = None
+) -> Provider | None:
+    """One upstream; None, with a line in the log, where it cannot be asked.
+
+    Args:
+        stored: used where the settings (or the environment) have no key for it.
+
+    Raises:
+        SettingsError: its settings cannot be used.
+    """
+    own = settings.providers.get(name) or ProviderSettings()
+    if not own.enabled:
+        return None
+    if own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
+        # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
+        log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
+        return None
+    if name != "ollama" and name not in settings.providers and not reachable(name, settings):
+        log.warning("%s has a stored credential and no address (providers.%s.base_url); it is left out", name, name)
+        return None
+    return _provider(name, own, outbound, stored)
+
+
+def reachable(name: str, settings: Settings) -> bool:
+    """Whether an address is known for a provider."""
+    own, preset = settings.providers.get(name), presets().get(name)
+    return bool((own is not None and own.base_url) or (preset is not None and preset.base_url))
 
 
 def _is_this_gateway(base_url: str, server: Server) -> bool:
@@ -94,14 +125,20 @@ def _is_this_gateway(base_url: str, server: Server) -> bool:
     return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
 
 
-def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider | None:
+def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Credential | None) -> Provider | None:
     preset = presets().get(name)
     base_url = own.base_url or (preset.base_url if preset is not None else None)
     if base_url is None:
         raise SettingsError(f"providers.{name}.base_url", None, "is needed: this provider has no usual address")
-    key = own.api_key.reveal() if own.api_key is not None else None
+    key, organization = own.api_key.reveal() if own.api_key is not None else None, own.organization
+    if key is None and stored is not None:
+        key, organization = stored.api_key, organization or stored.organization
     if preset is not None and preset.key_required and key is None and own.base_url is None:
-        log.warning("%s has no API key (providers.%s.api_key) and is left out", name, name)
+        log.warning(
+            "%s has no API key and is left out; `pointsman credentials set %s` stores one, providers.%s.api_key names"
+            " one in the settings",
+            *(name, name, name),
+        )
         return None
     common: Mapping[str, Any] = {
         "base_url": base_url,
@@ -119,5 +156,5 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound) -> Provider 
         name,
         **common,
         auth=preset.auth if preset is not None else "bearer",
-        organization=own.organization,
+        organization=organization,
     )

@@ -58,7 +58,7 @@ class CatalogKeeper:
         self._unhealthy: dict[str, str] = {}
         self._hurry = {name: asyncio.Event() for name in self._providers}
         self._catalog = Catalog((), self._aliases)
-        self._keeping: list[asyncio.Task[None]] = []
+        self._keeping: dict[str, asyncio.Task[None]] = {}
 
     @property
     def catalog(self) -> Catalog:
@@ -86,13 +86,33 @@ class CatalogKeeper:
 
     async def start(self) -> None:
         """Ask every provider, all at once, and go on asking in the background until `close`."""
-        firsts = [asyncio.create_task(self._ask(name)) for name in self._providers]
-        self._keeping = [
-            asyncio.create_task(self._keep(name, first), name=f"models of {name}")
-            for name, first in zip(self._providers, firsts, strict=True)
-        ]
+        firsts = [self._begin(name) for name in self._providers]
         if firsts:
             await asyncio.wait(firsts, timeout=self._start_timeout)
+
+    def put(self, provider: Provider) -> None:
+        """Take a provider in, or put it in the place of the one with its name: calls from now on go to it.
+
+        Its models are asked for at once; until they are here those of the one before stay. Only after `start`.
+        """
+        name = provider.name
+        self._providers[name] = provider
+        if name in self._keeping:
+            self._hurry[name].set()
+            return
+        self._cards[name] = ()
+        self._away[name] = "It has not been asked yet."
+        self._hurry[name] = asyncio.Event()
+        self._begin(name)
+
+    def drop(self, name: str) -> None:
+        """Forget a provider and its models; running answers go on."""
+        keeping = self._keeping.pop(name, None)
+        if keeping is not None:
+            keeping.cancel()
+        for known in (self._providers, self._cards, self._away, self._hurry):
+            known.pop(name, None)
+        self._rebuild()
 
     async def refresh(self, *names: str) -> None:
         """Ask providers, or every one, for their models now. Never raises for one that is away; `away` tells of it."""
@@ -100,10 +120,11 @@ class CatalogKeeper:
 
     async def health(self) -> dict[str, Health]:
         """How each provider fares, asked now; one that does not answer in time is not well."""
-        reports = await asyncio.gather(*map(self._health, self._providers.values()))
+        asked = dict(self._providers)
+        reports = await asyncio.gather(*map(self._health, asked.values()))
         return {
             name: report
-            for name, report in zip(self._providers, reports, strict=True)
+            for name, report in zip(asked, reports, strict=True)
             if report.ok or name not in self._uninvited
         }
 
@@ -115,10 +136,10 @@ class CatalogKeeper:
 
     async def close(self) -> None:
         """Stop asking. The providers themselves are closed by whoever made them."""
-        for task in self._keeping:
+        keeping, self._keeping = self._keeping.values(), {}
+        for task in keeping:
             task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
-        self._keeping = []
+        await asyncio.gather(*keeping, return_exceptions=True)
 
     async def _health(self, provider: Provider) -> Health:
         try:
@@ -127,17 +148,32 @@ class CatalogKeeper:
         except TimeoutError:
             return Health(ok=False, detail=f"It did not answer within {self._ask_timeout:g} s.")
 
+    def _begin(self, name: str) -> asyncio.Task[None]:
+        """Ask a provider, and go on asking it; returns the first question."""
+        first = asyncio.create_task(self._ask(name))
+        self._keeping[name] = asyncio.create_task(self._keep(name, first), name=f"models of {name}")
+        return first
+
     async def _ask(self, name: str) -> None:
+        asked = self._providers.get(name)
+        if asked is None:
+            return
+        cards: Sequence[ModelCard] | None = None
+        reason = ""
         try:
             async with asyncio.timeout(self._ask_timeout):
-                cards = await self._providers[name].discover()
+                cards = await asked.discover()
         except TimeoutError:
-            self._went_away(name, UpstreamTimeout("total", self._ask_timeout).message)
+            reason = UpstreamTimeout("total", self._ask_timeout).message
         except PointsmanError as error:
-            self._went_away(name, error.message)
+            reason = error.message
         except Exception:  # a provider's mistake must not end the keeping of the others
             log.exception("%s could not be asked for its models", name)
-            self._went_away(name, "Asking it for its models failed; the log has the details.")
+            reason = "Asking it for its models failed; the log has the details."
+        if self._providers.get(name) is not asked:  # replaced or dropped meanwhile
+            return
+        if cards is None:
+            self._went_away(name, reason)
         else:
             if self._away.pop(name, None) is not None:
                 level = logging.INFO if cards else logging.DEBUG  # the embedded models join a moment later

@@ -17,21 +17,18 @@ class SigningSecrets:
 
     def __init__(self, values: SealedValues) -> None:
         self._values = values
-        self._secrets: dict[str, bytes | None] = {}
+        self._secrets: dict[str, bytes] = {}
 
     def get(self, key_id: str) -> bytes | None:
         """A key's secret; None where it has none.
 
-        An empty one where it has one that cannot be decrypted: such a key must sign and nothing can verify it.
+        Empty where it has one that cannot be decrypted: such a key must sign, and nothing can verify it.
         """
-        secret = self._secrets.get(key_id, b"")
-        if secret is None:
-            return b""
-        return secret or None
+        return self._secrets.get(key_id)
 
     async def reload(self) -> None:
         """Read them anew. Raises StoreError when the database is away; what was known stays."""
-        self._secrets = {row.name: row.value for row in await self._values.all(KIND)}
+        self._secrets = {row.name: row.value or b"" for row in await self._values.all(KIND)}
 
     async def create(self, key_id: str) -> str:
         """A new secret for a key, replacing its old one. The only time that it can be seen."""
