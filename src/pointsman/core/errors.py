@@ -14,6 +14,7 @@
     │   ├── MethodNotAllowed       405; the path exists
     │   ├── BodyTooLarge           413
     │   └── RateLimited            429; carries retry_after and how the limit stands
+    │       ├── ProviderShort      429; what a provider allows all of us is used up; names the provider
     │       └── BudgetExceeded     429; a budget's cap would be exceeded, and no free model may step in
     ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
     │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
@@ -34,7 +35,10 @@ An error's docstring is its default message. One function per dialect maps error
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from .usage import LimitUse
 
 
 class PointsmanError(Exception):
@@ -159,6 +163,41 @@ class RateLimited(RequestError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+    tier: str | None = None
+    """The caller's tier, where that set the limit."""
+    refused_by: LimitUse | None = None
+    """The limit that stood in the way."""
+    usage: tuple[LimitUse, ...] = ()
+    """Every limit that was looked at, that one too."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What the answer tells of the limits."""
+
+    @classmethod
+    def by(
+        cls,
+        refused_by: LimitUse,
+        message: str,
+        *,
+        tier: str,
+        retry_after: float,
+        usage: Sequence[LimitUse],
+        headers: Sequence[tuple[bytes, bytes]],
+    ) -> RateLimited:
+        """The error for a caller whose own limit is reached."""
+        error = cls(message, retry_after=retry_after)
+        error.tier, error.refused_by = tier, refused_by
+        error.usage, error.headers = tuple(usage), tuple(headers)
+        return error
+
+
+class ProviderShort(RateLimited):
+    """What the model's provider allows this installation is used up for now."""
+
+    code = "provider_limit_reached"
+
+    def __init__(self, provider: str, message: str, *, retry_after: float) -> None:
+        self.provider = provider
+        super().__init__(message, retry_after=retry_after)
 
 
 class BudgetExceeded(RateLimited):
@@ -234,6 +273,11 @@ class UpstreamStatus(UpstreamError):
         self.upstream_status, self.body = upstream_status, body
         self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
         super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
+
+    @property
+    def asks_to_wait(self) -> bool:
+        """Whether the provider says that it will refuse for a while, and for how long."""
+        return self.upstream_status in (429, 503) and bool(self.retry_after)
 
 
 class UpstreamContextTooLong(UpstreamError):

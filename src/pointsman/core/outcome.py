@@ -18,13 +18,19 @@ class Attempt(msgspec.Struct, kw_only=True):
     started_at: float
     first_byte_seconds: float | None = None
     seconds: float = 0.0
-    status: Literal["ok", "error", "cancelled"] = "ok"
+    status: Literal["ok", "error", "refused", "cancelled"] = "ok"
+    """refused: it was not asked, because its provider's limit was used up."""
     error: str | None = None
     """The code of the error, and its message without any text of the prompt or the answer."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     cost_micro_usd: int | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """All tokens that the upstream says it used."""
+        return None if self.prompt_tokens is None else self.prompt_tokens + (self.completion_tokens or 0)
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -13,8 +13,10 @@ from .caller import Caller
 from .catalog import Catalog, ModelCard
 from .decision import Decision
 from .events import Event
+from .mask import Clears
 from .outcome import Feedback, Outcome
 from .request import ChatRequest
+from .signals import Needs
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,6 +38,8 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
     request: ChatRequest
     local_only: bool
     timeouts: Timeouts
+    clears: Clears | None = None
+    """Given when `request` is a redacted copy: the check without which it may not leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,38 @@ class Provider(Protocol):
     async def health(self) -> Health: ...
 
     async def close(self) -> None: ...
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an attempt took of what its provider allows everybody together."""
+
+    provider: str
+    tokens: int
+    """As estimated."""
+
+
+class Throttle(Protocol):
+    """What providers allow the installation as a whole. Asked before every attempt."""
+
+    async def take(self, card: ModelCard, needs: Needs, tier: str | None) -> Share | None:
+        """Take what one attempt is expected to use; None where the provider has no limit.
+
+        Args:
+            tier: the caller's; it says who goes first when little is left.
+
+        Raises:
+            ProviderShort: too little is left for this tier.
+            StateUnavailable: the counters cannot be reached, and the settings say to refuse then.
+        """
+
+    def settle(self, share: Share, *, sent: bool, tokens: int | None) -> None:
+        """Correct the estimate, or give everything back where nothing was sent. Returns at once."""
+
+    def wait(self, card: ModelCard, seconds: float) -> None:
+        """The provider asked that this model be left alone for so long."""
+
+    def waiting(self, card: ModelCard) -> float:
+        """Seconds for which this model should still be left alone; 0: none."""
 
 
 class CatalogSource(Protocol):

@@ -6,10 +6,31 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .catalog import ModelCard
-from .errors import PointsmanError
+from .errors import (
+    Overloaded,
+    PointsmanError,
+    PrivacyWall,
+    UpstreamConnectError,
+    UpstreamContextTooLong,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
 from .events import Usage
 from .outcome import Attempt
 from .ports import Clock
+
+
+GATEWAYS = frozenset({502, 504, *range(520, 530)})
+"""Statuses that stand for a server in between: what is behind it may have done the work."""
+
+
+def may_be_billed(error: PointsmanError) -> bool:
+    """Whether an attempt that failed before its answer's first byte may cost something all the same."""
+    if isinstance(error, UpstreamStatus):
+        return error.upstream_status in GATEWAYS
+    if isinstance(error, UpstreamTimeout):
+        return error.phase != "connect"
+    return not isinstance(error, (UpstreamConnectError, UpstreamContextTooLong, Overloaded, PrivacyWall))
 
 
 @dataclass(slots=True)
@@ -21,6 +42,10 @@ class Trail:
     attempts: list[Attempt] = field(default_factory=list)
     cards: list[ModelCard] = field(default_factory=list)
     """The card of each attempt's model."""
+    final: set[int] = field(default_factory=set)
+    """Attempts whose usage was told when the answer had ended, whatever became of the rest of the stream."""
+    unbilled: set[int] = field(default_factory=set)
+    """Attempts that failed in a way that no provider bills."""
     _attempt_started: float = 0.0
 
     def __post_init__(self) -> None:
@@ -39,9 +64,11 @@ class Trail:
     def first_byte(self) -> None:
         self.attempts[-1].first_byte_seconds = self.clock.monotonic() - self._attempt_started
 
-    def used(self, usage: Usage) -> None:
+    def used(self, usage: Usage, *, final: bool = False) -> None:
         """Note what the upstream says it used; later reports replace earlier ones."""
         attempt = self.attempts[-1]
+        if final:
+            self.final.add(len(self.attempts) - 1)
         attempt.prompt_tokens = usage.prompt_tokens
         attempt.completion_tokens = usage.completion_tokens
         attempt.cached_tokens = usage.cached_tokens
@@ -55,11 +82,18 @@ class Trail:
     def failed(self, error: PointsmanError) -> None:
         self._close("error")
         self.attempts[-1].error = f"{error.code}: {error.message}"
+        if self.attempts[-1].first_byte_seconds is None and not may_be_billed(error):
+            self.unbilled.add(len(self.attempts) - 1)
+
+    def refused(self, error: PointsmanError) -> None:
+        """The model was not asked: what its provider allows is used up, or it wants to be left alone."""
+        self._close("refused")
+        self.attempts[-1].error = f"{error.code}: {error.message}"
 
     def cancelled(self) -> None:
         self._close("cancelled")
 
-    def _close(self, status: Literal["ok", "error", "cancelled"]) -> None:
+    def _close(self, status: Literal["ok", "error", "refused", "cancelled"]) -> None:
         attempt = self.attempts[-1]
         attempt.seconds = self.clock.monotonic() - self._attempt_started
         attempt.status = status

@@ -127,7 +127,9 @@ class Pipeline:
         self._record.decided(decision, request)
         shaped = self._shape(request)
         trail = Trail(self._clock)
-        attempts = self._execute(decision, shaped, catalog=self._models.catalog, trail=trail)
+        attempts = self._execute(
+            decision, shaped, catalog=self._models.catalog, trail=trail, tier=caller.scopes.tier
+        )
         events = self._record.watch(decision, trail, attempts)
         return Answer(decision, trail, await anext(events, None), events)
 

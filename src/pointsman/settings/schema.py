@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from pointsman.core.caller import EndpointClass
 from pointsman.core.errors import SettingsError
 from pointsman.core.request import Priority, PrivacyLevel
+
+MOST_COUNTED = 10**12
+"""The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
 
 
 class Secret:
@@ -138,6 +142,7 @@ class Limits(Section):
     """How much may be asked, and time-outs towards upstreams in seconds."""
 
     tiers: dict[str, TierSettings] = msgspec.field(default_factory=_tiers)
+    """Added to free, basic, premium and enterprise; one that is named here stands as it is written here."""
     default_tier: str = "enterprise"
     """The tier of keys that name none, and of the local user of an open port."""
     buckets: dict[str, BucketSettings] = msgspec.field(default_factory=dict)
@@ -344,6 +349,7 @@ def check(settings: Settings) -> None:
     for name in (name for name in typing.get_type_hints(Limits) if name.endswith("_timeout")):
         value = getattr(settings.limits, name)
         checks.append((f"limits.{name}", value, value > 0, "must be a number of seconds above 0"))
+    checks += _limit_checks(settings)
     for name, provider in settings.providers.items():
         url = provider.base_url
         if url is not None and "://" not in url and name == "ollama":
@@ -370,6 +376,34 @@ def check(settings: Settings) -> None:
             "server.host", server.host,
             "is reachable from other machines and no API key is set; set POINTSMAN_API_KEY, or bind to 127.0.0.1",
         )  # fmt: skip
+
+
+def _limit_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    limits = settings.limits
+    limits.tiers = {**_tiers(), **limits.tiers}
+    checks: list[tuple[str, Any, bool, str]] = []
+    whole = "must be at least 1, or left out for as many as one likes"
+    for name, tier in limits.tiers.items():
+        checks.append((f"limits.tiers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) is not None,
+                       "a tier's name is made of at most 40 small letters, digits, - and _"))  # fmt: skip
+        for window in ("per_minute", "per_hour", "per_day"):
+            value = getattr(tier, window)
+            checks.append((f"limits.tiers.{name}.{window}", value, value is None or 1 <= value <= MOST_COUNTED, whole))
+    checks.append(("limits.default_tier", limits.default_tier, limits.default_tier in limits.tiers,
+                   f"is no tier; limits.tiers has {', '.join(sorted(limits.tiers))}"))  # fmt: skip
+    for name, bucket in limits.buckets.items():
+        key = f"limits.buckets.{name}"
+        classes = [kind for kind in typing.get_args(EndpointClass) if kind != "public"]
+        checks += [
+            (key, name, name in classes, f"is no class of endpoints; there are {', '.join(classes)}"),
+            (f"{key}.burst", bucket.burst, 1 <= bucket.burst <= MOST_COUNTED, "must be at least 1"),
+            (f"{key}.per_minute", bucket.per_minute, 0 < bucket.per_minute <= MOST_COUNTED, "must be more than 0"),
+        ]
+    for name, provider in settings.providers.items():
+        for field in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(provider, field)
+            checks.append((f"providers.{name}.{field}", value, value is None or 1 <= value <= MOST_COUNTED, whole))
+    return checks
 
 
 def shown_address(url: str | None) -> str | None:

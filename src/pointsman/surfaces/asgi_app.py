@@ -20,7 +20,7 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import shape_for
-from .native import decisions, health, route
+from .native import decisions, health, route, usage
 from .openai import feedback, models
 from .schemas import components, hot_paths, json_body, ref
 from .services import Services
@@ -56,6 +56,7 @@ def build_asgi_app(services: Services) -> FastAPI:
         decisions.router(services),
         route.router(services),
         health.router(services),
+        usage.router(services),
     ):
         app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
     app.include_router(pages.router(lambda: app.openapi(), services.version), include_in_schema=False)
@@ -130,7 +131,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreError):
         log.error("%s %s: %s", request.method, request.url.path[:200], error.message)
         if not caller_of(request).admin:
-            error = StoreError()  # what it says of the machine's files is not for every key
+            error = type(error)()  # what it says of the machine's files is not for every key
     return _response(request.url.path, error)
 
 

@@ -44,7 +44,7 @@ class Charges(Protocol):
     Raises RateLimited, StateUnavailable.
     """
 
-    async def __call__(self, caller: Caller, endpoint: EndpointClass) -> Headers: ...
+    async def __call__(self, caller: Caller, endpoint: EndpointClass, peer: str | None) -> Headers: ...
 
 
 class Entry:
@@ -99,7 +99,7 @@ class Entry:
             if self._verify is not None:
                 await self._verify(request, caller)
             if self._charge is not None:
-                standing = await self._charge(caller, knock.endpoint)
+                standing = await self._charge(caller, knock.endpoint, knock.peer)
                 if standing:
                     respond = _WithHeaders(respond, standing)
         except PointsmanError as error:

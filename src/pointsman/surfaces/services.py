@@ -9,6 +9,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
+from pointsman.core.usage import LimitReport
 from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
 
@@ -24,6 +25,8 @@ class Services:
     """Decides without calling a model and without logging. May raise PointsmanError."""
     providers_health: Callable[[], Awaitable[dict[str, Health]]]
     """Asks every provider now; bounded in time by whoever gives it."""
+    limits: Callable[[Caller, str | None], Awaitable[LimitReport]]
+    """How the limits of a caller at an address stand. Raises StateUnavailable."""
     version: str
     started_at: float
     """When the gateway started, in seconds since the epoch."""

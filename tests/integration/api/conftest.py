@@ -20,7 +20,10 @@ from pointsman.core.knock import Knock
 from pointsman.core.ports import Health, SystemClock
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.admit import Access
+from pointsman.pipeline.admit.limits import BucketRule, Limits
+from pointsman.pipeline.admit.tiers import Tier, Tiers
 from pointsman.pipeline.record import FeedbackStage
+from pointsman.stores.memory_state import MemoryState
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.asgi_app import build_asgi_app
 from pointsman.surfaces.entry import Entry
@@ -118,18 +121,25 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
     async def health() -> dict[str, Health]:
         return api.health
 
+    limits = Limits(
+        state=MemoryState(),
+        tiers=Tiers({"free": Tier(per_minute=500, priority="low")}, "free"),
+        buckets={"usage": BucketRule(burst=400, per_minute=400.0)},
+        open_when_away=False,
+    )
     services = Services(
         catalog=Source(),
         log=log,
         feedback=FeedbackStage(log=log, clock=SystemClock()),
         decide=lambda request, caller, wishes: api.decide(request, caller),
         providers_health=health,
+        limits=limits.report,
         version="1.2.3",
         started_at=1_700_000_000.5,
         clock=SystemClock(),
     )
     bridge = AsgiBridge(lambda: build_asgi_app(services))
-    server = await serve(Entry(access=_access(keys), hot={}, asgi=bridge), host="127.0.0.1", port=0)
+    server = await serve(Entry(access=_access(keys), hot={}, asgi=bridge, charge=limits), host="127.0.0.1", port=0)
     api.port = server.port
     yield api
     await server.close(1)

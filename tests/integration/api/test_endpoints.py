@@ -226,3 +226,15 @@ async def test_every_reference_of_the_document_leads_somewhere_and_no_422_is_pro
     assert all("422" not in one["responses"] for one in operations)
     identifiers = [one["operationId"] for one in operations]
     assert len(set(identifiers)) == len(identifiers)
+
+
+async def test_usage_tells_what_is_left(api: Api):
+    await api.ask("POST", "/api/v1/route", {"messages": [{"role": "user", "content": "hi"}]})
+    shown = (await checked(api, "GET", "/api/v1/usage")).json
+    minute, bucket = shown["limits"]
+    assert (shown["key_id"], shown["tier"], shown["priority"]) == (key_id("alice"), "free", "low")
+    assert (minute["name"], minute["limit"], minute["used"], minute["remaining"]) == ("minute", 500, 1, 499)
+    assert minute["reset_at"].endswith(":00Z")
+    assert (bucket["name"], bucket["limit"], bucket["used"]) == ("usage-burst", 400, 1)
+    other = (await checked(api, "GET", "/api/v1/usage", who="bob")).json
+    assert other["limits"][0]["used"] == 0

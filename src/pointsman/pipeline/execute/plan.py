@@ -1,6 +1,7 @@
 """Carry out a plan: one attempt after another until a model answers.
 
 Before the first event of an answer the next model of the plan may step in; after it the stream carries the error.
+A model whose provider's limit is used up is not asked, and the next one steps in at once.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ import msgspec
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Decision
-from pointsman.core.errors import Overloaded, PointsmanError, UpstreamConnectError, UpstreamError, UpstreamTimeout
+from pointsman.core.errors import (
+    Overloaded,
+    PointsmanError,
+    PrivacyWall,
+    ProviderShort,
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
 from pointsman.core.events import Event
-from pointsman.core.ports import ChatCall, Clock, Provider, Timeouts
+from pointsman.core.ports import ChatCall, Clock, Provider, Share, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
 
@@ -25,6 +35,7 @@ class Execute:
 
     Args:
         unreachable: told the card of a model whose provider could not be reached.
+        throttle: what providers allow the installation as a whole; None: nothing is known of limits.
     """
 
     def __init__(
@@ -34,24 +45,33 @@ class Execute:
         timeouts: Timeouts,
         clock: Clock,
         unreachable: Callable[[ModelCard], None] = lambda card: None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._provider_for = provider_for
         self._unreachable = unreachable
+        self._throttle = throttle
         self._timeouts = timeouts
         self._clock = clock
 
     async def __call__(
-        self, decision: Decision, request: ChatRequest, *, catalog: Catalog, trail: Trail
+        self, decision: Decision, request: ChatRequest, *, catalog: Catalog, trail: Trail, tier: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The answer's events.
 
+        Args:
+            tier: the caller's; it says who goes first when a provider is short.
+
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
+            ProviderShort: the limit of the last provider is used up.
+            StateUnavailable: limits cannot be counted, and the settings say to refuse then.
             PrivacyWall: a stage asked for what must never happen.
         """
         deadline = trail.started + self._timeouts.total
         failure: PointsmanError | None = None
-        for model_id in decision.plan:
+        throttle = self._throttle
+        plan = decision.plan if throttle is None else self._those_who_wait_last(decision.plan, catalog, trail, throttle)
+        for model_id in plan:
             card = catalog.get(model_id)
             if card is None:  # a refresh took it away since the decision
                 failure = failure or UpstreamConnectError(f"{model_id} has left the catalog.")
@@ -61,6 +81,8 @@ class Execute:
                 raise failure or UpstreamTimeout("total", self._timeouts.total)
             trail.begin(card)
             answering = False
+            share: Share | None = None
+            sent = True
             call = ChatCall(
                 card=card,
                 request=request,
@@ -68,6 +90,8 @@ class Execute:
                 timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
             )
             try:
+                if throttle is not None:
+                    share = await throttle.take(card, decision.signals.needs, tier)
                 async with aclosing(_closable(self._provider_for(card).chat(call))) as events:
                     async for event in events:
                         if not answering:
@@ -78,17 +102,51 @@ class Execute:
                         yield event
                 trail.succeeded()
                 return
+            except ProviderShort as error:
+                trail.refused(error)
+                if not isinstance(failure, ProviderShort) or _wait(error) < _wait(failure):
+                    failure = error
             except (UpstreamError, Overloaded) as error:
                 trail.failed(error)
                 if isinstance(error, UpstreamConnectError):
                     self._unreachable(card)
+                sent = not isinstance(error, (UpstreamConnectError, Overloaded))
+                if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait:
+                    throttle.wait(card, _wait(error))
                 if answering or (isinstance(error, UpstreamError) and not error.retryable):
                     raise
                 failure = error
             except PointsmanError as error:
+                sent = not isinstance(error, PrivacyWall)
                 trail.failed(error)
                 raise
+            finally:
+                if share is not None and throttle is not None:
+                    throttle.settle(share, sent=sent, tokens=trail.attempts[-1].tokens)
         raise failure or UpstreamConnectError("No model of the plan is in the catalog any more.")
+
+    def _those_who_wait_last(
+        self, plan: tuple[str, ...], catalog: Catalog, trail: Trail, throttle: Throttle
+    ) -> tuple[str, ...]:
+        """The plan with the models behind that want to be left alone now; the trail says why."""
+        if len(plan) < 2:
+            return plan
+        cards = [card for model_id in plan if (card := catalog.get(model_id)) is not None]
+        waiting = [(card, left) for card in cards if (left := throttle.waiting(card)) > 0]
+        if not waiting or len(waiting) == len(cards):
+            return plan
+        for card, left in waiting:
+            trail.begin(card)
+            trail.refused(
+                ProviderShort(card.provider, f"{card.provider} asked to be left alone for {left:.0f} s more.",
+                              retry_after=left)
+            )  # fmt: skip
+        behind = {card.id for card, _ in waiting}
+        return (*(name for name in plan if name not in behind), *(name for name in plan if name in behind))
+
+
+def _wait(error: PointsmanError) -> float:
+    return error.retry_after or 0.0
 
 
 def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:

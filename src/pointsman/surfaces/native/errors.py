@@ -12,6 +12,7 @@ from pointsman.core.errors import (
     Overloaded,
     PointsmanError,
     PrivacyWall,
+    ProviderShort,
     RateLimited,
     RequestError,
     Unauthenticated,
@@ -19,6 +20,7 @@ from pointsman.core.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
+from pointsman.core.usage import LimitUse, iso_utc
 
 CODES: tuple[tuple[type[PointsmanError], str], ...] = (
     (RateLimited, "rate_limit_exceeded"),
@@ -40,6 +42,8 @@ def to_native(error: PointsmanError) -> tuple[int, list[tuple[bytes, bytes]], by
     headers = [(b"content-type", b"application/json")]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, RateLimited):
+        headers.extend(error.headers)
     if error.decision_id is not None:
         headers.append((b"x-pointsman-decision", error.decision_id.encode()))
     return error.status, headers, _encoder.encode({"error": describe(error)})
@@ -67,4 +71,25 @@ def _details(error: PointsmanError) -> dict[str, Any]:
         details["upstream_status"] = error.upstream_status
     if isinstance(error, UpstreamTimeout):
         details["phase"] = error.phase
+    if isinstance(error, ProviderShort):
+        details["provider"] = error.provider
+    if isinstance(error, RateLimited) and error.refused_by is not None:
+        refused_by = error.refused_by
+        details |= {
+            "tier": error.tier,
+            "limit": refused_by.limit,
+            "remaining": refused_by.remaining,
+            "reset_at": iso_utc(refused_by.reset_at),
+            "usage_statistics": {use.name: use_fields(use) for use in error.usage},
+        }
     return details
+
+
+def use_fields(use: LimitUse) -> dict[str, int | str]:
+    """One limit as the API shows it."""
+    return {
+        "limit": use.limit,
+        "used": use.used,
+        "remaining": use.remaining,
+        "reset_at": iso_utc(use.reset_at),
+    }
