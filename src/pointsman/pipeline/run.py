@@ -52,6 +52,7 @@ class Decides(Protocol):
         key_id: str | None,
         now: float,
         stream: bool,
+        caller: Caller | None = None,
     ) -> Decision: ...
 
 
@@ -181,6 +182,7 @@ class Pipeline:
                 key_id=caller.key_id,
                 now=self._clock.now(),
                 stream=request.stream,
+                caller=caller,
             )
         except (ModelNotFound, NoCapableModel, PrivacyWall):
             soon = self._coming(request.model)

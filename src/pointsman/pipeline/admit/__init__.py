@@ -1,5 +1,6 @@
 """Who may ask."""
 
-from .access import Access
+from .access import Access, Sessions
+from .keys import KeyDirectory
 
-__all__ = ["Access"]
+__all__ = ["Access", "KeyDirectory", "Sessions"]

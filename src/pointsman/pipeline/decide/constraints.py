@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Privacy
 
@@ -28,6 +29,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     force_provider: str | None = None
     named: frozenset[str] = frozenset()
     """Ids of models that the caller or the operator named: they need not be routable."""
+    caller: Caller | None = None
+    """Who asks, where a key is confined to some models."""
 
     @property
     def min_output(self) -> int:
@@ -46,6 +49,12 @@ class Constraint(NamedTuple):
 
 def _chat(card: ModelCard, demand: Demand) -> str | None:
     return None if "chat" in card.capabilities else "is not a chat model"
+
+
+def _key(card: ModelCard, demand: Demand) -> str | None:
+    if demand.caller is None or demand.caller.may_use(card.id, card.name):
+        return None
+    return "this key may not use it"
 
 
 def _privacy(card: ModelCard, demand: Demand) -> str | None:
@@ -109,6 +118,7 @@ def _healthy(card: ModelCard, demand: Demand) -> str | None:
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("chat", "chat", lambda demand: True, _chat),
+    Constraint("key", "leave for this key", lambda demand: demand.caller is not None, _key),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
     Constraint("disabled", "enough known of it", lambda demand: True, _routable),
@@ -121,7 +131,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
 )
 
-SCOPE = frozenset({"chat", "privacy", "provider", "disabled", "unhealthy"})
+SCOPE = frozenset({"chat", "key", "privacy", "provider", "disabled", "unhealthy"})
 """Constraints on which models may be asked at all; the others are about what the request needs."""
 
 SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema", "logprobs", "unhealthy"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
     ContextTooLong,
@@ -49,6 +50,8 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
     found = violations(card, demand)
     if "chat" in found:
         return NoCapableModel(f"{card.id} {found['chat']}.", param="model")
+    if "key" in found and demand.caller is not None:
+        return refuse_model(card.id, demand.caller, catalog)
     if "privacy" in found:
         local = _fitting(demand, catalog)
         return _with(
@@ -68,6 +71,14 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
     return _too_long(card, demand, _fitting(demand, catalog))
 
 
+def refuse_model(model: str, caller: Caller, catalog: Catalog) -> Forbidden:
+    """What a key is told that asks for a model outside its scopes."""
+    usable = [card.id for card in catalog if caller.may_use(card.id, card.name)]
+    allowed = named(usable) if usable else f"{named(caller.scopes.models)}, of which none is known now"
+    error = Forbidden(f"This API key may not use {model}, only: {allowed}.", code="model_not_allowed", param="model")
+    return _with(error, usable)
+
+
 def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
     """Why nothing is left for `auto`.
 
@@ -79,6 +90,11 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
             "No model is known. Enable the embedded models or give a provider; `pointsman doctor` says what is missing."
         )
     found = [(card, violations(card, demand)) for card in catalog]
+    if demand.caller is not None:
+        found = [(card, why) for card, why in found if "key" not in why]  # nobody is told of what is not for them
+        if not found:
+            allowed = named(demand.caller.scopes.models)
+            return NoCapableModel(f"No model that this API key may use is known now: {allowed}.")
     down = [f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}]
     if down:
         return UpstreamError(f"Every model that could answer is down: {named(down)}.", code="no_healthy_model")

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_id
 from pointsman.core.signals import Signals
@@ -63,11 +64,13 @@ class Decide:
         key_id: str | None,
         now: float,
         stream: bool,
+        caller: Caller | None = None,
     ) -> Decision:
         """Decide one request.
 
         Args:
             unhealthy: model id or provider name → why it is thought to be down.
+            caller: who asks; a key may be confined to some models.
             now: seconds since the epoch, UTC.
 
         Raises:
@@ -90,6 +93,7 @@ class Decide:
             unhealthy=unhealthy,
             force_provider=self.rules.force_provider,
             named=frozenset(card.id for card in requested.cards),
+            caller=caller if caller is not None and caller.scopes.models else None,
         )
         choose = self._forced if requested.mode == "forced" else self._auto
         choice = choose(requested_model, requested, signals, demand, catalog)
