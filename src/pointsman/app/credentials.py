@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from pointsman.core.errors import SettingsError
+from pointsman.core.errors import SettingsError, StoreError
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import Settings
 from pointsman.stores.credentials import Credential, Credentials
@@ -41,6 +41,14 @@ class LiveCredentials:
                     found[stored.provider] = self._known[stored.provider]
         self._known = found
         return found
+
+    async def load_if_possible(self) -> Mapping[str, Credential]:
+        """As `load`; nothing, with a line in the log, while the database is away."""
+        try:
+            return await self.load()
+        except StoreError as error:
+            log.warning("Stored credentials cannot be read now. %s", error.message)
+            return {}
 
     async def apply(self, keeper: CatalogKeeper) -> None:
         """Build anew the providers whose credential has changed since the last load. Raises StoreError."""

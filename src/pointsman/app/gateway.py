@@ -15,6 +15,8 @@ from pointsman.core.catalog import Catalog
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, SystemClock, Timeouts
 from pointsman.pipeline.admit import Access
+from pointsman.pipeline.admit.proxies import TrustedProxies
+from pointsman.pipeline.admit.signatures import Signatures
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import FeedbackStage, Record
@@ -23,14 +25,18 @@ from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import Settings, is_loopback
+from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.signing import SigningSecrets
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 
+from .credentials import LiveCredentials
 from .limits import build_limits
 from .providers import OnProgress, build_fleet, build_providers, check_names
+from .secrets import build_sealed
 from .state import build_state
 from .stores import build_secret_key, open_database
 from .transport import build_outbound, start_server
@@ -158,7 +164,10 @@ class Gateway:
         outbound = build_outbound(settings)
         self._stack.push_async_callback(outbound.close)
         self._fleet = build_fleet(settings, outbound, self._on_progress)
-        providers = build_providers(settings, outbound)
+        sealed = build_sealed(settings, self._database, secrets=(secret_key, previous_key), clock=self._clock)
+        self._signing = SigningSecrets(sealed)
+        credentials = LiveCredentials(settings, outbound, Credentials(sealed))
+        providers = build_providers(settings, outbound, await credentials.load_if_possible())
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
@@ -172,6 +181,12 @@ class Gateway:
             self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
         pipeline = self._pipeline(secret_key)
+
+        async def reload_secrets() -> None:
+            await credentials.apply(self._keeper)
+            await self._signing.reload()
+
+        self._watcher.watch(REVISION, reload_secrets)
         await self._watcher.start(patient=self._database.dialect == "sqlite")
         self._server = await start_server(settings, self._entry(pipeline))
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
@@ -263,5 +278,12 @@ class Gateway:
             access=access,
             hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
             asgi=AsgiBridge(load_app),
+            verify=Signatures(
+                secret_of=self._signing.get,
+                state=self._state,
+                mode=self.settings.security.signing,
+                seconds=self.settings.security.signature_seconds,
+            ),
             charge=self._limits.callers,
+            proxies=TrustedProxies(server.trusted_proxies) if server.trusted_proxies else None,
         )

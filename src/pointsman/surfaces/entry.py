@@ -15,6 +15,7 @@ from pointsman.core.errors import PointsmanError
 from pointsman.core.knock import Knock
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
+from .cross_origin import VARY, granted, preflight
 from .endpoints import classify
 from .errors import shape_for
 
@@ -47,6 +48,12 @@ class Charges(Protocol):
     async def __call__(self, caller: Caller, endpoint: EndpointClass, peer: str | None) -> Headers: ...
 
 
+class FindsClient(Protocol):
+    """Says which address a request comes from, where proxies stand in front; None: it cannot be known."""
+
+    def client_of(self, request: HttpRequest) -> str | None: ...
+
+
 class Entry:
     """A `transport.http.Handler`."""
 
@@ -58,10 +65,12 @@ class Entry:
         asgi: AsgiHandler,
         verify: Verifies | None = None,
         charge: Charges | None = None,
+        proxies: FindsClient | None = None,
     ) -> None:
         self._access = access
         self._verify = verify
         self._charge = charge
+        self._proxies = proxies
         self._hot = hot
         self._asgi = asgi
 
@@ -74,10 +83,13 @@ class Entry:
             respond.send(200, [(b"content-type", b"application/json")], b'{"status":"ok"}')
             return
         if origin is not None:
-            respond = _CrossOrigin(respond, origin) if self._access.allows_origin(origin, host) else respond
+            allowed = self._access.allows_origin(origin, host)
+            respond = _WithHeaders(respond, granted(origin)) if allowed else _WithHeaders(respond, VARY)
             if request.method == "OPTIONS" and b"access-control-request-method" in headers:
-                respond.send(204 if isinstance(respond, _CrossOrigin) else 403, PREFLIGHT, b"")
+                respond.send(204 if allowed else 403, preflight(headers) if allowed else (), b"")
                 return
+        if self._proxies is not None:
+            request.peer = self._proxies.client_of(request)
         knock = Knock(
             method=request.method,
             path=request.path,
@@ -120,16 +132,6 @@ def _keep_single(headers: dict[bytes, bytes], request: HttpRequest) -> None:
             headers[name] = b""
 
 
-PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-    (
-        b"access-control-allow-headers",
-        b"authorization, content-type, x-api-key, x-pointsman-privacy, x-pointsman-priority",
-    ),
-    (b"access-control-max-age", b"600"),
-]
-
-
 class _WithHeaders:
     """A responder that adds headers to every answer."""
 
@@ -147,17 +149,3 @@ class _WithHeaders:
 
     def start(self, status: int, headers: Headers) -> None:
         self._respond.start(status, [*headers, *self._headers])
-
-
-class _CrossOrigin(_WithHeaders):
-    """A responder whose answers an allowed web origin may read."""
-
-    def __init__(self, respond: Responder, origin: bytes) -> None:
-        super().__init__(
-            respond,
-            [
-                (b"access-control-allow-origin", origin),
-                (b"access-control-expose-headers", b"*"),
-                (b"vary", b"origin"),
-            ],
-        )
