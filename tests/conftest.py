@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from services import Postgres
+    from services import Postgres, Valkey
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,3 +46,13 @@ def empty_postgres_url(postgres_server: Postgres) -> Iterator[str]:
     url = postgres_server.url(postgres_server.fresh())
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    """A Valkey server for the whole session; a test that kills it takes one of its own (`services.valkey()`). Take a
+    `prefix` of your own, such as a fresh uuid."""
+    from services import valkey
+
+    with valkey() as server:
+        yield server

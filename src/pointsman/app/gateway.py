@@ -14,7 +14,6 @@ from pointsman import __version__, logs
 from pointsman.core.catalog import Catalog
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, SystemClock, Timeouts
-from pointsman.pipeline.admit import Access
 from pointsman.pipeline.admit.proxies import TrustedProxies
 from pointsman.pipeline.admit.signatures import Signatures
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
@@ -33,11 +32,12 @@ from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 
+from .access import build_access, build_keys, refuse_open_door
 from .credentials import LiveCredentials
 from .limits import build_limits
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
-from .state import build_state
+from .state import build_state, open_state
 from .stores import build_secret_key, open_database
 from .transport import build_outbound, start_server
 
@@ -110,6 +110,11 @@ class Gateway:
     def catalog(self) -> Catalog:
         return self._keeper.catalog
 
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether whoever comes needs a key; without one the port is open to everybody who reaches it."""
+        return self._access.asks_for_key
+
     async def providers_health(self) -> dict[str, Health]:
         """Every provider, asked now."""
         return await self._keeper.health()
@@ -157,8 +162,11 @@ class Gateway:
         self._database, self._watcher = await open_database(
             settings, self._clock, secret_key, previous_key, self._stack
         )
+        self._keys = build_keys(settings, self._database, self._watcher, self._clock, secret_key, previous_key)
+        await refuse_open_door(settings, self._keys)
         self._state = build_state(settings)
         self._stack.push_async_callback(self._state.close)
+        await open_state(self._state)
         self._limits = build_limits(settings, self._state, self._clock)
         self._stack.push_async_callback(self._limits.providers.close)
         outbound = build_outbound(settings)
@@ -188,6 +196,10 @@ class Gateway:
 
         self._watcher.watch(REVISION, reload_secrets)
         await self._watcher.start(patient=self._database.dialect == "sqlite")
+        self._keys.settle()
+        self._access = build_access(settings, self._keys, secret_key, self._clock, port=lambda: self.port)
+        self._keys.directory.start()
+        self._stack.push_async_callback(self._keys.directory.close)
         self._server = await start_server(settings, self._entry(pipeline))
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
 
@@ -237,6 +249,7 @@ class Gateway:
             unhealthy=keeper.unhealthy,
             clock=self._clock,
             holds_private=understand.holds_private,
+            redact=understand.redact if privacy.redaction else None,
             coming=self._coming,
         )
 
@@ -258,6 +271,7 @@ class Gateway:
             decide=pipeline.preview,
             providers_health=self.providers_health,
             limits=self._limits.callers.report,
+            keys=self._keys.store,
             version=__version__,
             started_at=self._clock.now(),
             clock=self._clock,
@@ -268,14 +282,8 @@ class Gateway:
 
             return build_asgi_app(services)
 
-        access = Access(
-            api_keys=[key.reveal() for key in server.api_keys],
-            hosts=server.allowed_hosts,
-            origins=server.allowed_origins,
-            any_host=not is_loopback(server.host),
-        )
         return Entry(
-            access=access,
+            access=self._access,
             hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
             asgi=AsgiBridge(load_app),
             verify=Signatures(

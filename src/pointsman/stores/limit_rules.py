@@ -1,6 +1,6 @@
 """What the stores of shared state have in common: how a limit is judged, what may be asked, how long things are kept.
 
-`lua/_rules.lua` says the same to Redis; tests drive both with the same operations and compare.
+`lua/_rules.lua` and `lua/_limits.lua` say the same to Redis; tests drive both with the same operations and compare.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from pointsman.core.shared import Amount, Bucket, Standing, Window
+from pointsman.core.shared import Amount, Bucket, Limit, Standing, Taken, Window
 
 SLACK = 1e-6
 """Part of a token that rounding may eat: ten refills of 0.1 must make one token."""
@@ -64,6 +64,44 @@ def window_standing(limit: Window, count: int, reset_after: float, retry_after: 
         reset_after=reset_after,
         retry_after=retry_after,
     )
+
+
+WindowKey = tuple[int, str]
+Work = dict[str | WindowKey, float]
+"""What each limit holds afterwards: a bucket's key → its level, a window's seconds and key → its count."""
+
+
+def judge(limits: Sequence[Limit], found: Sequence[float], now: float) -> tuple[Taken, Work]:
+    """What comes of a take.
+
+    Args:
+        found: each bucket's level and each window's count now, in order.
+        now: seconds since the epoch.
+    """
+    waits: list[float] = []
+    work: Work = {}
+    for limit, value in zip(limits, found, strict=True):
+        if isinstance(limit, Bucket):
+            value = work.get(limit.key, value)
+            wait = bucket_wait(limit, value)
+            if not wait:
+                work[limit.key] = min(limit.capacity, value - limit.cost)
+        else:
+            key = (limit.seconds, limit.key)
+            value = work.get(key, value)
+            wait = window_wait(limit, int(value), limit.seconds - now % limit.seconds)
+            if not wait:
+                work[key] = max(0, value + limit.cost)
+        waits.append(wait)
+    ok = not any(waits)
+    standings: list[Standing] = []
+    for limit, value, wait in zip(limits, found, waits, strict=True):
+        if isinstance(limit, Bucket):
+            standings.append(bucket_standing(limit, work[limit.key] if ok else value, wait))
+        else:
+            value = work[limit.seconds, limit.key] if ok else value
+            standings.append(window_standing(limit, int(value), limit.seconds - now % limit.seconds, wait))
+    return Taken(ok=ok, standings=tuple(standings)), work
 
 
 def check_amounts(amounts: Sequence[Amount]) -> None:

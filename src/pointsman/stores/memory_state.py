@@ -7,25 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from pointsman.core.ports import Clock, Health, SystemClock
-from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Standing, Taken, Window
+from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Taken, Window
 
 from .limit_rules import (
     EXACT,
     KEEP_BUCKET,
     KEEP_TOTAL,
     SHORTEST_TOTAL,
-    bucket_standing,
-    bucket_wait,
+    WindowKey,
     check_amounts,
     check_sums,
+    judge,
     settled_deltas,
-    window_standing,
-    window_wait,
 )
 from .steady_clock import SteadyClock
 
 Value = TypeVar("Value")
-WindowKey = tuple[int, str]
 
 
 class MemoryState:
@@ -50,40 +47,15 @@ class MemoryState:
 
     async def take(self, limits: Sequence[Limit]) -> Taken:
         now, tick = self._wall.now(), self._monotonic()
-        found: list[float] = []
-        waits: list[float] = []
-        work: dict[str | WindowKey, float] = {}
-        for limit in limits:
-            if isinstance(limit, Bucket):
-                level = self._level(limit, tick)
-                found.append(level)
-                level = work.get(limit.key, level)
-                wait = bucket_wait(limit, level)
-                if not wait:
-                    work[limit.key] = min(limit.capacity, level - limit.cost)
-            else:
-                key = (limit.seconds, limit.key)
-                count = self._count(limit, now)
-                found.append(count)
-                count = int(work.get(key, count))
-                wait = window_wait(limit, count, limit.seconds - now % limit.seconds)
-                if not wait:
-                    work[key] = max(0, count + limit.cost)
-            waits.append(wait)
-        ok = not any(waits)
-        standings: list[Standing] = []
-        for limit, value, wait in zip(limits, found, waits, strict=True):
-            if isinstance(limit, Bucket):
-                if ok:
-                    value = work[limit.key]
-                    self._put_level(limit, value, tick)
-                standings.append(bucket_standing(limit, value, wait))
-            else:
-                if ok:
-                    value = work[limit.seconds, limit.key]
-                    self._put_count(limit, int(value), now)
-                standings.append(window_standing(limit, int(value), limit.seconds - now % limit.seconds, wait))
-        return Taken(ok=ok, standings=tuple(standings))
+        found = [self._level(limit, tick) if isinstance(limit, Bucket) else self._count(limit, now) for limit in limits]
+        taken, work = judge(limits, found, now)
+        if taken.ok:
+            for limit in limits:
+                if isinstance(limit, Bucket):
+                    self._put_level(limit, work[limit.key], tick)
+                else:
+                    self._put_count(limit, int(work[limit.seconds, limit.key]), now)
+        return taken
 
     async def charge(self, limits: Sequence[Limit]) -> None:
         now, tick = self._wall.now(), self._monotonic()

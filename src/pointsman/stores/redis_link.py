@@ -1,0 +1,341 @@
+"""One connection to Redis or Valkey that many tasks share: what they ask at the same time travels together.
+
+`redis.asyncio` connects and speaks the protocol; its client is left out, for a pool of connections and a retry cost
+more than the command, and a retried command may run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pointsman.core.shared import StateUnavailable
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+log = logging.getLogger(__name__)
+
+Word = str | bytes | int | float
+
+TOGETHER = 128
+"""Commands that travel in one go at most."""
+
+WAITING = 10_000
+"""Commands that may wait at most; more are refused."""
+
+PAUSE = 0.2
+"""Seconds between two attempts to reach a server that is away."""
+
+
+class Address:
+    """Where the server is. `str` shows it without secrets."""
+
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """
+        Args:
+            url: `redis://user:password@host:6379/0`, `rediss://…` for TLS, or `unix:///path?db=0`.
+            password: what is sent where the URL names none.
+
+        Raises:
+            ValueError: it is no such address; the message names no part of it.
+        """
+        from redis.asyncio.connection import Connection, SSLConnection, parse_url
+
+        for ours, theirs in (("valkey://", "redis://"), ("valkeys://", "rediss://")):
+            if url.startswith(ours):
+                url = theirs + url.removeprefix(ours)
+        try:
+            found: dict[str, Any] = dict(parse_url(url))
+        except ValueError:
+            raise ValueError("must begin with redis://, rediss:// or unix://, as redis://host:6379/0 does") from None
+        self._kind: Any = found.pop("connection_class", Connection)
+        if password and "password" not in found:
+            found["password"] = password
+        for name in ("socket_timeout", "socket_connect_timeout", "retry_on_timeout", "max_connections"):
+            found.pop(name, None)  # ours are the ones that hold
+        self._arguments = found
+        self._password: str | None = found.get("password")
+        place = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
+        scheme = "unix" if "path" in found else "rediss" if self._kind is SSLConnection else "redis"
+        self._shown = f"{scheme}://{place}" + (f"/{found['db']}" if found.get("db") else "")
+
+    def __str__(self) -> str:
+        return self._shown
+
+    __repr__ = __str__
+
+    def connection(self) -> AbstractConnection:
+        """A connection that is not open yet.
+
+        Raises:
+            ValueError: a part of the URL's query is not known.
+        """
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        try:
+            connection: AbstractConnection = self._kind(
+                **self._arguments,
+                protocol=2,
+                driver_info=None,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,
+                socket_connect_timeout=None,
+            )
+        except TypeError:
+            raise ValueError("its part after the ? names something that is not known") from None
+        return connection
+
+    def without_secret(self, text: str) -> str:
+        return text.replace(self._password, "…") if self._password else text
+
+
+class Script:
+    """A Lua script of ours, with the parts it builds on. Sent once, then called by its SHA-1."""
+
+    __slots__ = ("sha", "source")
+
+    def __init__(self, name: str, *parts: str) -> None:
+        folder = Path(__file__).parent / "lua"
+        texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("_rules", *parts, name)]
+        self.source = "\n".join(texts)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class _Call:
+    __slots__ = ("reply", "script", "words")
+
+    def __init__(self, script: Script | None, words: tuple[Word, ...], reply: asyncio.Future[Any]) -> None:
+        self.script = script
+        self.words = words
+        self.reply = reply
+
+    def fail(self, error: StateUnavailable) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class RedisLink:
+    """Runs commands in order over one connection.
+
+    While the server is away every call is refused at once, and one task of the link's own knocks until it answers:
+    no request pays for finding out. A command whose reply is lost may have run; it is never sent twice.
+    """
+
+    def __init__(self, address: Address, *, timeout: float, knock: tuple[Word, ...]) -> None:
+        """
+        Args:
+            timeout: seconds that connecting may take, and then again the answer.
+            knock: a command that succeeds when the server can be used.
+        """
+        self.address = address
+        self._timeout = timeout
+        self._knock = knock
+        self._connection: AbstractConnection | None = None
+        self._queue: deque[_Call] = deque()
+        self._wake = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._away: str | None = None
+        self._closed = False
+
+    @property
+    def away(self) -> str | None:
+        """Why the server does not count as there, or None."""
+        return self._away
+
+    async def run(self, script: Script, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
+        """Run a script in one atomic step; texts of its reply are bytes.
+
+        Raises:
+            StateUnavailable: no answer, or a refusal.
+        """
+        return await self._call(script, (len(keys), *keys, *arguments))
+
+    async def command(self, *words: Word) -> Any:
+        """Run one command.
+
+        Raises:
+            StateUnavailable: no answer, or a refusal.
+        """
+        return await self._call(None, words)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._worker is not None:
+            self._worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._worker
+        self._refuse_queued("The gateway stops.")
+        await self._hang_up()
+
+    def _call(self, script: Script | None, words: tuple[Word, ...]) -> asyncio.Future[Any]:
+        if self._away is not None:
+            raise StateUnavailable(self._away)
+        if self._closed:
+            raise StateUnavailable("The gateway stops.")
+        if len(self._queue) >= WAITING:
+            raise StateUnavailable(f"{WAITING} requests wait for {self.address} already.")
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Call(script, words, reply))
+        self._wake.set()
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="redis-link")
+        return reply
+
+    async def _work(self) -> None:
+        while True:
+            if self._away is not None:
+                await self._return()
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            together: list[_Call] = []
+            while self._queue and len(together) < TOGETHER:
+                call = self._queue.popleft()
+                if not call.reply.done():  # whoever asked may have gone
+                    together.append(call)
+            if together:
+                await self._exchange(together)
+
+    async def _exchange(self, calls: list[_Call]) -> None:
+        from redis.exceptions import RedisError
+
+        try:
+            connection = await self._connected()
+            unknown = await self._ask(connection, calls, whole=False)
+            if unknown:  # the server knows no such script (it is fresh), so it has not run
+                await self._ask(connection, unknown, whole=True)
+        except asyncio.CancelledError:
+            for call in calls:
+                call.fail(StateUnavailable("The gateway stops."))
+            raise
+        except (OSError, TimeoutError, RedisError, ValueError) as error:
+            await self._hang_up()
+            self._leave(error)
+            for call in calls:
+                call.fail(StateUnavailable(self._away))
+            self._refuse_queued(self._away)
+
+    async def _ask(self, connection: AbstractConnection, calls: list[_Call], *, whole: bool) -> list[_Call]:
+        """Send them together and hand out the replies; returns those whose script the server does not know."""
+        from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+
+        unknown = []
+        commands: list[tuple[Word, ...]] = [
+            call.words if (script := call.script) is None
+            else ("EVAL", script.source, *call.words) if whole
+            else ("EVALSHA", script.sha, *call.words)
+            for call in calls
+        ]  # fmt: skip
+        async with asyncio.timeout(self._timeout):
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for call in calls:
+                try:
+                    reply = await connection.read_response(disable_decoding=True)
+                except NoScriptError:
+                    unknown.append(call)
+                except ReadOnlyError:  # it became a replica: another is the primary now
+                    raise
+                except ResponseError as error:
+                    if _is_busy(error):
+                        raise
+                    call.fail(StateUnavailable(self._refusal(error)))
+                else:
+                    if not call.reply.done():
+                        call.reply.set_result(reply)
+        return unknown
+
+    async def _connected(self) -> AbstractConnection:
+        connection = self._connection
+        if connection is not None:
+            # What can be read before anything was asked is an end: the server went, or closed an idle connection.
+            if connection.is_connected and not await connection.can_read():
+                return connection
+            await self._hang_up()
+        connection = self._connection = self.address.connection()
+        async with asyncio.timeout(self._timeout):
+            await connection.connect()
+        return connection
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def _return(self) -> None:
+        """Knock until the server can be used."""
+        from redis.exceptions import RedisError
+
+        while True:
+            await asyncio.sleep(PAUSE)
+            try:
+                connection = await self._connected()
+                async with asyncio.timeout(self._timeout):
+                    await connection.send_command(*self._knock, check_health=False)
+                    await connection.read_response()
+            except (OSError, TimeoutError, RedisError, ValueError) as error:
+                await self._hang_up()
+                self._away = self._reason(error)
+            else:
+                self._away = None
+                log.info("The shared state at %s answers again.", self.address)
+                return
+
+    def _leave(self, error: Exception) -> None:
+        self._away = self._reason(error)
+        log.warning("%s Limits and budgets act by their when_state_is_away until it does.", self._away)
+
+    def _refuse_queued(self, reason: str | None) -> None:
+        while self._queue:
+            self._queue.popleft().fail(StateUnavailable(reason))
+
+    def _reason(self, error: Exception) -> str:
+        from redis import exceptions as theirs
+
+        if isinstance(error, TimeoutError | theirs.TimeoutError):
+            said = f"did not answer within {self._timeout:g} s: see whether it runs and can be reached"
+        elif isinstance(error, theirs.AuthenticationError):
+            said = f"refuses the user or password ({_line(error)}): set them in REDIS_URL, or REDIS_PASSWORD"
+        elif isinstance(error, theirs.BusyLoadingError):
+            said = "is still loading its data: wait"
+        elif isinstance(error, theirs.ReadOnlyError):
+            said = "is a replica that cannot be written: name the primary in REDIS_URL"
+        elif isinstance(error, theirs.NoPermissionError):
+            said = f"forbids this user what is needed ({_line(error)}): see the permissions in the how-to"
+        elif isinstance(error, theirs.MovedError | theirs.ClusterDownError | theirs.ClusterCrossSlotError):
+            said = f"is part of a cluster ({_line(error)}): name a server that stands alone, or its proxy"
+        elif isinstance(error, theirs.ResponseError):
+            said = f"cannot be used ({_line(error)})"
+        else:
+            said = f"cannot be reached ({_line(error)}): see whether it runs and REDIS_URL is right"
+        return self.address.without_secret(f"The shared state at {self.address} {said}.")
+
+    def _refusal(self, error: Exception) -> str:
+        from redis import exceptions as theirs
+
+        if isinstance(error, theirs.OutOfMemoryError):
+            said = "has no memory left: raise its maxmemory"
+        elif isinstance(error, theirs.NoPermissionError | theirs.MovedError | theirs.ClusterDownError):
+            return self._reason(error)
+        elif "WRONGTYPE" in str(error):
+            said = f"holds something else under a key of ours ({_line(error)}): delete it, or set another state.prefix"
+        else:
+            said = f"refused a step ({_line(error)})"
+        return self.address.without_secret(f"The shared state at {self.address} {said}.")
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether the server refuses everything for now: a script runs too long, its disk is full, too few replicas."""
+    return str(error).startswith(("BUSY ", "MISCONF ", "NOREPLICAS ", "UNKILLABLE "))
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(". ")
