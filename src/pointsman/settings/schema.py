@@ -49,7 +49,9 @@ class Server(Section):
     data_plane: Literal["native", "asgi"] = "native"
     """`native`: our own HTTP/1.1 protocol. `asgi`: uvicorn and aiohttp (the `fallback` extra)."""
     api_keys: list[Secret] = msgspec.field(default_factory=list)
-    """Keys that callers must send. Needed when bound beyond loopback."""
+    """Keys that callers must send, beside those of `pointsman keys`. Their bearers see their own decisions alone."""
+    admin_keys: list[Secret] = msgspec.field(default_factory=list)
+    """Keys whose bearers are admins."""
     allow_unauthenticated: bool = False
     """Serve beyond loopback without a key, for a listener that something else protects."""
     allowed_hosts: list[str] = msgspec.field(default_factory=list)
@@ -57,6 +59,8 @@ class Server(Section):
     allowed_origins: list[str] = msgspec.field(default_factory=list)
     """Web origins that may call the gateway from a browser."""
     max_body_bytes: int = 32 * 1024 * 1024
+    max_body_memory: int = 512 * 1024 * 1024
+    """Bytes that all bodies above 64 KiB may take together; a request beyond it gets a 503."""
     max_connections: int = 2048
     header_timeout: float = 10.0
     """Seconds that a client may take to send a request's head, and between two reads of its body."""
@@ -66,7 +70,8 @@ class Server(Section):
     tls_certificate: Path | None = None
     """A PEM file with the certificate and its chain: the listener speaks TLS."""
     tls_key: Path | None = None
-    """The certificate's private key, readable by its owner alone."""
+    """Its private key, readable by its owner alone; None: it stands in the certificate's file. Both are read again
+    when they change, and at SIGHUP."""
     trusted_proxies: list[str] = msgspec.field(default_factory=list)
     """Addresses or networks of proxies whose X-Forwarded-For tells who asks."""
 
@@ -103,7 +108,7 @@ class SecuritySettings(Section):
     previous_secret_key: Secret | None = None
     """The secret before the last rotation: stored credentials that it protects are still read."""
     signing: Literal["optional", "required"] = "optional"
-    """Whether requests of keys that have a signing secret may come unsigned; `required` refuses every unsigned one."""
+    """`optional`: keys that have a signing secret must sign. `required`: everybody must but the local user."""
     signature_seconds: float = 300.0
     """How far a signature's timestamp may be from now; its nonce is remembered as long."""
     access_token_seconds: float = 900.0
@@ -308,6 +313,10 @@ class Settings(Section):
         return self.data_dir / "pointsman.sqlite3"
 
 
+SHORTEST_SECRET = 32
+"""Characters; a secret is tried offline by whoever gets hold of the database."""
+
+
 def user_dir(kind: Literal["data", "cache", "config"]) -> Path:
     import platformdirs
 
@@ -329,6 +338,11 @@ def check(settings: Settings) -> None:
     checks: list[tuple[str, Any, bool, str]] = [
         ("server.port", server.port, 0 <= server.port <= 65535, "must be between 0 and 65535 (0 picks a free port)"),
         ("server.max_body_bytes", server.max_body_bytes, server.max_body_bytes >= 1024, "must be at least 1024"),
+        ("server.max_body_memory", server.max_body_memory, server.max_body_memory >= 1024, "must be at least 1024"),
+        ("server.tls_key", str(server.tls_key), server.tls_key is None or server.tls_certificate is not None,
+         "needs server.tls_certificate beside it"),
+        ("security.signature_seconds", settings.security.signature_seconds,
+         1 <= settings.security.signature_seconds <= 3600, "must be between 1 and 3600"),
         ("routing.complexity_threshold", routing.complexity_threshold, 0 <= routing.complexity_threshold <= 1,
          "must be between 0 and 1"),
         ("routing.complexity_weights", routing.complexity_weights,
@@ -342,9 +356,26 @@ def check(settings: Settings) -> None:
         ("embedded.threads", embedded.threads, embedded.threads is None or embedded.threads >= 1,
          "must be at least 1"),
     ]  # fmt: skip
-    for key in (secret.reveal() for secret in server.api_keys):
+    security = settings.security
+    mend = f"must have at least {SHORTEST_SECRET} characters; `openssl rand -hex 32` makes a good one"
+    for name, secret in (
+        ("secret_key", security.secret_key),
+        ("previous_secret_key", security.previous_secret_key),
+    ):
+        checks.append((f"security.{name}", "…", secret is None or len(secret.reveal()) >= SHORTEST_SECRET, mend))
+    mend = "an origin is written as https://app.example, with its port if it has one; `*` is not taken"
+    checks += [
+        ("server.allowed_origins", origin, re.fullmatch(r"https?://[^\s/*?#@]+/?", origin) is not None, mend)
+        for origin in server.allowed_origins
+    ]
+    checks += [
+        ("server.trusted_proxies", proxy, is_network(proxy), "must be an address or a network such as 10.0.0.0/8")
+        for proxy in server.trusted_proxies
+    ]
+    keys = {"server.api_keys": server.api_keys, "server.admin_keys": server.admin_keys}
+    for name, key in [(name, secret.reveal()) for name, secrets in keys.items() for secret in secrets]:
         fine = key.isascii() and key.isprintable() and key == key.strip() != ""
-        checks.append(("server.api_keys", "…", fine, "a key is one or more printable ASCII characters, without spaces"
+        checks.append((name, "…", fine, "a key is one or more printable ASCII characters, without spaces"
                        " around; `openssl rand -hex 24` makes a good one"))  # fmt: skip
     for name in (name for name in typing.get_type_hints(Limits) if name.endswith("_timeout")):
         value = getattr(settings.limits, name)
@@ -371,11 +402,6 @@ def check(settings: Settings) -> None:
     for key, value, fine, mend in checks:
         if not fine:
             raise SettingsError(key, value, mend)
-    if not is_loopback(server.host) and not server.api_keys and not server.allow_unauthenticated:
-        raise SettingsError(
-            "server.host", server.host,
-            "is reachable from other machines and no API key is set; set POINTSMAN_API_KEY, or bind to 127.0.0.1",
-        )  # fmt: skip
 
 
 def _limit_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
@@ -421,3 +447,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_network(text: str) -> bool:
+    """Whether it is an address or a network."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import msgspec
 
 from pointsman.core.caller import UNBOUND, EndpointClass, Role, Scopes
-from pointsman.core.errors import InvalidRequest, NotFound
+from pointsman.core.errors import InvalidRequest, NotFound, StoreError
 from pointsman.core.keys import (
     KEYS,
     ApiKey,
@@ -82,12 +83,15 @@ class KeyStore:
         *,
         previous: SecretKey | None = None,
         tiers: Sequence[str] = (),
+        on_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
             previous: the secret before its last rotation: tokens made under it still work.
             tiers: the names that a scope may give; none: they are not checked.
+            on_change: awaited after each change, so that it holds in this process before it is told.
         """
+        self._on_change = on_change
         self._database = database
         self._clock = clock
         self._tiers = tuple(tiers)
@@ -125,7 +129,7 @@ class KeyStore:
             except Conflict:
                 await self._refuse_taken(name)
                 continue  # the random prefix or id stood there already
-            return NewKey(key=await self.get(key_id), token=token)
+            return NewKey(key=await self._changed(key_id), token=token)
         raise Conflict("The key could not be made; try again.")
 
     async def all(self) -> list[ApiKey]:
@@ -163,7 +167,7 @@ class KeyStore:
                 bump(KEYS),
             ]
         )
-        return await self.get(key.id)
+        return await self._changed(key.id)
 
     async def rotate(self, reference: str, *, by: str, overlap: float) -> NewKey:
         """Give a key another token; the one before it holds for `overlap` seconds more.
@@ -194,7 +198,7 @@ class KeyStore:
             except Conflict:
                 key, revision = await self._alive(key.id)
                 continue
-            return NewKey(key=await self.get(key.id), token=token)
+            return NewKey(key=await self._changed(key.id), token=token)
         raise Conflict("Others change this key at the same time; try again.")
 
     async def update(self, reference: str, change: KeyChange) -> ApiKey:
@@ -221,7 +225,7 @@ class KeyStore:
                 if changed.name != key.name:
                     await self._refuse_taken(changed.name)
                 continue
-            return await self.get(key.id)
+            return await self._changed(key.id)
         raise Conflict("Others change this key at the same time; try again.")
 
     async def known(self) -> Known:
@@ -248,6 +252,12 @@ class KeyStore:
             "INSERT INTO api_key_secrets (prefix, key_id, digest, created_at, created_by) VALUES ($1, $2, $3, $4, $5)",
             (prefix_of(token.encode()), key_id, self.digest(token.encode()), now, by),
         )
+
+    async def _changed(self, key_id: str) -> ApiKey:
+        if self._on_change is not None:
+            with contextlib.suppress(StoreError):  # the change is kept; every process will see it
+                await self._on_change()
+        return await self.get(key_id)
 
     async def _find(self, reference: str) -> tuple[ApiKey, int]:
         """The key, and its revision."""

@@ -20,7 +20,7 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import shape_for
-from .native import decisions, health, route, usage
+from .native import decisions, health, keys, route, usage
 from .openai import feedback, models
 from .schemas import components, hot_paths, json_body, ref
 from .services import Services
@@ -57,6 +57,7 @@ def build_asgi_app(services: Services) -> FastAPI:
         route.router(services),
         health.router(services),
         usage.router(services),
+        keys.router(services),
     ):
         app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
     app.include_router(pages.router(lambda: app.openapi(), services.version), include_in_schema=False)

@@ -12,6 +12,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
 from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
+from pointsman.stores.keys import KeyStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class Services:
     """Asks every provider now; bounded in time by whoever gives it."""
     limits: Callable[[Caller, str | None], Awaitable[LimitReport]]
     """How the limits of a caller at an address stand. Raises StateUnavailable."""
+    keys: KeyStore
+    """The stored API keys."""
     version: str
     started_at: float
     """When the gateway started, in seconds since the epoch."""

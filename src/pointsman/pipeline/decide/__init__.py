@@ -3,6 +3,7 @@
 from .artefact import dump_policy, load_policy
 from .explain import header_reason
 from .policy import Policy, RulePolicy
+from .refuse import refuse_model
 from .stage import Decide, DecideRules
 
-__all__ = ["Decide", "DecideRules", "Policy", "RulePolicy", "dump_policy", "header_reason", "load_policy"]
+__all__ = ["Decide", "DecideRules", "Policy", "RulePolicy", "dump_policy", "header_reason", "load_policy", "refuse_model"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.pipeline.decide import refuse_model
+from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
 
 AUTO = "auto"
@@ -59,20 +62,29 @@ def router(services: Services) -> APIRouter:
     created = int(services.started_at)
 
     @routes.get("/v1/models", operation_id="list_models", summary="List the models")
-    async def list_models() -> ModelList:
-        catalog = services.catalog.catalog
+    async def list_models(request: Request) -> ModelList:
+        """Those that the caller may use."""
+        catalog = _usable(services.catalog.catalog, caller_of(request))
         aliases = [_aliased(alias, card, created) for alias in catalog.aliases if (card := catalog.find(alias))]
         return ModelList(data=[_auto(catalog, created), *aliases, *(_model(card, created) for card in catalog)])
 
     @routes.get("/v1/models/{id:path}", operation_id="get_model", summary="Tell of one model")
-    async def get_model(id: str) -> Model:
-        catalog = services.catalog.catalog
+    async def get_model(request: Request, id: str) -> Model:
+        caller, catalog = caller_of(request), services.catalog.catalog
         if id == AUTO:
-            return _auto(catalog, created)
+            return _auto(_usable(catalog, caller), created)
         card = catalog.resolve(id)
+        if not caller.may_use(card.id, card.name):
+            raise refuse_model(card.id, caller, catalog)
         return _aliased(id, card, created) if id in catalog.aliases else _model(card, created)
 
     return routes
+
+
+def _usable(catalog: Catalog, caller: Caller) -> Catalog:
+    if not caller.scopes.models:
+        return catalog
+    return Catalog((card for card in catalog if caller.may_use(card.id, card.name)), catalog.aliases, catalog.absent)
 
 
 def _model(card: ModelCard, created: int) -> Model:

@@ -1,0 +1,156 @@
+"""Who may enter: the keys of the settings, the stored ones, and the command line of whoever owns the installation."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pointsman.core.errors import SettingsError
+from pointsman.core.keys import KEYS, LOCAL_PURPOSE, TOKEN, is_local
+from pointsman.core.ports import Clock
+from pointsman.pipeline.admit import Access, KeyDirectory, Sessions
+from pointsman.settings import Secret, Settings, is_loopback
+from pointsman.stores.database import Database
+from pointsman.stores.keys import KeyStore
+from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The stored keys: `store` makes and changes them, `directory` admits their bearers."""
+
+    store: KeyStore
+    directory: KeyDirectory
+    embedded: Path | None
+    """The file that they stand in, when it is ours alone."""
+
+    def settle(self) -> None:
+        """After the first load: a file that cannot be opened, but surely holds no key, closes no port."""
+        if not self.directory.loaded and self.embedded is not None and _holds_no_keys(self.embedded):
+            self.directory.presume_none()
+
+
+def build_keys(
+    settings: Settings,
+    database: Database,
+    watcher: Watcher,
+    clock: Clock,
+    secret_key: SecretKey,
+    previous: SecretKey | None = None,
+) -> Keys:
+    store = KeyStore(
+        database, secret_key, clock, previous=previous, tiers=list(settings.limits.tiers), on_change=watcher.look
+    )
+    directory = KeyDirectory(
+        store,
+        digest=store.digest,
+        previous_digest=store.previous_digest,
+        clock=clock,
+        age=lambda: watcher.age,
+        stale_grace=settings.database.stale_grace,
+    )
+    watcher.watch(KEYS, directory.reload)
+    embedded = settings.database_path if database.dialect == "sqlite" else None
+    return Keys(store=store, directory=directory, embedded=embedded)
+
+
+def key_store(settings: Settings, database: Database, clock: Clock) -> KeyStore:
+    """The store alone, for a command.
+
+    Raises:
+        SettingsError, StoreError: there is no secret to hash tokens with.
+    """
+    from .stores import build_secret_key
+
+    secret_key, previous = build_secret_key(settings)
+    return KeyStore(database, secret_key, clock, previous=previous, tiers=list(settings.limits.tiers))
+
+
+def build_access(
+    settings: Settings,
+    keys: Keys,
+    secret_key: SecretKey,
+    clock: Clock,
+    *,
+    port: Callable[[], int],
+    sessions: Sessions | None = None,
+    occupied: Callable[[], bool] = lambda: False,
+    public: Iterable[str] = (),
+) -> Access:
+    """
+    Args:
+        port: the port that the gateway listens on: local tokens are made for one.
+        occupied: whether there are users.
+        public: paths for everybody.
+    """
+    server = settings.server
+    local = partial(_is_local, secret_key.derive(LOCAL_PURPOSE), port, clock)
+    return Access(
+        api_keys=_configured(server.api_keys),
+        admin_keys=_configured(server.admin_keys),
+        hosts=server.allowed_hosts,
+        origins=server.allowed_origins,
+        any_host=not is_loopback(server.host),
+        directory=keys.directory,
+        sessions=sessions,
+        occupied=occupied,
+        is_local_admin=local,
+        public=public,
+        may_be_open=is_loopback(server.host) or server.allow_unauthenticated,
+    )
+
+
+async def refuse_open_door(settings: Settings, keys: Keys, *, users: int = 0) -> None:
+    """Do not begin to serve other machines when nothing is asked of who comes.
+
+    Raises:
+        SettingsError: the listener is bound beyond loopback, and there is neither a key nor a user.
+        StoreError: whether there are keys cannot be read.
+    """
+    server = settings.server
+    if is_loopback(server.host) or server.allow_unauthenticated or users:
+        return
+    if _configured(server.api_keys) or _configured(server.admin_keys) or (await keys.store.known()).secrets:
+        return
+    raise SettingsError(
+        "server.host", server.host,
+        "is reachable from other machines and no API key is set; make one with `pointsman keys create NAME`, set"
+        " POINTSMAN_API_KEY, or bind to 127.0.0.1",
+    )  # fmt: skip
+
+
+def _configured(secrets: Iterable[Secret]) -> list[str]:
+    """The keys that the settings give, without tokens of stored keys: those hold as long as they stand in the store,
+    and with their scopes, even where the gateway is started with one in its environment."""
+    values = [secret.reveal() for secret in secrets]
+    return [value for value in values if not TOKEN.fullmatch(value.encode())]
+
+
+def _is_local(key: bytes, port: Callable[[], int], clock: Clock, token: bytes) -> bool:
+    return token.startswith(b"pm_local_") and is_local(key, token, port=port(), now=clock.now())
+
+
+def _holds_no_keys(path: Path) -> bool:
+    """Whether a database that cannot be opened for writing has no key in it; read as it lies there, without a lock."""
+    beside = path.with_name(path.name + "-wal")
+    try:
+        if not path.exists():
+            return True
+        if beside.exists() and beside.stat().st_size:
+            return False
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'api_keys'").fetchone()
+            return known is None or connection.execute("SELECT 1 FROM api_keys LIMIT 1").fetchone() is None
+    except (sqlite3.Error, OSError) as error:
+        log.warning("Whether there are API keys cannot be read, so one is asked for: %s", error)
+        return False
+
+
