@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
+
+import msgspec
 
 from pointsman.core.errors import SettingsError, StoreError
 from pointsman.core.ports import Clock
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
 from pointsman.stores.installation import claim
+from pointsman.stores.migrate import newest, read_version
 from pointsman.stores.secret_key import SecretKey, load_previous_secret_key, load_secret_key
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.watch import Watcher
 
+if TYPE_CHECKING:
+    from pointsman.stores.postgres_database import PostgresDatabase
+    from pointsman.stores.upgrade import Upgraded
+
 log = logging.getLogger(__name__)
 
 
-def build_database(settings: Settings) -> Database:
+def build_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
     """The database that the settings name, not yet opened.
 
     Raises:
@@ -91,3 +100,53 @@ async def open_database(
     watcher = Watcher(database, clock)
     stack.push_async_callback(watcher.close)
     return database, watcher
+
+
+class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the database stands, as `pointsman db status` and the doctor tell it."""
+
+    backend: Literal["sqlite", "postgres"]
+    where: str
+    reachable: bool
+    version: int | None
+    """The schema's version; 0 without tables, None when it cannot be read."""
+    newest: int
+    """The version that this Pointsman works with."""
+    error: str | None = None
+
+    @property
+    def current(self) -> bool:
+        return self.version == self.newest
+
+
+async def database_state(settings: Settings) -> DatabaseState:
+    """Look at the database without changing or making anything. Does not raise for a database that is away."""
+    database = build_database(settings)
+    backend = database.dialect
+    where = str(settings.database_path) if isinstance(database, SqliteDatabase) else database.where
+    try:
+        if isinstance(database, SqliteDatabase):
+            version = await asyncio.to_thread(read_version, settings.database_path)
+        else:
+            version = await database.peek()
+    except StoreError as error:
+        return DatabaseState(
+            backend=backend, where=where, reachable=False, version=None, newest=newest(), error=error.message
+        )
+    finally:
+        await database.close()
+    return DatabaseState(backend=backend, where=where, reachable=True, version=version, newest=newest())
+
+
+async def upgrade_database(settings: Settings) -> Upgraded:
+    """Bring the database to the newest schema; a SQLite file is made when there is none, and copied when there is.
+
+    Raises:
+        StoreError: it is away, newer than this version knows, or cannot be changed.
+    """
+    from pointsman.stores import upgrade
+
+    build_database(settings)  # for its check of the address
+    if settings.database.url is None:
+        return await asyncio.to_thread(upgrade.upgrade_sqlite, settings.database_path)
+    return await upgrade.upgrade_postgres(settings.database.url.reveal(), timeout=settings.database.timeout)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from pointsman.core.errors import StoreError
@@ -102,6 +104,21 @@ def schema_version(connection: sqlite3.Connection) -> int:
     else:
         row = None
     return int(row[0]) if row is not None else 0
+
+
+def read_version(path: Path) -> int:
+    """The version of a file, which is neither made nor changed; 0 when it is not there.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            return schema_version(connection)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"The database {path} cannot be read: {error}.") from error
 
 
 def prepare(connection: sqlite3.Connection, where: str) -> None:

@@ -75,24 +75,23 @@ def explain(error: BaseException, url: str, timeout: float) -> str:
     return f"{where}: {error}"
 
 
-async def connect(url: str, *, timeout: float) -> asyncpg.Connection[Any]:
-    """One connection, set up as the pool's are."""
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(plain_url(url), **_options(timeout))
+async def connect(
+    url: str, *, timeout: float, statement_timeout: float | None, **options: Any
+) -> asyncpg.Connection[Any]:
+    """One connection. `timeout`: seconds to connect; `statement_timeout`: seconds of a statement, None for any."""
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(
+        plain_url(url), **_options(timeout, statement_timeout), **options
+    )
     return connection
 
 
-def _options(timeout: float) -> dict[str, Any]:
-    milliseconds = str(max(1, int(timeout * 1000)))
-    return {
-        "timeout": timeout,
-        "command_timeout": timeout,
-        "server_settings": {
-            "application_name": "pointsman",
-            # The server's own bounds hold when this process is stopped or cut off in the middle.
-            "statement_timeout": milliseconds,
-            "idle_in_transaction_session_timeout": milliseconds,
-        },
-    }
+def _options(timeout: float, statement_timeout: float | None) -> dict[str, Any]:
+    server = {"application_name": "pointsman"}
+    if statement_timeout is not None:
+        # The server's own bounds hold when this process is stopped or cut off in the middle.
+        milliseconds = str(max(1, int(statement_timeout * 1000)))
+        server.update(statement_timeout=milliseconds, idle_in_transaction_session_timeout=milliseconds)
+    return {"timeout": timeout, "command_timeout": statement_timeout, "server_settings": server}
 
 
 class PostgresDatabase:
@@ -121,21 +120,24 @@ class PostgresDatabase:
 
     async def open(self) -> None:
         try:
+            check_version(await self.peek(), f"The database {self.where}")
+        except BaseException:
+            await self.close()
+            raise
+
+    async def peek(self) -> int:
+        """Connect, and tell the schema's version, whether it will do or not; 0 when there are no tables of ours."""
+        try:
             self._pool = asyncpg.create_pool(
                 plain_url(self._url),
                 min_size=0,
                 max_size=self._size,
                 max_inactive_connection_lifetime=300,
-                **_options(self._timeout),
+                **_options(self._timeout, self._timeout),
             )
             await self._pool
-            version = await self.version()
         except (OSError, ValueError, asyncpg.InterfaceError) as error:
             raise StoreError(f"{explain(error, self._url, self._timeout)}.", code=UNAVAILABLE) from None
-        check_version(version, f"The database {self.where}")
-
-    async def version(self) -> int:
-        """The schema's version; 0 when there are no tables of ours."""
         if (await self.fetch("SELECT to_regclass('alembic_version') IS NOT NULL"))[0][0]:
             found = await self.fetch(READ_VERSION)
             return int(found[0][0]) if found else 0

@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
+    "db": Entry(f"{HERE}.db:db", "Look at the database's schema, and upgrade it."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
     "completion": Entry(f"{HERE}.completion:completion", "Print a shell's completion script."),
 }
