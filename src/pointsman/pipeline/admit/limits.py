@@ -24,6 +24,8 @@ from .tiers import Tier, Tiers
 ASKS_MODELS: frozenset[EndpointClass] = frozenset({"chat", "embeddings"})
 """What the windows of a tier count."""
 
+EACH = {"minute": "a minute", "hour": "an hour", "day": "a day"}
+
 MOST_PLANS = 10_000
 """Prepared limits that are kept; they are cheap to make anew."""
 
@@ -128,7 +130,7 @@ class Limits:
             names, limits = self._windows(tier, unit, cost=1)
             for window, limit, seconds in tier.windows:
                 quotas.append((limit, seconds))
-                sentences.append(f"{limit} request{'' if limit == 1 else 's'} a {window} in the tier {name}")
+                sentences.append(f"{limit} request{'' if limit == 1 else 's'} {EACH[window]} in the tier {name}")
         rule = self._buckets.get(endpoint)
         if rule is not None:
             names.append(f"{endpoint}-burst")
