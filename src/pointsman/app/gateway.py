@@ -39,7 +39,7 @@ from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
 from .state import build_state, open_state
 from .stores import build_secret_key, open_database
-from .transport import build_outbound, start_server
+from .transport import build_outbound, build_tls, keep_certificate, start_server
 
 if TYPE_CHECKING:
     pass
@@ -69,6 +69,8 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
     async with Gateway(settings, on_progress=on_progress) as gateway:
+        if settings.server.tls_certificate is not None:
+            loop.add_signal_handler(signal.SIGHUP, gateway.hangup.set)
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,6 +96,8 @@ class Gateway:
         self._on_progress = on_progress
         self._stack = AsyncExitStack()
         self._clock = SystemClock()
+        self.hangup = asyncio.Event()
+        """Set to have the certificate read anew."""
 
     @property
     def port(self) -> int:
@@ -104,7 +108,8 @@ class Gateway:
         host = self.settings.server.host
         if host in ("0.0.0.0", "::"):  # noqa: S104 - asked, not bound
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "https" if self.settings.server.tls_certificate is not None else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def catalog(self) -> Catalog:
@@ -148,6 +153,7 @@ class Gateway:
 
     async def _start(self) -> None:
         settings = self.settings
+        tls = build_tls(settings)
         try:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             secret_key, previous_key = build_secret_key(settings)
@@ -200,8 +206,11 @@ class Gateway:
         self._access = build_access(settings, self._keys, secret_key, self._clock, port=lambda: self.port)
         self._keys.directory.start()
         self._stack.push_async_callback(self._keys.directory.close)
-        self._server = await start_server(settings, self._entry(pipeline))
+        self._server = await start_server(settings, self._entry(pipeline), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
+        if tls is not None:
+            keeping = asyncio.create_task(keep_certificate(tls, self.hangup), name="certificate")
+            self._stack.callback(keeping.cancel)
 
     def _pipeline(self, secret_key: SecretKey) -> Pipeline:
         routing, limits, privacy = self.settings.routing, self.settings.limits, self.settings.privacy

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+
+from pointsman.core.errors import SettingsError
 from pointsman.settings import Settings
 from pointsman.surfaces.entry import Entry
 from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
+from pointsman.transport.tls import ServerTls
+
+LOOK_SECONDS = 5.0
+"""Between two looks at the certificate's files."""
+
+log = logging.getLogger(__name__)
 
 
 def build_outbound(settings: Settings) -> Outbound:
@@ -18,10 +29,33 @@ def build_outbound(settings: Settings) -> Outbound:
     return Pool()
 
 
-async def start_server(settings: Settings, entry: Entry) -> RunningServer:
+def build_tls(settings: Settings) -> ServerTls | None:
+    """The listener's certificate, where it has one. Raises SettingsError."""
     server = settings.server
+    return ServerTls(server.tls_certificate, server.tls_key) if server.tls_certificate is not None else None
+
+
+async def keep_certificate(tls: ServerTls, hangup: asyncio.Event) -> None:
+    """Read the certificate anew when its files change, or when `hangup` is set; never returns."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hangup.wait(), LOOK_SECONDS)
+        if tls.changed() or hangup.is_set():
+            hangup.clear()
+            try:
+                tls.reload()
+            except SettingsError as error:
+                log.error("The new certificate is not used, the one from before still is. %s", error.message)
+            else:
+                log.info("the certificate was read anew")
+
+
+async def start_server(settings: Settings, entry: Entry, tls: ServerTls | None = None) -> RunningServer:
+    server = settings.server
+    context = tls.context if tls is not None else None
     limits = ServerLimits(
         max_body_bytes=server.max_body_bytes,
+        max_body_memory=server.max_body_memory,
         max_connections=server.max_connections,
         header_timeout=server.header_timeout,
         body_timeout=server.header_timeout,
@@ -30,7 +64,7 @@ async def start_server(settings: Settings, entry: Entry) -> RunningServer:
     if server.data_plane == "asgi":
         from pointsman.transport.asgi_server import serve_asgi
 
-        return await serve_asgi(entry, host=server.host, port=server.port, limits=limits)
+        return await serve_asgi(entry, host=server.host, port=server.port, limits=limits, ssl_context=context)
     from pointsman.transport.server import serve
 
-    return await serve(entry, host=server.host, port=server.port, limits=limits)
+    return await serve(entry, host=server.host, port=server.port, limits=limits, ssl_context=context)

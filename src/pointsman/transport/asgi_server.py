@@ -21,9 +21,11 @@ from .chunked import body_too_large
 from .head import Refusal
 from .http import Handler, Headers, HttpRequest
 from .limits import RunningServer, ServerLimits
-from .wire import FRAMING, INTERNAL_ERROR, JSON, header_block
+from .wire import ALWAYS, FRAMING, INTERNAL_ERROR, JSON, OVER_TLS, header_block
 
 if TYPE_CHECKING:
+    import ssl
+
     import uvicorn
 
 log = logging.getLogger(__name__)
@@ -258,6 +260,7 @@ async def serve_asgi(
     port: int,
     limits: ServerLimits | None = None,
     sock: socket.socket | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> RunningServer:
     """Serve a handler with uvicorn, in the running loop and without its signal handlers.
 
@@ -271,7 +274,7 @@ async def serve_asgi(
         )[0]
         sock = socket.create_server(address[:2], family=family, backlog=2048)
     sock.setblocking(False)
-    running = UvicornServer(handler, limits, sock)
+    running = UvicornServer(handler, limits, sock, ssl_context)
     await running.start()
     return running
 
@@ -279,11 +282,13 @@ async def serve_asgi(
 class UvicornServer:
     """uvicorn, run in the loop of its owner."""
 
-    def __init__(self, handler: Handler, limits: ServerLimits, sock: socket.socket) -> None:
+    def __init__(
+        self, handler: Handler, limits: ServerLimits, sock: socket.socket, ssl_context: ssl.SSLContext | None
+    ) -> None:
         address = sock.getsockname()
         self.port: int = address[1] if isinstance(address, tuple) else 0
         self._sock = sock
-        self._server = _quiet_uvicorn(AsgiServer(handler, limits), limits)
+        self._server = _quiet_uvicorn(AsgiServer(handler, limits), limits, ssl_context)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -314,7 +319,7 @@ class UvicornServer:
             await self._task
 
 
-def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
+def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits, ssl_context: ssl.SSLContext | None) -> uvicorn.Server:
     import uvicorn
 
     class QuietServer(uvicorn.Server):
@@ -334,7 +339,11 @@ def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        headers=[("server", "pointsman")],
+        headers=[
+            ("server", "pointsman"),
+            *((name.decode(), value.decode()) for name, value in (*ALWAYS, *(OVER_TLS if ssl_context else ()))),
+        ],
+        ssl_context_factory=None if ssl_context is None else lambda config, default: ssl_context,
         proxy_headers=False,
         limit_concurrency=limits.max_connections,
         timeout_keep_alive=max(1, round(limits.keep_alive_timeout)),

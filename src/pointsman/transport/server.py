@@ -15,7 +15,7 @@ from .http import Handler, HttpRequest
 from .limits import RunningServer, ServerLimits
 from .responder import Answer
 from .server_protocol import Connection
-from .wire import INTERNAL_ERROR, JSON, status_line
+from .wire import ALWAYS, INTERNAL_ERROR, JSON, OVER_TLS, header_block, status_line
 
 __all__ = ["NativeServer", "RunningServer", "ServerLimits", "serve"]
 
@@ -63,6 +63,7 @@ class NativeServer:
         self._tick = min(1.0, max(0.02, shortest / 4))
         self._head_starts: dict[int, bytes] = {}
         self._common = b""
+        self._always = ALWAYS
         self._date = 0
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -78,10 +79,20 @@ class NativeServer:
         def accept() -> Connection:
             return Connection(self)
 
-        if sock is not None:
-            self._listener = await self.loop.create_server(accept, sock=sock, ssl=ssl_context, backlog=_BACKLOG)
-        else:
-            self._listener = await self.loop.create_server(accept, host, port, ssl=ssl_context, backlog=_BACKLOG)
+        # A handshake counts as a part of the first head: who does not end it in time is dropped.
+        patience = None if ssl_context is None else self.limits.header_timeout
+        goodbye = None if ssl_context is None else _CANCEL_SECONDS
+        if ssl_context is not None:
+            self._always = (*ALWAYS, *OVER_TLS)
+        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        self._listener = await self.loop.create_server(
+            accept,
+            **where,
+            ssl=ssl_context,
+            ssl_handshake_timeout=patience,
+            ssl_shutdown_timeout=goodbye,
+            backlog=_BACKLOG,
+        )
         address = self._listener.sockets[0].getsockname()
         self._port = address[1] if isinstance(address, tuple) else 0
         self._sweep()
@@ -144,7 +155,7 @@ class NativeServer:
         return task
 
     def head_start(self, status: int) -> bytes:
-        """The status line, Server and Date."""
+        """The status line, and the headers of every answer."""
         start = self._head_starts.get(status)
         if start is None:
             start = self._head_starts[status] = status_line(status) + self._common
@@ -182,7 +193,8 @@ class NativeServer:
         seconds = int(time.time())
         if seconds != self._date:
             self._date = seconds
-            self._common = b"server: pointsman\r\ndate: %b\r\n" % formatdate(seconds, usegmt=True).encode()
+            date = (b"date", formatdate(seconds, usegmt=True).encode())
+            self._common = header_block(((b"server", b"pointsman"), date, *self._always), frozenset())
             self._head_starts.clear()
         for connection in tuple(self.connections):
             connection.sweep(now, self._tick)

@@ -10,7 +10,18 @@ from .http import Headers
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
-FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
+ALWAYS: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+"""On every answer, refusals too. Pages add a policy of their own."""
+OVER_TLS: Headers = ((b"strict-transport-security", b"max-age=31536000"),)
+
+FRAMING = frozenset(
+    {b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"}
+    | {name for name, _ in (*ALWAYS, *OVER_TLS)}
+)
 """Answer headers that only the server itself may set."""
 
 JSON = (b"content-type", b"application/json")
