@@ -23,7 +23,7 @@ from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
-from pointsman.settings import Settings, is_loopback
+from pointsman.settings import Settings
 from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets

@@ -108,10 +108,10 @@ def router(services: Services) -> APIRouter:
     store = services.keys
 
     def shown(key: ApiKey) -> Key:
-        return Key(**_fields(key, services.clock.now()))
+        return Key.model_validate(_fields(key, services.clock.now()))
 
     def with_token(made: NewKey) -> KeyWithToken:
-        return KeyWithToken(**_fields(made.key, services.clock.now()), token=made.token)
+        return KeyWithToken.model_validate({**_fields(made.key, services.clock.now()), "token": made.token})
 
     @routes.get("/api/v1/keys", operation_id="list_keys", summary="List the API keys")
     async def list_keys(request: Request) -> KeyList:
@@ -183,5 +183,7 @@ def _who(request: Request) -> str:
 def _fields(key: ApiKey, now: float) -> dict[str, object]:
     fields = msgspec.structs.asdict(key)
     fields.update(msgspec.structs.asdict(fields.pop("scopes")))
+    for name in ("models", "endpoints", "networks"):
+        fields[name] = list(fields[name])
     tokens = [msgspec.structs.asdict(secret) for secret in fields.pop("secrets")]
     return {**fields, "state": key.state(now), "tokens": tokens}
