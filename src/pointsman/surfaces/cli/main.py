@@ -30,6 +30,7 @@ COMMANDS = {
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
+    "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
     "db": Entry(f"{HERE}.db:db", "Look at the database's schema, and upgrade it."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
@@ -55,14 +56,20 @@ MENDS = {
 )
 @click.option("--url", metavar="URL", help="The gateway to talk to [default: host and port of the settings].")
 @click.option("--api-key", metavar="KEY", help="The gateway's API key [default: that of the settings].")
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Certificates in PEM to trust beside the public ones, for a gateway that speaks TLS with its own.",
+)
 @click.version_option(__version__, "-V", "--version", message="pointsman %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, url: str | None, api_key: str | None) -> None:
+def cli(ctx: click.Context, config: Path | None, url: str | None, api_key: str | None, ca_file: Path | None) -> None:
     """One OpenAI-compatible endpoint in front of local and cloud models.
 
     Each request goes to the cheapest model that will do the job; private data stays on this machine.
     """
-    ctx.obj = Invocation(config=config, url=url, api_key=api_key)
+    ctx.obj = Invocation(config=config, url=url, api_key=api_key, ca_file=ca_file)
 
 
 def main() -> None:
