@@ -221,7 +221,8 @@ class Valkey:
                 connection.sendall(b"PING\r\n")
                 if connection.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                     return
-            assert self.alive and time.monotonic() < until, (self._folder / "log").read_text(errors="replace")
+            assert self.alive, (self._folder / "log").read_text(errors="replace")
+            assert time.monotonic() < until
             time.sleep(0.01)
 
     def kill(self) -> None:
