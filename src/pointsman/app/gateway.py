@@ -16,7 +16,7 @@ from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, SystemClock, Timeouts
 from pointsman.pipeline.admit.proxies import TrustedProxies
 from pointsman.pipeline.admit.signatures import Signatures
-from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
+from pointsman.pipeline.decide import Decide, DecideRules
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import FeedbackStage, Record
 from pointsman.pipeline.run import Pipeline
@@ -35,6 +35,7 @@ from pointsman.surfaces.services import Services
 from .access import build_access, build_keys, refuse_open_door
 from .credentials import LiveCredentials
 from .limits import build_limits
+from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
 from .state import build_state, open_state
@@ -237,14 +238,11 @@ class Gateway:
             windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
             priority=routing.priority,
         )
+        decide = Decide(rules=rules, policy=built_in(self.settings))
+        follow_promotions(self.settings, decide, self._database, self._watcher, self._clock)
         return Pipeline(
             understand=understand,
-            decide=Decide(
-                rules=rules,
-                policy=RulePolicy(
-                    complexity_threshold=routing.complexity_threshold, default_provider=routing.default_provider
-                ),
-            ),
+            decide=decide,
             shape=Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens),
             execute=Execute(
                 provider_for=keeper.provider_for,

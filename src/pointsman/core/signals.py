@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +25,10 @@ class Intent(StrEnum):
     SUMMARIZATION = "summarization"
     CONVERSATION = "conversation"
     GENERAL = "general"
+
+
+Tier = Literal["high", "medium", "low"]
+"""How much of the monthly budget is left: more than 60 %, 30 to 60 %, less than 30 % (the settings' default bounds)."""
 
 
 class PrivacyClass(StrEnum):
@@ -50,6 +55,10 @@ class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detectors: tuple[str, ...] = ()
     """Names of the detectors that matched; never the text that they matched."""
     local_only: bool = False
+    redacted: bool = False
+    """Secrets and identity numbers were replaced in the copy for remote models; local ones get the original."""
+    placeholders: int = 0
+    """How many different values were replaced."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,10 +72,14 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     choices: int = 1
     prompt_tokens_low: int = 0
     prompt_tokens_high: int = 0
+    prompt_tokens_most: int = 0
+    """What no tokenizer exceeds: money is reserved by it."""
     prompt_tokens: int = 0
     """The estimate between the bounds that costs are reckoned with."""
     max_output: int | None = None
     """What the caller allows; None when it does not say."""
+    output_most: int | None = None
+    """The same, read by an upstream that heeds the larger of two bounds."""
     expected_output: int = 256
 
 
@@ -96,5 +109,7 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     needs: Needs
     conversation: Conversation
     priority: Priority = "balanced"
+    budget_tier: Tier = "high"
+    """How much of the monthly budget was left; the decision adds it."""
     prompt_hash: str = ""
     """Keyed hash of the messages: equal prompts can be told, none can be read back."""

@@ -14,6 +14,7 @@ from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ModelNotFound, NoCapableModel, Overloaded, PointsmanError, PrivacyWall
 from pointsman.core.events import Event
+from pointsman.core.mask import Mask
 from pointsman.core.ports import CatalogSource, Clock
 from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Signals
@@ -41,6 +42,11 @@ class Understands(Protocol):
     ) -> Signals: ...
 
 
+class Redacts(Protocol):
+    def __call__(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
+        """The signals as they hold once private values are replaced for remote models, and the copy."""
+
+
 class Decides(Protocol):
     def __call__(
         self,
@@ -66,6 +72,12 @@ class Answer:
         self._trail = trail
         self._first = first
         self._rest = rest
+
+    @property
+    def placeholders(self) -> int:
+        """How many private values were replaced in what the answering model got; 0 for a local one."""
+        cards = self._trail.cards
+        return self.decision.signals.privacy.placeholders if cards and not cards[-1].local else 0
 
     @property
     def model(self) -> str:
@@ -99,9 +111,11 @@ class Pipeline:
         clock: Clock,
         holds_private: Callable[[str], bool] = lambda text: False,
         coming: Callable[[str], str | None] = lambda requested_model: None,
+        redact: Redacts | None = None,
     ) -> None:
         """
         Args:
+            redact: makes the copies of private requests that remote models may get; None: they stay local.
             coming: why a model that a requested name may mean is not there yet, or None when none is on its way.
             holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
         """
@@ -114,6 +128,7 @@ class Pipeline:
         self._unhealthy = unhealthy
         self._coming = coming
         self._clock = clock
+        self._redact = redact
         self._holds_private = holds_private
         self._large = asyncio.Lock()  # more at once would only take the processor from one another
 
@@ -124,12 +139,17 @@ class Pipeline:
             PointsmanError: typed, with `decision_id` naming the log's entry.
         """
         signals = await self.understand(request, caller, wishes)
+        mask = None
+        if self._redact is not None and signals.privacy.local_only:
+            signals, mask = await self.redact(request, signals)
         decision = self.decide(request, signals, caller)
         self._record.decided(decision, request)
         shaped = self._shape(request)
+        if mask is not None:
+            mask = mask.with_request(self._shape(mask.request))
         trail = Trail(self._clock)
         attempts = self._execute(
-            decision, shaped, catalog=self._models.catalog, trail=trail, tier=caller.scopes.tier
+            decision, shaped, catalog=self._models.catalog, trail=trail, tier=caller.scopes.tier, mask=mask
         )
         events = self._record.watch(decision, trail, attempts)
         return Answer(decision, trail, await anext(events, None), events)
@@ -145,6 +165,13 @@ class Pipeline:
             self.refused(error, caller, request)
             raise
 
+    async def redact(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
+        assert self._redact is not None
+        if request.size < LARGE:
+            return self._redact(request, signals)
+        async with self._large:
+            return await asyncio.to_thread(self._redact, request, signals)
+
     def decide(self, request: ChatRequest, signals: Signals, caller: Caller) -> Decision:
         try:
             return self._choose(request, signals, caller)
@@ -155,6 +182,8 @@ class Pipeline:
     def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
         """The decision that `run` would take now; nothing is called and nothing is logged."""
         signals = self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        if self._redact is not None and signals.privacy.local_only:
+            signals, _ = self._redact(request, signals)
         return self._choose(request, signals, caller)
 
     def refused(

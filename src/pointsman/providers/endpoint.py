@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.locality import Destination
+from pointsman.core.mask import Clears
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
 
@@ -56,6 +57,7 @@ class Endpoint:
         timeouts: Timeouts,
         body: bytes = b"",
         accept: bytes = b"application/json",
+        clears: Clears | None = None,
     ) -> UpstreamResponse:
         """Send a request; returns when the answer's head has arrived, whatever its status.
 
@@ -76,6 +78,7 @@ class Endpoint:
                 headers=headers,
                 body=body,
                 timeouts=timeouts,
+                clears=clears,
             )
         )
 

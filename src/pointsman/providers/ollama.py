@@ -113,7 +113,7 @@ class Ollama:
             UpstreamContextTooLong: the prompt is longer than the model's context.
         """
         card, request = call.card, call.request
-        if call.local_only:
+        if call.local_only and call.clears is None:
             await self._prove_local(card)
         shown = self._shown.get(card.name)
         prompt = to_ollama(request, can_think=shown is not None and shown[1].thinks)
@@ -126,6 +126,7 @@ class Ollama:
             timeouts=call.timeouts,
             body=prompt.render(name=card.name, num_ctx=num_ctx, stream=request.stream),
             accept=b"application/x-ndjson" if request.stream else b"application/json",
+            clears=call.clears,
         )
         identity: dict[str, Any] = {
             "model": card.name,

@@ -111,6 +111,7 @@ class OpenAICompatible:
             timeouts=call.timeouts,
             body=render(call.request, call.card),
             accept=b"text/event-stream" if streamed else b"application/json",
+            clears=call.clears,
         )
         try:
             media = await self._endpoint.accepted(response)

@@ -93,6 +93,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers
     body: bytes = b""
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+    clears: Callable[[bytes], bool] | None = None
+    """Given with a redacted copy of local-only content: says whether the body may leave."""
 
 
 class UpstreamResponse(ABC):
@@ -126,10 +128,10 @@ class Outbound(ABC):
         """Send a request; returns when the answer's head has arrived.
 
         Raises:
-            PrivacyWall: the request is local-only and the destination is not local.
+            PrivacyWall: the request is local-only, the destination is not local, and the body is not clear of it.
             UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
         """
-        guard(request.destination, local_only=request.local_only)
+        guard(request.destination, local_only=request.local_only, clears=request.clears, body=request.body)
         return await self._send(request)
 
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate, Decision, Dropped
-from pointsman.core.signals import Signals
+from pointsman.core.signals import Privacy, Signals
 
 from .refuse import named, why_local_only
 
@@ -47,6 +47,8 @@ def why_auto(
     reasons = [f"{chosen.model}: {among} for {signals.intent.value} ({signals.priority}), {expected(chosen)}."]
     if signals.privacy.local_only:
         reasons.append(f"It stays on this machine: {why_local_only(signals.privacy)}.")
+    if signals.privacy.redacted:
+        reasons.append(_redacted(signals.privacy))
     if hinted:
         reasons.append(_hint(chosen.model, requested, hinted, dropped))
     score = signals.complexity.score
@@ -69,6 +71,8 @@ def why_forced(
     reasons = [f"{candidate.model}: the request names {requested[:100]!r}; {expected(candidate)}."]
     if signals.privacy.local_only:
         reasons.append(f"It stays on this machine: {why_local_only(signals.privacy)}.")
+    if signals.privacy.redacted:
+        reasons.append(_redacted(signals.privacy))
     doubts = {name: detail for name, detail in forgiven.items() if name != "disabled"}
     if doubts:
         told = "; ".join(f"is reported down: {why}" if name == "unhealthy" else why for name, why in doubts.items())
@@ -87,6 +91,11 @@ def header_reason(decision: Decision) -> str:
     if not (line.isascii() and line.isprintable()):
         line = "".join(character if " " <= character <= "~" else "?" for character in line)
     return line if len(line) <= HEADER_CHARACTERS else line[: HEADER_CHARACTERS - 3] + "..."
+
+
+def _redacted(privacy: Privacy) -> str:
+    values = f"{privacy.placeholders} private {'value' if privacy.placeholders == 1 else 'values'}"
+    return f"Remote models get placeholders for {values}: {why_local_only(privacy)}."
 
 
 def _hint(chosen: str, requested: str, hinted: Sequence[ModelCard], dropped: Sequence[Dropped]) -> str:

@@ -25,6 +25,7 @@ from pointsman.core.errors import (
     UpstreamTimeout,
 )
 from pointsman.core.events import Event
+from pointsman.core.mask import Mask
 from pointsman.core.ports import ChatCall, Clock, Provider, Share, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
@@ -54,12 +55,20 @@ class Execute:
         self._clock = clock
 
     async def __call__(
-        self, decision: Decision, request: ChatRequest, *, catalog: Catalog, trail: Trail, tier: str | None = None
+        self,
+        decision: Decision,
+        request: ChatRequest,
+        *,
+        catalog: Catalog,
+        trail: Trail,
+        tier: str | None = None,
+        mask: Mask | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The answer's events.
 
         Args:
             tier: the caller's; it says who goes first when a provider is short.
+            mask: the redacted copy that remote models get in place of the request; local ones get the request itself.
 
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
@@ -83,11 +92,14 @@ class Execute:
             answering = False
             share: Share | None = None
             sent = True
+            masked = mask if mask is not None and not card.local else None
+            restore = masked.restorer() if masked is not None else None
             call = ChatCall(
                 card=card,
-                request=request,
-                local_only=decision.signals.privacy.local_only,
+                request=request if masked is None else masked.request,
+                local_only=decision.signals.privacy.local_only or mask is not None,
                 timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
+                clears=masked.clears if masked is not None else None,
             )
             try:
                 if throttle is not None:
@@ -99,7 +111,9 @@ class Execute:
                             trail.first_byte()
                         if event.usage is not None:
                             trail.used(event.usage)
-                        yield event
+                        yield event if restore is None else restore(event)
+                if restore is not None and (rest := restore.end()) is not None:
+                    yield rest
                 trail.succeeded()
                 return
             except ProviderShort as error:
@@ -114,6 +128,8 @@ class Execute:
                 if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait:
                     throttle.wait(card, _wait(error))
                 if answering or (isinstance(error, UpstreamError) and not error.retryable):
+                    if restore is not None and (rest := restore.end()) is not None:
+                        yield rest
                     raise
                 failure = error
             except PointsmanError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import re2
@@ -17,7 +17,7 @@ import re2
 from pointsman.core.signals import PrivacyClass
 
 from .candidate import Candidate
-from .plain import plain
+from .plain import aligned, plain
 from .tables import table
 from .validators import VALIDATORS
 
@@ -47,6 +47,20 @@ class Detector(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "class
     @property
     def expression(self) -> str:
         return self.pattern or f"(?:{'|'.join(self.alternatives)})"
+
+
+class Place(NamedTuple):
+    """Where a detector found a value: byte positions in the text."""
+
+    detector: Detector
+    begin: int
+    """Of the whole match, with what must stand before the value."""
+    start: int
+    end: int
+
+
+class TooManyCandidates(Exception):
+    """More values than are checked one by one in one text."""
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,11 +96,39 @@ class Detectors:
             return ()
         proven: set[int] = set()
         tried: defaultdict[int, int] = defaultdict(int)
-        for block in map(plain, _blocks(text.encode("utf-8", "replace"))):
+        for _, raw in _blocks(text.encode("utf-8", "replace")):
+            block = plain(raw)
             for index in self._triggered(block):
                 if index not in proven and self._proves(index, block, tried):
                     proven.add(index)
         return tuple(self._detectors[index].name for index in sorted(proven))
+
+    def places(self, text: bytes, kinds: frozenset[PrivacyClass]) -> list[Place]:
+        """Every proven value of these classes in a UTF-8 text, in no order; values on a block's border may overlap.
+
+        Raises:
+            TooManyCandidates: more than can be checked one by one.
+        """
+        found: list[Place] = []
+        tried: defaultdict[int, int] = defaultdict(int)
+        for offset, raw in _blocks(text):
+            block, origins = aligned(raw)
+            for index in self._triggered(block):
+                detector = self._detectors[index]
+                if detector.kind not in kinds:
+                    continue
+                for match, start, end in self._proven(index, block, tried):
+                    found.append(
+                        Place(
+                            detector=detector,
+                            begin=offset + origins[match],
+                            start=offset + origins[start],
+                            end=offset + origins[end],
+                        )
+                    )
+                if tried[index] > MOST_CANDIDATES:
+                    raise TooManyCandidates
+        return found
 
     def _triggered(self, block: bytes) -> Sequence[int]:
         """Places of the detectors that may match."""
@@ -98,22 +140,32 @@ class Detectors:
         return triggered
 
     def _proves(self, index: int, block: bytes, tried: defaultdict[int, int]) -> bool:
+        return next(self._proven(index, block, tried), None) is not None
+
+    def _proven(self, index: int, block: bytes, tried: defaultdict[int, int]) -> Iterator[tuple[int, int, int]]:
+        """Where a detector's matches begin, and where the value in each begins and ends.
+
+        Each search begins where the last value ended: what stands behind one value may stand before the next.
+        """
         detector = self._detectors[index]
         validate = VALIDATORS[detector.validate] if detector.validate else None
-        for match in _compiled(detector.expression).finditer(block):
+        pattern = _compiled(detector.expression)
+        at = 0
+        while (match := pattern.search(block, at)) is not None:
             tried[index] += 1
-            if validate is None or tried[index] > MOST_CANDIDATES:
-                return True
             group = next((number for number in range(1, match.re.groups + 1) if match.start(number) >= 0), 0)
             start, end = match.span(group)
+            at = max(end, at + 1)
+            if validate is None or tried[index] > MOST_CANDIDATES:
+                yield match.start(), start, end
+                continue
             value = block[start:end].decode("utf-8", "replace")
             if self._is_example(value):
                 continue
             before = block[max(0, start - _CONTEXT) : start].decode("utf-8", "replace")
             after = block[end : end + _CONTEXT].decode("utf-8", "replace")
             if validate(Candidate(value, before, after)):
-                return True
-        return False
+                yield match.start(), start, end
 
     def _is_example(self, value: str) -> bool:
         return _compact(value) in self._examples or _compact(value.rpartition(".")[2]) in self._examples
@@ -124,20 +176,20 @@ def _table() -> _Table:
     return msgspec.convert(table("detectors"), _Table)
 
 
-def _blocks(text: bytes) -> Iterator[bytes]:
-    """The text in overlapping blocks that begin and end at white space wherever there is any."""
+def _blocks(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The text in overlapping blocks that begin and end at white space wherever there is any, and where they begin."""
     start, size = 0, len(text)
     while size - start > _BLOCK:
         end = start + _BLOCK
         cut = max(text.rfind(b"\n", start + _BLOCK // 2, end), text.rfind(b" ", start + _BLOCK // 2, end))
         end = cut if cut > 0 else end
-        yield text[start:end]
+        yield start, text[start:end]
         begin = end - _OVERLAP
         again = text.find(b"\n", begin, end)
         if again < 0:
             again = text.find(b" ", begin, end)
         start = again if again >= 0 else begin
-    yield text[start:]
+    yield start, text[start:]
 
 
 @cache

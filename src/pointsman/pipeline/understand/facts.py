@@ -26,6 +26,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     values: int = 1
     """JSON values in the message, itself among them."""
     images: int = 0
+    unmeasured: int = 0
+    """Parts of which nobody here knows how many tokens they take: sound, and files by their id."""
     tool_calls: int = 0
     tool_result: bool = False
     """A tool's answer, in a message of role `tool`, or pasted into a user message as some agents do."""
@@ -61,6 +63,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         bytes=utf8_length(text),
         values=values,
         images=_images(message),
+        unmeasured=_unmeasured(message),
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
         failed=result and looks_failed(message.text),
@@ -94,3 +97,10 @@ def utf8_length(text: str) -> int:
 
 def _images(message: Message) -> int:
     return sum(part.type == "image_url" for part in message.content) if isinstance(message.content, list) else 0
+
+
+MEASURED = frozenset({"text", "image_url", "refusal"})
+
+
+def _unmeasured(message: Message) -> int:
+    return sum(part.type not in MEASURED for part in message.content) if isinstance(message.content, list) else 0

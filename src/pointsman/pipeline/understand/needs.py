@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pointsman.core import tokens
+from pointsman.core.budget import UNMEASURED
 from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Intent, Needs
 
@@ -39,6 +40,7 @@ def find_needs(
     messages: Sequence[MessageFacts],
     *,
     field_bytes: int,
+    field_values: int = 0,
     intent: Intent,
     complexity: float,
     windows: Iterable[int],
@@ -48,6 +50,7 @@ def find_needs(
 
     Args:
         field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
+        field_values: JSON values in these fields.
         windows: context windows, in tokens, of the models that are known.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
@@ -56,10 +59,12 @@ def find_needs(
     output = _expected_output(intent, complexity) if not messages[-1].tool_result else TOOL_STEP_OUTPUT
     if request.max_output is not None:
         output = min(output, request.max_output)
-    tools, images, size = _wants_tools(request), 0, field_bytes
+    tools, images, size, values, unmeasured = _wants_tools(request), 0, field_bytes, field_values, 0
     for message in messages:
         size += message.bytes
         images += message.images
+        values += message.values
+        unmeasured += message.unmeasured
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
     low, typical, high = _prompt_tokens(size, images)
@@ -79,6 +84,8 @@ def find_needs(
         prompt_tokens_low=low,
         prompt_tokens=typical,
         prompt_tokens_high=high,
+        prompt_tokens_most=UNMEASURED if unmeasured else _most_tokens(size, len(messages), values, images, tools=tools),
+        output_most=max(params.max_completion_tokens or 0, params.max_tokens or 0) or None,
         max_output=request.max_output,
         expected_output=output,
     )
@@ -98,6 +105,19 @@ def _wants_tools(request: ChatRequest) -> bool:
         return False
     functions = request.fields.get("functions")
     return bool(request.params.tools) or (functions is not None and bytes(functions) not in (b"[]", b"null"))
+
+
+def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: bool) -> int:
+    """What no prompt of this size exceeds: a token stands for one byte at least, in every tokenizer that falls back to
+    bytes, and the provider puts its own words around."""
+    return (
+        size
+        + tokens.REQUEST_MOST
+        + messages * tokens.MESSAGE_MOST
+        + values * tokens.VALUE_MOST
+        + images * tokens.IMAGE_MOST
+        + (tokens.TOOLS_MOST if tools else 0)
+    )
 
 
 def _prompt_tokens(size: int, images: int) -> tuple[int, int, int]:

@@ -1,13 +1,14 @@
 """Text as the detectors read it: without invisible characters, wide digits and escapes that hide a value.
 
 A key that is cut by a zero-width space, written in full-width digits, or that stands in JSON inside a string (`\\n`
-before it, `\\u0040` in it, `\\"` around it) is as private as one in plain writing.
+before it, `\\u0040` in it, `\\"` around it), or percent-encoded in an address, is as private as one in plain writing.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 
 import re2
 
@@ -30,6 +31,13 @@ _HIDDEN = f"[{_INVISIBLE}{_WIDE}{_OTHER_DIGITS}]+"
 _hidden_quickly = re2.compile(_HIDDEN)
 _hidden = re.compile(_HIDDEN)
 _code_point = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_percent = re.compile(rb"%([2-7][0-9A-Fa-f]|0[AaDd9])")
+_PERCENT = {
+    f"{code:02{case}}".encode(): bytes([code]).replace(b"\r", b"\n").replace(b"\x7f", b" ")
+    for code in (9, 10, 13, *range(0x20, 0x80))
+    for case in ("x", "X")
+} | {f"{code:02x}".encode()[:1].upper() + f"{code:02x}".encode()[1:]: bytes([code]) for code in range(0x20, 0x7F)}
+_escape = re.compile(rb"\\+(?:u[0-9a-fA-F]{4}|[nrt\"'])?+")
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\'", b"'"))
 
 
@@ -37,6 +45,8 @@ def plain(text: bytes) -> bytes:
     """A text for matching, UTF-8 in and out. Linear in the length of the text."""
     if b"\\" in text:
         text = _unescape(text)
+    if b"%" in text:
+        text = _percent.sub(_unquoted, text)
     if not text.isascii() and _hidden_quickly.search(text):
         text = _hidden.sub(_shown, text.decode("utf-8", "replace")).encode("utf-8", "replace")
     return text
@@ -65,3 +75,62 @@ def _show(letter: str) -> str:
         return str(digit)
     folded = unicodedata.normalize("NFKC", letter)
     return folded if folded != letter and folded.isprintable() else ""
+
+
+def _unquoted(found: re.Match[bytes]) -> bytes:
+    return _unquote(found[1])
+
+
+def _unquote(code: bytes) -> bytes:
+    return _PERCENT.get(code) or _PERCENT[code.lower()]
+
+
+def aligned(text: bytes) -> tuple[bytes, Sequence[int]]:
+    """`plain(text)`, and where in `text` each of its bytes came from; one more entry for the end."""
+    origins: Sequence[int] = range(len(text) + 1)
+    if b"\\" in text:
+        text, origins = _replaced(text, origins, _escape.finditer(text), _escaped)
+    if b"%" in text:
+        text, origins = _replaced(text, origins, _percent.finditer(text), _unquoted)
+    if not text.isascii() and _hidden_quickly.search(text):
+        text, origins = _aligned_shown(text, origins)
+    return text, origins
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return _unescape(found[0])
+
+
+def _replaced(
+    text: bytes,
+    origins: Sequence[int],
+    matches: Iterator[re.Match[bytes]],
+    replacement: Callable[[re.Match[bytes]], bytes],
+) -> tuple[bytes, Sequence[int]]:
+    pieces: list[bytes] = []
+    came: list[int] = []
+    at = 0
+    for found in matches:
+        new = replacement(found)
+        pieces += (text[at : found.start()], new)
+        came += origins[at : found.start()]
+        came += [origins[found.start()]] * len(new)
+        at = found.end()
+    pieces.append(text[at:])
+    came += origins[at:]
+    return b"".join(pieces), came
+
+
+def _aligned_shown(text: bytes, origins: Sequence[int]) -> tuple[bytes, Sequence[int]]:
+    pieces: list[bytes] = []
+    came: list[int] = []
+    at = 0
+    for letter in text.decode("utf-8", "surrogateescape"):
+        own = letter.encode("utf-8", "surrogateescape")
+        size = len(own)
+        new = _show(letter).encode("utf-8", "replace") if _hidden.fullmatch(letter) else own
+        pieces.append(new)
+        came += origins[at : at + size] if len(new) == size else [origins[min(at, len(text))]] * len(new)
+        at += size
+    came.append(origins[len(text)])
+    return b"".join(pieces), came

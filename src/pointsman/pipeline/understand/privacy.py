@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pointsman.core.request import PrivacyLevel
 from pointsman.core.signals import Privacy, PrivacyClass
@@ -16,6 +17,28 @@ _LOCAL_ONLY: dict[PrivacyLevel, frozenset[PrivacyClass]] = {
     "high": frozenset(PrivacyClass),
     "max": frozenset(PrivacyClass),
 }
+
+
+REDACTABLE: dict[PrivacyLevel, frozenset[PrivacyClass]] = {
+    "standard": frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY}),
+    "high": frozenset(),
+    "max": frozenset(),
+}
+"""Classes that, where redaction is on, leave as placeholders rather than stay. At high and max nothing does."""
+
+Fate = Literal["any model", "noted", "redacted", "local only"]
+"""What becomes of a request."""
+
+
+def fate(level: PrivacyLevel, kind: PrivacyClass | None, *, redaction: bool) -> Fate:
+    """What becomes of a request in which one class was found, or nothing: the table that the documentation shows."""
+    if level == "max":
+        return "local only"
+    if kind is None:
+        return "any model"
+    if kind not in _LOCAL_ONLY[level]:
+        return "noted"
+    return "redacted" if redaction and kind in REDACTABLE[level] else "local only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence, Set
 
+import msgspec
 from msgspec import Raw
 
 from pointsman.core import tokens
+from pointsman.core.mask import Mask
 from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Privacy, Signals
 
@@ -17,8 +19,9 @@ from .detectors import Detectors
 from .facts import FieldFacts, MessageFacts, read_field, read_message
 from .memo import Memo
 from .needs import find_needs
-from .privacy import PrivacyRules, judge, strictest
+from .privacy import REDACTABLE, PrivacyRules, judge, strictest
 from .reading import Reader, Reading
+from .redact import KINDS, Part, Redactor
 from .strings import MOST_VALUES, all_strings, too_many_values
 
 NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
@@ -54,6 +57,7 @@ class Understand:
     ) -> None:
         self._rules = privacy
         self._detectors = Detectors(privacy.sensitive_tokens)
+        self._redactor = Redactor(self._detectors, hash_key)
         self._read = Reader(ComplexityScore(complexity))
         self._windows = windows
         self._priority: Priority = priority
@@ -99,6 +103,7 @@ class Understand:
                 request,
                 messages,
                 field_bytes=sum(field.bytes for field in fields),
+                field_values=sum(field.values for field in fields),
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
@@ -108,6 +113,32 @@ class Understand:
             priority=priority or _wish(request) or self._priority,
             prompt_hash=self._prompt_hash(digests),
         )
+
+    def redact(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
+        """A redacted copy for remote models, and what is then true of the request.
+
+        Signals and no copy come back unchanged where the level does not allow it, or something cannot be replaced.
+        """
+        privacy = signals.privacy
+        if not privacy.local_only or not REDACTABLE[privacy.level]:
+            return signals, None
+        parts = []
+        for index, raw in enumerate(request.params.messages):
+            message = self._messages.get(self._digest(raw), read_message, raw, index, self._detectors)
+            parts.append(Part(None, bytes(raw), self._redactable(message.detectors)))
+        for name, raw in request.fields.items():
+            if name not in NOT_TEXT:
+                digest = self._digest(raw, name.encode("utf-8", "replace"))
+                field = self._fields.get(digest, read_field, name, raw, self._detectors)
+                parts.append(Part(name, bytes(raw), self._redactable(field.detectors)))
+        mask = self._redactor(request, parts)
+        if mask is None:
+            return signals, None
+        privacy = msgspec.structs.replace(privacy, local_only=False, redacted=True, placeholders=mask.placeholders)
+        return msgspec.structs.replace(signals, privacy=privacy), mask
+
+    def _redactable(self, detectors: Sequence[str]) -> bool:
+        return any(self._detectors.classes[name] in KINDS for name in detectors)
 
     def holds_private(self, text: str) -> bool:
         """Whether a short text, such as a model's name, is private itself."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import re2
@@ -57,6 +58,22 @@ def _digits(number: str) -> str:
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_digits)
 
 
+def decode_json(raw: bytes | Raw, where: str, number: Callable[[str], Any] = _digits) -> Any:
+    """A JSON value in Python's own; whole numbers as `number` makes them of their digits, by default as text.
+
+    Raises:
+        InvalidRequest: it cannot be decoded, or has a key twice in one object.
+    """
+    decoder = _decoder
+    if number is not _digits:
+        decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=lambda text: number(_digits(text)))
+    try:
+        return decoder.decode(bytes(raw).decode())
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InvalidRequest(f"Invalid `{where}`: {reason}.", param=where) from None
+
+
 def all_strings(raw: bytes | Raw, where: str) -> Strings:
     """The strings of a JSON value, joined. A key stands before its value, as `key: value`.
 
@@ -66,11 +83,7 @@ def all_strings(raw: bytes | Raw, where: str) -> Strings:
         InvalidRequest: the value cannot be decoded, so nobody can tell what it holds; or it has a key twice in one
             object, of which this reader and the upstream's might each take another.
     """
-    try:
-        value = _decoder.decode(bytes(raw).decode())
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InvalidRequest(f"Invalid `{where}`: {reason}.", param=where) from None
+    value = decode_json(raw, where)
     found: list[str] = []
     waiting: list[tuple[str, Any]] = [("", value)]
     read = 0
@@ -78,7 +91,7 @@ def all_strings(raw: bytes | Raw, where: str) -> Strings:
         key, value = waiting.pop()
         read += 1
         if isinstance(value, str):
-            text = _text_of(value) if value.startswith("data:") else value
+            text = text_of(value) if value.startswith("data:") else value
             found.append(f"{key}: {text}" if key else text)
         elif isinstance(value, dict):
             if key:
@@ -101,7 +114,7 @@ def too_many_values(where: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid `{where}`: more than {MOST_VALUES} values in one request.", param=where)
 
 
-def _text_of(url: str) -> str:
+def text_of(url: str) -> str:
     """The text that a `data:` URL holds; nothing for pictures, sounds and films."""
     parts = _BASE64_URL.fullmatch(url)
     if parts is None:

@@ -110,7 +110,10 @@ def _signals(signals: Signals) -> Iterator[tuple[str, str]]:
         f" structure {complexity.structure:.2f})",
     )
     found = ", ".join(privacy.classes) or "nothing private found"
-    yield "privacy", f"{found}; level {privacy.level}{'; must stay on this machine' if privacy.local_only else ''}"
+    fate = "; must stay on this machine" if privacy.local_only else ""
+    if privacy.redacted:
+        fate = f"; {privacy.placeholders} redacted for remote models"
+    yield "privacy", f"{found}; level {privacy.level}{fate}"
     wanted = [name for name in ("tools", "vision", "json_object", "json_schema", "logprobs") if getattr(needs, name)]
     yield "needs", ", ".join(wanted) or "text alone"
     yield "tokens", f"about {needs.prompt_tokens} in, {needs.expected_output} out expected"

@@ -131,6 +131,8 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     ]
     if decision.estimated_cost_micro_usd is not None:
         headers.append((b"x-pointsman-estimated-cost-usd", format_usd(decision.estimated_cost_micro_usd).encode()))
+    if answer.placeholders:
+        headers.append((b"x-pointsman-redacted", str(answer.placeholders).encode()))
     return headers
 
 

@@ -1,0 +1,358 @@
+"""A request's copy in which placeholders stand for secrets and identity numbers.
+
+Values are found in the decoded strings of the flagged messages and fields, and then replaced wherever they stand in
+the whole request, in the raw JSON, so that every other byte stays as it came. What cannot be replaced without harm
+(a key of an object, a number, part of an encoded file, a value cut over two text parts) keeps the request local.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import re2
+from msgspec import Raw
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.core.mask import JSON_STRING, Mask, Original, placeholder
+from pointsman.core.request import ChatRequest
+from pointsman.core.signals import PrivacyClass
+
+from .detectors import Detectors, Place, TooManyCandidates
+from .facts import read_field, read_message
+from .strings import all_strings, decode_json, text_of
+
+KINDS = frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY})
+"""The classes that are replaced."""
+MOST_VALUES = 1000
+"""Different values in one request; with more it stays local."""
+_ROUNDS = 6
+_WHOLE = 2048
+"""Bytes of a string that are replaced whole when its key says that it is a secret."""
+_SHORT = 8
+"""Characters below which a value is replaced only where it stands as a word of its own."""
+_TAG_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_TAG_SIZE = 6
+_MORE_OF_A_KEY = re.compile(rb"[A-Za-z0-9+/=_~-]*+")
+_KEY_BEFORE = re.compile(rb"[A-Za-z0-9+/_~-]*+\Z")
+_BLOCK_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_MRZ_MORE = re.compile(rb"[A-Z0-9<]*+(?:[\r\n]{1,2}|\\n)?[A-Z0-9<]*+")
+
+
+class Unplaceable(Exception):
+    """Something private stands where nothing can be put in its place."""
+
+
+class Part(NamedTuple):
+    """A message, or a field beside the messages."""
+
+    name: str | None
+    """The field's; None of a message."""
+    raw: bytes
+    flagged: bool
+    """Something of `KINDS` was found in it."""
+
+
+class _Leaf(NamedTuple):
+    key: str
+    text: str
+    number: bool
+
+
+class _Number(str):
+    __slots__ = ()
+
+
+class Redactor:
+    """Makes redacted copies.
+
+    Args:
+        key: secret key of the tags, so that nobody who reads or writes prompts can foretell one.
+    """
+
+    def __init__(self, detectors: Detectors, key: bytes) -> None:
+        self._detectors = detectors
+        self._key = hashlib.blake2b(key).digest()
+
+    def __call__(self, request: ChatRequest, parts: Sequence[Part]) -> Mask | None:
+        """The copy; None when something private cannot be replaced, and the request must stay local.
+
+        The same conversation gets the same placeholders with every turn, so that an upstream's prompt cache holds.
+        """
+        try:
+            return self._mask(request, parts)
+        except (Unplaceable, TooManyCandidates, InvalidRequest, RecursionError, re2.error):
+            return None
+
+    def clears(self, body: bytes) -> bool:
+        """Whether nothing of `KINDS` is found in a JSON body."""
+        try:
+            text = all_strings(body, "body").text
+        except InvalidRequest:
+            return False
+        return not self._holds_any(self._detectors.find(text))
+
+    def _mask(self, request: ChatRequest, parts: Sequence[Part]) -> Mask:
+        tag = self._tag(parts)
+        names: dict[str, str] = {}
+        """Value → placeholder, in the order in which they were found."""
+        originals: dict[str, Original] = {}
+        done = list(parts)
+        for _ in range(_ROUNDS):
+            flagged = [part for part in done if part.flagged]
+            if not flagged:
+                break
+            before = len(names)
+            for part in flagged:
+                for original, kind in self._values(part):
+                    value = original.value
+                    if tag in value:
+                        raise Unplaceable
+                    if value not in names:
+                        names[value] = placeholder(kind, len(names) + 1, tag)
+                        originals[names[value]] = original
+            if len(names) == before or len(names) > MOST_VALUES:
+                raise Unplaceable
+            replace = _Replacer(names)
+            done = [self._replaced(part, replace) for part in done]
+        else:
+            raise Unplaceable
+        fields = dict(request.fields)
+        messages = [Raw(part.raw) for part in done if part.name is None]
+        fields["messages"] = Raw(msgspec.json.encode(messages))
+        fields.update({part.name: Raw(part.raw) for part in done if part.name is not None})
+        copy = ChatRequest.parse(msgspec.json.encode(fields))
+        copy.size = request.size
+        wanted = request.params.response_format
+        search = _Replacer(names).search
+
+        def clears(body: bytes) -> bool:
+            return not search(_strings(body)) and self.clears(body)
+
+        if not clears(copy.render({"model": ""})):
+            raise Unplaceable
+        return Mask(
+            request=copy,
+            originals=originals,
+            tag=tag,
+            clears=clears,
+            json_answer=wanted is not None and wanted.type != "text",
+        )
+
+    def _tag(self, parts: Sequence[Part]) -> str:
+        """Letters that do not stand in the request; the same for every turn of a conversation."""
+        whole = b"\n".join(part.raw for part in parts).lower()
+        for salt in range(1000):
+            digest = hashlib.blake2b(parts[0].raw, key=self._key, salt=salt.to_bytes(4, "big")).digest()
+            tag = "".join(_TAG_LETTERS[byte % 32] for byte in digest[:_TAG_SIZE])
+            if tag.lower().encode() not in whole:
+                return tag
+        raise Unplaceable
+
+    def _replaced(self, part: Part, replace: _Replacer) -> Part:
+        raw = replace.in_json(part.raw)
+        if raw is part.raw and not part.flagged:
+            return part
+        if part.name is not None:
+            found = read_field(part.name, raw, self._detectors).detectors
+        else:
+            found = read_message(raw, 0, self._detectors).detectors
+        return Part(part.name, raw, self._holds_any(found))
+
+    def _holds_any(self, detectors: Sequence[str]) -> bool:
+        classes = self._detectors.classes
+        return any(classes[name] in KINDS for name in detectors)
+
+    def _values(self, part: Part) -> Iterator[tuple[Original, PrivacyClass]]:
+        """What is to be replaced in one message or field.
+
+        Raises:
+            Unplaceable: some of it cannot be.
+        """
+        for leaf in _leaves(decode_json(part.raw, part.name or "messages", _Number), part.name or ""):
+            if leaf.number:
+                if self._found(f"{leaf.key}: {leaf.text}"):
+                    raise Unplaceable
+                continue
+            if leaf.text.startswith("data:") and (read := text_of(leaf.text)) != leaf.text:
+                if self._found(read):
+                    raise Unplaceable
+                continue
+            yield from self._values_of(leaf)
+
+    def _values_of(self, leaf: _Leaf) -> Iterator[tuple[Original, PrivacyClass]]:
+        inner = _nested(leaf.text)
+        found = False
+        if inner is not None:
+            for deeper in _leaves(inner, ""):
+                for original, kind in self._values_of(deeper):
+                    found = True
+                    value = original.value
+                    if leaf.key != "arguments":
+                        original = Original(next(form for form in _escaped_first(value) if form in leaf.text), value)
+                    yield original, kind
+        if found:
+            return
+        lead = f"{leaf.key}: ".encode("utf-8", "replace") if leaf.key else b""
+        text = lead + leaf.text.encode("utf-8", "replace")
+        for place in self._detectors.places(text, KINDS):
+            if place.end <= len(lead) or place.start < len(lead):
+                raise Unplaceable
+            start, end = _extent(place, text, len(lead))
+            value = text[start:end].decode("utf-8", "replace")
+            if not value.strip():
+                raise Unplaceable
+            yield Original(value, value), place.detector.kind
+
+    def _found(self, text: str) -> bool:
+        return self._holds_any(self._detectors.find(text))
+
+
+def _extent(place: Place, text: bytes, lead: int) -> tuple[int, int]:
+    """What of a text to replace: the whole of a key of which the detector proved a part."""
+    start, end = place.start, place.end
+    if place.detector.name == "private_key_block":
+        start = max(text.rfind(b"-----BEGIN", lead, start), lead)
+        closed = _BLOCK_END.search(text, end)
+        return start, closed.end() if closed is not None else len(text)
+    if place.detector.name == "passport_mrz":
+        more = _MRZ_MORE.match(text, end)
+        return start, more.end() if more is not None else end
+    if place.detector.kind is not PrivacyClass.SECRET:
+        return start, end
+    if place.begin < lead and len(text) - lead <= _WHOLE:
+        return lead, len(text)
+    before = _KEY_BEFORE.search(text, max(lead, start - 256), start)
+    after = _MORE_OF_A_KEY.match(text, end)
+    if text[start:end].count(b"://"):
+        before = None
+    return (before.start() if before is not None else start), (after.end() if after is not None else end)
+
+
+class _Replacer:
+    """Finds and replaces known values, in whatever form JSON writes them."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._by_form: dict[bytes, str] = {}
+        patterns = []
+        for value, name in sorted(names.items(), key=lambda pair: len(pair[0]), reverse=True):
+            for form in _forms(value):
+                encoded = form.encode("utf-8", "replace")
+                if encoded not in self._by_form:
+                    self._by_form[encoded] = name
+                    patterns.append(_as_word(form) if len(value) < _SHORT else re2.escape(form))
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = 64 << 20
+        self._pattern = re2.compile("|".join(patterns), options)
+
+    def search(self, text: bytes) -> bool:
+        return self._pattern.search(text) is not None
+
+    def __call__(self, text: bytes) -> bytes:
+        pieces: list[bytes] = []
+        at = 0
+        for found in self._pattern.finditer(text):
+            pieces += (text[at : found.start()], self._by_form[found.group()].encode())
+            at = found.end()
+        return b"".join([*pieces, text[at:]]) if pieces else text
+
+    def in_json(self, raw: bytes) -> bytes:
+        """A JSON text with the values replaced in its strings; the same object when there are none.
+
+        Raises:
+            Unplaceable: a value stands in a key, or a tool call's arguments would no longer be JSON.
+        """
+        key = ""
+
+        def string(found: re.Match[bytes]) -> bytes:
+            nonlocal key
+            inner = found[1]
+            escaped = b"\\" in inner
+            text = json.loads(b'"' + inner + b'"').encode("utf-8", "surrogatepass") if escaped else inner
+            if found[2] is not None:
+                key = text.decode("utf-8", "replace")
+                if self.search(text):
+                    raise Unplaceable
+                return found[0]
+            new = self(text)
+            if new is text:
+                return found[0]
+            if key == "arguments" and _is_json(text) and not _is_json(new):
+                raise Unplaceable
+            return json.dumps(new.decode("utf-8", "surrogatepass"), ensure_ascii=escaped).encode()
+
+        new = JSON_STRING.sub(string, raw)
+        return raw if new == raw else new
+
+
+def _forms(value: str) -> Iterator[str]:
+    """A value as it is, and as JSON inside a string writes it, once and twice over, with letters escaped or not."""
+    known = {value}
+    yield value
+    for ensure_ascii in (False, True):
+        form = value
+        for _ in range(2):
+            form = json.dumps(form, ensure_ascii=ensure_ascii)[1:-1]
+            if form not in known:
+                known.add(form)
+                yield form
+
+
+def _escaped_first(value: str) -> Iterator[str]:
+    """The forms of a value, the most escaped first."""
+    yield from reversed(list(_forms(value)))
+    yield ""
+
+
+def _as_word(form: str) -> str:
+    before = r"\b" if re.match(r"\w", form, re.ASCII) else ""
+    after = r"\b" if re.search(r"\w\Z", form, re.ASCII) else ""
+    return f"{before}{re2.escape(form)}{after}"
+
+
+def _strings(body: bytes) -> bytes:
+    try:
+        return all_strings(body, "body").text.encode("utf-8", "replace")
+    except InvalidRequest:
+        return body
+
+
+def _nested(text: str) -> Any:
+    """The object or list that a string holds as JSON; None when it holds none."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass"), "", _Number)
+    except InvalidRequest:
+        return None
+
+
+def _is_json(text: bytes) -> bool:
+    return _nested(text.decode("utf-8", "replace")) is not None
+
+
+def _leaves(value: Any, key: str) -> Iterator[_Leaf]:
+    """Every string and number under a JSON value, with the key that it stands under, and every key.
+
+    A key itself comes as a number: neither can be replaced.
+    """
+    waiting: list[tuple[str, Any]] = [(key, value)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, _Number):
+            yield _Leaf(key, value, number=True)
+        elif isinstance(value, str):
+            yield _Leaf(key, value, number=False)
+        elif isinstance(value, dict):
+            for name in value:
+                yield _Leaf("", name, number=True)
+            waiting.extend(reversed(value.items()))
+        elif isinstance(value, list):
+            waiting.extend((key, item) for item in reversed(value))
+        elif isinstance(value, float):
+            yield _Leaf(key, str(value), number=True)
