@@ -159,3 +159,22 @@ def test_without_limits_nothing_is_said_of_them(tmp_path, settings, cloud):
         answer = gateway.chat(model=PINNED)
         assert not [name for name in answer.headers if "ratelimit" in name]
         assert gateway.ask("GET", "/api/v1/usage").json["limits"] == []
+
+
+def test_stored_keys_have_the_tier_that_they_name(tmp_path, settings, cloud):
+    tree = {**settings, "server": {}, "limits": {"tiers": {"tiny": {"per_day": 1}, "wide": {"per_day": 50}}}}
+    with running(tmp_path, tree) as gateway:
+        admin = gateway.ask("POST", "/api/v1/keys", {"name": "admin", "role": "admin"}).json
+        gateway.headers["authorization"] = f"Bearer {admin['token']}"
+        made = {
+            tier: gateway.ask("POST", "/api/v1/keys", {"name": tier, "tier": tier}).json for tier in ("tiny", "wide")
+        }
+        for tier, left in (("tiny", "0"), ("wide", "49")):
+            sent = {"authorization": f"Bearer {made[tier]['token']}"}
+            assert gateway.chat(model=PINNED, headers=sent).headers["ratelimit-remaining"] == left
+        told = gateway.ask("GET", f"/api/v1/usage?key_id={made['wide']['id']}").json
+        assert (told["key_id"], told["tier"], told["limits"][0]["used"]) == (made["wide"]["id"], "wide", 1)
+        nosy = {"authorization": f"Bearer {made['wide']['token']}"}
+        assert gateway.ask("GET", f"/api/v1/usage?key_id={admin['id']}", headers=nosy).status == 403
+        assert gateway.ask("GET", "/api/v1/usage?key_id=key_nobody").status == 404
+        assert gateway.ask("GET", "/api/v1/usage").json["limits"] == []  # the admin's tier is enterprise

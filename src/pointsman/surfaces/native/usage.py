@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from pointsman.core.caller import Caller
 from pointsman.core.usage import iso_utc
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
@@ -34,8 +37,15 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["Usage"])
 
     @routes.get("/api/v1/usage", operation_id="get_usage", summary="Tell what is used and what is left")
-    async def usage(request: Request) -> UsageReport:
+    async def usage(
+        request: Request,
+        key_id: Annotated[str | None, Query(description="Another key's id or name; for admins.", max_length=200)] = None,
+    ) -> UsageReport:
         caller = caller_of(request)
+        if key_id is not None and key_id != caller.key_id:
+            caller.require_admin()
+            key = await services.keys.get(key_id)
+            caller = Caller(key_id=key.id, admin=False, role=key.role, scopes=key.scopes)
         peer = request.client.host if request.client is not None else None
         report = await services.limits(caller, peer)
         return UsageReport(
