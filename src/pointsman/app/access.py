@@ -152,5 +152,3 @@ def _holds_no_keys(path: Path) -> bool:
     except (sqlite3.Error, OSError) as error:
         log.warning("Whether there are API keys cannot be read, so one is asked for: %s", error)
         return False
-
-

@@ -17,6 +17,8 @@ from pointsman.core.ports import Timeouts
 from pointsman.dialects.sse import FrameBuffer
 from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
 
+from .own_key import KeyFor
+
 GATEWAY = Destination(model="gateway", local=True)
 QUICK = Timeouts(connect=2.0, first_byte=30.0, between_bytes=30.0, total=60.0)
 PATIENT = Timeouts(connect=2.0, first_byte=900.0, between_bytes=300.0, total=3600.0)
@@ -100,8 +102,11 @@ class ChatAnswer:
 class GatewayClient:
     """Calls one gateway."""
 
-    def __init__(self, url: str, *, api_key: str | None, outbound: Outbound) -> None:
+    def __init__(self, url: str, *, api_key: str | KeyFor | None, outbound: Outbound) -> None:
         """
+        Args:
+            api_key: the key to send, or what makes one for the gateway's host and port.
+
         Raises:
             SettingsError: the address is not an http:// or https:// one.
         """
@@ -122,8 +127,7 @@ class GatewayClient:
             (b"content-type", b"application/json"),
             (b"user-agent", b"pointsman-cli"),
         ]
-        if api_key:
-            self._headers.append((b"authorization", f"Bearer {api_key}".encode()))
+        self._api_key = api_key
         self._outbound = outbound
 
     async def alive(self) -> bool:
@@ -173,21 +177,25 @@ class GatewayClient:
             response.close()
 
     async def _send(self, method: str, path: str, body: bytes, timeouts: Timeouts) -> UpstreamResponse:
+        key = self._api_key(self._origin.host, self._origin.port) if callable(self._api_key) else self._api_key
         request = UpstreamRequest(
             destination=GATEWAY,
             local_only=False,
             origin=self._origin,
             method=method,
             target=self._base + path,
-            headers=self._headers,
+            headers=[*self._headers, (b"authorization", f"Bearer {key}".encode())] if key else self._headers,
             body=body,
             timeouts=timeouts,
         )
         try:
             response = await self._outbound.send(request)
         except errors.UpstreamConnectError as error:
+            reason = ""
+            if self._origin.scheme == "https":  # a certificate that is not trusted, or another name's
+                reason = f" {error.message} A certificate of your own is trusted with --ca-file FILE, under its name."
             raise errors.UpstreamConnectError(
-                f"No gateway answers at {self.url}.", code="gateway_unreachable"
+                f"No gateway answers at {self.url}.{reason}", code="gateway_unreachable"
             ) from error
         except errors.UpstreamProtocolError as error:
             raise errors.UpstreamProtocolError(f"What answers at {self.url} is not a gateway.") from error
@@ -205,11 +213,11 @@ class GatewayClient:
 
 
 @asynccontextmanager
-async def connect(url: str, api_key: str | None) -> AsyncIterator[GatewayClient]:
-    """A client with a connection pool of its own."""
+async def connect(url: str, api_key: str | KeyFor | None, ca_file: str | None = None) -> AsyncIterator[GatewayClient]:
+    """A client with a connection pool of its own; `ca_file` names PEM certificates to trust beside the public ones."""
     from pointsman.transport.pool import Pool
 
-    pool = Pool()
+    pool = Pool(ca_file=ca_file)
     try:
         yield GatewayClient(url, api_key=api_key, outbound=pool)
     finally:

@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from pointsman.settings import Settings
 
+    from .own_key import KeyFor
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,6 +27,7 @@ class Invocation:
     config: Path | None = None
     url: str | None = None
     api_key: str | None = None
+    ca_file: Path | None = None
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
         """The settings, read now.
@@ -42,13 +45,25 @@ class Invocation:
             return self.url
         host = settings.server.host
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, never bound
-        return f"http://[{host}]:{settings.server.port}" if ":" in host else f"http://{host}:{settings.server.port}"
+        scheme = "http" if settings.server.tls_certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
-    def key(self, settings: Settings) -> str | None:
-        """The API key to send: `--api-key`, else the first that the settings hold."""
+    def trusted(self, settings: Settings) -> str | None:
+        """PEM certificates that the gateway's own may stand on beside public ones: `--ca-file`, else the listener's."""
+        if self.ca_file is not None:
+            return str(self.ca_file)
+        own = settings.server.tls_certificate
+        return str(own) if own is not None and self.url is None else None
+
+    def key(self, settings: Settings) -> str | KeyFor:
+        """The API key to send: `--api-key`, else the first that the settings hold, else one of the owner's own."""
         if self.api_key is not None:
             return self.api_key
-        return settings.server.api_keys[0].reveal() if settings.server.api_keys else None
+        if settings.server.api_keys:
+            return settings.server.api_keys[0].reveal()
+        from .own_key import own_key
+
+        return own_key(settings)
 
 
 def with_invocation(function: Callable[Concatenate[Invocation, P], T]) -> Callable[P, T]:

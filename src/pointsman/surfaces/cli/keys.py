@@ -43,7 +43,7 @@ def key_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [key.name for key in keys if key.revoked_at is None and key.name.startswith(incomplete)]
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds, from `90s`, `15m`, `24h`, `30d` or `2w`."""
 
     name = "time"
@@ -57,7 +57,7 @@ class Duration(click.ParamType):
         return float(found.group(1)) * UNITS[found.group(2)]
 
 
-class Dollars(click.ParamType):
+class Dollars(click.ParamType[int]):
     """Micro-dollars, from an amount in US dollars."""
 
     name = "usd"

@@ -38,7 +38,7 @@ COMMANDS = {
 }
 
 MENDS = {
-    "invalid_api_key": "Pass --api-key KEY, or set POINTSMAN_API_KEY.",
+    "invalid_api_key": "Pass --api-key KEY, or set POINTSMAN_API_KEY; `pointsman keys create NAME` makes a key.",
     "model_not_found": "`pointsman models` lists what there is.",
     "no_capable_model": "`pointsman models` shows what each model can do.",
     "gateway_unreachable": "Start it with `pointsman serve`, or name another with --url.",

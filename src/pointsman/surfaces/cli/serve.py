@@ -53,6 +53,8 @@ def serve(
             "embedded.hub": True if hub else None,
         }
     )
+    if ready_fd is not None:  # for the command that started it alone, on loopback
+        settings.server.tls_certificate = settings.server.tls_key = None
     check_port(invocation, settings)
     try:
         run(_serve(settings, welcome=welcome, ready_fd=ready_fd), serving=True)
@@ -114,6 +116,8 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
     """What is shown once the gateway answers."""
 
     async def announce(gateway: RunningGateway) -> None:
+        from pointsman.settings import is_loopback
+
         bars.close()
         if welcome:
             from .welcome import show_welcome
@@ -123,6 +127,10 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
         count = len(gateway.catalog)
         models = f"{count} model{'' if count == 1 else 's'}"
         click.echo(f"Pointsman listens at {gateway.url}/v1 with {models}. Ctrl-C stops it.")
+        if not gateway.asks_for_key:
+            wide = not is_loopback(gateway.settings.server.host)
+            who = "everybody who reaches this port" if wide else "whoever is on this machine"
+            click.echo(f"No API key is set: open to {who}. `pointsman keys create NAME` makes a key, and asks for it.")
         sys.stdout.flush()
 
     return announce

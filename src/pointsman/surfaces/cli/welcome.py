@@ -20,6 +20,7 @@ from pointsman.core.ports import Health
 
 from .client import Facts, GatewayClient, connect
 from .output import console, styled
+from .own_key import own_key
 
 if TYPE_CHECKING:
     from pointsman.settings import Settings
@@ -38,13 +39,17 @@ class RunningGateway(Protocol):
     def catalog(self) -> Catalog: ...
     @property
     def settings(self) -> Settings: ...
+    @property
+    def asks_for_key(self) -> bool: ...
     async def providers_health(self) -> dict[str, Health]: ...
 
 
 async def show_welcome(gateway: RunningGateway) -> None:
     """Ask one question through the public endpoint and print the panel. Never raises for a model's failure."""
     keys = gateway.settings.server.api_keys
-    async with connect(gateway.url, keys[0].reveal() if keys else None) as client:
+    own = gateway.settings.server.tls_certificate
+    key = keys[0].reveal() if keys else own_key(gateway.settings)
+    async with connect(gateway.url, key, str(own) if own else None) as client:
         answer = await _ask(client)
     out = console()
     parts: list[RenderableType] = [*answer, Text(), _next_steps(gateway, await gateway.providers_health())]
@@ -89,7 +94,7 @@ def _who(facts: Facts) -> Text:
 
 
 def _curl(gateway: RunningGateway) -> Text:
-    key = ' -H "Authorization: Bearer $POINTSMAN_API_KEY"' if gateway.settings.server.api_keys else ""
+    key = ' -H "Authorization: Bearer $POINTSMAN_API_KEY"' if gateway.asks_for_key else ""
     body = '{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
     return Text(f"\ncurl {gateway.url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'\n")
 
@@ -101,8 +106,8 @@ def _next_steps(gateway: RunningGateway, health: dict[str, Health]) -> Table:
     rows.add_column(overflow="fold")
     local = sum(card.local for card in gateway.catalog)
     rows.add_row("Endpoint", styled(f"{url}/v1", "bold"))
-    keyed = "that of POINTSMAN_API_KEY or server.api_keys"
-    rows.add_row("API key", keyed if settings.server.api_keys else "none is needed; clients that ask for one take any")
+    keyed = "that of POINTSMAN_API_KEY or server.api_keys" if settings.server.api_keys else "one of `pointsman keys`"
+    rows.add_row("API key", keyed if gateway.asks_for_key else "none is needed; clients that ask for one take any")
     rows.add_row("Models", f"{len(gateway.catalog)} known, {local} on this machine")
     rows.add_row("Providers", _providers(settings, health))
     command = _command(url)
