@@ -116,7 +116,7 @@ def promote(invocation: Invocation, version: str) -> None:
             await store.promote(NONE if version == "built-in" else version)
 
     run(write())
-    click.echo(f"{BUILT_IN if version == 'built-in' else version} serves now.")
+    click.echo("The built-in rules serve now." if version == "built-in" else f"{version} serves now.")
 
 
 @policy.command()
@@ -129,7 +129,7 @@ def rollback(invocation: Invocation) -> None:
             return await store.roll_back()
 
     serving = run(write())
-    click.echo(f"{serving or BUILT_IN} serves now.")
+    click.echo(f"{serving} serves now." if serving else f"{BUILT_IN.capitalize()} serve now.")
 
 
 @asynccontextmanager
