@@ -116,23 +116,28 @@ class Families:
     async def read(self, refresh_token: str) -> RefreshRecord | None:
         """What a refresh token belongs to, used or not; None when there is none such."""
         for digest in self._hashed.all(refresh_token):
-            rows = await self._database.fetch(
-                "SELECT digest, used_at, session_id FROM refresh_tokens WHERE digest = $1",
-                digest,
-            )
-            if rows:
-                found, used_at, session_id = rows[0]
-                session = await self.find(session_id)
-                return RefreshRecord(digest=found, used_at=used_at, session=session) if session is not None else None
+            record = await self._record(digest)
+            if record is not None:
+                return record
         return None
+
+    async def _record(self, digest: str) -> RefreshRecord | None:
+        rows = await self._database.fetch("SELECT used_at, session_id FROM refresh_tokens WHERE digest = $1", digest)
+        session = await self.find(rows[0][1]) if rows else None
+        return RefreshRecord(digest=digest, used_at=rows[0][0], session=session) if session is not None else None
 
     def alive(self, session: Session) -> bool:
         return session.ended_at is None and session.expires_at > self._clock.now()
 
-    async def rotate(self, record: RefreshRecord) -> Begun | None:
-        """Use a refresh token up. None when its session is over, or when the token was used before: that ends it."""
+    async def rotate(self, record: RefreshRecord, *, leeway: float = 0.0) -> Begun | None:
+        """Use a refresh token up. None when its session is over, or when the token was used before: that ends it.
+
+        Args:
+            leeway: seconds for which the token just used up still admits, without a successor: a browser sends the
+                same cookie from two tabs at once.
+        """
+        now, token = self._clock.now(), secrets.token_urlsafe(32)
         if record.used_at is None and self.alive(record.session):
-            now, token = self._clock.now(), secrets.token_urlsafe(32)
             try:
                 await self._database.transaction(
                     [
@@ -150,11 +155,16 @@ class Families:
                     ]
                 )
             except Conflict:
-                pass
+                now_known = await self._record(record.digest)
+                if now_known is None:
+                    return None
+                record = now_known
             else:
                 return Begun(session=msgspec.structs.replace(record.session, used_at=now), refresh_token=token)
-        elif not self.alive(record.session):
+        if not self.alive(record.session):
             return None
+        if record.used_at is not None and abs(now - record.used_at) < leeway:
+            return Begun(session=record.session, refresh_token=None)
         await self.end(record.session.id, "reuse")
         log.warning(
             "A refresh token of user %s was used twice; session %s is ended.", record.session.user_id, record.session.id
