@@ -108,6 +108,12 @@ def load(
     return settings
 
 
+def environment_value(name: str) -> str | None:
+    """A variable that a person named at the command line, without spaces around; None where it is not set."""
+    value = os.environ.get(name)  # noqa: TID251 - the one place
+    return value.strip() if value is not None else None
+
+
 def unused_environment(environ: Mapping[str, str] | None = None) -> list[str]:
     """Names from `NOT_USED_YET` that are set."""
     environ = os.environ if environ is None else environ  # noqa: TID251 - the one place

@@ -138,14 +138,8 @@ class SealedValues:
             Conflict: values changed meanwhile, again and again.
         """
         for attempt in range(ATTEMPTS):
-            rows = await self._database.fetch("SELECT kind, name, version, envelope FROM sealed")
             changes = []
-            for kind, name, version, envelope in rows:
-                old = bytes(envelope)
-                try:
-                    self._envelope.open(old, _bound(kind, name, version))  # a broken value must not pass unseen
-                except EnvelopeError as error:
-                    raise type(error)(f"{kind} {name}: {error.message}") from None
+            for kind, name, version, old in await self._verified():
                 if not self._envelope.is_current(old):
                     values = (self._envelope.rewrap(old, _bound(kind, name, version)), kind, name, version, old)
                     sql = (
@@ -162,6 +156,38 @@ class SealedValues:
             else:
                 return len(changes)
         raise AssertionError("the last attempt returns or raises")
+
+    async def verify(self) -> None:
+        """See that every value can be opened. Raises EnvelopeError, naming the first that cannot."""
+        await self._verified()
+
+    async def forget_unreadable(self, *, tell: str) -> list[str]:
+        """Delete what cannot be opened; returns kind and name of each."""
+        gone = []
+        changes = []
+        for kind, name, version, envelope in await self._rows():
+            try:
+                self._envelope.open(envelope, _bound(kind, name, version))
+            except EnvelopeError:
+                gone.append(f"{kind} {name}")
+                sql = "DELETE FROM sealed WHERE kind = $1 AND name = $2 AND version = $3"
+                changes.append(Statement(sql, (kind, name, version)))
+        if changes:
+            await self._database.transaction([*changes, bump(tell)])
+        return gone
+
+    async def _rows(self) -> list[tuple[str, str, int, bytes]]:
+        rows = await self._database.fetch("SELECT kind, name, version, envelope FROM sealed ORDER BY kind, name")
+        return [(kind, name, version, bytes(envelope)) for kind, name, version, envelope in rows]
+
+    async def _verified(self) -> list[tuple[str, str, int, bytes]]:
+        rows = await self._rows()
+        for kind, name, version, envelope in rows:
+            try:
+                self._envelope.open(envelope, _bound(kind, name, version))
+            except EnvelopeError as error:
+                raise type(error)(f"{kind} {name}: {error.message}") from None
+        return rows
 
     def _opened(self, kind: str, name: str, version: int, changed_at: float, envelope: bytes) -> Sealed:
         try:

@@ -25,7 +25,7 @@ PATIENCE = 15.0
 async def gateway(invocation: Invocation, settings: Settings) -> Finding:
     """Whether a gateway answers, or else the port is free for one."""
     url, key = invocation.gateway_url(settings), invocation.key(settings)
-    async with connect(url, key) as client:
+    async with connect(url, key, invocation.trusted(settings)) as client:
         if await client.alive():
             try:
                 health = await client.get("/api/v1/health")

@@ -45,7 +45,8 @@ async def gateway(invocation: Invocation, *, start: bool = True) -> AsyncIterato
     """
     settings = invocation.settings()
     key = invocation.key(settings)
-    async with connect(invocation.gateway_url(settings), key) as client:
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), key, trusted) as client:
         if not start or invocation.url is not None or await client.alive():
             yield client
             return

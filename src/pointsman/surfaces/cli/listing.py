@@ -71,7 +71,8 @@ def _dollars(micro_usd: int | None) -> float | None:
 async def list_models(invocation: Invocation) -> Listing:
     """Every model. Raises the gateway's error when `--url` names one that does not answer."""
     settings = invocation.settings()
-    async with connect(invocation.gateway_url(settings), invocation.key(settings)) as client:
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         if invocation.url is not None or await client.alive():
             return Listing(gateway=client.url, models=await _from_gateway(client))
     return Listing(gateway=None, models=list(from_settings(settings)))

@@ -33,6 +33,8 @@ COMMANDS = {
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
     "db": Entry(f"{HERE}.db:db", "Look at the database's schema, and upgrade it."),
+    "credentials": Entry(f"{HERE}.credentials:credentials", "Store providers' keys, encrypted; list and check them."),
+    "secret": Entry(f"{HERE}.secret:secret", "Rotate the secret that stored keys are encrypted under."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
     "completion": Entry(f"{HERE}.completion:completion", "Print a shell's completion script."),
 }

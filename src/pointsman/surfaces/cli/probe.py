@@ -16,8 +16,8 @@ def answers_as_gateway(invocation: Invocation, settings: Settings) -> bool:
     async def ask() -> bool:
         from .client import connect
 
-        address = Invocation(config=invocation.config).gateway_url(settings)
-        async with connect(address, invocation.key(settings)) as client:
+        ours = Invocation(config=invocation.config, ca_file=invocation.ca_file)
+        async with connect(ours.gateway_url(settings), invocation.key(settings), ours.trusted(settings)) as client:
             return await client.alive()
 
     return run(ask())

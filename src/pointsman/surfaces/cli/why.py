@@ -37,7 +37,8 @@ async def _find(invocation: Invocation, identifier: str | None) -> dict[str, Any
     from .client import connect
 
     settings = invocation.settings()
-    async with connect(invocation.gateway_url(settings), invocation.key(settings)) as client:
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         if invocation.url is not None or await client.alive():
             return await (client.decision(identifier) if identifier else client.latest_decision())
     found = await _read_log(settings.database_path, identifier)
