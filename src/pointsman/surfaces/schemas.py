@@ -198,9 +198,17 @@ ERRORS: dict[str, Schema] = {
                     "message": {"type": "string"},
                     "details": {
                         "type": "object",
-                        "properties": {"reason": _TEXT, "param": _TEXT},
+                        "properties": {
+                            "reason": _TEXT,
+                            "param": _TEXT,
+                            **{name: {"type": "integer"} for name in ("limit", "remaining")},
+                            **{name: {"type": "string"} for name in ("tier", "reset_at", "provider")},
+                            "usage_statistics": {"type": "object", "additionalProperties": {"type": "object"}},
+                        },
                         "required": ["reason", "param"],
-                        "description": "`reason` is the finer code that `/v1` sends; `param` names the field.",
+                        "description": "`reason` is the finer code that `/v1` sends; `param` names the field. Of a"
+                        " limit that is reached: `tier`, `limit`, `remaining`, `reset_at` (UTC) and"
+                        " `usage_statistics`; of a provider's: `provider`.",
                     },
                     "remediation": {
                         "type": "object",
