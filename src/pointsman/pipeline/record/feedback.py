@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -52,19 +53,31 @@ _decoder = msgspec.json.Decoder(FeedbackRequest)
 
 
 class FeedbackStage:
-    """Keeps feedback beside the decision that it judges."""
+    """Keeps feedback beside the decision that it judges.
 
-    def __init__(self, *, log: DecisionLog, clock: Clock) -> None:
+    Args:
+        holds_private: whether a text holds what the privacy setting does not let the log keep.
+    """
+
+    def __init__(
+        self, *, log: DecisionLog, clock: Clock, holds_private: Callable[[str], bool] = lambda text: False
+    ) -> None:
         self._log = log
         self._clock = clock
+        self._holds_private = holds_private
 
     async def __call__(self, request: FeedbackRequest, caller: Caller) -> Feedback:
         """Keep feedback of a caller; returns what was kept.
 
         Raises:
+            InvalidRequest: the comment holds what must not be kept.
             NotFound: there is no such answer, or it is not the caller's; the two cannot be told apart.
             StoreError: it could not be written.
         """
+        if request.comment and self._holds_private(request.comment):
+            raise InvalidRequest(
+                "The comment holds private content, which is not kept here: take it out of the comment.", param="comment"
+            )
         record = await self._log.get(request.id, caller=caller)
         if record is None:
             raise NotFound(

@@ -144,6 +144,11 @@ class Understand:
         """Whether a short text, such as a model's name, is private itself."""
         return bool(self._detectors.find(text))
 
+    def must_stay(self, text: str) -> bool:
+        """Whether a text holds what may not leave the machine at the installation's level."""
+        found = self._detectors.find(text)
+        return bool(found) and judge(self._rules.level, found, self._detectors.classes).local_only
+
     def _digest(self, raw: bytes | Raw, name: bytes = b"") -> bytes:
         hasher = self._hasher.copy()
         if name:

@@ -1,0 +1,195 @@
+"""What becomes of each class at each level, with redaction off and on, through real gateways; and answers unmasked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.core.signals import PrivacyClass
+from pointsman.pipeline.understand.privacy import LEVELS, fate
+from pointsman.testing.answers import Answer, Page, Raw, Status, Stream
+
+from .running import Gateway, running
+
+TOKEN = "ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2"
+CARD = "4539 5787 6362 1486"
+CANARIES = {
+    PrivacyClass.SECRET: TOKEN,
+    PrivacyClass.IDENTITY: CARD,
+    PrivacyClass.CONTACT: "greta.canary@pointsman-customer.de",
+    PrivacyClass.INTERNAL: "10.20.30.40",
+    None: "the weather in Lisbon",
+}
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module", params=["native"])
+def data_plane(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def masking(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with redaction on."""
+    tree = {**settings, "privacy": {"redaction": True, "store_prompts": "public"}, "log": {"level": "debug"}}
+    with running(tmp_path_factory.mktemp("masking"), tree) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("redaction", [False, True])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", CANARIES)
+def test_every_cell_of_the_table(gateway, masking, cloud, lan, kind, level, redaction):
+    asked = masking if redaction else gateway
+    canary = CANARIES[kind]
+    expected = fate(level, kind, redaction=redaction)
+    headers = {"x-pointsman-privacy": level}
+    cloud.script(Answer(text="ok"))
+    reply = asked.chat(f"Look at {canary} please", model="openai:gpt-4o-mini", headers=headers)
+    if expected == "local only":
+        assert (reply.status, reply.json["error"]["code"]) == (403, "privacy_local_only")
+        assert not cloud.chats
+    else:
+        assert reply.status == 200, reply.body
+        assert (canary in cloud.chats[0].body.decode()) == (expected != "redacted")
+        assert reply.headers.get("x-pointsman-redacted") == ("1" if expected == "redacted" else None)
+        privacy = asked.decision(reply)["signals"]["privacy"]
+        assert privacy["classes"] == ([kind] if kind else [])
+        assert (privacy["redacted"], privacy["placeholders"]) == ((True, 1) if expected == "redacted" else (False, 0))
+        assert not privacy["local_only"]
+    local = asked.chat(f"Look at {canary} please", model="lan:llama3.1:8b", headers=headers)
+    assert local.status == 200
+    assert "x-pointsman-redacted" not in local.headers
+    assert canary in lan.chats[0].body.decode()
+
+
+def test_the_table_in_the_docs_is_this_one():
+    rows = []
+    for level in LEVELS:
+        for redaction in (False, True):
+            cells = [fate(level, kind, redaction=redaction) for kind in (*PrivacyClass, None)]
+            rows.append(f"| `{level}` | {'on' if redaction else 'off'} | {' | '.join(cells)} |")
+    head = f"| level | redaction | {' | '.join(PrivacyClass)} | nothing found |"
+    table = "\n".join([head, "|---" * 7 + "|", *rows])
+    assert table in (DOCS / "how-to/privacy.md").read_text(), table
+
+
+def asked_for(cloud) -> str:
+    """The placeholder in what the cloud got last."""
+    found = re.search(r"REDACTED_[A-Z]+_1_\w{6}", cloud.chats[-1].body.decode())
+    assert found is not None
+    return found[0]
+
+
+def learn(gateway, cloud, **fields) -> str:
+    """The placeholder of a conversation: it is the same with every turn."""
+    cloud.script(Answer(text="ok"))
+    assert gateway.chat(f"My token is {TOKEN}", model="openai:gpt-4o-mini", **fields).status == 200
+    return asked_for(cloud)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_answer_gets_the_originals_back(masking, cloud, stream):
+    name = learn(masking, cloud)
+    cloud.script(Answer(text=f"Use {name} or `{name.lower()}`; R.", reasoning=f"hm {name}"))
+    reply = masking.chat(f"My token is {TOKEN}", model="openai:gpt-4o-mini", stream=stream)
+    assert reply.headers["x-pointsman-redacted"] == "1"
+    assert said(reply, stream, "content") == f"Use {TOKEN} or `{TOKEN}`; R."
+    assert name not in reply.body.decode()
+    assert TOKEN not in cloud.chats[-1].body.decode()
+
+
+def said(reply, stream: bool, field: str) -> str:
+    if not stream:
+        return reply.json["choices"][0]["message"][field]
+    chunks = [json.loads(line[6:]) for line in reply.body.decode().split("\n\n") if line.startswith("data: {")]
+    return "".join(choice["delta"].get(field) or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def test_a_stream_cut_at_every_byte(masking, cloud):
+    name = learn(masking, cloud)
+    call = '{"token": "' + name + '"}'
+
+    def chunk(delta: dict, finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return (
+            b"data: "
+            + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice]}).encode()
+            + b"\n\n"
+        )
+
+    frames = [chunk({"content": letter}) for letter in f"a {name}!"]
+    frames += [
+        chunk({"tool_calls": [{"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": ""}}]})
+    ]
+    frames += [chunk({"tool_calls": [{"index": 0, "function": {"arguments": letter}}]}) for letter in call]
+    raw = b"".join([*frames, chunk({}, "tool_calls"), b"data: [DONE]\n\n"])
+    cloud.script(Stream([raw[start : start + 11] for start in range(0, len(raw), 11)]))
+    reply = masking.chat(f"My token is {TOKEN}", model="openai:gpt-4o-mini", stream=True)
+    assert said(reply, True, "content") == f"a {TOKEN}!"
+    chunks = [json.loads(line[6:]) for line in reply.body.decode().split("\n\n") if line.startswith("data: {")]
+    calls = [call for c in chunks for choice in c["choices"] for call in choice["delta"].get("tool_calls") or ()]
+    assert json.loads("".join(call["function"].get("arguments", "") for call in calls)) == {"token": TOKEN}
+
+
+def test_fallbacks_between_here_and_there_each_get_their_own(tmp_path, settings, cloud, lan):
+    """Remote attempts get the copy, local ones the original, in whichever order, after whatever failure."""
+    chain = {"openai:gpt-4o": ["lan:llama3.1:8b", "openai:gpt-4o-mini"], "lan:llama3.1:8b": ["openai:gpt-4o"]}
+    tree = {**settings, "privacy": {"redaction": True}, "routing": {"fallbacks": chain}}
+    with running(tmp_path, tree) as gateway:
+        for fault in (Status(500), Raw(b"HTTP/1.1 999 \r\n\r\n"), Page(b"<html>"), Status(404)):
+            cloud.reset()
+            lan.reset()
+            cloud.script(fault, Answer())
+            lan.script(Answer(text=f"here: {TOKEN}"))
+            reply = gateway.chat(f"My token is {TOKEN}", model="openai:gpt-4o")
+            assert (reply.status, reply.headers["x-pointsman-provider"]) == (200, "lan")
+            assert "x-pointsman-redacted" not in reply.headers
+            assert TOKEN in lan.chats[0].body.decode()
+            cloud.reset()
+            lan.reset()
+            lan.script(fault)
+            reply = gateway.chat(f"My token is {TOKEN}", model="lan:llama3.1:8b")
+            assert (reply.status, reply.headers["x-pointsman-redacted"]) == (200, "1")
+            assert TOKEN in lan.chats[0].body.decode()
+            assert all(TOKEN not in request.body.decode() for request in cloud.requests)
+            assert cloud.chats
+
+
+def test_what_cannot_be_replaced_is_refused_for_remote_models(masking, cloud, lan):
+    metadata = {"metadata": {"card": 4539578763621486}}
+    reply = masking.chat("hi", model="openai:gpt-4o", **metadata)
+    assert (reply.status, reply.json["error"]["code"]) == (403, "privacy_local_only")
+    assert masking.chat("hi", **metadata).headers["x-pointsman-provider"] == "lan"
+    assert not cloud.chats
+
+
+def test_a_preview_and_the_record_say_so_without_values(masking, cloud):
+    body = {"model": "openai:gpt-4o", "messages": [{"role": "user", "content": f"{TOKEN} and {CARD}"}]}
+    preview = masking.ask("POST", "/api/v1/route", body)
+    assert preview.status == 200
+    assert preview.json["signals"]["privacy"]["placeholders"] == 2
+    reply = masking.ask("POST", "/v1/chat/completions", body)
+    record = json.dumps(masking.decision(reply))
+    assert "placeholders for 2 private values" in record
+    for text in (preview.body.decode(), record, reply.headers["x-pointsman-reason"], masking.log_text):
+        assert TOKEN not in text
+        assert CARD not in text
+    for file in (masking.folder / "data").rglob("*"):
+        if file.is_file():
+            assert TOKEN.encode() not in file.read_bytes()
+
+
+def test_an_upstream_that_sends_the_prompt_back_gives_nothing_away(masking, cloud):
+    """An error that quotes what it got quotes placeholders."""
+    name = learn(masking, cloud)
+    error = json.dumps({"error": {"message": f"bad prompt: {name}", "type": "x", "code": "400"}}).encode()
+    cloud.script(Status(400, error))
+    reply = masking.chat(f"My token is {TOKEN}", model="openai:gpt-4o-mini")
+    assert reply.status == 400
+    assert TOKEN not in masking.log_text
