@@ -138,6 +138,12 @@ class MemoryState:
         self._nonces.put(key, True, tick + seconds)
         return True
 
+    def held(self) -> int:
+        """How many entries are kept, reservations included."""
+        return len(self._reservations) + sum(
+            len(shelf) for shelf in (self._buckets, self._windows, self._totals, self._nonces)
+        )
+
     async def ping(self) -> None:
         return
 
