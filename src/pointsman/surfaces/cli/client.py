@@ -232,6 +232,6 @@ def error_of(status: int, found: Any, retry_after: bytes | None = None) -> error
     code = (details.get("reason") if isinstance(details, dict) else None) or fields.get("code")
     message = str(fields.get("message") or f"The gateway answered {status}.")
     seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
-    if seconds:
+    if seconds and "ry again in " not in message:
         message += f" Try again in {seconds:.0f} s."
     return kind(message, code=str(code) if code else None, param=fields.get("param"), retry_after=seconds)

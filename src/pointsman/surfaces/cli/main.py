@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
+    "limits": Entry(f"{HERE}.limits:limits", "Show what a key may ask, and what is left of it."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
     "db": Entry(f"{HERE}.db:db", "Look at the database's schema, and upgrade it."),
     "credentials": Entry(f"{HERE}.credentials:credentials", "Store providers' keys, encrypted; list and check them."),
