@@ -20,6 +20,8 @@ from pointsman.stores.keys import KeyStore
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.watch import Watcher
 
+from .secrets import PEPPER, build_sealed
+
 log = logging.getLogger(__name__)
 
 
@@ -46,8 +48,15 @@ def build_keys(
     secret_key: SecretKey,
     previous: SecretKey | None = None,
 ) -> Keys:
+    sealed = build_sealed(settings, database, secrets=(secret_key, previous), clock=clock)
     store = KeyStore(
-        database, secret_key, clock, previous=previous, tiers=list(settings.limits.tiers), on_change=watcher.look
+        database,
+        secret_key,
+        clock,
+        previous=previous,
+        pepper=lambda: sealed.made_once(PEPPER),
+        tiers=list(settings.limits.tiers),
+        on_change=watcher.look,
     )
     directory = KeyDirectory(
         store,
@@ -70,8 +79,16 @@ def key_store(settings: Settings, database: Database, clock: Clock) -> KeyStore:
     """
     from .stores import build_secret_key
 
-    secret_key, previous = build_secret_key(settings)
-    return KeyStore(database, secret_key, clock, previous=previous, tiers=list(settings.limits.tiers))
+    secret_key, previous = secrets = build_secret_key(settings)
+    sealed = build_sealed(settings, database, secrets=secrets, clock=clock)
+    return KeyStore(
+        database,
+        secret_key,
+        clock,
+        previous=previous,
+        pepper=lambda: sealed.made_once(PEPPER),
+        tiers=list(settings.limits.tiers),
+    )
 
 
 def build_access(
@@ -84,12 +101,14 @@ def build_access(
     sessions: Sessions | None = None,
     occupied: Callable[[], bool] = lambda: False,
     public: Iterable[str] = (),
+    cookie: str = "pointsman_session",
 ) -> Access:
     """
     Args:
         port: the port that the gateway listens on: local tokens are made for one.
         occupied: whether there are users.
         public: paths for everybody.
+        cookie: the name of the cookie that holds a session's token.
     """
     server = settings.server
     local = partial(_is_local, secret_key.derive(LOCAL_PURPOSE), port, clock)
@@ -104,6 +123,7 @@ def build_access(
         occupied=occupied,
         is_local_admin=local,
         public=public,
+        cookie=cookie,
         may_be_open=is_loopback(server.host) or server.allow_unauthenticated,
     )
 

@@ -18,6 +18,9 @@ from pointsman.stores.signing import SigningSecrets
 
 from .stores import build_secret_key
 
+PEPPER = "api-keys"
+"""The installation's value that API keys are hashed under."""
+
 
 def build_sealed(
     settings: Settings,

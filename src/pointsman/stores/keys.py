@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -26,8 +28,11 @@ from pointsman.core.keys import (
 from pointsman.core.ports import Clock
 
 from .database import Conflict, Database, Row, Statement
+from .envelope import EnvelopeError
 from .secret_key import SecretKey
 from .watch import bump
+
+log = logging.getLogger(__name__)
 
 PURPOSE = "api-keys"
 ROLES: tuple[Role, ...] = ("admin", "member", "viewer")
@@ -82,12 +87,15 @@ class KeyStore:
         clock: Clock,
         *,
         previous: SecretKey | None = None,
+        pepper: Callable[[], Awaitable[bytes]] | None = None,
         tiers: Sequence[str] = (),
         on_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
             previous: the secret before its last rotation: tokens made under it still work.
+            pepper: gives the key that tokens are hashed under. It is random and outlives every rotation of the secret,
+                under which it is stored; without it they are hashed under the secret itself.
             tiers: the names that a scope may give; none: they are not checked.
             on_change: awaited after each change, so that it holds in this process before it is told.
         """
@@ -95,8 +103,18 @@ class KeyStore:
         self._database = database
         self._clock = clock
         self._tiers = tuple(tiers)
-        self.digest = Digests(secret_key.derive(PURPOSE))
+        self._digests = Digests(secret_key.derive(PURPOSE))
+        self._pepper = pepper
         self.previous_digest = Digests(previous.derive(PURPOSE)) if previous is not None else None
+
+    def digest(self, token: bytes) -> bytes:
+        """A token's keyed hash."""
+        return self._digests(token)
+
+    async def _ready(self) -> None:
+        """Have the pepper. Raises StoreError."""
+        if self._pepper is not None:
+            self._digests, self._pepper = Digests(await self._pepper()), None
 
     async def create(
         self,
@@ -115,6 +133,7 @@ class KeyStore:
         Raises:
             InvalidRequest: the name is taken, or something cannot be as it is given; names the field.
         """
+        await self._ready()
         now = self._clock.now()
         scopes = self._checked(name, role, scopes, expires_at, now)
         for _ in range(TRIES):
@@ -177,6 +196,7 @@ class KeyStore:
         """
         if not 0 <= overlap <= 366 * 86_400:
             raise InvalidRequest("The overlap must be between 0 seconds and a year.", param="overlap")
+        await self._ready()
         key, revision = await self._alive(reference)
         now = self._clock.now()
         for _ in range(TRIES):
@@ -233,6 +253,12 @@ class KeyStore:
             "SELECT s.prefix, s.digest, k.id, k.role, k.scopes, s.expires_at, k.expires_at"
             " FROM api_key_secrets s JOIN api_keys k ON k.id = s.key_id WHERE k.revoked_at IS NULL"
         )
+        if rows:
+            try:
+                await self._ready()
+            except EnvelopeError as error:  # the keys are void, and everything else goes on
+                log.error("No stored API key can be verified. %s", error.message)
+                self._digests = Digests(os.urandom(32))
         (count,) = (await self._database.fetch("SELECT COUNT(*) FROM api_keys"))[0]
         secrets = await asyncio.to_thread(_live, rows) if len(rows) > MANY else _live(rows)
         return Known(secrets=secrets, keys=int(count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -161,8 +162,8 @@ class SealedValues:
         """See that every value can be opened. Raises EnvelopeError, naming the first that cannot."""
         await self._verified()
 
-    async def forget_unreadable(self, *, tell: str) -> list[str]:
-        """Delete what cannot be opened; returns kind and name of each."""
+    async def forget_unreadable(self, *, tell: Sequence[str]) -> list[str]:
+        """Delete what cannot be opened, moving the revisions `tell`; returns kind and name of each."""
         gone = []
         changes = []
         for kind, name, version, envelope in await self._rows():
@@ -173,7 +174,7 @@ class SealedValues:
                 sql = "DELETE FROM sealed WHERE kind = $1 AND name = $2 AND version = $3"
                 changes.append(Statement(sql, (kind, name, version)))
         if changes:
-            await self._database.transaction([*changes, bump(tell)])
+            await self._database.transaction([*changes, *map(bump, tell)])
         return gone
 
     async def _rows(self) -> list[tuple[str, str, int, bytes]]:

@@ -101,7 +101,7 @@ def forget(invocation: Invocation, yes: bool) -> None:
         app = importlib.import_module("pointsman.app.secrets")
         settings = invocation.settings()
         async with opened_database(settings) as database:
-            gone: list[str] = await app.build_sealed(settings, database).forget_unreadable(tell="credentials")
+            gone: list[str] = await app.build_sealed(settings, database).forget_unreadable(tell=("credentials", "keys"))
             return gone
 
     if not yes:
