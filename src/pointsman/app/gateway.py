@@ -23,14 +23,14 @@ from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
-from pointsman.settings import Settings
+from pointsman.settings import Settings, is_loopback
 from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets
-from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
+from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
 from .access import build_access, build_keys, refuse_open_door
 from .credentials import LiveCredentials
@@ -38,8 +38,9 @@ from .limits import build_limits
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
+from .sign_in import announce_setup, build_sign_in
 from .state import build_state, open_state
-from .stores import build_secret_key, open_database
+from .stores import build_log, build_secret_key, open_database
 from .transport import build_outbound, build_tls, keep_certificate, start_server
 
 if TYPE_CHECKING:
@@ -163,14 +164,18 @@ class Gateway:
                 f"cannot be used ({error.strerror or error}); make it a folder that can be written, or name another"
             )
             raise SettingsError("data_dir", str(settings.data_dir), f"{reason} with POINTSMAN_DATA_DIR") from None
-        self._log = SqliteDecisionLog(settings.database_path)
+        self._log = build_log(settings)
         await self._log.open()
         self._stack.push_async_callback(self._log.close)
         self._database, self._watcher = await open_database(
             settings, self._clock, secret_key, previous_key, self._stack
         )
         self._keys = build_keys(settings, self._database, self._watcher, self._clock, secret_key, previous_key)
-        await refuse_open_door(settings, self._keys)
+        self._sign_in = build_sign_in(
+            settings, self._database, self._watcher, secrets=(secret_key, previous_key), clock=self._clock
+        )
+        reachable = not is_loopback(settings.server.host)
+        await refuse_open_door(settings, self._keys, users=int(reachable and await self._sign_in.users.exist()))
         self._state = build_state(settings)
         self._stack.push_async_callback(self._state.close)
         await open_state(self._state)
@@ -204,11 +209,23 @@ class Gateway:
         self._watcher.watch(REVISION, reload_secrets)
         await self._watcher.start(patient=self._database.dialect == "sqlite")
         self._keys.settle()
-        self._access = build_access(settings, self._keys, secret_key, self._clock, port=lambda: self.port)
+        sessions = self._sign_in.sessions
+        self._access = build_access(
+            settings,
+            self._keys,
+            secret_key,
+            self._clock,
+            port=lambda: self.port,
+            sessions=sessions,
+            occupied=lambda: sessions.anybody,
+            public=PUBLIC_PATHS,
+            cookie=self._sign_in.cookie_name("session"),
+        )
         self._keys.directory.start()
         self._stack.push_async_callback(self._keys.directory.close)
         self._server = await start_server(settings, self._entry(pipeline), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
+        await announce_setup(settings, self._sign_in, self.url)
         if tls is not None:
             keeping = asyncio.create_task(keep_certificate(tls, self.hangup), name="certificate")
             self._stack.callback(keeping.cancel)
@@ -240,6 +257,7 @@ class Gateway:
         )
         decide = Decide(rules=rules, policy=built_in(self.settings))
         follow_promotions(self.settings, decide, self._database, self._watcher, self._clock)
+        self._must_stay = understand.must_stay
         return Pipeline(
             understand=understand,
             decide=decide,
@@ -274,11 +292,16 @@ class Gateway:
         services = Services(
             catalog=self._keeper,
             log=self._log,
-            feedback=FeedbackStage(log=self._log, clock=self._clock),
+            feedback=FeedbackStage(
+                log=self._log,
+                clock=self._clock,
+                holds_private=self._must_stay if self.settings.privacy.store_prompts != "all" else lambda text: False,
+            ),
             decide=pipeline.preview,
             providers_health=self.providers_health,
             limits=self._limits.callers.report,
             keys=self._keys.store,
+            sign_in=self._sign_in,
             version=__version__,
             started_at=self._clock.now(),
             clock=self._clock,
@@ -301,4 +324,5 @@ class Gateway:
             ),
             charge=self._limits.callers,
             proxies=TrustedProxies(server.trusted_proxies) if server.trusted_proxies else None,
+            sign_in_page=self._sign_in.page_for,
         )

@@ -20,11 +20,12 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import shape_for
-from .native import decisions, health, keys, route, usage
+from .native import auth, decisions, health, keys, route, usage, users
+from .oauth import routes as oauth
 from .openai import feedback, models
 from .schemas import components, hot_paths, json_body, ref
 from .services import Services
-from .web import pages
+from .web import pages, sign_in
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ def build_asgi_app(services: Services) -> FastAPI:
         keys.router(services),
     ):
         app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
+    if services.sign_in is not None:
+        for router in (auth.router(services.sign_in), users.router(services.sign_in)):
+            app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
+        app.include_router(oauth.router(services.sign_in))
+        app.include_router(sign_in.router(services.sign_in))
     app.include_router(pages.router(lambda: app.openapi(), services.version), include_in_schema=False)
 
     def document() -> dict[str, Any]:

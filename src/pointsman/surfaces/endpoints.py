@@ -11,6 +11,10 @@ EXACT: dict[str, EndpointClass] = {
     "/api/v1/feedback": "feedback",
     "/api/health": "public",
     "/api/v1/health": "models",
+    "/sign-in": "public",
+    "/sign-out": "public",
+    "/setup": "public",
+    "/set-password": "public",
 }
 
 BELOW: tuple[tuple[str, EndpointClass], ...] = (
@@ -20,7 +24,11 @@ BELOW: tuple[tuple[str, EndpointClass], ...] = (
     ("/api/v1/decisions", "decisions"),
     ("/api/v1/budgets", "usage"),
     ("/api/v1/usage", "usage"),
+    ("/api/v1/auth/", "public"),
     ("/api/v1/", "admin"),
+    ("/account", "public"),
+    ("/oauth/", "public"),
+    ("/.well-known/", "public"),
 )
 """The first prefix that fits; what stands nowhere is a page or does not exist, and both are `models`: harmless."""
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from pointsman.core.caller import Caller, EndpointClass
-from pointsman.core.errors import PointsmanError
+from pointsman.core.errors import PointsmanError, Unauthenticated
 from pointsman.core.knock import Knock
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
@@ -66,11 +66,13 @@ class Entry:
         verify: Verifies | None = None,
         charge: Charges | None = None,
         proxies: FindsClient | None = None,
+        sign_in_page: Callable[[HttpRequest], str | None] = lambda request: None,
     ) -> None:
         self._access = access
         self._verify = verify
         self._charge = charge
         self._proxies = proxies
+        self._sign_in_page = sign_in_page
         self._hot = hot
         self._asgi = asgi
 
@@ -115,6 +117,11 @@ class Entry:
                 if standing:
                     respond = _WithHeaders(respond, standing)
         except PointsmanError as error:
+            if isinstance(error, Unauthenticated) and knock.fetch_mode == b"navigate" and knock.method == "GET":
+                page = self._sign_in_page(request)
+                if page is not None:  # a person in a browser, not a program
+                    respond.send(303, [(b"location", page.encode()), (b"cache-control", b"no-store")], b"")
+                    return
             status, error_headers, body = shape_for(request.path)(error)
             respond.send(status, error_headers, body)
             return

@@ -14,6 +14,8 @@ from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
 from pointsman.stores.keys import KeyStore
 
+from .sign_in import SignIn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -30,6 +32,8 @@ class Services:
     """How the limits of a caller at an address stand. Raises StateUnavailable."""
     keys: KeyStore
     """The stored API keys."""
+    sign_in: SignIn | None = None
+    """Users and their sessions; None: nobody can sign in."""
     version: str
     started_at: float
     """When the gateway started, in seconds since the epoch."""

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -19,6 +19,7 @@ from pointsman.stores.clients import Clients
 from pointsman.stores.keyed_hash import KeyedHash
 from pointsman.stores.sessions import Begun, Families
 from pointsman.stores.users import User, Users
+from pointsman.transport.http import HttpRequest
 
 PUBLIC_PATHS = (
     "/sign-in",
@@ -132,6 +133,13 @@ class SignIn:
         found = self.sessions.read(access_token) if access_token else None
         return found if found is not None and found.client_id is None else None
 
+    def page_for(self, request: HttpRequest) -> str | None:
+        """Where a browser goes that asked for this without being signed in; None as long as there are no users."""
+        if not self.sessions.anybody:
+            return None
+        query = f"?{request.query.decode('latin-1')}" if request.query else ""
+        return sign_in_path(quote(request.path, safe="/") + query)
+
     # -- cookies --
 
     def cookie_name(self, kind: str) -> str:
@@ -213,6 +221,11 @@ class SignIn:
 def origin_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def sign_in_path(target: str) -> str:
+    """The page to sign in at, which leads on to `target`."""
+    return f"/sign-in?next={quote(target, safe='/')}"
 
 
 def safe_next(target: str | None) -> str:

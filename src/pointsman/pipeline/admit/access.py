@@ -24,7 +24,6 @@ from .keys import KeyDirectory, address_of
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LONGEST = 8192
 """Bytes of the longest credential that is looked at."""
-COOKIE = b"pointsman_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 ASKING = frozenset({"chat", "embeddings"})
 """Classes of endpoints at which a POST asks a model."""
@@ -59,6 +58,7 @@ class Access:
         is_local_admin: Callable[[bytes], bool] = lambda token: False,
         public: Iterable[str] = (),
         may_be_open: bool = True,
+        cookie: str = "pointsman_session",
     ) -> None:
         """
         Args:
@@ -73,6 +73,7 @@ class Access:
             is_local_admin: whether a token is one that the command line on this machine makes for itself.
             public: paths for everybody, from whom forms are taken; one that ends in `/` stands for all below it.
             may_be_open: whether everybody is let in as long as there is neither a key nor a user.
+            cookie: the name of the cookie that holds a session's token.
         """
         self._digests = {_digest(key): _configured(key, admin=False) for key in api_keys}
         self._digests |= {_digest(key): _configured(key, admin=True) for key in admin_keys}
@@ -86,6 +87,7 @@ class Access:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._any_host = any_host
         self._may_be_open = may_be_open
+        self._cookie = cookie.encode()
 
     @property
     def asks_for_key(self) -> bool:
@@ -149,7 +151,7 @@ class Access:
                 raise Unauthenticated()
             return caller
         if self._sessions is not None and knock.cookie is not None:
-            session = _cookie(knock.cookie)
+            session = _cookie(knock.cookie, self._cookie)
             caller = self._sessions.caller(session) if session is not None else None
             if session is not None and caller is not None:
                 if knock.method not in SAFE and not self._sessions.csrf_ok(session, knock.csrf):
@@ -232,12 +234,12 @@ def _same(one: bytes | None, other: bytes) -> bytes:
     return other
 
 
-def _cookie(header: bytes) -> str | None:
+def _cookie(header: bytes, wanted: bytes) -> str | None:
     """The session's token; None when there is none, or several that differ."""
     found = None
     for pair in header.split(b";"):
         name, _, value = pair.strip().partition(b"=")
-        if name == COOKIE:
+        if name == wanted:
             if found is not None and found != value:
                 return None
             found = value

@@ -36,13 +36,14 @@ from pointsman.stores.sessions import Begun, CodeRecord, RefreshRecord, Session
 from pointsman.stores.users import User
 from pointsman.surfaces.sign_in import SignIn
 
+from .routes import AUTHENTICATION
+
 T = TypeVar("T")
 
 # Authlib writes whole token answers into its debug log.
 logging.getLogger("authlib").setLevel(logging.WARNING)
 
 STORE_SECONDS = 20.0
-AUTHENTICATION = ["none", "client_secret_basic", "client_secret_post"]
 
 
 class Incoming:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -226,11 +225,6 @@ def router(sign_in: SignIn) -> APIRouter:
         return see_other("/account?done=1")
 
     return routes
-
-
-def sign_in_path(target: str) -> str:
-    """The page to sign in at, which leads on to `target`."""
-    return f"/sign-in?next={quote(target, safe='/')}"
 
 
 def _onward(target: str) -> Response:
