@@ -36,9 +36,10 @@ An error's docstring is its default message. One function per dialect maps error
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from .usage import LimitUse
+if TYPE_CHECKING:
+    from .usage import LimitUse  # it loads msgspec, which `--help` does without
 
 
 class PointsmanError(Exception):
