@@ -251,6 +251,44 @@ def update(
     _show(run(_with_store(invocation, lambda store: store.update(key, change))), as_json)
 
 
+@keys.command()
+@click.argument("key", shell_complete=key_names)
+@click.option("--remove", is_flag=True, help="Let it come unsigned again.")
+@as_json_option
+@with_invocation
+def signing(invocation: Invocation, key: str, remove: bool, as_json: bool) -> None:
+    """Give a key a signing secret and print it, shown now and never again: from then on it must sign its requests.
+
+    A second secret replaces the first at once.
+    """
+    name, key_id, made = run(_sign(invocation, key, remove=remove))
+    if as_json:
+        print_json({"key": name, "id": key_id, "signing_secret": made})
+    elif remove:
+        click.echo(f"{name} ({key_id}) may come unsigned.")
+    else:
+        note(f"{name} ({key_id}) must sign its requests from now on. The secret is shown now and never again:")
+        click.echo(made)
+
+
+async def _sign(invocation: Invocation, reference: str, *, remove: bool) -> tuple[str, str, str | None]:
+    """Name and id of the key, and its new signing secret."""
+    from .opened import opened_database
+
+    app = importlib.import_module("pointsman.app.secrets")  # it stands above this layer, so it is loaded as the entry is
+    key = await _with_store(invocation, lambda store: store.get(reference))
+    settings = invocation.settings()
+    async with opened_database(settings) as database:
+        secrets = app.build_signing(settings, database)
+        if not remove:
+            if key.revoked_at is not None:
+                raise InvalidRequest(f"The key {key.name!r} ({key.id}) was revoked; make another one.")
+            return key.name, key.id, await secrets.create(key.id)
+        if not await secrets.remove(key.id):
+            raise InvalidRequest(f"The key {key.name!r} ({key.id}) has no signing secret.")
+        return key.name, key.id, None
+
+
 async def _with_store(invocation: Invocation, use: Callable[[KeyStore], Awaitable[T]]) -> T:
     async with _store(invocation) as store:
         return await use(store)
