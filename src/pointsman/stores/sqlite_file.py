@@ -10,8 +10,11 @@ import errno
 import logging
 import os
 import sqlite3
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .migrate import prepare
 
@@ -80,13 +83,7 @@ class SqliteFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_mode & 0o077:
-                with contextlib.suppress(PermissionError):  # a file of another owner that we may write to
-                    os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        _make_private(self.path)
         self._inode = _inode(self.path)
         # SQLite gives its -wal and -shm files the mode of the file itself.
         connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
@@ -132,6 +129,29 @@ class SqliteFile:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
+
+
+_making = threading.Lock()
+
+
+def _make_private(path: Path) -> None:
+    """Make the file when it is not there, and see that its owner alone may use it.
+
+    A file that is there is not opened for that: closing it would drop every lock that this process holds on it (so
+    POSIX wants it), and another process that ends would then take itself for the last one and delete the WAL.
+    """
+    with _making:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if os.stat(path).st_mode & 0o077:
+                with contextlib.suppress(PermissionError):  # a file of another owner that we may write to
+                    os.chmod(path, 0o600)
+
+
+def named(values: Sequence[Any]) -> dict[str, Any]:
+    """SQLite takes `$1` for a parameter named `1`."""
+    return {str(place): value for place, value in enumerate(values, 1)}
 
 
 def _free_name(path: Path) -> Path:
