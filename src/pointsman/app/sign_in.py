@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from pointsman.core.ports import Clock, SystemClock
 from pointsman.settings import Settings, is_loopback
@@ -17,7 +16,7 @@ from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.sessions import Families
 from pointsman.stores.users import WATCHED, Users
 from pointsman.stores.watch import Watcher
-from pointsman.surfaces.sign_in import SignIn
+from pointsman.surfaces.sign_in import People, SignIn
 
 from .stores import build_secret_key
 
@@ -25,16 +24,6 @@ log = logging.getLogger(__name__)
 
 ISSUER = "pointsman"
 """What access tokens name as their issuer where the settings give no public address."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class People:
-    """The tables, without sessions: what the command line needs."""
-
-    users: Users
-    clients: Clients
-    families: Families
-    passwords: Passwords
 
 
 def build_people(

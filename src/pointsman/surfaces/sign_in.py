@@ -17,6 +17,7 @@ from pointsman.core.ports import Clock
 from pointsman.stores.access_tokens import Sessions, SignedIn
 from pointsman.stores.clients import Clients
 from pointsman.stores.keyed_hash import KeyedHash
+from pointsman.stores.passwords import Passwords
 from pointsman.stores.sessions import Begun, Families
 from pointsman.stores.users import User, Users
 from pointsman.transport.http import HttpRequest
@@ -54,6 +55,16 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Tokens({self.session_id})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """The tables, without sessions: what the command line needs."""
+
+    users: Users
+    clients: Clients
+    families: Families
+    passwords: Passwords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

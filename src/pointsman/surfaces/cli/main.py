@@ -27,6 +27,8 @@ COMMANDS = {
     "chat": Entry(f"{HERE}.chat:chat", "Talk with the models in the terminal."),
     "complete": Entry(f"{HERE}.complete:complete", "Answer one prompt; reads pipes, writes plain text."),
     "models": Entry(f"{HERE}.models:models", "List, fetch and describe models."),
+    "users": Entry(f"{HERE}.users:users", "Say who may sign in, and as what."),
+    "clients": Entry(f"{HERE}.clients:clients", "Register applications that users sign in to."),
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),

@@ -40,10 +40,7 @@ MAX_FORM = 64 * 1024
 
 
 def headers_for(form_targets: Sequence[str] = ()) -> dict[str, str]:
-    """Headers of a page with forms. `form_targets`: where else a form's answer may lead, as CSP sources.
-
-    The referrer policy is `same-origin`: with `no-referrer` browsers send `Origin: null` with a form.
-    """
+    """Headers of a page with forms. `form_targets`: where else a form's answer may lead, as CSP sources."""
     targets = " ".join(["'self'", *form_targets])
     return {
         "content-security-policy": f"default-src 'none'; base-uri 'none'; form-action {targets};"
@@ -51,8 +48,6 @@ def headers_for(form_targets: Sequence[str] = ()) -> dict[str, str]:
         "cache-control": "no-store",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
-        "referrer-policy": "same-origin",
-        "x-frame-options": "DENY",
     }
 
 
@@ -67,7 +62,9 @@ def form_page(
     onward = html('<meta http-equiv="refresh" content="0; url={url}">\n', url=go_to) if go_to is not None else ""
     content = html(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n{onward}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # The server's own policy, no-referrer, would make browsers send `Origin: null` with a form.
+        '<meta name="referrer" content="same-origin">\n{onward}'
         "<title>{title} · Pointsman</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
         "{body}\n</main>\n</body>\n</html>\n",
         onward=Html(onward), title=title, style=Html(FORM_STYLE), body=body,
