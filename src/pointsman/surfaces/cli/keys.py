@@ -275,7 +275,7 @@ async def _sign(invocation: Invocation, reference: str, *, remove: bool) -> tupl
     """Name and id of the key, and its new signing secret."""
     from .opened import opened_database
 
-    app = importlib.import_module("pointsman.app.secrets")  # it stands above this layer, so it is loaded as the entry is
+    app = importlib.import_module("pointsman.app.secrets")  # it stands above this layer
     key = await _with_store(invocation, lambda store: store.get(reference))
     settings = invocation.settings()
     async with opened_database(settings) as database:
