@@ -34,6 +34,7 @@ from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
 from .access import build_access, build_keys, refuse_open_door
 from .credentials import LiveCredentials
+from .budgets import build_budgets
 from .limits import build_limits
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
@@ -183,6 +184,18 @@ class Gateway:
         self._stack.push_async_callback(self._limits.providers.close)
         outbound = build_outbound(settings)
         self._stack.push_async_callback(outbound.close)
+        self._budgets, ledger = build_budgets(
+            settings,
+            database=self._database,
+            state=self._state,
+            decisions=self._log,
+            clock=self._clock,
+            outbound=outbound,
+        )
+        self._stack.push_async_callback(ledger.close)
+        self._stack.push_async_callback(self._budgets.close)
+        if self._budgets.rules.configured:
+            await self._budgets.start()
         self._fleet = build_fleet(settings, outbound, self._on_progress)
         sealed = build_sealed(settings, self._database, secrets=(secret_key, previous_key), clock=self._clock)
         self._signing = SigningSecrets(sealed)
@@ -247,6 +260,7 @@ class Gateway:
             fallbacks=routing.fallbacks,
             max_attempts=routing.max_attempts,
             complexity_threshold=routing.complexity_threshold,
+            tier_models=routing.tier_models,
         )
         understand = Understand(
             privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
@@ -275,6 +289,7 @@ class Gateway:
             clock=self._clock,
             holds_private=understand.holds_private,
             redact=understand.redact if privacy.redaction else None,
+            budgets=self._budgets,
             coming=self._coming,
         )
 

@@ -8,12 +8,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
+
+from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Provider
-from pointsman.providers.cards import presets
+from pointsman.providers.cards import card_for, presets
 from pointsman.providers.ollama import Ollama
-from pointsman.providers.openai_compatible import OpenAICompatible
-from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
+from pointsman.providers.openai_compatible import Cards, OpenAICompatible
+from pointsman.settings import Price, ProviderSettings, Server, Settings, child_environment, is_loopback
 from pointsman.stores.credentials import Credential
 from pointsman.transport.http import Outbound
 
@@ -113,6 +116,29 @@ def build_provider(
     return _provider(name, own, outbound, stored)
 
 
+def _priced(prices: Mapping[str, Price]) -> Cards:
+    """Cards with the prices of the settings in place of those of the table."""
+
+    def card(provider: str, name: str, *, local: bool) -> ModelCard:
+        found = card_for(provider, name, local=local)
+        price = prices.get(name)
+        if price is None:
+            return found
+        cached = None if price.cached_input is None else _per_million(price.cached_input)
+        return msgspec.structs.replace(
+            found,
+            price_input=_per_million(price.input),
+            price_output=_per_million(price.output),
+            price_cached_input=cached,
+        )
+
+    return card
+
+
+def _per_million(dollars: float) -> int:
+    return round(dollars * 1_000_000)
+
+
 def reachable(name: str, settings: Settings) -> bool:
     """Whether an address is known for a provider."""
     own, preset = settings.providers.get(name), presets().get(name)
@@ -148,6 +174,7 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Cred
         "local": own.local or (preset is not None and preset.local),
         "models": own.models,
         "default_model": own.default_model,
+        **({"cards": _priced(own.prices)} if own.prices else {}),
     }
     kind = own.type or (preset.type if preset is not None else "openai")
     if kind == "ollama":

@@ -14,10 +14,13 @@ from pointsman.core.errors import SettingsError, StoreError
 from pointsman.core.ports import Clock
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
+from pointsman.stores.decision_log import StoredDecisionLog
 from pointsman.stores.installation import claim
 from pointsman.stores.migrate import newest, read_version
 from pointsman.stores.secret_key import SecretKey, load_previous_secret_key, load_secret_key
+from pointsman.stores.spool import Spool
 from pointsman.stores.sqlite_database import SqliteDatabase
+from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.stores.watch import Watcher
 
 if TYPE_CHECKING:
@@ -41,6 +44,25 @@ def build_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
     from pointsman.stores.postgres_database import PostgresDatabase
 
     return PostgresDatabase(address, timeout=settings.database.timeout)
+
+
+def build_log(settings: Settings, *, spooling: bool = True) -> StoredDecisionLog:
+    """The decision log in the same database, not yet opened.
+
+    Args:
+        spooling: keep on disk what the database does not take, and write what an earlier process left there.
+
+    Raises:
+        SettingsError: as `build_database`.
+    """
+    spool = Spool(settings.data_dir / "spool", max_bytes=settings.database.spool_max_bytes) if spooling else None
+    url = settings.database.url
+    if url is None:
+        return SqliteDecisionLog(settings.database_path, spool=spool)
+    _check_url(url.reveal())
+    from pointsman.stores.postgres_log import PostgresDecisionLog
+
+    return PostgresDecisionLog(url.reveal(), timeout=settings.database.timeout, spool=spool)
 
 
 def _check_url(url: str) -> None:

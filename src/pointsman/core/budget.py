@@ -1,45 +1,169 @@
-"""Money: what a request may cost at most, and what is left to spend."""
+"""Money: what a request may cost at most, what it is charged in the end, and what is left to spend."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from .catalog import ModelCard
-from .signals import Needs
+from .signals import Needs, Tier
+from .trail import Trail
 
-Tier = Literal["high", "medium", "low"]
-"""How much of the monthly budget is left: more than 60 %, 30 to 60 %, less than 30 % (the settings' default bounds)."""
+Scope = Literal["global", "key", "model"]
+Cycle = Literal["daily", "monthly"]
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One cap and how it stands. Sums are micro-dollars, times seconds since the epoch, UTC."""
+
+    total: str
+    """The counter's name, such as `global:2026-11` or `key:key_1a2b:2026-11-22`."""
+    scope: Scope
+    name: str
+    """The key's or the model's id; empty for the global one."""
+    cycle: Cycle
+    period: str
+    """`2026-11` or `2026-11-22`."""
+    cap_micro_usd: int
+    resets_at: float
+    used_micro_usd: int = 0
+    """Spent and reserved."""
+
+    @property
+    def left_micro_usd(self) -> int:
+        """Never below 0, though a provider that counts more than it may can bring what is used above the cap."""
+        return max(0, self.cap_micro_usd - self.used_micro_usd)
+
+    @property
+    def left_share(self) -> float:
+        return self.left_micro_usd / self.cap_micro_usd if self.cap_micro_usd > 0 else 0.0
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        owner = {"global": "", "key": f" of {self.name}", "model": f" for {self.name}"}[self.scope]
+        return f"the {self.cycle} budget{owner}"
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a caller can spend now, as the decision sees it. A hint: the reservation decides."""
 
     tier: Tier = "high"
+    left_share: float | None = None
+    """Share of the monthly budget that is left, the key's or the global one, whichever is less; None: there is none."""
     remaining_micro_usd: int | None = None
     """The least that any budget over all models leaves; None: no hard cap."""
     models: Mapping[str, int] = {}
     """Model id → what its own budgets leave."""
+    scarcest: Budget | None = None
+    """The budget that leaves `remaining_micro_usd`."""
+    scarcest_of: Mapping[str, Budget] = {}
+    """Model id → its own budget that leaves the least."""
+    default_output: int | None = None
+    """The longest answer of callers that name no bound, where the installation sets one."""
+
+    @property
+    def capped(self) -> bool:
+        return self.remaining_micro_usd is not None or bool(self.models)
 
     def affords(self, card: ModelCard, worst_case_micro_usd: int | None) -> bool:
         """Whether a request of this worst case would pass; without a price, only where there is no cap."""
+        if worst_case_micro_usd == 0:
+            return True
         caps = [cap for cap in (self.remaining_micro_usd, self.models.get(card.id)) if cap is not None]
         return not caps or (worst_case_micro_usd is not None and worst_case_micro_usd <= min(caps))
+
+    def binding(self, card: ModelCard) -> Budget | None:
+        """The budget that leaves the least for a model."""
+        found = [budget for budget in (self.scarcest, self.scarcest_of.get(card.id)) if budget is not None]
+        return min(found, key=lambda budget: budget.left_micro_usd) if found else None
 
 
 AMPLE = Means()
 
 
-def worst_case_micro_usd(card: ModelCard, needs: Needs) -> int | None:
+class Purse(Protocol):
+    """The money reserved for one request, asked before each attempt."""
+
+    async def covers(self, card: ModelCard, trail: Trail) -> bool:
+        """Whether this attempt's worst case is reserved, beside what earlier attempts may have cost; what is missing is
+        reserved now, if the budgets allow."""
+
+
+class Refused(NamedTuple):
+    """A reservation that did not fit."""
+
+    total: str
+
+
+def worst_case_micro_usd(card: ModelCard, needs: Needs, default_output: int | None = None) -> int | None:
     """The most that one call can cost, in micro-dollars; None when the price or the longest answer is unknown.
 
-    The prompt's upper bound at full price, and for every choice the longest answer that request and model allow.
+    The prompt's upper bound at full price, and for every choice the longest answer: the caller's bound, else the
+    installation's, else the model's, else its whole window. Reasoning counts as part of the answer, as it does in
+    every provider's bound.
     """
-    longest = [bound for bound in (needs.max_output, card.max_output, card.context_window) if bound is not None]
-    if card.price_input == 0 and card.price_output == 0:
-        return 0
-    if not longest:
+    if card.price_input is None or card.price_output is None:
         return None
-    return card.cost_micro_usd(needs.prompt_tokens_high, needs.choices * min(longest))
+    dearest_input = max(card.price_input, card.price_cached_input or 0)
+    if dearest_input == 0 and card.price_output == 0:
+        return 0
+    window = card.context_window
+    longest = needs.output_most or needs.max_output or default_output
+    if longest is None:
+        longest = card.max_output if card.max_output is not None else window
+    elif window is not None:
+        longest = min(longest, window)
+    if longest is None:
+        return None
+    prompt = max(needs.prompt_tokens_most, needs.prompt_tokens_high)
+    if prompt >= UNMEASURED:
+        if window is None:
+            return None
+        prompt = window
+    return -(-(prompt * dearest_input + needs.choices * longest * card.price_output) // 1_000_000)
+
+
+UNMEASURED = 10**9
+"""Stands in `prompt_tokens_most` where the prompt holds what cannot be measured here: a file by its id, sound."""
+
+
+class Charge(NamedTuple):
+    """What one attempt is charged."""
+
+    model: str
+    micro_usd: int
+    certain: bool
+    """Whether the provider told it; otherwise it is the attempt's worst case."""
+
+
+def charges(trail: Trail, needs: Needs, default_output: int | None = None) -> list[Charge]:
+    """What each attempt of a request is charged: never less than the provider may bill.
+
+    An answer that came whole costs what its usage says. An attempt that certainly did no work (no connection, an error
+    status, a limit) costs nothing. Of one that broke off, timed out, was cancelled, or reported no usage nobody here
+    knows what will be billed, so it is charged its worst case, unless the final usage had come before.
+    """
+    found = []
+    for index, (attempt, card) in enumerate(zip(trail.attempts, trail.cards, strict=True)):
+        cost = attempt.cost_micro_usd
+        if card.price_input == 0 and card.price_output == 0:
+            found.append(Charge(card.id, 0, True))
+        elif attempt.status == "refused" or index in trail.unbilled:
+            found.append(Charge(card.id, max(0, cost or 0), True))
+        elif cost is not None and (attempt.status == "ok" or (index in trail.final and needs.choices == 1)):
+            found.append(Charge(card.id, max(0, cost), True))
+        else:
+            worst = worst_case_micro_usd(card, needs, default_output)
+            found.append(Charge(card.id, max(worst or 0, cost or 0), False))
+    return found
+
+
+def by_model(found: Sequence[Charge]) -> dict[str, int]:
+    """The sum of each model."""
+    sums: dict[str, int] = {}
+    for charge in found:
+        sums[charge.model] = sums.get(charge.model, 0) + charge.micro_usd
+    return sums

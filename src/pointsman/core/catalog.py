@@ -63,6 +63,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         """What so many tokens cost, in micro-dollars, rounded up; None when the price is unknown."""
         if self.price_input is None or self.price_output is None:
             return None
+        cached_tokens = min(cached_tokens, prompt_tokens)  # what upstreams say is not always a sum
         cached_price = self.price_input if self.price_cached_input is None else self.price_cached_input
         total = (
             (prompt_tokens - cached_tokens) * self.price_input

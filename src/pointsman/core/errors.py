@@ -206,6 +206,8 @@ class BudgetExceeded(RateLimited):
 
     type = "insufficient_quota"
     code = "budget_exceeded"
+    headers = ((b"x-should-retry", b"false"),)
+    """SDKs would else try again and again."""
 
 
 class Overloaded(PointsmanError):

@@ -117,11 +117,13 @@ class LogStatus:
     ok: bool
     """Whether the last write went through."""
     pending: int
-    """Items that wait to be written."""
+    """Items that wait in memory to be written."""
     dropped: int
     """Items lost since the start, because they could not be written or too many waited."""
     last_error: str | None = None
     """What went wrong last, with the mend; kept after a recovery."""
+    spooled: int = 0
+    """Items that lie on disk until the database takes them."""
 
 
 class DecisionLog(Protocol):

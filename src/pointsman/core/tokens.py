@@ -22,6 +22,12 @@ MESSAGE_OVERHEAD = 4
 IMAGE_LOW, IMAGE_TYPICAL, IMAGE_HIGH = 85, 765, 1_600
 """Tokens of one image: reduced detail, 1024 x 1024 pixels in tiles of 512, and the largest that is not scaled down."""
 
+IMAGE_MOST = 48_200
+"""gpt-4o-mini counts 2,833 and 5,667 for each of up to eight tiles; others count far less."""
+MESSAGE_MOST, VALUE_MOST, REQUEST_MOST, TOOLS_MOST = 16, 24, 64, 1_024
+"""What a provider may put around a message, a number or sign of structure, a request, and a list of tools (Anthropic
+counts up to some 600 for its own instructions)."""
+
 OTHER_TOKENIZERS_LOW, OTHER_TOKENIZERS_HIGH = 0.9, 1.2
 """How far another model's tokenizer may stray from an exact count in `DEFAULT_ENCODING`."""
 

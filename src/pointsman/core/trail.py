@@ -7,11 +7,10 @@ from typing import Literal
 
 from .catalog import ModelCard
 from .errors import (
-    Overloaded,
     PointsmanError,
-    PrivacyWall,
     UpstreamConnectError,
     UpstreamContextTooLong,
+    UpstreamError,
     UpstreamStatus,
     UpstreamTimeout,
 )
@@ -30,7 +29,7 @@ def may_be_billed(error: PointsmanError) -> bool:
         return error.upstream_status in GATEWAYS
     if isinstance(error, UpstreamTimeout):
         return error.phase != "connect"
-    return not isinstance(error, (UpstreamConnectError, UpstreamContextTooLong, Overloaded, PrivacyWall))
+    return isinstance(error, UpstreamError) and not isinstance(error, (UpstreamConnectError, UpstreamContextTooLong))
 
 
 @dataclass(slots=True)

@@ -11,11 +11,13 @@ from .load import (
     unknown_environment,
     unused_environment,
 )
-from .schema import ProviderSettings, Secret, Section, Server, Settings, is_loopback
+from .schema import BudgetCap, Price, ProviderSettings, Secret, Section, Server, Settings, is_loopback
 
 __all__ = [
     "ENVIRONMENT",
     "NOT_USED_YET",
+    "BudgetCap",
+    "Price",
     "ProviderSettings",
     "Secret",
     "Section",

@@ -12,6 +12,7 @@ import msgspec
 from pointsman.core.caller import EndpointClass
 from pointsman.core.errors import SettingsError
 from pointsman.core.request import Priority, PrivacyLevel
+from pointsman.core.signals import Intent
 
 MOST_COUNTED = 10**12
 """The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
@@ -86,6 +87,8 @@ class DatabaseSettings(Section):
     stale_grace: float = 300.0
     """Seconds that keys, credentials and the policy hold as last known while the database is away; then keys are
     refused."""
+    spool_max_bytes: int = 1024**3
+    """How much of the decision log may lie on disk until the database takes it again."""
 
 
 class StateSettings(Section):
@@ -202,6 +205,8 @@ class BudgetSettings(Section):
     """An address that alerts are posted to as JSON."""
     when_state_is_away: Literal["open", "closed"] = "closed"
     """Whether calls that cost money pass unreserved while the counters cannot be reached."""
+    lease_margin: float = 60.0
+    """Seconds beyond limits.request_timeout after which a reservation that nobody settled counts as lost in a crash."""
     medium_below: float = 0.6
     """Share of the monthly budget left below which the tier is medium: costs weigh more in the choice."""
     low_below: float = 0.3
@@ -399,9 +404,50 @@ def check(settings: Settings) -> None:
         )
         checks.append((f"providers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None,
                        "a provider's name is made of small letters, digits, - and _"))  # fmt: skip
+    checks += _budget_checks(settings)
     for key, value, fine, mend in checks:
         if not fine:
             raise SettingsError(key, value, mend)
+
+
+def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    budgets = settings.budgets
+    caps = {"budgets": BudgetCap(daily=budgets.daily, monthly=budgets.monthly), "budgets.per_key": budgets.per_key}
+    caps |= {f"budgets.models.{model}": cap for model, cap in budgets.models.items()}
+    dollars = f"must be US dollars between 0 and {MOST_DOLLARS:,}"
+    checks: list[tuple[str, Any, bool, str]] = [
+        (f"{key}.{cycle}", value, value is None or 0 <= value <= MOST_DOLLARS, dollars)
+        for key, cap in caps.items()
+        for cycle, value in (("daily", cap.daily), ("monthly", cap.monthly))
+    ]
+    checks += [
+        (f"budgets.models.{model}", model, ":" in model, "names a model as provider:model") for model in budgets.models
+    ]
+    webhook = budgets.webhook
+    checks += [
+        ("budgets.alert_at", budgets.alert_at, 0 < budgets.alert_at <= 1, "must be a share above 0, and at most 1"),
+        ("budgets.medium_below", budgets.medium_below, 0 <= budgets.medium_below <= 1, "must be between 0 and 1"),
+        ("budgets.low_below", budgets.low_below, 0 <= budgets.low_below <= budgets.medium_below,
+         "must be between 0 and budgets.medium_below"),
+        ("budgets.lease_margin", budgets.lease_margin, budgets.lease_margin > 0, "must be seconds above 0"),
+        ("budgets.webhook", "…", webhook is None or re.fullmatch(r"https?://[^\s/@]+(/\S*)?", webhook) is not None,
+         "must be an http:// or https:// address"),
+    ]  # fmt: skip
+    for name, provider in settings.providers.items():
+        for model, price in provider.prices.items():
+            sums = (price.input, price.output, price.cached_input or 0.0)
+            checks.append((f"providers.{name}.prices.{model}", sums, all(0 <= one <= MOST_DOLLARS for one in sums),
+                           dollars + " per million tokens"))  # fmt: skip
+    for tier, intents in settings.routing.tier_models.items():
+        checks.append((f"routing.tier_models.{tier}", tier, tier in ("high", "medium", "low"),
+                       "is no tier; there are high, medium, low"))  # fmt: skip
+        for intent in intents:
+            checks.append((f"routing.tier_models.{tier}.{intent}", intent, intent == "*" or intent in list(Intent),
+                           f"is no intent; there are *, {', '.join(Intent)}"))  # fmt: skip
+    return checks
+
+
+MOST_DOLLARS = 1_000_000_000
 
 
 def _limit_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:

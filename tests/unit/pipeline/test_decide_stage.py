@@ -59,7 +59,7 @@ def test_what_holds_of_every_decision(catalog, what, name, model_names, max_atte
 def test_a_decision_carries_what_it_was_given():
     what = signals(intent=Intent.TESTS)
     decision = decide("auto", what)
-    assert (decision.mode, decision.requested_model, decision.policy) == ("auto", "auto", "rules@1")
+    assert (decision.mode, decision.requested_model, decision.policy) == ("auto", "auto", "rules@2")
     assert (decision.key_id, decision.stream, decision.created_at) == ("key_1", True, 1_700_000_000.0)
     assert decision.signals is what
     assert decision.estimated_cost_micro_usd == decision.candidates[0].cost_micro_usd == 454

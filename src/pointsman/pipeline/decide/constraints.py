@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from pointsman.core.caller import Caller
+from pointsman.core.budget import AMPLE, Means, worst_case_micro_usd
 from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Privacy
 
@@ -31,6 +32,10 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of models that the caller or the operator named: they need not be routable."""
     caller: Caller | None = None
     """Who asks, where a key is confined to some models."""
+    means: Means = AMPLE
+    """What may be spent."""
+    now: float = 0.0
+    """Seconds since the epoch, UTC: a refusal says when a budget starts anew."""
 
     @property
     def min_output(self) -> int:
@@ -112,6 +117,24 @@ def _context(card: ModelCard, demand: Demand) -> str | None:
     )
 
 
+def _budget(card: ModelCard, demand: Demand) -> str | None:
+    worst = worst_case_micro_usd(card, demand.needs, demand.means.default_output)
+    if demand.means.affords(card, worst):
+        return None
+    if card.price_input is None or card.price_output is None:
+        return f"has no known price, and a budget caps what may be spent; set providers.{card.provider}.prices"
+    if worst is None:
+        return "may answer without end as far as is known, and a budget caps what may be spent; send max_tokens"
+    budget = demand.means.binding(card)
+    left = f"{budget.title} has {dollars(budget.left_micro_usd)} left" if budget is not None else "no budget is left"
+    return f"may cost up to {dollars(worst)}, and {left}"
+
+
+def dollars(micro_usd: int) -> str:
+    """An amount for people: cents or, where these would hide something, micro-dollars."""
+    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd % 10_000 == 0 else f"${micro_usd / 1_000_000:,.6f}"
+
+
 def _healthy(card: ModelCard, demand: Demand) -> str | None:
     return demand.unhealthy.get(card.id) or demand.unhealthy.get(card.provider)
 
@@ -128,10 +151,11 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("json_schema", "a JSON schema", lambda demand: demand.needs.json_schema, _json_schema),
     Constraint("logprobs", "logprobs", lambda demand: demand.needs.logprobs, _logprobs),
     Constraint("context", "the window", lambda demand: True, _context),
+    Constraint("budget", "the budget", lambda demand: demand.means.capped, _budget),
     Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
 )
 
-SCOPE = frozenset({"chat", "key", "privacy", "provider", "disabled", "unhealthy"})
+SCOPE = frozenset({"chat", "key", "privacy", "provider", "disabled", "budget", "unhealthy"})
 """Constraints on which models may be asked at all; the others are about what the request needs."""
 
 SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema", "logprobs", "unhealthy"})

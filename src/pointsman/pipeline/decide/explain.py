@@ -11,6 +11,7 @@ from pointsman.core.signals import Privacy, Signals
 from .refuse import named, why_local_only
 
 HEADER_CHARACTERS = 200
+TIER_MEANS = {"medium": "costs weigh more", "low": "local models go first, and costs weigh most"}
 
 
 def dollars(micro_usd: int | None) -> str:
@@ -40,6 +41,7 @@ def why_auto(
     complexity_threshold: float,
     requested: str = "auto",
     hinted: Sequence[ModelCard] = (),
+    left_share: float | None = None,
 ) -> tuple[str, ...]:
     """The reasons of a choice among candidates, the most telling first."""
     chosen = ranked[0]
@@ -49,6 +51,8 @@ def why_auto(
         reasons.append(f"It stays on this machine: {why_local_only(signals.privacy)}.")
     if signals.privacy.redacted:
         reasons.append(_redacted(signals.privacy))
+    if signals.budget_tier != "high" and left_share is not None:
+        reasons.append(f"The monthly budget is at {left_share:.0%}: {TIER_MEANS[signals.budget_tier]}.")
     if hinted:
         reasons.append(_hint(chosen.model, requested, hinted, dropped))
     score = signals.complexity.score

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pointsman.core.decision import Candidate
 from pointsman.core.request import Priority
-from pointsman.core.signals import Signals
+from pointsman.core.signals import Signals, Tier
 
 from .predict import Arm
 
@@ -60,7 +60,13 @@ WEIGHTS: Mapping[Priority, Weights] = MappingProxyType(
 )
 """`balanced` says that a good answer is worth about three cents or four minutes; `cost`, a tenth of a cent."""
 
-BUILT_IN_VERSION = "rules@1"
+TIER_COST: Mapping[Tier, float] = MappingProxyType({"high": 1.0, "medium": 4.0, "low": 16.0})
+"""What the cost weight is multiplied with as the monthly budget runs out."""
+ABLE = 0.5
+"""Share of the best candidate's predicted success that a local model must have to go first with a demanding request
+when the tier is low."""
+
+BUILT_IN_VERSION = "rules@2"
 
 HINT_BONUS = 0.15
 """What a hinted model gets: it wins unless another is clearly better."""
@@ -69,13 +75,15 @@ HINT_BONUS = 0.15
 class RulePolicy:
     """The arm of the highest utility, always.
 
-        utility = min(P(success), enough) − cost weight × dollars − latency weight × seconds
+        utility = min(P(success), enough) − cost weight × tier factor × dollars − latency weight × seconds
                   − remote weight, if it leaves the machine
                   − hard weight × (best P − P), above the complexity threshold
                   + HINT_BONUS, for a model that the caller hinted at
 
     Exactly equal utilities are told apart by the default provider, then the lower cost, then the lower price, then the
-    id, so that the order of the catalog never matters. Raising the cost weight alone never raises the cost of the
+    id, so that the order of the catalog never matters. When little of the monthly budget is left (tier low) local
+    models go before all others, whatever their utility; with a demanding request only those that are at least half as
+    likely to do it as the best. Raising the cost weight alone, or a lower tier, never raises the cost of the
     choice, and an arm that is worse in every respect never changes it.
     """
 
@@ -100,7 +108,8 @@ class RulePolicy:
         self, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str] = frozenset()
     ) -> list[Candidate]:
         weights = self.weights[signals.priority]
-        per_micro_usd = weights.cost / 1_000_000
+        per_micro_usd = weights.cost * TIER_COST[signals.budget_tier] / 1_000_000
+        frugal = signals.budget_tier == "low"
         demanding = signals.complexity.score > self.complexity_threshold
         hard = weights.hard if demanding else 0.0
         enough = 1.0 if demanding else weights.enough
@@ -119,11 +128,13 @@ class RulePolicy:
                 utility += HINT_BONUS
             price = (card.price_input or 0) + (card.price_output or 0)
             other = card.provider != self.default_provider
-            keyed.append((-utility, other, arm.weighed_micro_usd, price, card.id, arm))
+            able = not demanding or quality >= ABLE * best
+            behind = frugal and not (card.local and not arm.weighed_micro_usd and able)
+            keyed.append((behind, -utility, other, arm.weighed_micro_usd, price, card.id, arm))
         keyed.sort()
         picked = 1.0
         ranked = []
-        for minus, _, _, _, model, arm in keyed:
+        for _, minus, _, _, _, model, arm in keyed:
             ranked.append(
                 Candidate(
                     model=model,

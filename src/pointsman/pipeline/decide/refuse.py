@@ -8,6 +8,7 @@ from typing import TypeVar
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
+    BudgetExceeded,
     ContextTooLong,
     Forbidden,
     NoCapableModel,
@@ -15,9 +16,10 @@ from pointsman.core.errors import (
     PrivacyWall,
     UpstreamError,
 )
+from pointsman.core.periods import shown_time
 from pointsman.core.signals import Privacy, PrivacyClass
 
-from .constraints import CONSTRAINTS, SCOPE, Demand, excess_tokens, violations
+from .constraints import CONSTRAINTS, SCOPE, Demand, dollars, excess_tokens, violations
 
 Refusal = TypeVar("Refusal", bound=PointsmanError)
 
@@ -68,6 +70,8 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
             code="provider_not_allowed",
             param="model",
         )
+    if "budget" in found and "context" not in found:
+        return _with(_broke(card, found["budget"], demand), _fitting(demand, catalog))
     return _too_long(card, demand, _fitting(demand, catalog))
 
 
@@ -95,6 +99,10 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
         if not found:
             allowed = named(demand.caller.scopes.models)
             return NoCapableModel(f"No model that this API key may use is known now: {allowed}.")
+    broke = [(card, why["budget"]) for card, why in found if set(why) - {"unhealthy"} == {"budget"}]
+    if broke:
+        cheapest = min(broke, key=lambda pair: (pair[0].price_output is None, pair[0].price_output or 0, pair[0].id))
+        return _broke(*cheapest, demand)
     down = [f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}]
     if down:
         return UpstreamError(f"Every model that could answer is down: {named(down)}.", code="no_healthy_model")
@@ -108,6 +116,21 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
             f" declared local: {remote}. {_stay(demand, ())}"
         )
     return _incapable(found, demand)
+
+
+def _broke(card: ModelCard, detail: str, demand: Demand) -> BudgetExceeded:
+    """A refusal that says which budget stands in the way, how it stands, and when it starts anew."""
+    if card.price_input is None or card.price_output is None:
+        return BudgetExceeded(f"{card.id} {detail}.", code="price_unknown", param="model")
+    budget = demand.means.binding(card)
+    message = f"{card.id} {detail}."
+    if budget is None:
+        return BudgetExceeded(message, param="model")
+    return BudgetExceeded(
+        f"{message} Its cap is {dollars(budget.cap_micro_usd)}, and it starts anew at {shown_time(budget.resets_at)}."
+        " Lower max_tokens, use a free local model, or have the budget raised.",
+        retry_after=max(1.0, budget.resets_at - demand.now),
+    )
 
 
 def _incapable(found: list[tuple[ModelCard, dict[str, str]]], demand: Demand) -> NoCapableModel:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from pointsman.core.budget import AMPLE, Means
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_id
@@ -36,6 +37,8 @@ class DecideRules:
     fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Model id or name → those that follow when it fails, in order."""
     max_attempts: int = 4
+    tier_models: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
     complexity_threshold: float = 0.65
     """For the explanation; the policy has its own."""
 
@@ -65,12 +68,14 @@ class Decide:
         now: float,
         stream: bool,
         caller: Caller | None = None,
+        means: Means = AMPLE,
     ) -> Decision:
         """Decide one request.
 
         Args:
             unhealthy: model id or provider name → why it is thought to be down.
             caller: who asks; a key may be confined to some models.
+            means: what may be spent; models that may cost more are out, and a low tier moves the choice.
             now: seconds since the epoch, UTC.
 
         Raises:
@@ -78,6 +83,7 @@ class Decide:
             PrivacyWall: the request must stay on the machine, and the named model, or every model, is elsewhere.
             ContextTooLong: the prompt is longer than the named model's window, or than every window.
             Forbidden: the named model is not of the forced provider.
+            BudgetExceeded: what may be spent does not cover the named model, or any that could answer.
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
         """
@@ -87,6 +93,8 @@ class Decide:
             model_names=self.rules.model_names,
             default_provider=self.rules.default_provider,
         )
+        if means.tier != signals.budget_tier:
+            signals = msgspec.structs.replace(signals, budget_tier=means.tier)
         demand = Demand(
             needs=signals.needs,
             privacy=signals.privacy,
@@ -94,6 +102,8 @@ class Decide:
             force_provider=self.rules.force_provider,
             named=frozenset(card.id for card in requested.cards),
             caller=caller if caller is not None and caller.scopes.models else None,
+            means=means,
+            now=now,
         )
         choose = self._forced if requested.mode == "forced" else self._auto
         choice = choose(requested_model, requested, signals, demand, catalog)
@@ -120,6 +130,9 @@ class Decide:
         kept, dropped = part(catalog, demand)
         if not kept:
             raise refuse_all(catalog, demand)
+        tiers = self.rules.tier_models.get(signals.budget_tier)
+        if tiers:
+            kept = _of_tier(kept, dropped, tiers, signals, catalog)
         ranked = self.policy.rank(predict(kept, signals), signals, preferred=demand.named)
         primary = ranked[0].model
         configured = self._configured(primary, catalog)
@@ -137,6 +150,7 @@ class Decide:
             complexity_threshold=self.rules.complexity_threshold,
             requested=name,
             hinted=requested.cards,
+            left_share=demand.means.left_share,
         )
         return Choice(ranked, plan, dropped, reasons)
 
@@ -175,6 +189,24 @@ class Decide:
         if names is None:
             return None
         return [card for name in names if (card := catalog.find(name)) is not None]
+
+
+def _of_tier(
+    kept: list[ModelCard],
+    dropped: list[Dropped],
+    tiers: Mapping[str, Sequence[str]],
+    signals: Signals,
+    catalog: Catalog,
+) -> list[ModelCard]:
+    """Those that the settings name for the tier and the intent, when there are any; `dropped` gets the others."""
+    names = tiers.get(signals.intent.value, tiers.get("*", ()))
+    ids = {card.id for name in names if (card := catalog.find(name)) is not None}
+    chosen = [card for card in kept if card.id in ids]
+    if not chosen:
+        return kept
+    detail = f"is not among the models for tier {signals.budget_tier}"
+    dropped += [Dropped(model=card.id, constraint="tier", detail=detail) for card in kept if card.id not in ids]
+    return chosen
 
 
 def _dropped(card: ModelCard, why: Mapping[str, str]) -> Dropped:

@@ -12,9 +12,11 @@ from typing import cast
 
 import msgspec
 
+from pointsman.core.budget import Purse
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
+    BudgetExceeded,
     Overloaded,
     PointsmanError,
     PrivacyWall,
@@ -63,12 +65,14 @@ class Execute:
         trail: Trail,
         tier: str | None = None,
         mask: Mask | None = None,
+        purse: Purse | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The answer's events.
 
         Args:
             tier: the caller's; it says who goes first when a provider is short.
             mask: the redacted copy that remote models get in place of the request; local ones get the request itself.
+            purse: the money reserved for the request; a model that it does not cover any more is passed over.
 
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
@@ -88,8 +92,14 @@ class Execute:
             remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 raise failure or UpstreamTimeout("total", self._timeouts.total)
+            if purse is not None and not await purse.covers(card, trail):
+                short = BudgetExceeded(f"No budget covers {card.id} beside what earlier attempts may have cost.")
+                trail.begin(card)
+                trail.refused(short)
+                failure = failure or short
+                continue
             trail.begin(card)
-            answering = False
+            answering = finished = False
             share: Share | None = None
             sent = True
             masked = mask if mask is not None and not card.local else None
@@ -109,8 +119,9 @@ class Execute:
                         if not answering:
                             answering = True
                             trail.first_byte()
+                        finished = finished or event.finish_reason is not None
                         if event.usage is not None:
-                            trail.used(event.usage)
+                            trail.used(event.usage, final=finished)
                         yield event if restore is None else restore(event)
                 if restore is not None and (rest := restore.end()) is not None:
                     yield rest

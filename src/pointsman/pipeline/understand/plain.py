@@ -37,7 +37,9 @@ _PERCENT = {
     for code in (9, 10, 13, *range(0x20, 0x80))
     for case in ("x", "X")
 } | {f"{code:02x}".encode()[:1].upper() + f"{code:02x}".encode()[1:]: bytes([code]) for code in range(0x20, 0x7F)}
-_escape = re.compile(rb"\\+(?:u[0-9a-fA-F]{4}|[nrt\"'])?+")
+_FEW = 200
+"""Backslashes up to which they are looked at one by one; that takes the time of their number, not of the text's size."""
+_escape = re.compile(rb"\\\\*+(?:u[0-9a-fA-F]{4}|[nrt\"'])?+")
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\'", b"'"))
 
 
@@ -53,6 +55,12 @@ def plain(text: bytes) -> bytes:
 
 
 def _unescape(text: bytes) -> bytes:
+    if text.count(b"\\") < _FEW:
+        return _escape.sub(_escaped, text)
+    return _unescape_all(text)
+
+
+def _unescape_all(text: bytes) -> bytes:
     while b"\\\\" in text:
         text = text.replace(b"\\\\", b"\\")
     for escape, letter in _ESCAPES:
@@ -98,7 +106,7 @@ def aligned(text: bytes) -> tuple[bytes, Sequence[int]]:
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:
-    return _unescape(found[0])
+    return _unescape_all(found[0])
 
 
 def _replaced(
