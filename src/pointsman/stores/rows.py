@@ -26,10 +26,19 @@ OUTCOME_COLUMNS = (
 )  # fmt: skip
 FEEDBACK_COLUMNS = ("decision_id", "score", "thumb", "outcome", "comment", "created_at")
 
-INSERT_PROMPT = "INSERT INTO prompts VALUES (?, ?) ON CONFLICT (decision_id) DO NOTHING"
+INSERT_PROMPT = "INSERT INTO prompts VALUES ($1, $2) ON CONFLICT (decision_id) DO NOTHING"
 UPSERT_FEEDBACK = (
-    f"INSERT INTO feedback ({', '.join(FEEDBACK_COLUMNS)}) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (decision_id)"  # noqa: S608
-    " DO UPDATE SET score = ?2, thumb = ?3, outcome = ?4, comment = ?5, created_at = ?6"
+    f"INSERT INTO feedback ({', '.join(FEEDBACK_COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (decision_id)"  # noqa: S608
+    " DO UPDATE SET score = $2, thumb = $3, outcome = $4, comment = $5, created_at = $6"
+)
+# A commit that was reported as failed may have gone through all the same, and is then written again.
+INSERT_DECISION = (
+    f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)})"  # noqa: S608 - our own names
+    f" VALUES ({', '.join(f'${place}' for place in range(1, len(DECISION_COLUMNS) + 1))}) ON CONFLICT (id) DO NOTHING"
+)
+UPDATE_OUTCOME = (
+    f"UPDATE decisions SET {', '.join(f'{name} = ${place}' for place, name in enumerate(OUTCOME_COLUMNS, 1))}"  # noqa: S608
+    f" WHERE id = ${len(OUTCOME_COLUMNS) + 1}"
 )
 SELECT = (
     f"SELECT {', '.join(f'd.{name}' for name in DECISION_COLUMNS + OUTCOME_COLUMNS)},"  # noqa: S608
@@ -40,17 +49,16 @@ SELECT = (
 
 @cache
 def insert_decisions(count: int) -> str:
-    """A statement that inserts `count` decision rows."""
+    """A statement that inserts `count` decision rows into SQLite."""
     return (
         f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES {_values(count, len(DECISION_COLUMNS))}"  # noqa: S608 - our own names
-        # A commit that was reported as failed may have gone through all the same, and is then written again.
         " ON CONFLICT (id) DO NOTHING"
     )
 
 
 @cache
 def update_outcomes(count: int) -> str:
-    """A statement that writes `count` outcome rows."""
+    """A statement that writes `count` outcome rows in SQLite."""
     assignments = ", ".join(f"{name} = v.column{index}" for index, name in enumerate(OUTCOME_COLUMNS, 1))
     last = len(OUTCOME_COLUMNS) + 1
     return (
@@ -65,7 +73,7 @@ def _values(count: int, columns: int) -> str:
 
 
 def decision_row(decision: Decision) -> Row:
-    """The values of one row of `insert_decisions`."""
+    """The values of `INSERT_DECISION`, or of one row of `insert_decisions`."""
     signals = decision.signals
     return (
         decision.id,
@@ -99,7 +107,7 @@ def decision_row(decision: Decision) -> Row:
 
 
 def outcome_row(decision_id: str, outcome: Outcome) -> Row:
-    """The values of one row of `update_outcomes`."""
+    """The values of `UPDATE_OUTCOME`, or of one row of `update_outcomes`."""
     return (
         outcome.status,
         outcome.model,

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pointsman.core.errors import StoreError
 
 from .database import Conflict, Row, Statement
-from .sqlite_file import SqliteFile, explain
+from .sqlite_file import SqliteFile, explain, named
 
 T = TypeVar("T")
 
@@ -32,10 +32,10 @@ class SqliteDatabase:
         await self._run(lambda connection: None)
 
     async def fetch(self, sql: str, *values: Any) -> list[Row]:
-        return await self._run(lambda connection: connection.execute(sql, _named(values)).fetchall())
+        return await self._run(lambda connection: connection.execute(sql, named(values)).fetchall())
 
     async def execute(self, sql: str, *values: Any) -> int:
-        return await self._run(lambda connection: connection.execute(sql, _named(values)).rowcount)
+        return await self._run(lambda connection: connection.execute(sql, named(values)).rowcount)
 
     async def transaction(self, statements: Sequence[Statement]) -> list[int]:
         def work(connection: sqlite3.Connection) -> list[int]:
@@ -43,7 +43,7 @@ class SqliteDatabase:
             try:
                 touched = []
                 for sql, values, expect in statements:
-                    touched.append(connection.execute(sql, _named(values)).rowcount)
+                    touched.append(connection.execute(sql, named(values)).rowcount)
                     if expect is not None and touched[-1] != expect:
                         raise Conflict("Another change came first.")
                 connection.execute("COMMIT")
@@ -75,8 +75,3 @@ class SqliteDatabase:
         if self._closed:
             raise StoreError("The database is closed.", code="store_unavailable")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _named(values: Sequence[Any]) -> dict[str, Any]:
-    """SQLite takes `$1` for a parameter named `1`."""
-    return {str(place): value for place, value in enumerate(values, 1)}

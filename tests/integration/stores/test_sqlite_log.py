@@ -12,7 +12,8 @@ import pytest
 
 from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
-from pointsman.stores import sqlite_log
+from pointsman.stores import decision_log
+from pointsman.stores.rows import SELECT
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 
 from .entries import counted, decision, outcome, until
@@ -62,7 +63,7 @@ async def test_prompts_are_kept_where_they_are_given_alone(path: Path):
 async def test_prompts_beyond_the_bound_are_left_out_and_their_decisions_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sqlite_log, "MAX_PROMPT_BYTES", 1000)
+    monkeypatch.setattr(decision_log, "MAX_PROMPT_BYTES", 1000)
     log = await opened(path)
     for _ in range(3):
         log.decided(decision(), prompt=b"x" * 400)
@@ -86,7 +87,7 @@ async def test_items_are_written_within_the_second_without_being_asked(path: Pat
 
 async def test_more_than_a_batch_goes_in_whole_and_an_outcome_finds_its_decision(path: Path):
     log = await opened(path)
-    made = [decision() for _ in range(3 * sqlite_log.BATCH + 123)]
+    made = [decision() for _ in range(3 * decision_log.BATCH + 123)]
     for one in made:
         log.decided(one, prompt=None)
     for one in made:
@@ -202,5 +203,5 @@ async def test_lookups_use_indices(path: Path):
         ("TRUE AND d.key_id = 'x' ORDER BY d.created_at DESC", "decisions_by_key"),
         ("TRUE ORDER BY d.created_at DESC, d.id DESC", "decisions_by_time"),
     ):
-        plan = str(rows(path, f"EXPLAIN QUERY PLAN {sqlite_log.rows.SELECT} WHERE {where} LIMIT 5"))
+        plan = str(rows(path, f"EXPLAIN QUERY PLAN {SELECT} WHERE {where} LIMIT 5"))
         assert index in plan, plan

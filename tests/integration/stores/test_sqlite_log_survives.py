@@ -18,7 +18,7 @@ import pytest
 
 from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
-from pointsman.stores import sqlite_file, sqlite_log
+from pointsman.stores import decision_log, sqlite_file
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 
 from .entries import counted, decision, outcome, until
@@ -26,8 +26,8 @@ from .entries import counted, decision, outcome, until
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite_log, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(sqlite_log, "LAST_RETRY", 0.2)
+    monkeypatch.setattr(decision_log, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(decision_log, "LAST_RETRY", 0.2)
     monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_MS", 50)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from pointsman.core.errors import NotFound
 
 from .invocation import Invocation, run, with_invocation
 from .output import console, print_json
+
+if TYPE_CHECKING:
+    from pointsman.settings import Settings
 
 
 @click.command()
@@ -41,19 +45,19 @@ async def _find(invocation: Invocation, identifier: str | None) -> dict[str, Any
     async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         if invocation.url is not None or await client.alive():
             return await (client.decision(identifier) if identifier else client.latest_decision())
-    found = await _read_log(settings.database_path, identifier)
+    found = await _read_log(settings, identifier)
     if found is None:
+        where = settings.database_path if settings.database.url is None else "the database"
         what = f"no decision or answer {identifier!r}" if identifier else "no decision yet"
-        raise NotFound(f"There is {what} in {settings.database_path}, and no gateway answers.")
+        raise NotFound(f"There is {what} in {where}, and no gateway answers.")
     return found
 
 
-async def _read_log(path: Path, identifier: str | None) -> dict[str, Any] | None:
-    if not _exists(path):
+async def _read_log(settings: Settings, identifier: str | None) -> dict[str, Any] | None:
+    if settings.database.url is None and not _exists(settings.database_path):
         return None
-    from pointsman.stores.sqlite_log import SqliteDecisionLog
-
-    log = SqliteDecisionLog(path)
+    app = importlib.import_module("pointsman.app.stores")  # it stands above this layer, so it is loaded as the entry is
+    log = app.build_log(settings, spooling=False)
     await log.open()
     try:
         if identifier:
