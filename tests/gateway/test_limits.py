@@ -178,3 +178,18 @@ def test_stored_keys_have_the_tier_that_they_name(tmp_path, settings, cloud):
         assert gateway.ask("GET", f"/api/v1/usage?key_id={admin['id']}", headers=nosy).status == 403
         assert gateway.ask("GET", "/api/v1/usage?key_id=key_nobody").status == 404
         assert gateway.ask("GET", "/api/v1/usage").json["limits"] == []  # the admin's tier is enterprise
+
+
+def test_an_open_port_counts_each_address_by_itself(tmp_path, settings, cloud):
+    tree = {
+        **settings,
+        "server": {"trusted_proxies": ["127.0.0.1"], "host": "0.0.0.0", "allow_unauthenticated": True},
+        "limits": {"tiers": {"small": {"per_day": 1}}, "default_tier": "small"},
+    }
+    with running(tmp_path, tree) as gateway:
+
+        def ask(address: str) -> int:
+            return gateway.chat(model=PINNED, headers={"x-forwarded-for": address}).status
+
+        assert [ask("203.0.113.7"), ask("203.0.113.7"), ask("203.0.113.8")] == [200, 429, 200]
+        assert [ask("2001:db8::1"), ask("2001:db8::2"), ask("2001:db8:0:1::1")] == [200, 429, 200]

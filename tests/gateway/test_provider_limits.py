@@ -35,6 +35,7 @@ def test_the_next_model_steps_in_when_a_provider_is_short(tmp_path, tree, cloud,
             assert gateway.chat(model=SCARCE).headers["x-pointsman-model"] == SCARCE
         other = gateway.chat(model=SCARCE)
         assert (other.status, other.headers["x-pointsman-model"]) == (200, SPARE)
+        assert other.headers["x-pointsman-reason"].startswith(f"fallback: {SCARCE} was passed over; ")
         assert (len(cloud.chats), len(lan.chats)) == (2, 1)
         refused, answered = gateway.decision(other)["outcome"]["attempts"]
         assert (refused["model"], refused["status"]) == (SCARCE, "refused")

@@ -121,7 +121,7 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     model = answer.model
     reason = header_reason(decision)
     if model != decision.model:
-        reason = f"fallback: {decision.model} failed; {reason}"
+        reason = f"fallback: {decision.model} {'was passed over' if answer.passed_over else 'failed'}; {reason}"
     headers = [
         (b"x-pointsman-decision", decision.id.encode()),
         (b"x-pointsman-model", _ascii(model)),
