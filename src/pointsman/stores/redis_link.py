@@ -11,14 +11,11 @@ import contextlib
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pointsman.core.shared import StateUnavailable
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +31,19 @@ PAUSE = 0.2
 """Seconds between two attempts to reach a server that is away."""
 
 
+class Wire(Protocol):
+    """What is used of `redis.asyncio.connection.AbstractConnection`."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def can_read(self) -> bool: ...
+    def pack_commands(self, commands: Iterable[Iterable[Word]]) -> list[bytes]: ...
+    async def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
+    async def read_response(self, disable_decoding: bool = False) -> Any: ...
+
+
 class Address:
     """Where the server is. `str` shows it without secrets."""
 
@@ -44,7 +54,7 @@ class Address:
             password: what is sent where the URL names none.
 
         Raises:
-            ValueError: it is no such address; the message names no part of it.
+            ValueError: it is no such address; the message holds no secret.
         """
         from redis.asyncio.connection import Connection, SSLConnection, parse_url
 
@@ -54,7 +64,9 @@ class Address:
         try:
             found: dict[str, Any] = dict(parse_url(url))
         except ValueError:
-            raise ValueError("must begin with redis://, rediss:// or unix://, as redis://host:6379/0 does") from None
+            found = {}
+        if not found.keys() & {"host", "path"}:
+            raise ValueError("must be an address such as redis://host:6379/0, rediss://… or unix:///path") from None
         self._kind: Any = found.pop("connection_class", Connection)
         if password and "password" not in found:
             found["password"] = password
@@ -65,23 +77,20 @@ class Address:
         place = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
         scheme = "unix" if "path" in found else "rediss" if self._kind is SSLConnection else "redis"
         self._shown = f"{scheme}://{place}" + (f"/{found['db']}" if found.get("db") else "")
+        self.connection()
 
     def __str__(self) -> str:
         return self._shown
 
     __repr__ = __str__
 
-    def connection(self) -> AbstractConnection:
-        """A connection that is not open yet.
-
-        Raises:
-            ValueError: a part of the URL's query is not known.
-        """
+    def connection(self) -> Wire:
+        """A connection that is not open yet."""
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
         try:
-            connection: AbstractConnection = self._kind(
+            connection: Wire = self._kind(
                 **self._arguments,
                 protocol=2,
                 driver_info=None,
@@ -90,7 +99,7 @@ class Address:
                 socket_connect_timeout=None,
             )
         except TypeError:
-            raise ValueError("its part after the ? names something that is not known") from None
+            raise ValueError("names an option after the ? that is not known") from None
         return connection
 
     def without_secret(self, text: str) -> str:
@@ -138,7 +147,7 @@ class RedisLink:
         self.address = address
         self._timeout = timeout
         self._knock = knock
-        self._connection: AbstractConnection | None = None
+        self._connection: Wire | None = None
         self._queue: deque[_Call] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -223,7 +232,7 @@ class RedisLink:
                 call.fail(StateUnavailable(self._away))
             self._refuse_queued(self._away)
 
-    async def _ask(self, connection: AbstractConnection, calls: list[_Call], *, whole: bool) -> list[_Call]:
+    async def _ask(self, connection: Wire, calls: list[_Call], *, whole: bool) -> list[_Call]:
         """Send them together and hand out the replies; returns those whose script the server does not know."""
         from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
@@ -252,7 +261,7 @@ class RedisLink:
                         call.reply.set_result(reply)
         return unknown
 
-    async def _connected(self) -> AbstractConnection:
+    async def _connected(self) -> Wire:
         connection = self._connection
         if connection is not None:
             # What can be read before anything was asked is an end: the server went, or closed an idle connection.
@@ -279,7 +288,7 @@ class RedisLink:
             try:
                 connection = await self._connected()
                 async with asyncio.timeout(self._timeout):
-                    await connection.send_command(*self._knock, check_health=False)
+                    await connection.send_packed_command(connection.pack_commands([self._knock]), check_health=False)
                     await connection.read_response()
             except (OSError, TimeoutError, RedisError, ValueError) as error:
                 await self._hang_up()
