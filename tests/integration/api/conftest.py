@@ -23,7 +23,10 @@ from pointsman.pipeline.admit import Access
 from pointsman.pipeline.admit.limits import BucketRule, Limits
 from pointsman.pipeline.admit.tiers import Tier, Tiers
 from pointsman.pipeline.record import FeedbackStage
+from pointsman.stores.keys import KeyStore
 from pointsman.stores.memory_state import MemoryState
+from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.surfaces.asgi_app import build_asgi_app
 from pointsman.surfaces.entry import Entry
@@ -127,6 +130,7 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
         buckets={"usage": BucketRule(burst=400, per_minute=400.0)},
         open_when_away=False,
     )
+    database = SqliteDatabase(path)
     services = Services(
         catalog=Source(),
         log=log,
@@ -134,6 +138,7 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
         decide=lambda request, caller, wishes: api.decide(request, caller),
         providers_health=health,
         limits=limits.report,
+        keys=KeyStore(database, SecretKey(b"a secret of the test's own"), SystemClock(), tiers=["free"]),
         version="1.2.3",
         started_at=1_700_000_000.5,
         clock=SystemClock(),
@@ -144,6 +149,7 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
     yield api
     await server.close(1)
     await bridge.close()
+    await database.close()
     await log.close()
 
 
