@@ -83,13 +83,13 @@ class SqliteFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make_private(self.path)
+        make_private(self.path)
         self._inode = _inode(self.path)
         # SQLite gives its -wal and -shm files the mode of the file itself.
         connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
         try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -134,7 +134,7 @@ class SqliteFile:
 _making = threading.Lock()
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Make the file when it is not there, and see that its owner alone may use it.
 
     A file that is there is not opened for that: closing it would drop every lock that this process holds on it (so
@@ -147,6 +147,25 @@ def _make_private(path: Path) -> None:
             if os.stat(path).st_mode & 0o077:
                 with contextlib.suppress(PermissionError):  # a file of another owner that we may write to
                     os.chmod(path, 0o600)
+    if not os.access(path.parent, os.W_OK):  # SQLite would only say that it cannot open the file
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        raise OSError(number := errno.EROFS if read_only else errno.EACCES, os.strerror(number))
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode. Of several processes that do it at the same moment SQLite turns some away at once, whatever
+    the busy timeout says; these try again.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def named(values: Sequence[Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from pointsman.core.errors import StoreError
 
 from .migrate import READ_VERSION, VERSION_TABLE, Script, check_version, newest, schema_version, scripts, statements
-from .sqlite_file import explain
+from .sqlite_file import explain, make_private, use_wal
 
 LOCK = 0x706F696E74736D
 """The advisory lock that upgrades of one database take turns by."""
@@ -62,7 +62,7 @@ def upgrade_sqlite(path: Path) -> Upgraded:
         return _upgrade(connection, f"The database {path}")
 
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        make_private(path)
         engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)
         # The driver's own BEGIN comes too late for statements that change the schema.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -170,7 +170,7 @@ def _version(connection: Connection) -> int:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=LOCK_SECONDS)
-    connection.execute("PRAGMA journal_mode = WAL")
+    use_wal(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
