@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from .masking import masked
+
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -25,7 +27,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
         # Paths and upstreams' words may hold line feeds and escapes: what follows one is told from a line of ours.
-        return _CONTROL.sub("?", super().format(record)).replace("\n", "\n    ")
+        return _CONTROL.sub("?", masked(super().format(record))).replace("\n", "\n    ")
 
 
 class _Json(logging.Formatter):
@@ -36,10 +38,10 @@ class _Json(logging.Formatter):
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = masked(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
 
 
@@ -55,10 +57,11 @@ class _Stderr(logging.Handler):
 
 
 def configure(level: str, format: Literal["text", "json"]) -> None:
-    """Send the log of everything under `pointsman` to standard error."""
+    """Send the log of everything under `pointsman` to standard error; of the loop and of uvicorn what is amiss."""
     handler = _Stderr()
     handler.setFormatter(_Json() if format == "json" else _Text())
-    root = logging.getLogger("pointsman")
-    root.handlers = [handler]
-    root.propagate = False
-    root.setLevel(level.upper())
+    for name, least in (("pointsman", level.upper()), ("asyncio", "WARNING"), ("uvicorn", "WARNING")):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(least)

@@ -31,6 +31,7 @@ COMMANDS = {
     "clients": Entry(f"{HERE}.clients:clients", "Register applications that users sign in to."),
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
+    "budgets": Entry(f"{HERE}.budgets:budgets", "Show what may be spent, what was, and what is unsettled."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "limits": Entry(f"{HERE}.limits:limits", "Show what a key may ask, and what is left of it."),
@@ -115,7 +116,9 @@ def _fail(message: str, mend: str = "", code: int = 1) -> int:
     if mend and mend in message:
         mend = ""
     message = message.replace(" GET /v1/models lists what there is.", "")  # at a command line the mend says it
-    click.echo(f"error: {safe(message).rstrip()}{' ' if mend else ''}{mend}", err=True)
+    from pointsman.masking import masked
+
+    click.echo(f"error: {safe(masked(message)).rstrip()}{' ' if mend else ''}{mend}", err=True)
     return code
 
 
