@@ -33,8 +33,8 @@ from pointsman.surfaces.services import Services
 from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
 from .access import build_access, build_keys, refuse_open_door
-from .credentials import LiveCredentials
 from .budgets import build_budgets
+from .credentials import LiveCredentials
 from .limits import build_limits
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
@@ -315,6 +315,8 @@ class Gateway:
             decide=pipeline.preview,
             providers_health=self.providers_health,
             limits=self._limits.callers.report,
+            budgets=self._budgets,
+            state_health=self._state.health,
             keys=self._keys.store,
             sign_in=self._sign_in,
             version=__version__,

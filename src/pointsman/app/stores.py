@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pointsman.core.errors import SettingsError, StoreError
+from pointsman.core.errors import SettingsError, StoreError, StoreUnavailable
 from pointsman.core.ports import Clock
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
@@ -116,7 +116,7 @@ async def open_database(
         await database.open()
         await claim(database, secret, previous)
     except StoreError as error:
-        if database.dialect == "postgres" or error.code != "store_unavailable":
+        if database.dialect == "postgres" or not isinstance(error, StoreUnavailable):
             raise
         log.warning("%s", error.message)
     watcher = Watcher(database, clock)

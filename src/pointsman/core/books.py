@@ -75,7 +75,7 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True):
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """What a scope spent in a period."""
 
-    scope: str
+    scope: Scope
     name: str
     period: str
     micro_usd: int

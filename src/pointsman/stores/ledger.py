@@ -393,7 +393,8 @@ def _settle(settled: Settle) -> list[Statement]:
     values = (settled.id, settled.state, settled.micro_usd, settled.at, settled.at + LATE if settled.late else None)
     found.append(
         Statement(
-            f"UPDATE ledger SET state = $2, settled = $3, settled_at = $4, late_until = $5 WHERE id = $1 AND {_OPEN}",  # noqa: S608
+            "UPDATE ledger SET state = $2, settled = $3, settled_at = $4, late_until = $5"
+            " WHERE id = $1 AND state IN ('reserved', 'unsettled')",
             values,
         )
     )

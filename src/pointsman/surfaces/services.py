@@ -10,6 +10,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
+from pointsman.pipeline.admit.budgets import Accounts
 from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
 from pointsman.stores.keys import KeyStore
@@ -30,8 +31,12 @@ class Services:
     """Asks every provider now; bounded in time by whoever gives it."""
     limits: Callable[[Caller, str | None], Awaitable[LimitReport]]
     """How the limits of a caller at an address stand. Raises StateUnavailable."""
+    state_health: Callable[[], Awaitable[Health]]
+    """How the counters fare that limits and budgets stand on."""
     keys: KeyStore
     """The stored API keys."""
+    budgets: Accounts | None = None
+    """What may be spent; None: nothing is capped, and there is no report."""
     sign_in: SignIn | None = None
     """Users and their sessions; None: nobody can sign in."""
     version: str

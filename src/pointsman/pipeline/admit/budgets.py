@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -73,6 +73,19 @@ class Report(NamedTuple):
     overspent_micro_usd: int
     alerts: int
     available: bool
+    period: str
+
+
+class Accounts(Protocol):
+    """What reports and admins ask of budgets."""
+
+    rules: BudgetRules
+
+    async def report(self, caller: Caller, *, period: str | None = None) -> Report:
+        """How the budgets stand, and what was spent in a day or month, else this one. Raises StoreError."""
+
+    async def release(self, identifier: str) -> Booked | None:
+        """Give back what an unsettled call holds; None when there is no such one. Raises StoreError."""
 
 
 class Budgets:
@@ -711,7 +724,7 @@ class Budgets:
             reserved = min(used, open_sum)
             tier = self.tier(standing.left_share) if budget.cycle == "monthly" and budget.scope != "model" else None
             budgets.append((standing, used - reserved, tier))
-        return Report(budgets, unsettled, spent, self.overspent_micro_usd, self.alerts, available)
+        return Report(budgets, unsettled, spent, self.overspent_micro_usd, self.alerts, available, period or month)
 
     def _keep(self, task: asyncio.Future[Any]) -> None:
         assert isinstance(task, asyncio.Task)

@@ -38,7 +38,7 @@ _PERCENT = {
     for case in ("x", "X")
 } | {f"{code:02x}".encode()[:1].upper() + f"{code:02x}".encode()[1:]: bytes([code]) for code in range(0x20, 0x7F)}
 _FEW = 200
-"""Backslashes up to which they are looked at one by one; that takes the time of their number, not of the text's size."""
+"""Backslashes of a block up to which they are looked at one by one; more are replaced kind by kind."""
 _escape = re.compile(rb"\\\\*+(?:u[0-9a-fA-F]{4}|[nrt\"'])?+")
 _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (b"\\'", b"'"))
 

@@ -51,6 +51,55 @@ def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> No
         _show(report)
 
 
+@bench.command()
+@click.option("--requests", type=click.IntRange(1, 2_000), default=500, show_default=True, help="At the same time.")
+@click.option("--affordable", type=click.IntRange(0, 2_000), default=50, show_default=True, help="That the cap allows.")
+@click.option("--processes", type=click.IntRange(1, 8), default=1, show_default=True, help="Gateways that share it.")
+@click.option(
+    "--redis", metavar="URL", help="Where several gateways count [default: REDIS_URL, else one started here]."
+)
+@click.option(
+    "--cancel", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of streams left half-way."
+)
+@click.option("--streams", is_flag=True, help="Ask for streams.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def budget(
+    requests: int, affordable: int, processes: int, redis: str | None, cancel: float, streams: bool, as_json: bool
+) -> None:
+    """Whether a budget holds against many requests at once; exit code 1 when it does not.
+
+    Starts real gateways before an upstream that holds every answer until all requests are decided, so that nothing is
+    settled before.
+    """
+    try:
+        from pointsman.evals.gateway import budget as runner
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is needed to measure: pip install {error.name}") from None
+    from dataclasses import asdict
+
+    from pointsman.core.errors import PointsmanError
+
+    try:
+        report = runner.run(
+            requests=requests,
+            affordable=affordable,
+            processes=processes,
+            redis=redis,
+            cancel=cancel,
+            streams=streams,
+            progress=lambda line: click.echo(line, err=True),
+        )
+    except PointsmanError as error:
+        raise click.ClickException(error.message) from None
+    if as_json:
+        click.echo(json.dumps({**asdict(report), "kept": report.kept}, indent=2))
+    else:
+        for name, value in {**asdict(report), "kept": report.kept}.items():
+            click.echo(f"{name.replace('_', ' ')}: {value}")
+    if not report.kept:
+        sys.exit(1)
+
+
 def _show(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -1,0 +1,339 @@
+"""Whether a budget holds: many requests at once against a cap that allows exactly some of them.
+
+Real gateways in processes of their own stand before an upstream that holds every answer until all requests are
+decided, so that nothing is settled before. Every call that reaches the upstream is billed its worst case, whether its
+answer is read to the end or not. A second wave, of requests that are answered at once, follows when everything is
+settled: nothing may be left for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .counters import counters
+from .targets import BenchError, free_port
+
+OUTPUT = 1_000
+"""Tokens of every answer, and its bound: the upstream bills the worst case."""
+PRICE = 10.0
+"""US dollars per million tokens of answer; prompts cost nothing, so that the worst case is known to the micro-dollar."""
+EACH = round(OUTPUT * PRICE)
+"""Micro-dollars of a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReport:
+    """What came of it. Sums are micro-dollars."""
+
+    requests: int
+    affordable: int
+    processes: int
+    streams: bool
+    cancelled: int
+    passed: int
+    """Of the first wave, before anything was settled."""
+    refused: int
+    failed: int
+    """Neither: other statuses and broken connections."""
+    late_passed: int
+    """Of the second wave."""
+    cap_micro_usd: int
+    billed_micro_usd: int
+    """What the upstream billed."""
+    recorded_micro_usd: int
+    """What the gateways count against the budget in the end."""
+    overspent_micro_usd: int
+    seconds: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        return (
+            self.passed == min(self.affordable, self.requests)
+            and self.refused == self.requests - self.passed
+            and self.failed == 0
+            and self.overspent_micro_usd == 0
+            and self.recorded_micro_usd >= self.billed_micro_usd
+        )
+
+
+def run(
+    *,
+    requests: int,
+    affordable: int,
+    processes: int = 1,
+    redis: str | None = None,
+    cancel: float = 0.0,
+    streams: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> BudgetReport:
+    """Measure.
+
+    Args:
+        cancel: share of the passing requests whose client leaves after the first piece of the answer.
+
+    Raises:
+        BenchError: it cannot run here.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
+        state = stack.enter_context(counters(redis)) if processes > 1 else None
+        return asyncio.run(
+            _run(stack, folder, state, requests, affordable, processes, cancel, streams or cancel > 0, progress)
+        )
+
+
+async def _run(
+    stack: contextlib.ExitStack,
+    folder: Path,
+    state: str | None,
+    requests: int,
+    affordable: int,
+    processes: int,
+    cancel: float,
+    streams: bool,
+    progress: Callable[[str], None],
+) -> BudgetReport:
+    upstream = Upstream()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, backlog=1024)
+    address = server.sockets[0].getsockname()[1]
+    cap = affordable * EACH
+    ports = [free_port() for _ in range(processes)]
+    prefix = f"bench-{uuid.uuid4().hex[:8]}"
+    for number, port in enumerate(ports):
+        config = folder / f"gateway-{number}.yaml"
+        config.write_text(json.dumps(_settings(folder, port, address, cap, state, prefix)))
+        log = stack.enter_context((folder / f"gateway-{number}.log").open("wb"))
+        stack.enter_context(_gateway(config, log))
+        await _listening(port, folder / f"gateway-{number}.log")
+    progress(f"{processes} gateway{'s' if processes > 1 else ''}, a cap of {cap} micro-dollars, {EACH} a request")
+    started = time.perf_counter()
+    wave = [asyncio.create_task(_ask(ports[index % processes], streams)) for index in range(requests)]
+    decided = await _decided(wave, upstream, requests)
+    passed = upstream.accepted
+    progress(f"all decided: {passed} passed, {decided} refused, nothing settled yet")
+    leaving = round(cancel * passed)
+    upstream.begin(leaving)
+    answers = await asyncio.gather(*wave)
+    refused = sum(answer.status == 429 and b'"budget_exceeded"' in answer.body for answer in answers)
+    whole = sum(answer.status == 200 for answer in answers)
+    recorded = await _recorded(ports[0], whole * EACH)
+    progress("settled; the second wave")
+    late = await asyncio.gather(*(_ask(ports[index % processes], streams) for index in range(min(requests, 100))))
+    seconds = time.perf_counter() - started
+    server.close()
+    return BudgetReport(
+        requests=requests,
+        affordable=affordable,
+        processes=processes,
+        streams=streams,
+        cancelled=leaving,
+        passed=passed,
+        refused=refused,
+        failed=requests - refused - whole,
+        late_passed=sum(answer.status == 200 for answer in late),
+        cap_micro_usd=cap,
+        billed_micro_usd=upstream.accepted * EACH,
+        recorded_micro_usd=recorded,
+        overspent_micro_usd=max(0, upstream.accepted * EACH - cap),
+        seconds=round(seconds, 3),
+    )
+
+
+def _settings(folder: Path, port: int, upstream: int, cap: int, state: str | None, prefix: str) -> dict[str, object]:
+    tree: dict[str, object] = {
+        "data_dir": str(folder / "data"),
+        "cache_dir": str(folder / "cache"),
+        "server": {"host": "127.0.0.1", "port": port},
+        "embedded": {"enabled": False},
+        "log": {"level": "warning"},
+        "budgets": {"monthly": cap / 1_000_000},
+        "providers": {
+            "ollama": {"enabled": False},
+            "scripted": {
+                "base_url": f"http://127.0.0.1:{upstream}/v1",
+                "models": ["model"],
+                "prices": {"model": {"input": 0, "output": PRICE}},
+            },
+        },
+    }
+    if state is not None:
+        tree["state"] = {"url": state, "prefix": prefix, "timeout": 20.0}
+    return tree
+
+
+@contextlib.contextmanager
+def _gateway(config: Path, log: IO[bytes]) -> Iterator[None]:
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(config.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pointsman", "--config", str(config), "serve"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+    ) as process:  # fmt: skip
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+async def _listening(port: int, log: Path) -> None:
+    until = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        if time.monotonic() > until:
+            raise BenchError(f"a gateway did not start: {log.read_text(errors='replace')[-2000:]}")
+        await asyncio.sleep(0.05)
+
+
+async def _decided(wave: Sequence[asyncio.Task[Reply]], upstream: Upstream, requests: int) -> int:
+    """Wait until every request has been refused or has reached the upstream; returns how many were refused."""
+    until = time.monotonic() + 120
+    while True:
+        done = sum(task.done() for task in wave)
+        if done + upstream.accepted >= requests:
+            return done
+        if time.monotonic() > until:
+            raise BenchError(f"{requests - done - upstream.accepted} requests were neither refused nor passed on.")
+        await asyncio.sleep(0.02)
+
+
+async def _recorded(port: int, least: int) -> int:
+    """What counts against the budget once everything is settled."""
+    until = time.monotonic() + 60
+    while True:
+        body = (await _exchange(port, "GET", "/api/v1/budgets", b"")).body
+        [budget] = [row for row in json.loads(body)["budgets"] if row["scope"] == "global"]
+        used: int = budget["used_micro_usd"]
+        if budget["reserved_micro_usd"] == 0 and used >= least:
+            return used
+        if time.monotonic() > until:
+            raise BenchError(f"the reservations are not settled: {budget}")
+        await asyncio.sleep(0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+
+
+async def _ask(port: int, streams: bool) -> Reply:
+    body = {
+        "model": "scripted:model",
+        "max_tokens": OUTPUT,
+        "messages": [{"role": "user", "content": "Say something."}],
+        "stream": streams,
+    }
+    return await _exchange(port, "POST", "/v1/chat/completions", json.dumps(body).encode())
+
+
+async def _exchange(port: int, method: str, path: str, body: bytes) -> Reply:
+    """One request on a connection of its own; leaves in the middle of an answer that says so."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return Reply(0, b"")
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    received = b""
+    try:
+        writer.write(head.encode() + body)
+        while block := await reader.read(65_536):
+            received += block
+            if LEAVE in received:
+                break
+    except OSError:
+        pass
+    finally:
+        writer.close()
+    line = received.split(b"\r\n", 1)[0].split(b" ")
+    status = int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
+    return Reply(status, received.partition(b"\r\n\r\n")[2])
+
+
+LEAVE = b"leave-now"
+
+
+class Upstream:
+    """Accepts every call, and answers once it is told to begin."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self._begun = asyncio.Event()
+        self._leaving = 0
+
+    def begin(self, leaving: int) -> None:
+        """Answer all; `leaving` of them ask their client to leave in the middle."""
+        self._leaving = leaving
+        self._begun.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Cancelled when the measurement is over; nothing is left to be cancelled above it.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                at = head.find(b"content-length:")
+                length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+                body = await reader.readexactly(length)
+                if head.startswith(b"post "):
+                    self.accepted += 1
+                    await self._begun.wait()
+                    await self._answer(json.loads(body), writer)
+                else:
+                    writer.write(_whole({"object": "list", "data": [{"id": "model"}]}))
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, request: dict[str, object], writer: asyncio.StreamWriter) -> None:
+        usage = {"prompt_tokens": 20, "completion_tokens": OUTPUT, "total_tokens": OUTPUT + 20}
+        common = {"id": "chatcmpl-bench", "created": 1, "model": "model"}
+        if not request.get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": "words"}, "finish_reason": "stop"}
+            writer.write(_whole({**common, "object": "chat.completion", "choices": [choice], "usage": usage}))
+            return
+        leaves, self._leaving = self._leaving > 0, max(0, self._leaving - 1)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = {**common, "object": "chat.completion.chunk"}
+        word = LEAVE.decode() if leaves else "word "
+        for _ in range(5):
+            delta = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+            writer.write(_frame({**chunk, "choices": [delta]}))
+            await writer.drain()
+            if leaves:  # the client goes now; the call is billed all the same
+                await asyncio.sleep(30)
+        last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        writer.write(_frame({**chunk, "choices": [last]}) + _frame({**chunk, "choices": [], "usage": usage}))
+        writer.write(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+def _whole(value: object) -> bytes:
+    body = json.dumps(value).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _frame(value: object) -> bytes:
+    return _chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
