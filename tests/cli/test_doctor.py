@@ -8,6 +8,7 @@ from typing import Any
 
 from pointsman.providers.llamacpp.sources import load_sources
 from pointsman.testing import Page, ScriptedUpstream, Status
+from services import Valkey
 
 from .commands import run_command
 from .standin import page
@@ -50,9 +51,26 @@ async def test_settings_that_cannot_be_used(env) -> None:
 
 
 async def test_names_of_the_environment_that_do_nothing(env) -> None:
-    code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port(), "REDIS_URL": "redis://x"})
+    code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port(), "SENTRY_DSN": "x"})
     assert code == 0
-    assert "REDIS_URL" in parts["Environment"]["detail"]
+    assert "SENTRY_DSN" in parts["Environment"]["detail"]
+
+
+async def test_where_limits_and_budgets_are_counted(env, valkey_server: Valkey) -> None:
+    env = {**env, **NO_EMBEDDED, "PORT": free_port()}
+    _, parts = await examine(env)
+    assert parts["Limits and budgets"]["detail"] == "counted in this process"
+    _, parts = await examine({**env, "REDIS_URL": valkey_server.url})
+    assert parts["Limits and budgets"]["status"] == "warning", "it keeps nothing over a restart"
+    assert "Valkey 9" in parts["Limits and budgets"]["detail"]
+    assert "appendonly" in parts["Limits and budgets"]["mend"]
+    nowhere = f"redis://:hush-hush@127.0.0.1:{free_port()}/0"
+    for url, said in ((nowhere, "cannot be reached"), ("http://:hush-hush@x", "redis://host:6379/0")):
+        ran = await run_command("doctor", "--quick", "--json", env={**env, "REDIS_URL": url})
+        assert ran.code == 1
+        assert said in ran.out
+        assert ran.err == ""
+        assert "hush-hush" not in ran.out
 
 
 async def test_a_misspelt_name_of_the_environment(env) -> None:

@@ -75,6 +75,8 @@ def test_a_bad_value_names_key_and_mend(environ, key, words):
         ("a: [", "config", "cannot be read: line 1, column 5"),
         ("server:\n  port: 1\nserver:\n  host: x", "config", "line 3, column 1: 'server' stands twice"),
         ("server: &s {port: 1}\nlimits: {<<: *s}", "limits.port", "no such setting"),
+        ("state: {timeout: 0}", "state.timeout", "above 0"),
+        ("state: {prefix: 'a{b}'}", "state.prefix", "braces"),
         ("privacy: {level: hihg}", "privacy.level", "must be one of standard, high, max"),
         ("providers: {lab: {type: olama}}", "providers[...].type", "must be one of openai, ollama"),
         ("routing: {fallbacks: {a: b}}", "routing.fallbacks[...]", "must be a list"),

@@ -138,6 +138,7 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
         decide=lambda request, caller, wishes: api.decide(request, caller),
         providers_health=health,
         limits=limits.report,
+        state_health=MemoryState().health,
         keys=KeyStore(database, SecretKey(b"a secret of the test's own"), SystemClock(), tiers=["free"]),
         version="1.2.3",
         started_at=1_700_000_000.5,

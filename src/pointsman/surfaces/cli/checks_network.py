@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pointsman.core.errors import PointsmanError
-from pointsman.core.ports import Provider
+from pointsman.core.ports import Health, Provider
 from pointsman.settings import Settings, is_loopback
 from pointsman.transport.http import Outbound
 
@@ -63,6 +64,24 @@ def _told(url: str, health: Mapping[str, Any]) -> Finding:
     if health["status"] == "down":
         return broken("Gateway", detail + lost, "No provider answers it; each is looked at below.")
     return fine("Gateway", detail + lost)
+
+
+async def shared_state(settings: Settings) -> Finding:
+    """Where limits and budgets are counted, asked now."""
+    part = "Limits and budgets"
+    logging.getLogger("pointsman.stores").addHandler(logging.NullHandler())  # the finding says it all
+    try:
+        state = importlib.import_module("pointsman.app.state").build_state(settings)
+    except PointsmanError as error:
+        return broken(part, error.message, "Correct REDIS_URL.")
+    try:
+        health: Health = await state.health()
+    finally:
+        await state.close()
+    if not health.ok:
+        return broken(part, health.detail, health.mend)
+    detail = f"counted {health.detail}" if health.detail.startswith("in ") else f"counted at {health.detail}"
+    return warning(part, detail, health.mend) if health.mend else fine(part, detail)
 
 
 async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Finding]:

@@ -65,6 +65,7 @@ async def _findings(invocation: Invocation, *, quick: bool) -> AsyncIterator[Fin
         *checks.store(settings.database_path),
     ]:
         yield finding
+    yield await checks_network.shared_state(settings)
     yield await checks_network.gateway(invocation, settings)
     pool = Pool()
     try:

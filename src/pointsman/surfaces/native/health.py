@@ -26,9 +26,18 @@ class LogHealth(BaseModel):
     last_error: str | None = Field(description="What went wrong last, for admins; kept after a recovery.")
 
 
+class StateHealth(BaseModel):
+    """How the counters fare that limits and budgets stand on."""
+
+    connected: bool
+    detail: str | None = Field(description="Where they are, and the server's version, for admins.")
+    mend: str | None = Field(description="What to do about it, for admins; empty when there is nothing to do.")
+
+
 class GatewayHealth(BaseModel):
     status: Literal["ok", "degraded", "down"] = Field(
-        description="`degraded`: a provider does not answer or the log is not written. `down`: no provider answers."
+        description="`degraded`: a provider or the shared state does not answer, or the log is not written."
+        " `down`: no provider answers."
     )
     version: str
     started_at: float = Field(description="Seconds since the epoch, UTC.")
@@ -36,6 +45,7 @@ class GatewayHealth(BaseModel):
     models: int = Field(description="How many models are known.")
     providers: dict[str, ProviderHealth]
     decision_log: LogHealth
+    shared_state: StateHealth
 
 
 def router(services: Services) -> APIRouter:
@@ -49,8 +59,10 @@ def router(services: Services) -> APIRouter:
             for name, found in (await services.providers_health()).items()
         }
         log = services.log.status()
+        state = await services.state_health()
+        admin = caller_of(request).admin
         connected = [provider.connected for provider in providers.values()]
-        status: Literal["ok", "degraded", "down"] = "ok" if all(connected) and log.ok else "degraded"
+        status: Literal["ok", "degraded", "down"] = "ok" if all(connected) and log.ok and state.ok else "degraded"
         return GatewayHealth(
             status=status if any(connected) else "down",
             version=services.version,
@@ -62,7 +74,12 @@ def router(services: Services) -> APIRouter:
                 ok=log.ok,
                 pending=log.pending,
                 dropped=log.dropped,
-                last_error=log.last_error if caller_of(request).admin else None,
+                last_error=log.last_error if admin else None,
+            ),
+            shared_state=StateHealth(
+                connected=state.ok,
+                detail=state.detail if admin else None,
+                mend=state.mend if admin else None,
             ),
         )
 
