@@ -41,7 +41,7 @@ from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
 from .sign_in import announce_setup, build_sign_in
 from .state import build_state, open_state
-from .stores import build_log, build_secret_key, open_database
+from .stores import build_log, build_secret_key, open_database, standing
 from .transport import build_outbound, build_tls, keep_certificate, start_server
 
 if TYPE_CHECKING:
@@ -316,6 +316,7 @@ class Gateway:
             providers_health=self.providers_health,
             limits=self._limits.callers.report,
             budgets=self._budgets,
+            database=partial(standing, settings=self.settings, watcher=self._watcher),
             state_health=self._state.health,
             keys=self._keys.store,
             sign_in=self._sign_in,

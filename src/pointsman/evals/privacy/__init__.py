@@ -1,0 +1,1 @@
+"""How well private content is detected: a labelled set that is made from templates, and its figures."""

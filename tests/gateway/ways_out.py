@@ -1,0 +1,177 @@
+"""The registry of the wall test: every way into the gateway by which private content may come, and every disguise.
+
+A stage, surface or dialect that is added later adds a line to `WAYS` (and to `CLOUDS` when it can talk to the outside).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+from urllib.parse import quote
+
+from pointsman.testing.answers import Answer, HangUp, Page, Raw, Reset, SeenRequest, Stall, Status, Step, ToolUse, Wire
+
+from .running import Gateway, Reply
+
+CANARIES = {
+    "token": "ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2",
+    "own key": "pm_k3qz7wmb_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2Xo5vNq1",
+    "cloud key": "AKIAQ3EGRT5YUIO7PLKJ",
+    "card": "4539 5787 6362 1486",
+    "iban": "DE89 3704 0044 0532 0130 00",
+    "ssn": "536-90-4399",
+    "address with a password": "postgres://canary:Tr4in-s3cr3t@db.acme.io:5432/main",
+    "private key": "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIQk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2Xo5v\n-----END EC PRIVATE KEY-----",
+}
+
+Body = dict[str, Any]
+
+
+def _said(content: Any, **fields: Any) -> Body:
+    return {"messages": [{"role": "user", "content": content}], **fields}
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in text)
+
+
+def _calls(arguments: str) -> list[Body]:
+    call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": arguments}}
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+    ]
+
+
+def disguises(canary: str) -> dict[str, Body]:
+    """Bodies in which a canary stands, each in another place or writing."""
+    half, encoded = len(canary) // 2, quote(canary, safe="")
+    svg = base64.b64encode(f"<svg><!-- {canary} --></svg>".encode()).decode()
+    part = {"type": "text", "text": f"see {canary}"}
+    tool = {"type": "function", "function": {"name": "f", "description": canary, "parameters": {"default": canary}}}
+    user = {"role": "user", "content": "go on"}
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": [canary]}}}
+    return {
+        "text": _said(f"Look at {canary} please"),
+        "twice": _said(f"{canary} and {canary}"),
+        "system": {"messages": [{"role": "system", "content": f"Use {canary}"}, user]},
+        "assistant": {"messages": [user, {"role": "assistant", "content": f"I saw {canary} ."}, user]},
+        "parts": _said([part, {"type": "text", "text": "?"}]),
+        "cut over parts": _said([{"type": "text", "text": canary[:half]}, {"type": "text", "text": canary[half:]}]),
+        "arguments": {"messages": [user, *_calls(json.dumps({"path": "a", "text": canary}))]},
+        "arguments escaped": {"messages": [user, *_calls(f'{{"text": "{_escaped(canary)}"}}')]},
+        "tool result": {"messages": [user, *_calls("{}")[:1], _result(f"$ cat\n{canary}\n")]},
+        "json in a result": {"messages": [user, *_calls("{}")[:1], _result(json.dumps({"out": canary}))]},
+        "tool definition": {"messages": [user], "tools": [tool]},
+        "schema": {"messages": [user], "response_format": schema},
+        "name": {"messages": [{**user, "name": canary}]},
+        "unknown field": {"messages": [user], "x_extra": {"deep": [[{"note": f"a {canary} b"}]]}},
+        "metadata key": {"messages": [user], "metadata": {canary: "x"}},
+        "user": {"messages": [user], "user": canary},
+        "prediction": {"messages": [user], "prediction": {"type": "content", "content": canary}},
+        "stop": {"messages": [user], "stop": [canary]},
+        "zero-width": _said(f"Look at {canary[:half]}\u200b{canary[half:]} please"),
+        "escaped twice": _said(f'{{"a": "{_escaped(canary)}"}}'),
+        "drawing": _said([{"type": "image_url", "image_url": {"url": f"data:image/svg+xml;base64,{svg}"}}]),
+        "picture's address": _said([{"type": "image_url", "image_url": {"url": f"https://pics.io/a.png?t={encoded}"}}]),
+    }  # fmt: skip
+
+
+def spellings(canary: str) -> set[bytes]:
+    """What would betray a canary in a block of bytes."""
+    half = len(canary) // 2
+    written = {canary, json.dumps(canary)[1:-1], quote(canary, safe=""), _escaped(canary)}
+    written |= {canary.replace(" ", ""), canary.replace(" ", "-"), canary[:half] + "\u200b" + canary[half:]}
+    written |= {line for line in canary.splitlines() if len(line) > 12 and "-----" not in line}
+    if "://" in canary:
+        written.add("Tr4in-s3cr3t")
+    if len(canary) > 30 and "\n" not in canary and "://" not in canary:
+        written |= {canary[:half], canary[half:]}
+    encoded = base64.b64encode(f"<svg><!-- {canary} --></svg>".encode())[12:-12]
+    return {form.encode() for form in written} | {json.dumps(form)[1:-1].encode() for form in written} | {encoded}
+
+
+Way = Callable[[Gateway, Body], Reply]
+
+
+def _chat(model: str = "auto", *, stream: bool = False, headers: dict[str, str] | None = None) -> Way:
+    def send(gateway: Gateway, body: Body) -> Reply:
+        return gateway.ask("POST", "/v1/chat/completions", {"model": model, "stream": stream, **body}, headers=headers)
+
+    return send
+
+
+def _preview(gateway: Gateway, body: Body) -> Reply:
+    return gateway.ask("POST", "/api/v1/route", {"model": "auto", **body})
+
+
+WAYS: dict[str, Way] = {
+    "chat": _chat(),
+    "chat, streamed": _chat(stream=True),
+    "chat with a remote model": _chat("openai:gpt-4o"),
+    "chat with a remote model, streamed": _chat("openai:gpt-4o", stream=True),
+    "chat with an alias of a remote model": _chat("mine", stream=True),
+    "chat with an Ollama that nobody declared local": _chat("ollama:llama3:8b"),
+    "chat with a LiteLLM on loopback": _chat("litellm:claude", stream=True),
+    "chat at level high": _chat(headers={"x-pointsman-privacy": "high"}),
+    "preview": _preview,
+}
+"""Each takes the body of a chat request."""
+
+
+def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
+    """Requests whose canary is no part of a chat body: names, headers, paths, queries, comments, broken bodies."""
+    hi = {"messages": [{"role": "user", "content": "hi"}]}
+    line = canary.replace("\n", " ")
+    encoded = quote(canary, safe="")
+    chat = "/v1/chat/completions"
+    yield gateway.ask("POST", chat, {**hi, "model": canary})
+    yield gateway.ask("POST", chat, {**hi, "model": f"openai:{canary}"})
+    yield gateway.ask("POST", chat, {**hi, "model": "auto"}, headers={"x-note": line, "user-agent": line})
+    yield gateway.ask("POST", chat, {**hi, "model": "auto"}, headers={"x-pointsman-privacy": line})
+    yield gateway.ask("POST", chat, {**hi, "model": "auto"}, headers={"x-request-id": line, "traceparent": line})
+    yield gateway.ask("POST", f"{chat}?key={encoded}", {**hi, "model": "auto"})
+    yield gateway.ask("POST", chat, json.dumps(hi).encode()[:-1] + f', "note": "{line}"'.encode())
+    yield gateway.ask("POST", chat, {"messages": [{"role": canary, "content": "hi"}], "model": "auto"})
+    yield gateway.ask("POST", chat, {**hi, "temperature": canary})
+    yield gateway.ask("GET", f"/v1/models/{encoded}")
+    yield gateway.ask("GET", f"/api/v1/decisions/{encoded}")
+    yield gateway.ask("GET", f"/api/v1/decisions?limit={encoded}")
+    yield gateway.ask("GET", f"/{encoded}")
+    yield gateway.ask("POST", "/v1/feedback", {"id": decision, "thumb": "up", "comment": f"it had {canary} in it"})
+    yield gateway.ask("POST", "/v1/feedback", {"id": canary, "thumb": "up"})
+    yield gateway.ask("POST", "/api/v1/route", {**hi, "model": canary})
+
+
+class InTurn:
+    """A step that plays others in turn, for ever."""
+
+    def __init__(self, *steps: Step) -> None:
+        self._steps = cycle(steps)
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        await next(self._steps).play(request, wire)
+
+
+def faults(elsewhere: str) -> InTurn:
+    """What upstreams do between good answers."""
+    away = {"Location": f"{elsewhere}/chat/completions"}
+    return InTurn(
+        Answer(),
+        Status(500),
+        Answer(tool_calls=[ToolUse(name="read", arguments='{"a": 1}')]),
+        Page(b"{}", "application/json", 307, away),
+        Reset(),
+        Answer(),
+        Status(429, retry_after=0),
+        HangUp(after_bytes=60),
+        Raw(b"SSH-2.0-garbage\r\n"),
+        Page(b"<html>captive</html>"),
+        Answer(),
+        Stall(),
+        Page(b"{}", "application/json", 302, away),
+        Status(401),
+    )
