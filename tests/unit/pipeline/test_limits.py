@@ -10,10 +10,11 @@ import pytest
 from pointsman.core.caller import Caller, Scopes
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import ProviderShort, RateLimited
-from pointsman.core.shared import StateUnavailable
+from pointsman.core.shared import Standing, StateUnavailable, Window
 from pointsman.core.signals import Needs
 from pointsman.pipeline.admit.limits import BucketRule, Limits, unit_of
 from pointsman.pipeline.admit.provider_limits import ProviderLimits, ProviderRule
+from pointsman.pipeline.admit.standing import most_pressing, standing_headers, uses
 from pointsman.pipeline.admit.tiers import Tier, Tiers
 from pointsman.stores.memory_state import MemoryState
 
@@ -96,6 +97,12 @@ async def test_windows_start_anew(clock):
     assert await passes(charge, caller)
 
 
+async def test_every_key_has_windows_of_its_own(clock):
+    charge = limits(clock)
+    for name in ("a", "b"):
+        assert [await passes(charge, key(name, "small")) for _ in range(3)] == [True, True, False]
+
+
 async def test_a_refused_request_is_not_counted(clock):
     charge, caller = limits(clock), key("a", "small")
     for _ in range(50):
@@ -111,14 +118,37 @@ async def test_windows_count_questions_to_models_alone(clock):
 
 
 async def test_a_bucket_refills_evenly_and_is_of_one_class(clock):
-    charge, caller = limits(clock, buckets={"chat": BucketRule(burst=3, per_minute=30)}), key("a")
+    rules = {"chat": BucketRule(burst=3, per_minute=30), "usage": BucketRule(burst=1, per_minute=1)}
+    charge, caller = limits(clock, buckets=rules), key("a")
     assert [await passes(charge, caller) for _ in range(4)] == [True, True, True, False]
+    assert [await passes(charge, caller, "usage") for _ in range(2)] == [True, False]
     assert await passes(charge, caller, "models")
     assert await passes(charge, key("b"))
     clock.at += 2
     assert [await passes(charge, caller) for _ in range(2)] == [True, False]
     clock.at += 3600
     assert [await passes(charge, caller) for _ in range(4)] == [True, True, True, False]
+
+
+def standing(limit: int, remaining: int, reset: float, retry: float = 0.0) -> Standing:
+    return Standing(key="k", limit=limit, remaining=remaining, reset_after=reset, retry_after=retry)
+
+
+def test_the_limit_that_presses_most_is_told():
+    names, policy = ("minute", "hour"), b"policy"
+    told = dict(standing_headers(policy, names, (standing(20, 9, 30), standing(200, 5, 3599.2))))
+    assert (told[b"ratelimit-limit"], told[b"ratelimit-remaining"]) == (b"200", b"5")
+    assert (told[b"ratelimit-reset"], told[b"x-ratelimit-reset-requests"]) == (b"3600", b"1h0m0s")
+    assert told[b"ratelimit"] == b'"minute";r=9;t=30, "hour";r=5;t=3600'
+    # Of a refusal: what to wait longest for, though the other has as little left.
+    assert most_pressing((standing(20, 0, 30, 30), standing(5, 0, 8, 8))) == 0
+    assert most_pressing((standing(20, 0, 30), standing(5, 1, 8, 8))) == 1
+
+
+def test_a_window_starts_anew_at_its_multiple_however_long_the_answer_took():
+    window = Window(key="k", limit=5, seconds=60)
+    for late in (0.0, 0.4, 20.0):
+        assert uses(("minute",), (window,), (standing(5, 5, 12.0),), NOON + 48 + late)[0].reset_at == NOON + 60
 
 
 async def test_without_limits_the_store_is_not_asked(clock):
