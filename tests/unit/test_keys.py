@@ -23,6 +23,7 @@ from pointsman.core.keys import (
 from pointsman.core.knock import Knock
 from pointsman.pipeline.admit import Access, KeyDirectory
 from pointsman.pipeline.admit import keys as admitting
+from pointsman.pipeline.understand.detectors import Detectors
 
 DIGEST = Digests(b"k" * 32)
 
@@ -326,3 +327,10 @@ def test_last_use_is_written_in_one_go():
     assert stand.source.at == {}
     asyncio.run(stand.directory.flush())
     assert stand.source.at == {"key_0": 1000.0, "key_1": 1000.0}
+
+
+def test_every_token_is_private_content():
+    """In a prompt it stays on the machine, whatever its letters happen to spell."""
+    detectors = Detectors()
+    tokens = [new_token() for _ in range(500)] + [mint_local(b"k" * 32, port=n, now=n * 1e6) for n in range(100)]
+    assert [token for token in tokens if "pointsman_key" not in detectors.find(f"it is {token}, keep it")] == []
