@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import re
 import ssl
 import time
 import uuid
@@ -287,6 +288,35 @@ async def test_users_and_passwords(own: Valkey) -> None:
         assert "wrongwrong" not in message
         assert "s3cr" not in message
         await state.close()
+
+
+def documented_commands() -> list[str]:
+    """What the how-to grants a user of ours."""
+    page = Path(__file__).parents[3] / "docs/how-to/shared-stores.md"
+    line = next(line for line in page.read_text().splitlines() if "ACL SETUSER" in line)
+    assert "~{pointsman}:*" in line
+    return re.findall(r"\+[a-z|]+", line)
+
+
+async def test_the_permissions_of_the_how_to_are_enough(own: Valkey) -> None:
+    with redis.Redis(port=own.port) as client:
+        client.acl_setuser("pointsman", enabled=True, passwords=["+x"], keys=["{pointsman}:*"],
+                           commands=documented_commands())  # fmt: skip
+    state = RedisState(Address(f"redis://pointsman:x@127.0.0.1:{own.port}/1"), timeout=2)
+    assert (await state.take([LIMIT, Bucket(key="b", capacity=2, refill=1)])).ok
+    await state.charge([LIMIT, Bucket(key="b", capacity=2, refill=1, cost=-2)])
+    await state.seed({"a": 1}, expires_at=state.now() + 60)
+    for name in ("r", "s"):
+        assert (await state.reserve(name, [Amount(total="a", micro_usd=1)], lease_seconds=0)).ok
+    assert await state.settle("r", {"a": 1})
+    await state.adjust({"a": 1})
+    assert await state.totals(["a"]) == {"a": 4}
+    assert len(await state.take_lapsed()) == 1
+    assert await state.once("n", seconds=9)
+    health = await state.health()
+    assert health.ok
+    assert "noeviction" in health.detail
+    await state.close()
 
 
 async def test_a_unix_socket_and_a_database_of_its_own(own: Valkey) -> None:
