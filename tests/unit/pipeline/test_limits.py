@@ -143,6 +143,7 @@ def test_the_limit_that_presses_most_is_told():
     # Of a refusal: what to wait longest for, though the other has as little left.
     assert most_pressing((standing(20, 0, 30, 30), standing(5, 0, 8, 8))) == 0
     assert most_pressing((standing(20, 0, 30), standing(5, 1, 8, 8))) == 1
+    assert most_pressing((standing(20, 1, 30), standing(200, 150, 3000))) == 0
 
 
 def test_a_window_starts_anew_at_its_multiple_however_long_the_answer_took():
