@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -61,10 +62,17 @@ class Gateway:
     port: int
     folder: Path
     headers: dict[str, str] = field(default_factory=dict)
+    certificate: Path | None = None
+    """Of a gateway that speaks TLS: trusted, whatever names it has."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.check_hostname = False
+        return context
 
     @property
     def base_url(self) -> str:
@@ -79,6 +87,8 @@ class Gateway:
     ) -> Reply:
         """One request on a connection of its own; `body` is bytes as they are, or anything JSON can say."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        if self.certificate is not None:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.context())
         try:
             sent = {**self.headers, **(headers or {})}
             if body is not None and not isinstance(body, bytes):
@@ -142,7 +152,8 @@ def running(
             stderr=log,
             env={**environ, **(env or {})},
         )
-    gateway = Gateway(process, port, folder)
+    certificate = tree["server"].get("tls_certificate")
+    gateway = Gateway(process, port, folder, certificate=Path(certificate) if certificate else None)
     try:
         until = time.monotonic() + patience
         while True:

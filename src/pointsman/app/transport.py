@@ -13,7 +13,7 @@ from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
 from pointsman.transport.tls import ServerTls
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 """Between two looks at the certificate's files."""
 
 log = logging.getLogger(__name__)
