@@ -24,7 +24,11 @@ CANARIES = {
     "iban": "DE89 3704 0044 0532 0130 00",
     "ssn": "536-90-4399",
     "address with a password": "postgres://canary:Tr4in-s3cr3t@db.acme.io:5432/main",
-    "private key": "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIQk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2Xo5v\n-----END EC PRIVATE KEY-----",
+    "private key": (
+        "-----BEGIN EC PRIVATE KEY-----\n"
+        "MHcCAQEEIQk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2Xo5v\n"
+        "-----END EC PRIVATE KEY-----"
+    ),
 }
 
 Body = dict[str, Any]
@@ -40,10 +44,11 @@ def _escaped(text: str) -> str:
 
 def _calls(arguments: str) -> list[Body]:
     call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": arguments}}
-    return [
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c1", "content": "ok"},
-    ]
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, _result("ok")]
+
+
+def _result(content: str) -> Body:
+    return {"role": "tool", "tool_call_id": "c1", "content": content}
 
 
 def disguises(canary: str) -> dict[str, Body]:

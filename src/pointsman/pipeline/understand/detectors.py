@@ -103,6 +103,16 @@ class Detectors:
                     proven.add(index)
         return tuple(self._detectors[index].name for index in sorted(proven))
 
+    @property
+    def expressions(self) -> list[str]:
+        """The detectors' own patterns, in RE2's writing."""
+        return [detector.expression for detector in self._detectors]
+
+    def prefilter(self, text: str) -> set[str]:
+        """Names of the detectors that may match: the first step of `find` alone."""
+        blocks = _blocks(text.encode("utf-8", "replace"))
+        return {self._detectors[index].name for _, raw in blocks for index in self._triggered(plain(raw))}
+
     def places(self, text: bytes, kinds: frozenset[PrivacyClass]) -> list[Place]:
         """Every proven value of these classes in a UTF-8 text, in no order; values on a block's border may overlap.
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "budgets": Entry(f"{HERE}.budgets:budgets", "Show what may be spent, what was, and what is unsettled."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
+    "eval": Entry(f"{HERE}.evaluate:evaluate", "Judge the gateway's own judgement on labelled sets."),
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "limits": Entry(f"{HERE}.limits:limits", "Show what a key may ask, and what is left of it."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
