@@ -39,7 +39,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("/api/v1/usage", operation_id="get_usage", summary="Tell what is used and what is left")
     async def usage(
         request: Request,
-        key_id: Annotated[str | None, Query(description="Another key's id or name; for admins.", max_length=200)] = None,
+        key_id: Annotated[str | None, Query(description="A key's id or name; for admins.", max_length=200)] = None,
     ) -> UsageReport:
         caller = caller_of(request)
         if key_id is not None and key_id != caller.key_id:
