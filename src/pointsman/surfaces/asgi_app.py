@@ -95,6 +95,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+UNLESS_SAID = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Of answers that do not say otherwise: nothing keeps them, and a browser that shows one loads nothing for it. The
+transport adds what every answer has."""
+
+
 class Guard:
     """The outermost layer: nobody gets in without an admitted caller, and no traceback gets out."""
 
@@ -111,7 +119,11 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+                sent = {name for name, _ in message.get("headers", ())}
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *(pair for pair in UNLESS_SAID if pair[0] not in sent),
+                ]
             await send(message)
 
         try:
