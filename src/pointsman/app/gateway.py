@@ -316,7 +316,7 @@ class Gateway:
             providers_health=self.providers_health,
             limits=self._limits.callers.report,
             budgets=self._budgets,
-            database=partial(standing, settings=self.settings, watcher=self._watcher),
+            database=partial(standing, self._database, self._watcher),
             state_health=self._state.health,
             keys=self._keys.store,
             sign_in=self._sign_in,

@@ -22,6 +22,7 @@ from pointsman.stores.spool import Spool
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.stores.watch import Watcher
+from pointsman.surfaces.services import DatabaseStanding
 
 if TYPE_CHECKING:
     from pointsman.stores.postgres_database import PostgresDatabase
@@ -124,6 +125,13 @@ async def open_database(
     return database, watcher
 
 
+def standing(database: Database, watcher: Watcher) -> DatabaseStanding:
+    """How the database fares, as the watcher saw it last."""
+    return DatabaseStanding(
+        backend=database.dialect, where=database.where, connected=not watcher.away, schema_version=newest()
+    )
+
+
 class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
     """How the database stands, as `pointsman db status` and the doctor tell it."""
 
@@ -145,7 +153,7 @@ async def database_state(settings: Settings) -> DatabaseState:
     """Look at the database without changing or making anything. Does not raise for a database that is away."""
     database = build_database(settings)
     backend = database.dialect
-    where = str(settings.database_path) if isinstance(database, SqliteDatabase) else database.where
+    where = database.where
     try:
         if isinstance(database, SqliteDatabase):
             version = await asyncio.to_thread(read_version, settings.database_path)

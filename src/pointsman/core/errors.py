@@ -27,6 +27,7 @@
     │   └── UpstreamBroken         broke off after the first byte
     ├── Overloaded                 503; a local queue is full; carries retry_after
     └── StoreError                 a database or file of ours failed
+        ├── StoreUnavailable       503; the database does not answer, and may do so again
         └── StateUnavailable       503; the counters that replicas share do not answer
 
 An error's docstring is its default message. One function per dialect maps errors to the wire
@@ -223,6 +224,14 @@ class StoreError(PointsmanError):
     """A store of the gateway failed."""
 
     code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The database does not answer; try again shortly."""
+
+    status = 503
+    code = "store_unavailable"
+    retry_after = 1.0
 
 
 class UpstreamError(PointsmanError):

@@ -32,11 +32,15 @@ class Conflict(StoreError):
 class Database(Protocol):
     """Reads and writes. Every method may be called from many tasks at once; none blocks the loop.
 
-    All raise StoreError: when the database is away (`code` is `store_unavailable`, and the caller may try again) or
-    when a statement cannot be run. `Conflict` when a unique or foreign key forbids a change, or an `expect` is missed.
+    All raise StoreError: StoreUnavailable when the database is away, and the caller may try again, or another when a
+    statement cannot be run. `Conflict` when a unique or foreign key forbids a change, or an `expect` is missed.
     """
 
     dialect: Literal["sqlite", "postgres"]
+
+    @property
+    def where(self) -> str:
+        """The file, or the server without its password, as it may be shown."""
 
     async def open(self) -> None:
         """Connect and see that the schema is the one this version knows; a fresh embedded file is made at once."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreError, StoreUnavailable
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
 
@@ -38,7 +38,7 @@ BATCH = 500
 MAX_PENDING = 100_000
 MAX_PROMPT_BYTES = 64 * 1024 * 1024
 """Bytes of prompts that may wait in memory; beyond it a decision is kept and its prompt is not."""
-FIRST_RETRY, LAST_RETRY = 0.5, 5.0
+FIRST_RETRY, LAST_RETRY = 0.5, 2.0
 """Seconds between two attempts at a database that fails: doubled each time, up to the last."""
 SPOOL_AFTER = 1.0
 """Seconds that a database fails before items go to disk: a restart of it should not be worth a file."""
@@ -340,18 +340,15 @@ class StoredDecisionLog:
                 raise
             except Exception as error:
                 if not self._failed(error):
-                    raise StoreError(
-                        f"The decision log failed: {self._writer.explain(error)}", code="store_unavailable"
-                    ) from error
+                    raise StoreUnavailable(f"The decision log failed: {self._writer.explain(error)}") from error
 
     def _check_written(self) -> None:
         """Raise StoreError when items that came before this job are not yet in the database."""
         if self._failure is not None and (self._queue or self._spooled):
-            raise StoreError(f"The decision log cannot be written: {self._failure}", code="store_unavailable")
+            raise StoreUnavailable(f"The decision log cannot be written: {self._failure}")
         if self._spooled:
-            raise StoreError(
-                f"{self._spooled} items of the decision log are still on the way from the disk to the database.",
-                code="store_unavailable",
+            raise StoreUnavailable(
+                f"{self._spooled} items of the decision log are still on the way from the disk to the database."
             )
 
     def _failed(self, error: Exception) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreError, StoreUnavailable
 
 from .database import Conflict, Row, Statement
 from .migrate import READ_VERSION, check_version
@@ -20,7 +20,6 @@ from .migrate import READ_VERSION, check_version
 T = TypeVar("T")
 Connection = asyncpg.pool.PoolConnectionProxy
 
-UNAVAILABLE = "store_unavailable"
 POOL_SIZE = 8
 PAUSE = 0.25
 """Seconds after a failed connection in which nobody tries another: a crowd of callers makes no crowd of attempts."""
@@ -137,7 +136,7 @@ class PostgresDatabase:
             )
             await self._pool
         except (OSError, ValueError, asyncpg.InterfaceError) as error:
-            raise StoreError(f"{explain(error, self._url, self._timeout)}.", code=UNAVAILABLE) from None
+            raise StoreUnavailable(f"{explain(error, self._url, self._timeout)}.") from None
         if (await self.fetch("SELECT to_regclass('alembic_version') IS NOT NULL"))[0][0]:
             found = await self.fetch(READ_VERSION)
             return int(found[0][0]) if found else 0
@@ -178,9 +177,9 @@ class PostgresDatabase:
 
     async def _run(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
         if self._pool is None:
-            raise StoreError("The database is closed.", code=UNAVAILABLE)
+            raise StoreUnavailable("The database is closed.")
         if time.monotonic() - self._failed_at < PAUSE:
-            raise StoreError(self._failure, code=UNAVAILABLE)
+            raise StoreUnavailable(self._failure)
         pool = self._pool
         try:
             connection = await pool.acquire(timeout=self._timeout)
@@ -188,7 +187,7 @@ class PostgresDatabase:
             if not isinstance(error, asyncpg.TooManyConnectionsError):
                 self._failed_at = time.monotonic()
             self._failure = f"{explain(error, self._url, self._timeout)}."
-            raise StoreError(self._failure, code=UNAVAILABLE) from None
+            raise StoreUnavailable(self._failure) from None
         try:
             async with asyncio.timeout(self._timeout):
                 return await work(connection)
@@ -197,12 +196,12 @@ class PostgresDatabase:
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
             raise Conflict("Another change came first.") from None
         except asyncpg.QueryCanceledError:
-            raise StoreError(f"{explain(TimeoutError(), self._url, self._timeout)}.", code=UNAVAILABLE) from None
+            raise StoreUnavailable(f"{explain(TimeoutError(), self._url, self._timeout)}.") from None
         except (ValueError, OverflowError) as error:  # a value that the column does not take
             raise StoreError(f"The database does not take a value: {error}") from error
         except (*AWAY, asyncpg.InternalClientError) as error:
             connection.terminate()  # whatever state it is in, the next call gets a new one
-            raise StoreError(f"{explain(error, self._url, self._timeout)}.", code=UNAVAILABLE) from error
+            raise StoreUnavailable(f"{explain(error, self._url, self._timeout)}.") from error
         except asyncpg.PostgresError as error:
             raise StoreError(f"The database failed: {error}") from error
         finally:

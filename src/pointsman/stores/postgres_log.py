@@ -172,7 +172,7 @@ def _of_an_item(error: Exception) -> bool:
     """Whether an error is about a value, and not about the database."""
     if isinstance(error, ValueError | asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
         return True
-    return not isinstance(error, asyncpg.PostgresError | asyncpg.InternalClientError | AWAY)
+    return not isinstance(error, (asyncpg.PostgresError, asyncpg.InternalClientError, *AWAY))
 
 
 def _decision(item: Item) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreUnavailable
 
 from .database import Conflict, Row, Statement
 from .sqlite_file import SqliteFile, explain, named
@@ -27,6 +27,10 @@ class SqliteDatabase:
         self._file = SqliteFile(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._closed = False
+
+    @property
+    def where(self) -> str:
+        return str(self._file.path)
 
     async def open(self) -> None:
         await self._run(lambda connection: None)
@@ -68,10 +72,8 @@ class SqliteDatabase:
             except sqlite3.IntegrityError as error:
                 raise Conflict(f"The change is not possible: {error}.") from None
             except (sqlite3.Error, OSError) as error:
-                raise StoreError(
-                    f"The database failed: {explain(error, self._file.path)}", code="store_unavailable"
-                ) from error
+                raise StoreUnavailable(f"The database failed: {explain(error, self._file.path)}") from error
 
         if self._closed:
-            raise StoreError("The database is closed.", code="store_unavailable")
+            raise StoreUnavailable("The database is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

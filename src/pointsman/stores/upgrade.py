@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreError, StoreUnavailable
 
 from .migrate import READ_VERSION, VERSION_TABLE, Script, check_version, newest, schema_version, scripts, statements
 from .sqlite_file import explain, make_private, use_wal
@@ -105,9 +105,9 @@ async def upgrade_postgres(url: str, *, timeout: float = 5.0) -> Upgraded:
     except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         cause = error.__cause__ or error
         inner = getattr(cause, "__cause__", None) or cause  # SQLAlchemy wraps the driver's error twice
-        raise StoreError(
-            f"The database was not upgraded and is as it was: {postgres.explain(inner, url, timeout)}.",
-            code=postgres.UNAVAILABLE if isinstance(inner, postgres.AWAY) else None,
+        kind = StoreUnavailable if isinstance(inner, postgres.AWAY) else StoreError
+        raise kind(
+            f"The database was not upgraded and is as it was: {postgres.explain(inner, url, timeout)}."
         ) from error
     finally:
         await engine.dispose()

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreError, StoreUnavailable
 from pointsman.core.ports import Clock
 
 from .database import Database, Statement
@@ -45,6 +45,11 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def away(self) -> bool:
+        """Whether the database did not answer when it was asked last."""
+        return self._away
+
+    @property
     def age(self) -> float:
         """Seconds since everything watched was last known to be current."""
         return self._clock.monotonic() - self._read_at
@@ -65,7 +70,7 @@ class Watcher:
         try:
             await self._look(first=True)
         except StoreError as error:
-            if not patient or error.code != "store_unavailable":
+            if not patient or not isinstance(error, StoreUnavailable):
                 raise
             self._away = True
             log.warning("The database does not answer; going on without what it holds. %s", error.message)

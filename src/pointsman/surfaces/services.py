@@ -19,6 +19,16 @@ from .sign_in import SignIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseStanding:
+    """How the database fares that keys, users and the decision log are kept in."""
+
+    backend: str
+    where: str
+    connected: bool
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Handed to `build_asgi_app`."""
 
@@ -33,6 +43,8 @@ class Services:
     """How the limits of a caller at an address stand. Raises StateUnavailable."""
     state_health: Callable[[], Awaitable[Health]]
     """How the counters fare that limits and budgets stand on."""
+    database: Callable[[], DatabaseStanding] | None = None
+    """How the database fares, as last seen; None: there is none."""
     keys: KeyStore
     """The stored API keys."""
     budgets: Accounts | None = None

@@ -21,9 +21,19 @@ class LogHealth(BaseModel):
     """How the decision log fares."""
 
     ok: bool
-    pending: int = Field(description="Items that wait to be written.")
+    pending: int = Field(description="Items that wait in memory to be written.")
+    spooled: int = Field(description="Items that lie on disk until the database takes them.")
     dropped: int = Field(description="Items lost since the start.")
     last_error: str | None = Field(description="What went wrong last, for admins; kept after a recovery.")
+
+
+class DatabaseHealth(BaseModel):
+    """How the database fares that keys, users and the decision log are kept in."""
+
+    backend: str = Field(description="`sqlite` or `postgres`.")
+    connected: bool = Field(description="Whether it answered when it was last asked, less than a second ago.")
+    schema_version: int
+    detail: str | None = Field(description="Where it is, for admins.")
 
 
 class StateHealth(BaseModel):
@@ -36,8 +46,8 @@ class StateHealth(BaseModel):
 
 class GatewayHealth(BaseModel):
     status: Literal["ok", "degraded", "down"] = Field(
-        description="`degraded`: a provider or the shared state does not answer, or the log is not written."
-        " `down`: no provider answers."
+        description="`degraded`: a provider, the database or the shared state does not answer, or the log is not"
+        " written. `down`: no provider answers."
     )
     version: str
     started_at: float = Field(description="Seconds since the epoch, UTC.")
@@ -45,6 +55,7 @@ class GatewayHealth(BaseModel):
     models: int = Field(description="How many models are known.")
     providers: dict[str, ProviderHealth]
     decision_log: LogHealth
+    database: DatabaseHealth | None
     shared_state: StateHealth
 
 
@@ -62,7 +73,9 @@ def router(services: Services) -> APIRouter:
         state = await services.state_health()
         admin = caller_of(request).admin
         connected = [provider.connected for provider in providers.values()]
-        status: Literal["ok", "degraded", "down"] = "ok" if all(connected) and log.ok and state.ok else "degraded"
+        database = services.database() if services.database is not None else None
+        fine = all(connected) and log.ok and state.ok and (database is None or database.connected)
+        status: Literal["ok", "degraded", "down"] = "ok" if fine else "degraded"
         return GatewayHealth(
             status=status if any(connected) else "down",
             version=services.version,
@@ -73,9 +86,18 @@ def router(services: Services) -> APIRouter:
             decision_log=LogHealth(
                 ok=log.ok,
                 pending=log.pending,
+                spooled=log.spooled,
                 dropped=log.dropped,
                 last_error=log.last_error if admin else None,
             ),
+            database=DatabaseHealth(
+                backend=database.backend,
+                connected=database.connected,
+                schema_version=database.schema_version,
+                detail=database.where if admin else None,
+            )
+            if database is not None
+            else None,
             shared_state=StateHealth(
                 connected=state.ok,
                 detail=state.detail if admin else None,
