@@ -9,6 +9,7 @@ after a day; `pointsman users unlock` forgets them at once.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Sequence
 
 import msgspec
@@ -29,7 +30,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that was counted as a failure before it was made; `Lockout.passed` takes that back."""
 
     account: str
-    peer: str
+    peer: str | None
+    """None: a loopback address, which a proxy on this machine gives everybody."""
 
 
 def wait_after(failures: int, free: int) -> float:
@@ -56,14 +58,14 @@ class Lockout:
         """
         attempt = Attempt(
             account=self._subject("pair", account, peer) if known else self._subject("account", account),
-            peer=self._subject("peer", peer),
+            peer=None if _is_loopback(peer) else self._subject("peer", peer),
         )
         for _ in range(4):
             now = self._clock.now()
             rows = await self._database.fetch(
                 "SELECT subject, failures, last_at, open_at FROM sign_in_failures WHERE subject IN ($1, $2)",
                 attempt.account,
-                attempt.peer,
+                attempt.peer or "",
             )
             standing = {str(row[0]): row[1:] for row in rows}
             due = max((open_at for _, _, open_at in standing.values()), default=0.0)
@@ -72,6 +74,7 @@ class Lockout:
             count = [
                 _count(subject, standing.get(subject), now, free)
                 for subject, free in ((attempt.account, ACCOUNT_FREE), (attempt.peer, PEER_FREE))
+                if subject is not None
             ]
             try:
                 await self._database.transaction(count)
@@ -88,7 +91,7 @@ class Lockout:
                 Statement(
                     "UPDATE sign_in_failures SET failures = failures - 1, open_at = $2"
                     " WHERE subject = $1 AND failures > 0",
-                    (attempt.peer, 0.0),
+                    (attempt.peer or "", 0.0),
                 ),
             ]
         )
@@ -125,6 +128,13 @@ def _count(subject: str, standing: tuple[int, float, float] | None, now: float, 
         (subject, failures, now, now + wait_after(failures, free), before),
         expect=1,
     )
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
 
 
 def _wait(seconds: float) -> RateLimited:

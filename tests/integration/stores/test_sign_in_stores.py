@@ -234,6 +234,11 @@ async def test_an_address_that_tries_many_names_waits(world: World):
     assert any(wait is not None for wait in waits)
 
 
+async def test_a_loopback_address_says_nothing_of_who_comes(world: World):
+    """Behind a proxy on the same machine everybody has it."""
+    assert [await fail(world, f"name {number}", 1, "127.0.0.1") for number in range(25)] == [None] * 25
+
+
 async def test_guesses_at_the_same_time_do_not_pass_together(world: World):
     await world.users.add("ada", "admin", PASSWORD)
     results = await asyncio.gather(
@@ -491,7 +496,8 @@ def test_redirect_uris_match_exactly_but_for_loopback_ports(registered: str, ask
     "uri",
     [
         "http://app.example/cb", "https://app.example/cb#x", "https://u:p@app.example/cb", "javascript:alert(1)",
-        "data:x", "https:///cb", "//app.example/cb", "https://app.example/a b", "https://app.example/*", "https://[::1", "",
+        "data:x", "https:///cb", "//app.example/cb", "https://app.example/a b", "https://app.example/*", "https://[::1",
+        "",
         "https://app.example/;x", "https://äpp.example/cb",
     ],
 )  # fmt: skip
