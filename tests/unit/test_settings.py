@@ -31,7 +31,7 @@ def test_every_environment_name_reaches_its_setting(name: str, path: str):
         "server.data_plane": "asgi", "log.level": "debug", "log.format": "json", "privacy.level": "max",
         "privacy.store_prompts": "all", "embedded.start": "lazy", "embedded.context": "512", "embedded.threads": "3",
         "routing.default_max_tokens": "77", "routing.default_temperature": "0.5", "server.host": "127.0.0.2",
-        "budgets.monthly": "20.5",
+        "budgets.monthly": "20.5", "security.secret_key": "s" * 32, "security.previous_secret_key": "p" * 32,
     }  # fmt: skip
     value = special.get(path, "http://127.0.0.1:9" if path.endswith("base_url") else value)
     found = settings.load(environ={name: value})
@@ -49,7 +49,6 @@ def test_every_environment_name_reaches_its_setting(name: str, path: str):
     [
         ({"PORT": "eighty"}, "PORT", "whole number"),
         ({"PORT": "70000"}, "server.port", "between 0 and 65535"),
-        ({"POINTSMAN_HOST": "0.0.0.0"}, "server.host", "POINTSMAN_API_KEY"),
         ({"LOG_LEVEL": "loud"}, "log.level", "loud"),
         ({"FORCE_OLLAMA": "perhaps"}, "FORCE_OLLAMA", "true or false"),
         ({"OLLAMA_HOST": "ftp://x"}, "providers.ollama.base_url", "http://"),
@@ -108,8 +107,19 @@ def test_a_bad_secret_is_not_quoted(tmp_path: Path):
     assert "planted" not in str(refused.value)
 
 
-def test_beyond_loopback_with_a_key_is_fine():
-    assert settings.load(environ={"POINTSMAN_HOST": "0.0.0.0", "POINTSMAN_API_KEY": "k"}).server.host == "0.0.0.0"
+def test_commands_may_read_the_settings_of_a_wide_port_without_a_key():
+    """Whether there is a key in the store is seen at the start of the gateway, which refuses to open without one."""
+    assert settings.load(environ={"POINTSMAN_HOST": "0.0.0.0"}).server.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["api_keys", "admin_keys"])
+@pytest.mark.parametrize("key", ["", " planted", "planted\u00e9"])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_told(tmp_path: Path, name: str, key: str):
+    config = tmp_path / "pointsman.yaml"
+    config.write_text(f'server: {{{name}: ["{key}"]}}\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match=f"server.{name}") as refused:
+        settings.load(config=config, environ={})
+    assert "planted" not in str(refused.value)
 
 
 def test_a_missing_file_is_said():

@@ -12,9 +12,10 @@ from .opened import opened_database
 from .output import console, note, print_json, table
 
 AFTER = (
-    "Signed-in people sign in again once the gateways have been restarted; until then they go on with the old secret."
-    " Prompt hashes in the decision log begin anew at the restart, so old and new ones cannot be compared. API keys,"
-    " upstream credentials and signing secrets work on."
+    "API keys, upstream credentials and signing secrets work on. Restart the gateways when it suits: until then they"
+    " sign sessions with the old secret, and do not know this command line's own key. Sessions hold as long as the old"
+    " secret is at hand. Prompt hashes begin anew at the restart: old and new ones in the decision log cannot be"
+    " compared."
 )
 
 
