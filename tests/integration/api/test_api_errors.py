@@ -72,8 +72,8 @@ async def test_an_unknown_path_is_a_404_in_openais_shape(api: Api, path: str):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1", "/api/v1/decisions/"])
-async def test_an_unknown_path_under_api_v1_is_a_404_in_its_own_shape(api: Api, path: str):
-    reply = await api.ask("GET", path)
+async def test_an_unknown_path_under_api_v1_is_a_404_in_its_own_shape(open_api: Api, path: str):
+    reply = await open_api.ask("GET", path, who=None)
     assert reply.status == 404
     assert native(reply)["details"]["reason"] == "not_found"
 
@@ -170,3 +170,12 @@ def test_every_kind_of_error_has_its_code(error: PointsmanError, status: int, co
     assert shown["remediation"]["retry_after"] == error.retry_after
     assert (b"retry-after" in dict(headers)) == (error.retry_after is not None)
     assert b"private words" not in body
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/keys", "/api/v1/keys/x/rotate"])
+async def test_what_is_not_named_otherwise_is_for_admins(api: Api, path: str):
+    """The door refuses it, so that a handler which forgets to ask gives nothing away."""
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        reply = await api.ask(method, path, {} if method == "POST" else None)
+        assert reply.status == 403
+        assert native(reply)["code"] == "auth_error"

@@ -105,7 +105,6 @@ class RotationRequest(_Body):
 
 def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["Keys"])
-    store = services.keys
 
     def shown(key: ApiKey) -> Key:
         return Key.model_validate(_fields(key, services.clock.now()))
@@ -116,7 +115,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("/api/v1/keys", operation_id="list_keys", summary="List the API keys")
     async def list_keys(request: Request) -> KeyList:
         caller_of(request).require_admin()
-        return KeyList(data=[shown(key) for key in await store.all()])
+        return KeyList(data=[shown(key) for key in await services.keys.all()])
 
     @routes.post("/api/v1/keys", operation_id="create_key", summary="Make an API key", status_code=201)
     async def create_key(request: Request, body: NewKeyRequest) -> KeyWithToken:
@@ -130,7 +129,7 @@ def router(services: Services) -> APIRouter:
             daily_micro_usd=body.daily_micro_usd,
             monthly_micro_usd=body.monthly_micro_usd,
         )
-        made = await store.create(body.name, by=by, role=body.role, scopes=scopes, expires_at=body.expires_at)
+        made = await services.keys.create(body.name, by=by, role=body.role, scopes=scopes, expires_at=body.expires_at)
         log.info("key %s was made by %s", made.key.id, by)
         return with_token(made)
 
@@ -138,7 +137,7 @@ def router(services: Services) -> APIRouter:
     async def get_key(request: Request, id: str) -> Key:
         """By its id or its name."""
         caller_of(request).require_admin()
-        return shown(await store.get(id))
+        return shown(await services.keys.get(id))
 
     @routes.patch("/api/v1/keys/{id}", operation_id="update_key", summary="Change an API key")
     async def update_key(request: Request, id: str, body: KeyChangeRequest) -> Key:
@@ -150,7 +149,7 @@ def router(services: Services) -> APIRouter:
         for field in ("models", "endpoints", "networks"):
             if field in given:
                 given[field] = tuple(given[field])
-        changed = await store.update(id, KeyChange(**given))
+        changed = await services.keys.update(id, KeyChange(**given))
         log.info("key %s was changed by %s: %s", changed.id, by, ", ".join(sorted(given)))
         return shown(changed)
 
@@ -158,7 +157,7 @@ def router(services: Services) -> APIRouter:
     async def rotate_key(request: Request, id: str, body: RotationRequest) -> KeyWithToken:
         """The token before it works for `overlap_seconds` more."""
         by = _who(request)
-        made = await store.rotate(id, by=by, overlap=body.overlap_seconds)
+        made = await services.keys.rotate(id, by=by, overlap=body.overlap_seconds)
         log.info("key %s was rotated by %s", made.key.id, by)
         return with_token(made)
 
@@ -166,7 +165,7 @@ def router(services: Services) -> APIRouter:
     async def revoke_key(request: Request, id: str) -> Key:
         """Holds in every replica within a second. The record of the key stays."""
         by = _who(request)
-        revoked = await store.revoke(id, by=by)
+        revoked = await services.keys.revoke(id, by=by)
         log.info("key %s was revoked by %s", revoked.id, by)
         return shown(revoked)
 
