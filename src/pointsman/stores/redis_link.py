@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ WAITING = 10_000
 
 PAUSE = 0.2
 """Seconds between two attempts to reach a server that is away."""
+
+
+GRACE = 0.05
+"""Seconds that an answer gets beyond its time: when the whole process was held up, it lies there unread."""
 
 
 class Wire(Protocol):
@@ -243,7 +247,7 @@ class RedisLink:
             else ("EVALSHA", script.sha, *call.words)
             for call in calls
         ]  # fmt: skip
-        async with asyncio.timeout(self._timeout):
+        async with _within(self._timeout):
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             for call in calls:
                 try:
@@ -269,7 +273,7 @@ class RedisLink:
                 return connection
             await self._hang_up()
         connection = self._connection = self.address.connection()
-        async with asyncio.timeout(self._timeout):
+        async with _within(self._timeout):
             await connection.connect()
         return connection
 
@@ -287,7 +291,7 @@ class RedisLink:
             await asyncio.sleep(PAUSE)
             try:
                 connection = await self._connected()
-                async with asyncio.timeout(self._timeout):
+                async with _within(self._timeout):
                     await connection.send_packed_command(connection.pack_commands([self._knock]), check_health=False)
                     await connection.read_response()
             except (OSError, TimeoutError, RedisError, ValueError) as error:
@@ -339,6 +343,18 @@ class RedisLink:
         else:
             said = f"refused a step ({_line(error)})"
         return self.address.without_secret(f"The shared state at {self.address} {said}.")
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError after so many seconds of waiting, not counting a stall of the event loop at their end."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        last_chance = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + GRACE))
+        try:
+            yield
+        finally:
+            last_chance.cancel()
 
 
 def _is_busy(error: Exception) -> bool:

@@ -100,6 +100,18 @@ async def test_a_server_that_hangs_holds_up_one_step_alone(own: Valkey) -> None:
     await state.close()
 
 
+async def test_a_process_that_was_held_up_blames_nobody(own: Valkey) -> None:
+    state = RedisState(Address(own.url), timeout=0.2)
+    await state.take([LIMIT])
+    for _ in range(3):
+        task = asyncio.create_task(state.take([LIMIT]))
+        for _ in range(5):  # it is sent by now
+            await asyncio.sleep(0)
+        time.sleep(0.4)  # the answer is there, and nobody could read it
+        assert (await task).ok
+    await state.close()
+
+
 async def test_an_address_that_swallows_everything(tmp_path: Path) -> None:
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
