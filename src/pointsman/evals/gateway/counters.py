@@ -19,12 +19,11 @@ from .targets import BenchError, free_port
 
 @contextlib.contextmanager
 def counters(url: str | None) -> Iterator[str]:
-    """The URL of a server: the one given, else REDIS_URL, else of one started here.
+    """The URL of a server: the one given, else of one started here.
 
     Raises:
         BenchError: there is none, and no program to start one.
     """
-    url = url or os.environ.get("REDIS_URL")
     if url:
         yield url
         return

@@ -56,7 +56,10 @@ def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> No
 @click.option("--affordable", type=click.IntRange(0, 2_000), default=50, show_default=True, help="That the cap allows.")
 @click.option("--processes", type=click.IntRange(1, 8), default=1, show_default=True, help="Gateways that share it.")
 @click.option(
-    "--redis", envvar="REDIS_URL", metavar="URL", help="Where several gateways count [default: REDIS_URL, else one started here]."
+    "--redis",
+    envvar="REDIS_URL",
+    metavar="URL",
+    help="Where several gateways count [default: REDIS_URL, else one started here].",
 )
 @click.option(
     "--cancel", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of streams left half-way."

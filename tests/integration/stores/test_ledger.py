@@ -1,0 +1,196 @@
+"""The ledger on both back ends: durable rows, sums, spooling, archive."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+from pathlib import Path
+
+import pytest
+
+from pointsman.core.books import Entry, Raise, Settle
+from pointsman.core.errors import StoreError
+from pointsman.stores.database import Database
+from pointsman.stores.ledger import LATE, Ledger
+
+NOW = calendar.timegm((2026, 11, 22, 12, 0, 0))
+DAY, MONTH = "2026-11-22", "2026-11"
+
+
+@pytest.fixture
+async def ledger(database: Database, tmp_path: Path):
+    ledger = Ledger(database, tmp_path)
+    await ledger.start()
+    yield ledger
+    await ledger.close()
+
+
+def entry(identifier: str, micro_usd: int = 100, *, at: float = NOW, key: str | None = "key_1", **models: int) -> Entry:
+    return Entry(id=identifier, at=at, key_id=key, lease_until=at + 60, reserved=micro_usd,
+                 models=models or {"p:m": micro_usd})  # fmt: skip
+
+
+def settle(identifier: str, micro_usd: int, *, at: float = NOW, **fields) -> Settle:
+    return Settle(id=identifier, at=at, micro_usd=micro_usd, models={"p:m": micro_usd}, **fields)
+
+
+async def global_month(ledger: Ledger, **fields) -> int:
+    return (await ledger.sums([("global", "", MONTH)], fields.pop("now", NOW), **fields))[0]
+
+
+async def test_sums_count_worst_cases_until_they_are_settled(ledger):
+    await ledger.reserve(entry("a", 100))
+    await ledger.reserve(entry("b", 50, key="key_2"))
+    wanted = [("global", "", MONTH), ("global", "", DAY), ("key", "key_1", MONTH), ("model", "p:m", DAY)]
+    assert await ledger.sums(wanted, NOW) == [150, 150, 100, 150]
+    assert await ledger.settle(settle("a", 30))
+    assert await ledger.sums(wanted, NOW) == [80, 80, 30, 80]
+    assert await ledger.sums(wanted, NOW, under_way=True) == [50, 50, 0, 50]
+    assert await ledger.sums([("global", "", "2026-10"), ("key", "nobody", MONTH)], NOW) == [0, 0]
+
+
+async def test_a_row_is_settled_once(ledger):
+    await ledger.reserve(entry("a", 100))
+    results = await asyncio.gather(*(ledger.settle(settle("a", cost)) for cost in (1, 2, 3)))
+    assert sorted(results) == [False, False, True]
+    assert not await ledger.settle(settle("never", 1))
+    assert await global_month(ledger) in (1, 2, 3)
+
+
+async def test_reserving_twice_under_one_name_counts_once(ledger):
+    await asyncio.gather(*(ledger.reserve(entry("a", 100)) for _ in range(3)))
+    assert await global_month(ledger) == 100
+
+
+async def test_five_hundred_at_once_share_few_transactions(ledger):
+    await asyncio.gather(*(ledger.reserve(entry(f"r{number}", 7)) for number in range(500)))
+    assert await global_month(ledger) == 3_500
+
+
+async def test_a_late_settlement_still_counts_by_its_worst_case_for_a_moment(ledger):
+    await ledger.reserve(entry("a", 100))
+    await ledger.settle(settle("a", 10, late=True))
+    assert await global_month(ledger) == 100
+    assert (await ledger.sums([("model", "p:m", DAY)], NOW))[0] == 100
+    assert await global_month(ledger, now=NOW + LATE + 1) == 10
+
+
+async def test_an_unsettled_row_can_be_released_or_settled_late(ledger):
+    for name in ("a", "b"):
+        await ledger.reserve(entry(name, 100))
+        assert await ledger.settle(settle(name, 0, state="unsettled"))
+        assert not await ledger.settle(settle(name, 0, state="unsettled"))
+    assert [row.id for row in await ledger.unsettled()] == ["a", "b"]
+    assert await global_month(ledger) == 200
+    assert await ledger.settle(settle("a", 0, state="released"))
+    assert await ledger.settle(settle("b", 40))
+    assert not await ledger.settle(settle("a", 40))
+    assert await global_month(ledger) == 40
+    assert await ledger.unsettled() == []
+
+
+async def test_a_raised_reservation(ledger):
+    await ledger.reserve(entry("a", 100))
+    await ledger.raise_to(Raise(id="a", at=NOW, reserved=250, models={"p:m": 150, "q:n": 100}))
+    row = await ledger.get("a")
+    assert row is not None
+    assert (row.reserved, dict(row.models)) == (250, {"p:m": (150, 0), "q:n": (100, 0)})
+
+
+async def test_which_rows_have_lapsed(database, ledger, tmp_path):
+    other = Ledger(database, tmp_path)
+    await other.start()
+    await other.reserve(entry("theirs"))
+    await ledger.reserve(entry("mine"))
+    assert await ledger.lapsed(NOW, alone=False) == []
+    assert [row.id for row in await ledger.lapsed(NOW, alone=True)] == ["theirs"]
+    assert {row.id for row in await ledger.lapsed(NOW + 61, alone=False)} == {"mine", "theirs"}
+    await other.close()
+
+
+async def test_an_alert_is_first_once(ledger):
+    assert [await ledger.first_alert("global:2026-11", NOW) for _ in range(2)] == [True, False]
+
+
+class Away:
+    """A database that is away on demand."""
+
+    def __init__(self, inner: Database) -> None:
+        self._inner = inner
+        self.away = False
+
+    def __getattr__(self, name):
+        if self.away and name in ("fetch", "execute", "transaction"):
+            return self._refuse
+        return getattr(self._inner, name)
+
+    async def _refuse(self, *values):
+        raise StoreError("It is away.", code="store_unavailable")
+
+
+async def test_rows_are_spooled_while_the_database_is_away(database, tmp_path):
+    away = Away(database)
+    ledger = Ledger(away, tmp_path)
+    await ledger.start()
+    assert await ledger.reserve(entry("before", 1))
+    away.away = True
+    assert not await ledger.reserve(entry("while", 100))
+    assert await ledger.settle(settle("while", 30))
+    assert not await ledger.reserve(entry("open", 5))
+    assert list(tmp_path.glob("ledger-*.spool"))
+    away.away = False
+    async with asyncio.timeout(20):
+        while ledger.spooled:
+            await asyncio.sleep(0.05)
+    assert await global_month(ledger) == 36
+    await ledger.close()
+    assert not list(tmp_path.glob("ledger-*.spool"))
+
+
+async def test_what_a_dead_process_spooled_is_taken_over(database, tmp_path):
+    away = Away(database)
+    dead = Ledger(away, tmp_path)
+    await dead.start()
+    away.away = True
+    await dead.reserve(entry("a", 100))
+    dead._spool._file.close()  # as the kernel does for a process that died
+    heir = Ledger(database, tmp_path)
+    await heir.start()
+    assert await global_month(heir) == 100
+    assert not list(tmp_path.glob("ledger-*.spool"))
+    await heir.close()
+
+
+async def test_closed_periods_are_archived_and_their_rows_go(ledger):
+    october = calendar.timegm((2026, 10, 5, 0, 0, 0))
+    await ledger.reserve(entry("old", 100, at=october))
+    await ledger.settle(settle("old", 60, at=october))
+    await ledger.reserve(entry("older", 9, at=october - 40 * 86_400, key=None))
+    await ledger.settle(settle("older", 0, state="unsettled"))
+    await ledger.reserve(entry("new", 7))
+    assert await ledger.archive(NOW, keep_seconds=86_400 * 90) == 0
+    assert {(row.scope, row.name): row.micro_usd for row in await ledger.spent("2026-10")} == {
+        ("global", ""): 60, ("key", "key_1"): 60, ("model", "p:m"): 60,
+    }  # fmt: skip
+    assert {row.period: row.micro_usd for row in await ledger.spent("2026-10-05") if row.scope == "global"} == {
+        "2026-10-05": 60
+    }
+    later = NOW + 86_400 * 60
+    assert await ledger.archive(later, keep_seconds=86_400 * 20) == 1  # the others are not settled
+    assert await ledger.archive(later, keep_seconds=86_400 * 20) == 0
+    assert await ledger.get("old") is None
+    assert (await ledger.spent("2026-10"))[0].micro_usd == 60
+    assert await ledger.sums([("key", "key_1", "2026-10"), ("global", "", "2026-08")], later) == [60, 9]
+    assert await ledger.get("older") is not None
+
+
+async def test_two_replicas_archive_at_once(database, ledger, tmp_path):
+    october = calendar.timegm((2026, 10, 5, 0, 0, 0))
+    await ledger.reserve(entry("old", 100, at=october))
+    await ledger.settle(settle("old", 60, at=october))
+    other = Ledger(database, tmp_path)
+    await other.start()
+    gone = await asyncio.gather(*(one.archive(NOW, keep_seconds=0) for one in (ledger, other)))
+    assert sum(gone) == 1
+    assert (await ledger.spent("2026-10"))[0].micro_usd == 60
+    await other.close()
