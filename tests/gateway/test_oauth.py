@@ -422,7 +422,7 @@ def test_rubbish_gets_an_oauth_error(gateway: Gateway, path: str, body: bytes):
 
 
 def test_nothing_of_all_this_is_in_a_file(gateway: Gateway, app, browser: Browser):
-    """Last in this module, at the debug level, at which Authlib would log whole tokens."""
+    """Last in this module, and at the debug level: everything above has gone through log and database."""
     client = client_for(gateway, app)
     location = authorize(browser, client)
     token = client.fetch_token(authorization_response=location, code_verifier=VERIFIER, state="st&te=1")
