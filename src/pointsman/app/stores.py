@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import msgspec
 
 from pointsman.core.errors import SettingsError, StoreError, StoreUnavailable
 from pointsman.core.ports import Clock
@@ -16,7 +14,7 @@ from pointsman.settings import Settings
 from pointsman.stores.database import Database
 from pointsman.stores.decision_log import StoredDecisionLog
 from pointsman.stores.installation import claim
-from pointsman.stores.migrate import newest, read_version
+from pointsman.stores.migrate import DatabaseState, newest, read_version
 from pointsman.stores.secret_key import SecretKey, load_previous_secret_key, load_secret_key
 from pointsman.stores.spool import Spool
 from pointsman.stores.sqlite_database import SqliteDatabase
@@ -130,23 +128,6 @@ def standing(database: Database, watcher: Watcher) -> DatabaseStanding:
     return DatabaseStanding(
         backend=database.dialect, where=database.where, connected=not watcher.away, schema_version=newest()
     )
-
-
-class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
-    """How the database stands, as `pointsman db status` and the doctor tell it."""
-
-    backend: Literal["sqlite", "postgres"]
-    where: str
-    reachable: bool
-    version: int | None
-    """The schema's version; 0 without tables, None when it cannot be read."""
-    newest: int
-    """The version that this Pointsman works with."""
-    error: str | None = None
-
-    @property
-    def current(self) -> bool:
-        return self.version == self.newest
 
 
 async def database_state(settings: Settings) -> DatabaseState:

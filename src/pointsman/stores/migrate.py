@@ -13,7 +13,9 @@ from contextlib import closing
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import msgspec
 
 from pointsman.core.errors import StoreError
 
@@ -40,6 +42,24 @@ class Script(NamedTuple):
     def revision(self) -> str:
         """The version as the database keeps it."""
         return f"{self.version:04d}"
+
+
+class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database stands, as `pointsman db status` and the doctor tell it."""
+
+    backend: Literal["sqlite", "postgres"]
+    where: str
+    reachable: bool
+    version: int | None
+    """The schema's version; 0 without tables, None when it cannot be read."""
+    newest: int
+    """The version that this Pointsman works with."""
+    error: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a gateway would start on it; a file that is not there yet is made."""
+        return self.version == self.newest or (self.backend == "sqlite" and self.version == 0)
 
 
 @cache

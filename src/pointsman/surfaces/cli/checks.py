@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from pointsman.settings import Settings, config_path, unknown_environment, unuse
 
 from .invocation import Invocation
 from .output import size
+
+if TYPE_CHECKING:
+    from pointsman.stores.migrate import DatabaseState
 
 Status = Literal["ok", "warning", "broken"]
 
@@ -148,6 +151,32 @@ def store(path: Path) -> Iterator[Finding]:
         yield broken("Decision log", f"{path} is damaged: {verdict}", mend)
     else:
         yield fine("Decision log", f"{path}, {size(path.stat().st_size)}, SQLite {sqlite3.sqlite_version}, whole")
+
+
+async def database(settings: Settings) -> list[Finding]:
+    """Whether the database answers and has the schema that this version knows, and what waits on disk for it."""
+    import importlib
+
+    from .db import told
+
+    app = importlib.import_module("pointsman.app.stores")  # it stands above this layer, so it is loaded as the entry is
+    try:
+        state: DatabaseState = await app.database_state(settings)
+    except PointsmanError as error:
+        return [broken("Database", error.message, "`pointsman config example` shows how it is written.")]
+    detail = f"{state.backend}, {state.where}: {told(state)}"
+    if state.usable:
+        found = [fine("Database", detail)]
+    elif not state.reachable:
+        found = [broken("Database", detail, "Start it, or mend DATABASE_URL. A gateway that runs goes on meanwhile.")]
+    else:
+        found = [broken("Database", detail, "`pointsman db upgrade`, or the Pointsman that knows this schema.")]
+    waiting = list((settings.data_dir / "spool").glob("*.jsonl"))
+    if waiting:
+        amount = size(sum(path.stat().st_size for path in waiting))
+        mend = "The gateway writes it when the database answers; start one if none runs."
+        found.append(warning("Decision log", f"{amount} wait on disk until the database takes them", mend))
+    return found
 
 
 def terminal() -> Iterator[Finding]:

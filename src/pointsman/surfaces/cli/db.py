@@ -13,7 +13,7 @@ from .invocation import Invocation, run, with_invocation
 from .output import console, note, print_json, styled
 
 if TYPE_CHECKING:
-    from pointsman.app.stores import DatabaseState
+    from pointsman.stores.migrate import DatabaseState
     from pointsman.stores.upgrade import Upgraded
 
 APP = "pointsman.app.stores"  # it stands above this layer, so it is loaded as the entry is
@@ -55,14 +55,12 @@ def status(invocation: Invocation, as_json: bool) -> None:
     """Tell the schema's version. Exit code 1 when a gateway would not start on it."""
     settings = invocation.settings()
     state: DatabaseState = run(importlib.import_module(APP).database_state(settings))
-    fresh = state.backend == "sqlite" and state.version == 0
-    usable = state.current or fresh
     if as_json:
-        print_json({**msgspec.to_builtins(state), "usable": usable})
+        print_json({**msgspec.to_builtins(state), "usable": state.usable})
     else:
         console().print(styled(f"{state.backend}: {state.where}"))
         console().print(styled(told(state)))
-    if not usable:
+    if not state.usable:
         sys.exit(1)
 
 
@@ -70,7 +68,7 @@ def told(state: DatabaseState) -> str:
     """The state in a sentence, with the mend."""
     if state.version is None:
         return state.error or "It cannot be read."
-    if state.current:
+    if state.version == state.newest:
         return f"The schema is at version {state.version}, the newest."
     if state.version > state.newest:
         return f"The schema is at version {state.version}, newer than this Pointsman knows ({state.newest})."

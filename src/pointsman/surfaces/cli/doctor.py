@@ -62,7 +62,8 @@ async def _findings(invocation: Invocation, *, quick: bool) -> AsyncIterator[Fin
     for finding in [
         *checks.folder("Data folder", settings.data_dir, "POINTSMAN_DATA_DIR"),
         *checks.folder("Cache folder", settings.cache_dir, "POINTSMAN_CACHE_DIR"),
-        *checks.store(settings.database_path),
+        *(checks.store(settings.database_path) if settings.database.url is None else ()),
+        *await checks.database(settings),
     ]:
         yield finding
     yield await checks_network.shared_state(settings)
