@@ -191,7 +191,10 @@ def router(sign_in: SignIn) -> APIRouter:
             name=who.name,
             role=who.role,
             csrf=csrf,
-            user=Html(""),
+            # Password managers want to know whose password this is.
+            user=html(
+                '<input type="text" name="name" value="{n}" autocomplete="username" readonly hidden>', n=who.name
+            ),
             current=_field("current", "Current password", type="password", complete="current-password"),
             password=_field("password", "New password", type="password", complete="new-password"),
             again=_field("again", "The new password again", type="password", complete="new-password"),
