@@ -70,6 +70,7 @@ def second(tmp_path_factory) -> Pair:
 @pytest.fixture(scope="module")
 def gateway(settings, data_plane, first, tmp_path_factory) -> Iterator[Gateway]:
     server = {**first.settings, "data_plane": data_plane, "header_timeout": 1.0, "max_body_bytes": 200_000}
+    server["max_body_memory"] = 2048
     with running(tmp_path_factory.mktemp("gateway"), {**settings, "server": server}) as gateway:
         yield gateway
 
@@ -160,6 +161,20 @@ def test_a_body_that_trickles(gateway):
     assert answer.startswith(b"408")
     assert b'"request_timeout"' in answer
     assert b"x-content-type-options: nosniff" in answer
+
+
+def test_bodies_that_together_are_too_much(gateway, lan):
+    """`max_body_memory` is below what two need; one of the largest size always fits."""
+    with dial(gateway) as holder:
+        holder.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 190000\r\n\r\n" + b"x" * 150_000
+        )
+        until = time.monotonic() + PATIENCE
+        while (reply := gateway.chat("word " * 30_000, model=PINNED)).status != 503:
+            assert time.monotonic() < until, reply.status
+        assert reply.json["error"]["code"] == "overloaded"
+    wait_for(lambda: gateway.chat("word " * 30_000, model=PINNED).status == 200)
 
 
 def test_heads_and_handshakes_that_trickle(gateway, data_plane):
