@@ -200,7 +200,8 @@ class PostgresDatabase:
         except (ValueError, OverflowError) as error:  # a value that the column does not take
             raise StoreError(f"The database does not take a value: {error}") from error
         except (*AWAY, asyncpg.InternalClientError) as error:
-            connection.terminate()  # whatever state it is in, the next call gets a new one
+            with contextlib.suppress(asyncpg.InterfaceError):  # it is closed, and the pool knows
+                connection.terminate()  # whatever state it is in, the next call gets a new one
             raise StoreUnavailable(f"{explain(error, self._url, self._timeout)}.") from error
         except asyncpg.PostgresError as error:
             raise StoreError(f"The database failed: {error}") from error

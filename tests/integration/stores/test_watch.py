@@ -1,0 +1,77 @@
+"""What one process changes, another sees within a second."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pointsman.core.errors import StoreUnavailable
+from pointsman.core.ports import SystemClock
+from pointsman.stores.database import Conflict, Database, Statement
+from pointsman.stores.installation import belongs_to, claim
+from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.watch import Watcher, bump
+
+from .entries import until
+
+
+async def test_a_bump_is_seen_and_only_what_moved_is_loaded(database: Database):
+    watcher, loads = Watcher(database, SystemClock(), interval=0.02), {"keys": 0, "policies": 0}
+    for name in loads:
+
+        async def load(name: str = name) -> None:
+            loads[name] += 1
+
+        watcher.watch(name, load)
+    await watcher.start()
+    assert loads == {"keys": 1, "policies": 1}
+    await database.transaction([bump("keys")])
+    await until(lambda: loads["keys"] == 2)
+    with pytest.raises(Conflict):  # what is undone did not move
+        await database.transaction([bump("policies"), Statement("DELETE FROM feedback", (), 1)])
+    await database.transaction([bump("keys")])
+    await watcher.look()
+    assert loads == {"keys": 3, "policies": 1}
+    assert watcher.age < 1
+    assert not watcher.away
+    await watcher.close()
+
+
+async def test_a_database_that_is_away_leaves_what_is_known(database: Database):
+    watcher, loads = Watcher(database, SystemClock(), interval=0.02), []
+
+    async def load() -> None:
+        loads.append(await database.fetch("SELECT 1"))
+
+    watcher.watch("keys", load)
+    await watcher.start()
+    await database.close()
+    await until(lambda: watcher.away)
+    age = watcher.age
+    await until(lambda: watcher.age > age + 0.05)
+    assert len(loads) == 1
+    await watcher.close()
+    later = Watcher(database, SystemClock(), interval=0.02)
+    with pytest.raises(StoreUnavailable):
+        await later.start()
+    await later.start(patient=True)
+    assert later.away
+    await later.close()
+
+
+async def test_a_database_belongs_to_one_secret(database: Database, caplog):
+    ours, other = SecretKey(b"ours"), SecretKey(b"other")
+    await asyncio.gather(*(claim(database, ours) for _ in range(5)))
+    await claim(database, other, previous=ours)  # not yet rotated
+    await claim(database, ours)
+    if database.dialect == "postgres":
+        with pytest.raises(Exception, match="another POINTSMAN_SECRET_KEY") as caught:
+            await claim(database, other)
+        assert ours.fingerprint not in str(caught.value)
+        await database.transaction([belongs_to(other)])
+    else:
+        await claim(database, other)
+        assert "are void" in caplog.text
+    await claim(database, other)
+    await claim(database, ours, previous=other)
