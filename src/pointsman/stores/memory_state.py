@@ -162,10 +162,9 @@ class MemoryState:
 
     def _put_level(self, limit: Bucket, level: float, tick: float) -> None:
         missing = limit.capacity - level
+        seconds = min(KEEP_BUCKET, missing / limit.refill) if limit.refill > 0 else KEEP_BUCKET
         if missing <= 0:
             seconds = 0.0  # an unknown bucket is a full one
-        else:
-            seconds = min(KEEP_BUCKET, missing / limit.refill) if limit.refill > 0 else KEEP_BUCKET
         self._buckets.sweep(tick)
         self._buckets.put(limit.key, (level, tick), tick + seconds)
 

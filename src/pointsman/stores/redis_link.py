@@ -1,7 +1,7 @@
 """One connection to Redis or Valkey that many tasks share: what they ask at the same time travels together.
 
-`redis.asyncio` connects and speaks the protocol; its client is left out, for a pool of connections and a retry cost
-more than the command, and a retried command may run twice.
+`redis.asyncio` connects, signs in and reads replies. Its client is left out: a pool of connections costs more than the
+commands do, and it sends a command again whose reply was lost, which may then run twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,8 +43,7 @@ class Wire(Protocol):
     async def connect(self) -> None: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
     async def can_read(self) -> bool: ...
-    def pack_commands(self, commands: Iterable[Iterable[Word]]) -> list[bytes]: ...
-    async def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
+    async def send_packed_command(self, command: bytes, check_health: bool = True) -> None: ...
     async def read_response(self, disable_decoding: bool = False) -> Any: ...
 
 
@@ -113,13 +112,14 @@ class Address:
 class Script:
     """A Lua script of ours, with the parts it builds on. Sent once, then called by its SHA-1."""
 
-    __slots__ = ("sha", "source")
+    __slots__ = ("by_sha", "whole")
 
     def __init__(self, name: str, *parts: str) -> None:
         folder = Path(__file__).parent / "lua"
         texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("_rules", *parts, name)]
-        self.source = "\n".join(texts)
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        source = "\n".join(texts).encode()
+        self.by_sha: tuple[Word, ...] = ("EVALSHA", hashlib.sha1(source, usedforsecurity=False).hexdigest())
+        self.whole: tuple[Word, ...] = ("EVAL", source)
 
 
 class _Call:
@@ -129,6 +129,11 @@ class _Call:
         self.script = script
         self.words = words
         self.reply = reply
+
+    def packed(self, *, whole: bool) -> bytes:
+        if self.script is None:
+            return _packed(self.words)
+        return _packed((*(self.script.whole if whole else self.script.by_sha), *self.words))
 
     def fail(self, error: StateUnavailable) -> None:
         if not self.reply.done():
@@ -150,7 +155,7 @@ class RedisLink:
         """
         self.address = address
         self._timeout = timeout
-        self._knock = knock
+        self._knock = _packed(knock)
         self._connection: Wire | None = None
         self._queue: deque[_Call] = deque()
         self._wake = asyncio.Event()
@@ -241,14 +246,9 @@ class RedisLink:
         from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
         unknown = []
-        commands: list[tuple[Word, ...]] = [
-            call.words if (script := call.script) is None
-            else ("EVAL", script.source, *call.words) if whole
-            else ("EVALSHA", script.sha, *call.words)
-            for call in calls
-        ]  # fmt: skip
+        commands = b"".join([call.packed(whole=whole) for call in calls])
         async with _within(self._timeout):
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            await connection.send_packed_command(commands, check_health=False)
             for call in calls:
                 try:
                     reply = await connection.read_response(disable_decoding=True)
@@ -292,7 +292,7 @@ class RedisLink:
             try:
                 connection = await self._connected()
                 async with _within(self._timeout):
-                    await connection.send_packed_command(connection.pack_commands([self._knock]), check_health=False)
+                    await connection.send_packed_command(self._knock, check_health=False)
                     await connection.read_response()
             except (OSError, TimeoutError, RedisError, ValueError) as error:
                 await self._hang_up()
@@ -343,6 +343,15 @@ class RedisLink:
         else:
             said = f"refused a step ({_line(error)})"
         return self.address.without_secret(f"The shared state at {self.address} {said}.")
+
+
+def _packed(words: Sequence[Word]) -> bytes:
+    """A command as the protocol wants it. Floats are written in full."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if isinstance(word, bytes) else word.encode() if isinstance(word, str) else repr(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 @contextlib.asynccontextmanager

@@ -34,6 +34,14 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+def test_a_gateway_that_shares_nothing_loads_no_redis() -> None:
+    code = (
+        "import sys; from pointsman import app, settings; from pointsman.app.state import build_state;"
+        "build_state(settings.load(environ={})); sys.exit('redis' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_five_hundred_of_two_processes_at_once_against_caps_for_fifty(valkey_server: Valkey) -> None:
     prefix = uuid.uuid4().hex
     processes = [
