@@ -37,6 +37,7 @@ def ended(tmp_path, command: list[str], env: dict[str, str], config: str = "") -
     [
         ({"DATABASE_URL": "postgresql://joe:planted@127.0.0.1:1/x"}, ""),
         ({"DATABASE_URL": "postgresql://joe:pl@nted/planted?x#planted@127.0.0.1:1/x"}, ""),
+        ({"DATABASE_URL": "postgresql://joe:pl@nted/planted@127.0.0.1:1/x"}, ""),
         ({"DATABASE_URL": "mysql://joe:planted@127.0.0.1/x"}, ""),
         ({"REDIS_URL": "gopher://:planted@127.0.0.1:1/0"}, ""),
         ({"POINTSMAN_SECRET_KEY": "planted"}, ""),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pointsman.core.errors import SettingsError, StoreError, StoreUnavailable
 from pointsman.core.ports import Clock
@@ -71,6 +71,10 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         fine = parts.scheme.partition("+")[0] in ("postgres", "postgresql") and len(parts.path) > 1
         fine = fine and (parts.port is None or parts.port > 0)
+        # A password with bare signs in it ends too early, and what is left of it would be taken for a name and shown.
+        rest = parts.path + parts.query + parts.fragment
+        fine = fine and "@" not in rest and parts.path.count("/") == 1 and not parts.fragment
+        parse_qs(parts.query, strict_parsing=bool(parts.query))
     except ValueError:
         fine = False
     if not fine:
