@@ -6,6 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from pointsman.core.budget import AMPLE, Means
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.signals import Complexity, Conversation, Intent, Needs, Privacy, PrivacyClass, Signals
 from pointsman.pipeline.decide.policy import RulePolicy
@@ -76,6 +78,8 @@ def decide(
     catalog: Catalog = CATALOG,
     unhealthy: dict[str, str] | None = None,
     policy: RulePolicy | None = None,
+    means: Means = AMPLE,
+    caller: Caller | None = None,
     **rules: Any,
 ):
     stage = Decide(
@@ -89,6 +93,8 @@ def decide(
         key_id="key_1",
         now=1_700_000_000.0,
         stream=True,
+        means=means,
+        caller=caller,
     )
 
 

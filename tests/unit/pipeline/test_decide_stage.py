@@ -8,6 +8,7 @@ from deciding import CATALOG, anything, catalogs, decide, signals
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.core.caller import Caller, Scopes
 from pointsman.core.decision import Decision
 from pointsman.core.errors import ContextTooLong, Forbidden, NoCapableModel, PrivacyWall, UpstreamError
 from pointsman.core.signals import Intent
@@ -25,11 +26,14 @@ names = st.sampled_from(["auto", "auto", *(f"m{number}" for number in range(8)),
     max_attempts=st.integers(1, 6),
     down=st.dictionaries(st.sampled_from(["embedded", "ollama", "openai:m1"]), st.just("down"), max_size=2),
     chain=st.lists(st.integers(0, 30).map("m{}".format), max_size=4),
+    allowed=st.just(()) | st.lists(st.sampled_from(["m1", "m?", "*:m3", "openai:*", "nothing"]), max_size=3).map(tuple),
 )
-def test_what_holds_of_every_decision(catalog, what, name, model_names, max_attempts, down, chain):
+def test_what_holds_of_every_decision(catalog, what, name, model_names, max_attempts, down, chain, allowed):
     if name != "auto" and catalog.find(name) is None:
         name = "auto"
     rules = {"model_names": model_names, "max_attempts": max_attempts}
+    caller = Caller(key_id="key_1", scopes=Scopes(models=allowed))
+    rules["caller"] = caller
     fallbacks = {card.id: chain for card in list(catalog)[::2]}
     try:
         decision = decide(name, what, catalog=catalog, unhealthy=down, fallbacks=fallbacks, **rules)
@@ -42,6 +46,7 @@ def test_what_holds_of_every_decision(catalog, what, name, model_names, max_atte
     assert not {drop.model for drop in decision.dropped} & {found.model for found in decision.candidates}
     if what.privacy.local_only:
         assert all(catalog.get(model).local for model in plan)
+    assert all(caller.may_use(model, catalog.get(model).name) for model in plan)
     assert sum(found.propensity for found in decision.candidates) == 1.0
     assert decision.propensity == decision.candidates[0].propensity
     assert decision.candidates[0].model == decision.model
