@@ -115,6 +115,41 @@ def test_what_cannot_be_replaced_stays(fields):
     assert not signals.privacy.redacted
 
 
+@pytest.mark.parametrize(
+    ("text", "elsewhere"),
+    [
+        (f"card {CARD}", f"/orders/{CARD.replace(' ', '')}/"),
+        ("{'password': 'hunter2-Tr4in'}", "try hunter2-Tr4in there"),
+        ("mysql -u root -pTr4in9x7q shop", "the word Tr4in9x7q again"),
+        ("the password is Tr4in9x7q.", "the word Tr4in9x7q again"),
+    ],
+)
+def test_a_value_is_gone_from_everywhere(text, elsewhere):
+    _, mask = redacted(said(text, elsewhere))
+    sent = body_of(mask)
+    assert not any(word in sent for word in (CARD.replace(" ", ""), "hunter2-Tr4in", "Tr4in9x7q"))
+    messages = json.loads(sent)["messages"]
+    assert [mask.restore(message["content"]) for message in messages] == [text, elsewhere]
+
+
+def test_a_field_that_is_called_a_secret_goes_whole():
+    fields = {"metadata": {"password": "hunter2-Tr4in of ours"}}
+    _, mask = redacted(said("try hunter2-Tr4in there", **fields))
+    sent = json.loads(body_of(mask))
+    assert sent["metadata"]["password"].startswith("REDACTED_SECRET_1_")
+    assert mask.restore(sent["metadata"]["password"]) == "hunter2-Tr4in of ours"
+    assert mask.restore(sent["messages"][0]["content"]) == "try hunter2-Tr4in there"
+    assert "Tr4in" not in body_of(mask)
+
+
+@pytest.mark.parametrize("secret", ["Grün€kohl7!x", "a.b*c+d(9)?", "p4ss\\\\w0rd9", "🚂Tr4in🚂77"])
+def test_letters_of_any_kind(secret):
+    signals, mask = redacted(said(f'password = "{secret}"'))
+    assert "secret" in signals.privacy.classes
+    assert secret not in json.loads(body_of(mask))["messages"][0]["content"]
+    assert mask.restore(json.loads(body_of(mask))["messages"][0]["content"]) == f'password = "{secret}"'
+
+
 def test_a_value_cut_over_two_parts_stays():
     parts = [{"type": "text", "text": TOKEN[:20]}, {"type": "text", "text": TOKEN[20:]}]
     signals, mask = redacted({"model": "auto", "messages": [{"role": "user", "content": parts}]})

@@ -38,7 +38,8 @@ _SHORT = 8
 _TAG_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _TAG_SIZE = 6
 _MORE_OF_A_KEY = re.compile(rb"[A-Za-z0-9+/=_~-]*+")
-_KEY_BEFORE = re.compile(rb"[A-Za-z0-9+/_~-]*+\Z")
+_END_OF_SENTENCE = ".,;:!?)]'\"`/"
+_SEPARATORS = re.compile("[ .-]")
 _BLOCK_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _MRZ_MORE = re.compile(rb"[A-Z0-9<]*+(?:[\r\n]{1,2}|\\n)?[A-Z0-9<]*+")
 
@@ -61,6 +62,13 @@ class _Leaf(NamedTuple):
     key: str
     text: str
     number: bool
+
+
+class _Found(NamedTuple):
+    original: Original
+    kind: PrivacyClass
+    cores: tuple[str, ...]
+    """Other writings that tell as much: what the detector proved of a longer value, a number without its spaces."""
 
 
 class _Number(str):
@@ -101,6 +109,7 @@ class Redactor:
         names: dict[str, str] = {}
         """Value → placeholder, in the order in which they were found."""
         originals: dict[str, Original] = {}
+        cores: dict[str, PrivacyClass] = {}
         done = list(parts)
         for _ in range(_ROUNDS):
             flagged = [part for part in done if part.flagged]
@@ -108,8 +117,9 @@ class Redactor:
                 break
             before = len(names)
             for part in flagged:
-                for original, kind in self._values(part):
+                for original, kind, also in self._values(part):
                     value = original.value
+                    cores.update(dict.fromkeys(also, kind))
                     if tag in value:
                         raise Unplaceable
                     if value not in names:
@@ -119,6 +129,13 @@ class Redactor:
                 raise Unplaceable
             replace = _Replacer(names)
             done = [self._replaced(part, replace) for part in done]
+            for core, kind in cores.items():
+                if core not in names and any(core.encode("utf-8", "replace") in part.raw for part in done):
+                    names[core] = placeholder(kind, len(names) + 1, tag)
+                    originals[names[core]] = Original(core, core)
+            if len(names) > len(replace):
+                replace = _Replacer(names)
+                done = [self._replaced(part, replace) for part in done]
         else:
             raise Unplaceable
         fields = dict(request.fields)
@@ -128,7 +145,7 @@ class Redactor:
         copy = ChatRequest.parse(msgspec.json.encode(fields))
         copy.size = request.size
         wanted = request.params.response_format
-        search = _Replacer(names).search
+        search = _Replacer({**dict.fromkeys(cores, ""), **names}).search
 
         def clears(body: bytes) -> bool:
             return not search(_strings(body)) and self.clears(body)
@@ -167,7 +184,7 @@ class Redactor:
         classes = self._detectors.classes
         return any(classes[name] in KINDS for name in detectors)
 
-    def _values(self, part: Part) -> Iterator[tuple[Original, PrivacyClass]]:
+    def _values(self, part: Part) -> Iterator[_Found]:
         """What is to be replaced in one message or field.
 
         Raises:
@@ -184,17 +201,18 @@ class Redactor:
                 continue
             yield from self._values_of(leaf)
 
-    def _values_of(self, leaf: _Leaf) -> Iterator[tuple[Original, PrivacyClass]]:
+    def _values_of(self, leaf: _Leaf) -> Iterator[_Found]:
         inner = _nested(leaf.text)
         found = False
         if inner is not None:
             for deeper in _leaves(inner, ""):
-                for original, kind in self._values_of(deeper):
+                for one in self._values_of(deeper):
                     found = True
-                    value = original.value
+                    value = one.original.value
                     if leaf.key != "arguments":
-                        original = Original(next(form for form in _escaped_first(value) if form in leaf.text), value)
-                    yield original, kind
+                        shown = next(form for form in _escaped_first(value) if form in leaf.text)
+                        one = one._replace(original=Original(shown, value))
+                    yield one
         if found:
             return
         lead = f"{leaf.key}: ".encode("utf-8", "replace") if leaf.key else b""
@@ -206,7 +224,7 @@ class Redactor:
             value = text[start:end].decode("utf-8", "replace")
             if not value.strip():
                 raise Unplaceable
-            yield Original(value, value), place.detector.kind
+            yield _Found(Original(value, value), place.detector.kind, _cores(place, text, value))
 
     def _found(self, text: str) -> bool:
         return self._holds_any(self._detectors.find(text))
@@ -226,17 +244,23 @@ def _extent(place: Place, text: bytes, lead: int) -> tuple[int, int]:
         return start, end
     if place.begin < lead and len(text) - lead <= _WHOLE:
         return lead, len(text)
-    before = _KEY_BEFORE.search(text, max(lead, start - 256), start)
     after = _MORE_OF_A_KEY.match(text, end)
-    if text[start:end].count(b"://"):
-        before = None
-    return (before.start() if before is not None else start), (after.end() if after is not None else end)
+    return start, after.end() if after is not None else end
+
+
+def _cores(place: Place, text: bytes, value: str) -> tuple[str, ...]:
+    core = text[place.start : place.end].decode("utf-8", "replace")
+    if place.detector.kind is PrivacyClass.IDENTITY:
+        core = _SEPARATORS.sub("", core)
+    bare = core.rstrip(_END_OF_SENTENCE)
+    return tuple(word for word in {core, bare} if word != value and len(word) >= 4)
 
 
 class _Replacer:
     """Finds and replaces known values, in whatever form JSON writes them."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
+        self._values = len(names)
         self._by_form: dict[bytes, str] = {}
         patterns = []
         for value, name in sorted(names.items(), key=lambda pair: len(pair[0]), reverse=True):
@@ -249,6 +273,9 @@ class _Replacer:
         options.log_errors = False
         options.max_mem = 64 << 20
         self._pattern = re2.compile("|".join(patterns), options)
+
+    def __len__(self) -> int:
+        return self._values
 
     def search(self, text: bytes) -> bool:
         return self._pattern.search(text) is not None
