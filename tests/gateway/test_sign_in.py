@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -300,6 +301,46 @@ def test_a_form_of_another_site_cannot_sign_in_at_the_api(gateway: Gateway, admi
         reply = gateway.ask("POST", "/api/v1/auth/sign-in", body, headers=headers)
         assert reply.status in (400, 403)
         assert "set-cookie" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["sign-in", "refresh", "sign-out"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 5000,
+        {"name": 7, "refresh_token": 7},
+        {"name": "a" * 5000, "refresh_token": "b" * 5000},
+        {"name": "a", "password": None, "refresh_token": "\ud800"},
+    ],
+    ids=lambda body: repr(body)[:30],
+)
+def test_rubbish_at_the_api_is_told_as_such(gateway: Gateway, admin, path: str, body: Any):
+    reply = gateway.ask("POST", f"/api/v1/auth/{path}", body)
+    if path == "sign-out" and reply.status == 200:
+        assert reply.json == {"ended": False}
+        return
+    assert reply.status in (400, 401)
+    assert reply.json["error"]["code"] in ("validation_error", "auth_error")
+
+
+def test_pages_say_so_when_the_database_is_away(settings, tmp_path: Path):
+    with running(tmp_path, settings) as gateway:
+        browser = set_up(gateway)
+        path = gateway.folder / "data" / "pointsman.sqlite3"
+        database = sqlite3.connect(path, isolation_level=None)
+        try:
+            database.execute("DROP TABLE sign_in_failures")
+        finally:
+            database.close()
+        reply = Browser(gateway).submit("/sign-in", name="ada", password=PASSWORD)
+        assert reply.status == 503
+        assert "does not answer" in reply.body.decode()
+        assert str(path) not in reply.body.decode()
+        assert browser.get("/account").status == 200
 
 
 def test_roles_decide_what_one_may_do(gateway: Gateway, admin, lan, cloud):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pointsman.core.errors import SettingsError
 from pointsman.core.keys import KEYS, LOCAL_PURPOSE, TOKEN, is_local
-from pointsman.core.ports import Clock
+from pointsman.core.ports import Clock, SystemClock
 from pointsman.pipeline.admit import Access, KeyDirectory, Sessions
 from pointsman.settings import Secret, Settings, is_loopback
 from pointsman.stores.database import Database
+from pointsman.stores.installation import claim
 from pointsman.stores.keys import KeyStore
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.watch import Watcher
 
 from .secrets import PEPPER, build_sealed
+from .stores import build_database, build_secret_key
 
 log = logging.getLogger(__name__)
 
@@ -71,24 +73,23 @@ def build_keys(
     return Keys(store=store, directory=directory, embedded=embedded)
 
 
-def key_store(settings: Settings, database: Database, clock: Clock) -> KeyStore:
-    """The store alone, for a command.
+@asynccontextmanager
+async def opened_keys(settings: Settings) -> AsyncIterator[KeyStore]:
+    """The store alone, on a database of its own, for a command.
 
     Raises:
-        SettingsError, StoreError: there is no secret to hash tokens with.
+        SettingsError, StoreError: there is no secret to hash tokens with, the database is away, or it is another
+            secret's: a token would be worth nothing.
     """
-    from .stores import build_secret_key
-
-    secret_key, previous = secrets = build_secret_key(settings)
-    sealed = build_sealed(settings, database, secrets=secrets, clock=clock)
-    return KeyStore(
-        database,
-        secret_key,
-        clock,
-        previous=previous,
-        pepper=lambda: sealed.made_once(PEPPER),
-        tiers=list(settings.limits.tiers),
-    )
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret_key, previous = build_secret_key(settings)
+    database = build_database(settings)
+    try:
+        await database.open()
+        await claim(database, secret_key, previous)
+        yield KeyStore(database, secret_key, SystemClock(), previous=previous, tiers=list(settings.limits.tiers))
+    finally:
+        await database.close()
 
 
 def build_access(
@@ -159,7 +160,7 @@ def _is_local(key: bytes, port: Callable[[], int], clock: Clock, token: bytes) -
 
 
 def _holds_no_keys(path: Path) -> bool:
-    """Whether a database that cannot be opened for writing has no key in it; read as it lies there, without a lock."""
+    """Whether a database that cannot be opened for writing has no key and no user in it; read as it lies, without a lock."""
     beside = path.with_name(path.name + "-wal")
     try:
         if not path.exists():
@@ -167,8 +168,11 @@ def _holds_no_keys(path: Path) -> bool:
         if beside.exists() and beside.stat().st_size:
             return False
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'api_keys'").fetchone()
-            return known is None or connection.execute("SELECT 1 FROM api_keys LIMIT 1").fetchone() is None
+            for table, row in (("api_keys", "SELECT 1 FROM api_keys"), ("users", "SELECT 1 FROM users")):
+                known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+                if known is not None and connection.execute(row).fetchone() is not None:
+                    return False
+            return True
     except (sqlite3.Error, OSError) as error:
         log.warning("Whether there are API keys cannot be read, so one is asked for: %s", error)
         return False

@@ -23,7 +23,7 @@ from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
-from pointsman.settings import Settings, is_loopback
+from pointsman.settings import Settings
 from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets
@@ -39,7 +39,7 @@ from .limits import build_limits
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
-from .sign_in import announce_setup, build_sign_in
+from .sign_in import announce_setup, build_sign_in, users_at_start
 from .state import build_state, open_state
 from .stores import build_log, build_secret_key, open_database, standing
 from .transport import build_outbound, build_tls, keep_certificate, start_server
@@ -175,8 +175,7 @@ class Gateway:
         self._sign_in = build_sign_in(
             settings, self._database, self._watcher, secrets=(secret_key, previous_key), clock=self._clock
         )
-        reachable = not is_loopback(settings.server.host)
-        await refuse_open_door(settings, self._keys, users=int(reachable and await self._sign_in.users.exist()))
+        await refuse_open_door(settings, self._keys, users=await users_at_start(settings, self._sign_in))
         self._state = build_state(settings)
         self._stack.push_async_callback(self._state.close)
         await open_state(self._state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from pointsman.core.errors import StoreError
 from pointsman.core.ports import Clock, SystemClock
 from pointsman.settings import Settings, is_loopback
 from pointsman.stores.access_tokens import Sessions
@@ -91,6 +92,14 @@ def build_sign_in(
     )
 
 
+async def users_at_start(settings: Settings, sign_in: SignIn) -> int:
+    """1 when there are users; asked only where other machines can reach the listener. 0 when it cannot be told."""
+    try:
+        return int(not is_loopback(settings.server.host) and await sign_in.users.exist())
+    except StoreError:
+        return 0
+
+
 async def announce_setup(settings: Settings, sign_in: SignIn, url: str) -> None:
     """Tell, in the log, how the first admin is made where the set-up page asks for a code.
 
@@ -99,7 +108,13 @@ async def announce_setup(settings: Settings, sign_in: SignIn, url: str) -> None:
     security, server = settings.security, settings.server
     if sign_in.sessions.anybody or (is_loopback(server.host) and security.public_url is None):
         return
-    code = await sign_in.users.setup_code()
+    try:
+        if await sign_in.users.exist():
+            return
+        code = await sign_in.users.setup_code()
+    except StoreError as error:  # the database is away, which is told elsewhere and ends nothing
+        log.warning("Whether there are users cannot be told: %s", error.message)
+        return
     log.info(
         "There is no user yet. To make the first admin, open %s/setup and enter this code: %s",
         (security.public_url or url).rstrip("/"),

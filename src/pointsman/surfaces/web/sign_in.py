@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from pointsman.core.errors import Forbidden, InvalidRequest, PointsmanError, RateLimited, RequestError, Unauthenticated
+from pointsman.core.errors import (
+    Forbidden,
+    InvalidRequest,
+    Overloaded,
+    PointsmanError,
+    RateLimited,
+    RequestError,
+    StoreError,
+    Unauthenticated,
+)
 from pointsman.stores.database import Conflict
 from pointsman.stores.passwords import MIN_LENGTH
 from pointsman.surfaces.sign_in import SignIn, safe_next
 
 from .forms import Visit, form_page, hidden, notice, read_form, see_other
 from .html import Html, html
+
+log = logging.getLogger(__name__)
 
 Page = Callable[[Visit, dict[str, str], str], Awaitable[Response]]
 
@@ -28,6 +40,15 @@ def router(sign_in: SignIn) -> APIRouter:
 
     async def handle(request: Request, page: Page, act: Page | None = None) -> Response:
         """Show a page; for a posted form act, and show the page with what went wrong."""
+        try:
+            return await answer(request, page, act)
+        except (StoreError, Overloaded) as error:
+            if isinstance(error, StoreError):  # what it says of the machine is for the log
+                log.error("%s %s: %s", request.method, request.url.path, error.message)
+            text = error.message if isinstance(error, Overloaded) else "The gateway's database does not answer."
+            return form_page("Try again shortly", notice(text), status=503)
+
+    async def answer(request: Request, page: Page, act: Page | None) -> Response:
         visit = await Visit.of(sign_in, request)
         if request.method != "POST" or act is None:
             return visit.finish(await page(visit, dict(request.query_params), ""))
