@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import socket
@@ -142,8 +144,8 @@ def test_a_stream_that_is_left_half_way_is_charged_in_full(cloud, tmp_path):
         body = json.dumps({"model": PAID, "max_tokens": OUTPUT, "stream": True,
                            "messages": [{"role": "user", "content": "hello"}]}).encode()  # fmt: skip
         with socket.create_connection(("127.0.0.1", gateway.port), 10) as client:
-            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                           b"Content-Length: %d\r\n\r\n" % len(body) + body)  # fmt: skip
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             while b"word" not in client.recv(65_536):
                 pass
         until(lambda: report(gateway)["budgets"][0]["reserved_micro_usd"] == 0)
@@ -187,12 +189,8 @@ def test_a_killed_gateway_never_spends_more_than_the_cap(cloud, tmp_path):
 
 
 def _left_alone(gateway: Gateway) -> None:
-    try:
+    with contextlib.suppress(OSError, http.client.HTTPException):
         ask(gateway, stream=True)
-    except OSError:
-        pass
-    except Exception as error:
-        assert type(error).__module__ == "http.client", error
 
 
 def _pointsman(gateway: Gateway, *arguments: str) -> str:
