@@ -147,12 +147,14 @@ def test_a_rotation_of_the_key_file(tmp_path, keyless, cloud):
 
 
 def test_a_rotation_that_was_interrupted_goes_on(tmp_path, keyless, cloud):
-    from pointsman.stores.secret_key import renew_key_file
+    from pointsman.stores.secret_key import renew_key_file, rotation_lock
 
     with running(tmp_path, keyless) as gateway:
         pointsman(gateway, "credentials", "set", "openai", stdin=FIRST)
     new = renew_key_file(tmp_path / "data")  # and then the power went
     with running(tmp_path, keyless) as gateway:
+        with rotation_lock(tmp_path / "data"):
+            assert "under way" in pointsman(gateway, "secret", "rotate", code=1)
         assert sent_key(gateway, cloud) == f"Bearer {FIRST}"
         assert json.loads(pointsman(gateway, "secret", "status", "--json"))["unfinished"]
         done = json.loads(pointsman(gateway, "secret", "rotate", "--json"))

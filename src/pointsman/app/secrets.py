@@ -13,7 +13,7 @@ from pointsman.stores.database import Database
 from pointsman.stores.envelope import Envelope, UnknownSecret
 from pointsman.stores.installation import belongs_to
 from pointsman.stores.sealed import SealedValues, Wrapping
-from pointsman.stores.secret_key import SecretKey, renew_key_file
+from pointsman.stores.secret_key import SecretKey, renew_key_file, rotation_lock
 from pointsman.stores.signing import SigningSecrets
 
 from .stores import build_secret_key
@@ -106,6 +106,11 @@ async def rotate(settings: Settings, database: Database) -> Rotated:
     Raises:
         SettingsError, StoreError: nothing was changed in the database.
     """
+    with rotation_lock(settings.data_dir):
+        return await _rotate(settings, database)
+
+
+async def _rotate(settings: Settings, database: Database) -> Rotated:
     now = await standing(settings, database)
     if now.wrapping.unknown:
         raise UnknownSecret(

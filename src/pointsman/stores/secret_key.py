@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.core.errors import StoreError
@@ -18,6 +19,7 @@ from pointsman.core.errors import StoreError
 NAME = "secret.key"
 PREVIOUS = "secret.key.previous"
 """Where a rotation keeps the key from before."""
+LOCK = "secret.key.lock"
 SIZE = 32
 
 
@@ -92,6 +94,28 @@ def load_previous_secret_key(data_dir: Path, configured: str | None = None) -> S
     if len(key) != SIZE:
         raise StoreError(f"The key file {path} holds {len(key)} bytes instead of {SIZE}. Put the right one back.")
     return SecretKey(key)
+
+
+@contextlib.contextmanager
+def rotation_lock(data_dir: Path) -> Iterator[None]:
+    """One rotation at a time: two at once could each forget the key that the other still needs.
+
+    Raises:
+        StoreError: another one is under way.
+        OSError: the folder cannot be written.
+    """
+    import fcntl
+
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError("Another rotation is under way; wait for its end.", code="rotation_under_way") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def renew_key_file(data_dir: Path) -> SecretKey:
