@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pointsman.core.mask import Mask
 from pointsman.core.request import ChatRequest
 from pointsman.core.signals import PrivacyClass, Signals
-from pointsman.evals.privacy.cases import PARTS, templates
+from pointsman.evals.privacy.cases import PARTS, cases, templates
 from pointsman.pipeline.understand import Understand
 from pointsman.pipeline.understand.detectors import Detectors
 from pointsman.pipeline.understand.plain import aligned, plain
@@ -95,7 +96,8 @@ def test_values_in_tool_arguments_keep_them_json():
     sent = messages[1]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(sent)["password"].startswith("REDACTED_SECRET_1_")
     assert json.loads(mask.restore(sent, escaped=True)) == json.loads(arguments)
-    assert messages[2]["content"].startswith("it is REDACTED_SECRET_1_")
+    assert messages[2]["content"].startswith("it is REDACTED_SECRET_2_")  # another writing, to be put back as it was
+    assert mask.restore(messages[2]["content"]) == f"it is {secret} again"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_a_field_that_is_called_a_secret_goes_whole():
     fields = {"metadata": {"password": "hunter2-Tr4in of ours"}}
     _, mask = redacted(said("try hunter2-Tr4in there", **fields))
     sent = json.loads(body_of(mask))
-    assert sent["metadata"]["password"].startswith("REDACTED_SECRET_1_")
+    assert sent["metadata"]["password"].startswith("REDACTED_SECRET_2_")
     assert mask.restore(sent["metadata"]["password"]) == "hunter2-Tr4in of ours"
     assert mask.restore(sent["messages"][0]["content"]) == "try hunter2-Tr4in there"
     assert "Tr4in" not in body_of(mask)
@@ -217,6 +219,44 @@ def test_the_last_check_sees_what_a_stage_put_back():
         assert not mask.clears(json.dumps(body).encode())
     assert not mask.clears(b'{"broken')
     assert TOKEN not in repr(mask)
+
+
+def test_hundreds_of_mixed_requests_come_back_whole():
+    rng = random.Random(11)
+    texts = [case.text for part in PARTS for case in cases(part, variants=1)]
+    understand = stage()
+    local = made = 0
+    for _ in range(300):
+        messages: list[dict] = []
+        for text in rng.sample(texts, rng.randint(1, 5)):
+            arguments = json.dumps({"cmd": text, "more": [1, {"deep": text}]})
+            call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+            messages.append(
+                rng.choice(
+                    [
+                        {"role": "user", "content": f"a {text} b {text}"},
+                        {"role": "system", "content": [{"type": "text", "text": text}]},
+                        {"role": "assistant", "content": None, "tool_calls": [call]},
+                        {"role": "tool", "tool_call_id": "c", "content": json.dumps({"out": text})},
+                    ]
+                )
+            )
+        signals, mask = redacted({"messages": messages}, understand)
+        if mask is None:
+            local += signals.privacy.local_only
+            continue
+        made += 1
+        for before, after in zip(messages, json.loads(body_of(mask))["messages"], strict=True):
+            if "tool_calls" in before:
+                (one,), (two,) = before["tool_calls"], after["tool_calls"]
+                back = mask.restore(two["function"]["arguments"], escaped=True)
+                assert json.loads(back) == json.loads(one["function"]["arguments"])
+            elif isinstance(before["content"], str):
+                assert mask.restore(after["content"]) == before["content"]
+            else:
+                assert mask.restore(after["content"][0]["text"]) == before["content"][0]["text"]
+    assert made > 200
+    assert local <= 3
 
 
 PIECES = st.sampled_from(

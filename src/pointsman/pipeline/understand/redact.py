@@ -65,7 +65,7 @@ class _Leaf(NamedTuple):
 
 
 class _Found(NamedTuple):
-    original: Original
+    value: str
     kind: PrivacyClass
     cores: tuple[str, ...]
     """Other writings that tell as much: what the detector proved of a longer value, a number without its spaces."""
@@ -106,36 +106,23 @@ class Redactor:
 
     def _mask(self, request: ChatRequest, parts: Sequence[Part]) -> Mask:
         tag = self._tag(parts)
-        names: dict[str, str] = {}
-        """Value → placeholder, in the order in which they were found."""
-        originals: dict[str, Original] = {}
-        cores: dict[str, PrivacyClass] = {}
+        values: dict[str, PrivacyClass] = {}
+        names = _Names(tag)
         done = list(parts)
         for _ in range(_ROUNDS):
             flagged = [part for part in done if part.flagged]
             if not flagged:
                 break
-            before = len(names)
+            before = len(values)
             for part in flagged:
-                for original, kind, also in self._values(part):
-                    value = original.value
-                    cores.update(dict.fromkeys(also, kind))
+                for value, kind, also in self._values(part):
                     if tag in value:
                         raise Unplaceable
-                    if value not in names:
-                        names[value] = placeholder(kind, len(names) + 1, tag)
-                        originals[names[value]] = original
-            if len(names) == before or len(names) > MOST_VALUES:
+                    values.update(dict.fromkeys((value, *also), kind))
+            if len(values) == before or len(values) > MOST_VALUES:
                 raise Unplaceable
-            replace = _Replacer(names)
+            replace = _Replacer(values, names)
             done = [self._replaced(part, replace) for part in done]
-            for core, kind in cores.items():
-                if core not in names and any(core.encode("utf-8", "replace") in part.raw for part in done):
-                    names[core] = placeholder(kind, len(names) + 1, tag)
-                    originals[names[core]] = Original(core, core)
-            if len(names) > len(replace):
-                replace = _Replacer(names)
-                done = [self._replaced(part, replace) for part in done]
         else:
             raise Unplaceable
         fields = dict(request.fields)
@@ -145,7 +132,7 @@ class Redactor:
         copy = ChatRequest.parse(msgspec.json.encode(fields))
         copy.size = request.size
         wanted = request.params.response_format
-        search = _Replacer({**dict.fromkeys(cores, ""), **names}).search
+        search = _Replacer(values, names).search
 
         def clears(body: bytes) -> bool:
             return not search(_strings(body)) and self.clears(body)
@@ -154,7 +141,7 @@ class Redactor:
             raise Unplaceable
         return Mask(
             request=copy,
-            originals=originals,
+            originals=names.originals,
             tag=tag,
             clears=clears,
             json_answer=wanted is not None and wanted.type != "text",
@@ -208,10 +195,6 @@ class Redactor:
             for deeper in _leaves(inner, ""):
                 for one in self._values_of(deeper):
                     found = True
-                    value = one.original.value
-                    if leaf.key != "arguments":
-                        shown = next(form for form in _escaped_first(value) if form in leaf.text)
-                        one = one._replace(original=Original(shown, value))
                     yield one
         if found:
             return
@@ -224,7 +207,7 @@ class Redactor:
             value = text[start:end].decode("utf-8", "replace")
             if not value.strip():
                 raise Unplaceable
-            yield _Found(Original(value, value), place.detector.kind, _cores(place, text, value))
+            yield _Found(value, place.detector.kind, _cores(place, text, value))
 
     def _found(self, text: str) -> bool:
         return self._holds_any(self._detectors.find(text))
@@ -256,26 +239,46 @@ def _cores(place: Place, text: bytes, value: str) -> tuple[str, ...]:
     return tuple(word for word in {core, bare} if word != value and len(word) >= 4)
 
 
+class _Names:
+    """Placeholders by what they stand for, given out in the order in which it is first replaced."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._names: dict[str, str] = {}
+        self.originals: dict[str, Original] = {}
+
+    def __call__(self, form: _Form) -> str:
+        name = self._names.get(form.text)
+        if name is None:
+            name = self._names[form.text] = placeholder(form.kind, len(self._names) + 1, self._tag)
+            self.originals[name] = Original(form.text, form.meaning)
+        return name
+
+
+class _Form(NamedTuple):
+    """A value in one of the writings in which it may stand."""
+
+    text: str
+    meaning: str
+    """The same with JSON's escapes taken off once, where it has some."""
+    kind: PrivacyClass
+    short: bool
+
+
 class _Replacer:
     """Finds and replaces known values, in whatever form JSON writes them."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._values = len(names)
-        self._by_form: dict[bytes, str] = {}
-        patterns = []
-        for value, name in sorted(names.items(), key=lambda pair: len(pair[0]), reverse=True):
-            for form in _forms(value):
-                encoded = form.encode("utf-8", "replace")
-                if encoded not in self._by_form:
-                    self._by_form[encoded] = name
-                    patterns.append(_as_word(form) if len(value) < _SHORT else re2.escape(form))
+    def __init__(self, values: Mapping[str, PrivacyClass], names: _Names) -> None:
+        self._names = names
+        self._forms: dict[bytes, _Form] = {}
+        for value, kind in values.items():
+            for form in _forms(value, kind):
+                self._forms.setdefault(form.text.encode("utf-8", "replace"), form)
+        longest_first = sorted(self._forms.values(), key=lambda form: len(form.text), reverse=True)
         options = re2.Options()
         options.log_errors = False
         options.max_mem = 64 << 20
-        self._pattern = re2.compile("|".join(patterns), options)
-
-    def __len__(self) -> int:
-        return self._values
+        self._pattern = re2.compile("|".join(map(_expression, longest_first)), options)
 
     def search(self, text: bytes) -> bool:
         return self._pattern.search(text) is not None
@@ -284,7 +287,7 @@ class _Replacer:
         pieces: list[bytes] = []
         at = 0
         for found in self._pattern.finditer(text):
-            pieces += (text[at : found.start()], self._by_form[found.group()].encode())
+            pieces += (text[at : found.start()], self._names(self._forms[found.group()]).encode())
             at = found.end()
         return b"".join([*pieces, text[at:]]) if pieces else text
 
@@ -317,29 +320,26 @@ class _Replacer:
         return raw if new == raw else new
 
 
-def _forms(value: str) -> Iterator[str]:
+def _forms(value: str, kind: PrivacyClass) -> Iterator[_Form]:
     """A value as it is, and as JSON inside a string writes it, once and twice over, with letters escaped or not."""
-    known = {value}
-    yield value
+    short = len(value) < _SHORT
+    yield _Form(value, value, kind, short)
     for ensure_ascii in (False, True):
         form = value
         for _ in range(2):
-            form = json.dumps(form, ensure_ascii=ensure_ascii)[1:-1]
-            if form not in known:
-                known.add(form)
-                yield form
+            before, form = form, json.dumps(form, ensure_ascii=ensure_ascii)[1:-1]
+            if form != before:
+                yield _Form(form, before, kind, short)
 
 
-def _escaped_first(value: str) -> Iterator[str]:
-    """The forms of a value, the most escaped first."""
-    yield from reversed(list(_forms(value)))
-    yield ""
-
-
-def _as_word(form: str) -> str:
-    before = r"\b" if re.match(r"\w", form, re.ASCII) else ""
-    after = r"\b" if re.search(r"\w\Z", form, re.ASCII) else ""
-    return f"{before}{re2.escape(form)}{after}"
+def _expression(form: _Form) -> str:
+    """Short values count only as words of their own."""
+    escaped: str = re2.escape(form.text)
+    if not form.short:
+        return escaped
+    before = r"\b" if re.match(r"\w", form.text, re.ASCII) else ""
+    after = r"\b" if re.search(r"\w\Z", form.text, re.ASCII) else ""
+    return f"{before}{escaped}{after}"
 
 
 def _strings(body: bytes) -> bytes:
