@@ -55,7 +55,6 @@ def build_keys(
         database,
         secret_key,
         clock,
-        previous=previous,
         pepper=lambda: sealed.made_once(PEPPER),
         tiers=list(settings.limits.tiers),
         on_change=watcher.look,
@@ -63,7 +62,6 @@ def build_keys(
     directory = KeyDirectory(
         store,
         digest=store.digest,
-        previous_digest=store.previous_digest,
         clock=clock,
         age=lambda: watcher.age,
         stale_grace=settings.database.stale_grace,
@@ -82,12 +80,19 @@ async def opened_keys(settings: Settings) -> AsyncIterator[KeyStore]:
             secret's: a token would be worth nothing.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    secret_key, previous = build_secret_key(settings)
-    database = build_database(settings)
+    secret_key, previous = secrets = build_secret_key(settings)
+    database, clock = build_database(settings), SystemClock()
+    sealed = build_sealed(settings, database, secrets=secrets, clock=clock)
     try:
         await database.open()
         await claim(database, secret_key, previous)
-        yield KeyStore(database, secret_key, SystemClock(), previous=previous, tiers=list(settings.limits.tiers))
+        yield KeyStore(
+            database,
+            secret_key,
+            clock,
+            pepper=lambda: sealed.made_once(PEPPER),
+            tiers=list(settings.limits.tiers),
+        )
     finally:
         await database.close()
 
@@ -160,7 +165,7 @@ def _is_local(key: bytes, port: Callable[[], int], clock: Clock, token: bytes) -
 
 
 def _holds_no_keys(path: Path) -> bool:
-    """Whether a database that cannot be opened for writing has no key and no user in it; read as it lies, without a lock."""
+    """Whether a database that cannot be opened for writing has no key and no user; read as it lies, without a lock."""
     beside = path.with_name(path.name + "-wal")
     try:
         if not path.exists():
