@@ -61,9 +61,6 @@ class Source:
     async def used(self, at) -> None:
         self.at |= at
 
-    async def rehashed(self, digests) -> None:
-        raise AssertionError("nothing was made under another secret")
-
 
 class Stand:
     """A directory, and the front door before it."""

@@ -97,9 +97,6 @@ class KeySource(Protocol):
     async def used(self, at: Mapping[str, float]) -> None:
         """Keep when keys (by id) were last used."""
 
-    async def rehashed(self, digests: Mapping[str, bytes]) -> None:
-        """Replace the digests of tokens (by prefix) that were made under the secret before the last rotation."""
-
 
 class Digests:
     """Keyed hashes (HMAC-SHA256) of tokens under the installation's secret."""

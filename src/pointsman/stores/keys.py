@@ -86,14 +86,12 @@ class KeyStore:
         secret_key: SecretKey,
         clock: Clock,
         *,
-        previous: SecretKey | None = None,
         pepper: Callable[[], Awaitable[bytes]] | None = None,
         tiers: Sequence[str] = (),
         on_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
-            previous: the secret before its last rotation: tokens made under it still work.
             pepper: gives the key that tokens are hashed under. It is random and outlives every rotation of the secret,
                 under which it is stored; without it they are hashed under the secret itself.
             tiers: the names that a scope may give; none: they are not checked.
@@ -105,7 +103,6 @@ class KeyStore:
         self._tiers = tuple(tiers)
         self._digests = Digests(secret_key.derive(PURPOSE))
         self._pepper = pepper
-        self.previous_digest = Digests(previous.derive(PURPOSE)) if previous is not None else None
 
     def digest(self, token: bytes) -> bytes:
         """A token's keyed hash."""
@@ -267,11 +264,6 @@ class KeyStore:
         later = "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)"
         # In one order everywhere, so that two processes do not wait for each other's rows.
         await self._database.transaction([Statement(later, (at[key_id], key_id)) for key_id in sorted(at)])
-
-    async def rehashed(self, digests: Mapping[str, bytes]) -> None:
-        change = "UPDATE api_key_secrets SET digest = $1 WHERE prefix = $2"
-        statements = [Statement(change, (digests[prefix], prefix)) for prefix in sorted(digests)]
-        await self._database.transaction([*statements, bump(KEYS)])
 
     def _secret(self, token: str, key_id: str, by: str, now: float) -> Statement:
         return Statement(

@@ -95,6 +95,10 @@ class Watcher:
                 if not self._away:
                     self._away = True
                     log.warning("The database does not answer; going on with what is known. %s", error.message)
+            except Exception as error:  # whatever a reload runs into: looking goes on, and `age` tells that it fails
+                if not self._away:
+                    self._away = True
+                    log.error("%s while loading anew what has changed.", type(error).__name__, exc_info=True)
             else:
                 if self._away:
                     self._away = False
@@ -103,6 +107,13 @@ class Watcher:
     async def _look(self, *, first: bool = False) -> None:
         begun = self._clock.monotonic()
         now: dict[str, int] = dict(await self._database.fetch("SELECT name, value FROM revisions"))
+        if any(now.get(name, 0) < value for name, value in self._seen.items()):
+            # Damaged and begun anew, deleted, or brought back from a copy: no change of anyone's. An empty table of
+            # keys must not open the door of a gateway that runs.
+            raise StoreUnavailable(
+                "The database is another one than at the start. What was known goes on to hold; restart the gateway to"
+                " take the database as it is."
+            )
         for name, reload in self._reloads.items():
             value = now.get(name, 0)
             if first or self._seen.get(name) != value:

@@ -43,23 +43,19 @@ class KeyDirectory:
         clock: Clock,
         age: Callable[[], float],
         stale_grace: float,
-        previous_digest: Digest | None = None,
     ) -> None:
         """
         Args:
             age: seconds since what is known was last known to be current.
             stale_grace: the age in seconds from which on no stored key is admitted.
-            previous_digest: under the secret before its last rotation.
         """
         self._source = source
         self._digest = digest
-        self._previous = previous_digest
         self._clock = clock
         self._age = age
         self._grace = stale_grace
         self._entries: dict[str, _Entry] = {}
         self._used: dict[str, float] = {}
-        self._rehashed: dict[str, bytes] = {}
         self._task: asyncio.Task[None] | None = None
         self._any: bool | None = None  # None: nothing was read yet
 
@@ -108,11 +104,7 @@ class KeyDirectory:
         entry = self._entries.get(prefix)
         digest = self._digest(token)
         expected = entry.secret.digest if entry is not None else NOBODY
-        if not hmac.compare_digest(digest, expected):
-            if self._previous is None or not hmac.compare_digest(self._previous(token), expected):
-                return None
-            self._rehashed[prefix] = digest
-        if entry is None:
+        if not hmac.compare_digest(digest, expected) or entry is None:
             return None
         now = self._clock.now()
         if entry.secret.expires_at is not None and entry.secret.expires_at <= now:
@@ -132,17 +124,12 @@ class KeyDirectory:
     async def flush(self) -> None:
         """Write the times of last use. What cannot be written now is tried again at the next time."""
         used, self._used = self._used, {}
-        rehashed, self._rehashed = self._rehashed, {}
         try:
             if used:
                 await self._source.used(used)
-                used = {}
-            if rehashed:
-                await self._source.rehashed(rehashed)
         except StoreError as error:
             log.debug("The last use of keys could not be written: %s", error.message)
             self._used = {**used, **self._used}
-            self._rehashed = {**rehashed, **self._rehashed}
 
     async def close(self) -> None:
         if self._task is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from functools import update_wrapper
@@ -290,22 +289,9 @@ async def _sign(invocation: Invocation, reference: str, *, remove: bool) -> tupl
 
 
 async def _with_store(invocation: Invocation, use: Callable[[KeyStore], Awaitable[T]]) -> T:
-    async with _store(invocation) as store:
-        return await use(store)
-
-
-@asynccontextmanager
-async def _store(invocation: Invocation) -> AsyncIterator[KeyStore]:
-    from pointsman.core.ports import SystemClock
-
-    from .opened import opened_database
-
-    settings = invocation.settings()
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     app = importlib.import_module("pointsman.app.access")  # it stands above this layer, so it is loaded as the entry is
-    async with opened_database(settings) as database:
-        store: KeyStore = app.key_store(settings, database, SystemClock())
-        yield store
+    async with app.opened_keys(invocation.settings()) as store:
+        return await use(store)
 
 
 def _who() -> str:
