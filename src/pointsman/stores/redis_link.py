@@ -19,7 +19,22 @@ from pointsman.core.shared import StateUnavailable
 
 log = logging.getLogger(__name__)
 
-Word = str | bytes | int | float
+
+class PerRun:
+    """A word with the id of the server's run in its middle, a new one after each of its starts.
+
+    For keys of sums that must be right: a server that crashed comes back with those of its last snapshot, which may be
+    an hour old, and a replica that takes over may lack the last ones. Under the new id they are not known.
+    """
+
+    __slots__ = ("after", "before")
+
+    def __init__(self, before: bytes, after: bytes = b"") -> None:
+        self.before = before
+        self.after = after
+
+
+Word = str | bytes | int | float | PerRun
 
 TOGETHER = 128
 """Commands that travel in one go at most."""
@@ -130,10 +145,10 @@ class _Call:
         self.words = words
         self.reply = reply
 
-    def packed(self, *, whole: bool) -> bytes:
+    def packed(self, run: bytes, *, whole: bool) -> bytes:
         if self.script is None:
-            return _packed(self.words)
-        return _packed((*(self.script.whole if whole else self.script.by_sha), *self.words))
+            return _packed(self.words, run)
+        return _packed((*(self.script.whole if whole else self.script.by_sha), *self.words), run)
 
     def fail(self, error: StateUnavailable) -> None:
         if not self.reply.done():
@@ -155,7 +170,9 @@ class RedisLink:
         """
         self.address = address
         self._timeout = timeout
-        self._knock = _packed(knock)
+        self._knock = _packed(knock, b"")
+        self._run = b""
+        """The id of the server's run; empty where it may not be asked for."""
         self._connection: Wire | None = None
         self._queue: deque[_Call] = deque()
         self._wake = asyncio.Event()
@@ -246,7 +263,7 @@ class RedisLink:
         from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
         unknown = []
-        commands = b"".join([call.packed(whole=whole) for call in calls])
+        commands = b"".join([call.packed(self._run, whole=whole) for call in calls])
         async with _within(self._timeout):
             await connection.send_packed_command(commands, check_health=False)
             for call in calls:
@@ -275,6 +292,7 @@ class RedisLink:
         connection = self._connection = self.address.connection()
         async with _within(self._timeout):
             await connection.connect()
+            self._run = await _run_of(connection)
         return connection
 
     async def _hang_up(self) -> None:
@@ -345,11 +363,29 @@ class RedisLink:
         return self.address.without_secret(f"The shared state at {self.address} {said}.")
 
 
-def _packed(words: Sequence[Word]) -> bytes:
+async def _run_of(connection: Wire) -> bytes:
+    from redis.exceptions import ResponseError
+
+    await connection.send_packed_command(_packed(("INFO", "server"), b""), check_health=False)
+    try:
+        told: bytes = await connection.read_response(disable_decoding=True)
+    except ResponseError:  # not permitted
+        return b""
+    return next((line[7:].strip() for line in told.splitlines() if line.startswith(b"run_id:")), b"")
+
+
+def _packed(words: Sequence[Word], run: bytes) -> bytes:
     """A command as the protocol wants it. Floats are written in full."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
-        data = word if isinstance(word, bytes) else word.encode() if isinstance(word, str) else repr(word).encode()
+        if isinstance(word, bytes):
+            data = word
+        elif isinstance(word, str):
+            data = word.encode()
+        elif isinstance(word, PerRun):
+            data = word.before + run + word.after
+        else:
+            data = repr(word).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
 

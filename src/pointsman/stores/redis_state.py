@@ -5,10 +5,12 @@ the caller's own name, so no name can reach another's key:
 
     {prefix}:b:KEY             a bucket: `level at`; gone when it would be full
     {prefix}:w:SECONDS:KEY     a window: `number count`; gone at its end
-    {prefix}:t:NAME            a total, in micro-dollars; gone a week after its period
     {prefix}:n:KEY             a nonce
-    {prefix}:reservations      a hash: reservation → its amounts
-    {prefix}:leases            a sorted set: reservation by the end of its lease
+    {prefix}:t:RUN:NAME        a total, in micro-dollars; gone a week after its period
+    {prefix}:reservations:RUN  a hash: reservation → its amounts
+    {prefix}:leases:RUN        a sorted set: reservation by the end of its lease
+
+RUN is the id of the server's run (`PerRun`): sums are never taken from a snapshot, but seeded anew after a restart.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pointsman.core.ports import Health
 from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, StateUnavailable, Taken
 
 from .limit_rules import DAY, KEEP_TOTAL, SHORTEST_TOTAL, check_amounts, check_sums, judge
-from .redis_link import Address, RedisLink, Script, Word
+from .redis_link import Address, PerRun, RedisLink, Script, Word
 from .steady_clock import SteadyClock
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ class RedisState:
             timeout: seconds that connecting may take, and then again each step.
         """
         self._prefix = f"{{{prefix}}}:".encode()
-        self._reservations, self._leases = self._prefix + b"reservations", self._prefix + b"leases"
+        self._reservations = PerRun(self._prefix + b"reservations:")
+        self._leases = PerRun(self._prefix + b"leases:")
         self._probe = self._prefix + b"probe"
         self._link = RedisLink(address, timeout=timeout, knock=("SET", self._probe, "1", "PX", 1000))
         self._ahead = 0.0
@@ -87,7 +90,7 @@ class RedisState:
         names = list(numbers)
         reply = await self._link.run(
             RESERVE,
-            (self._reservations, self._leases, *(self._key(b"t:", name) for name in names)),
+            (self._reservations, self._leases, *self._totals(names)),
             (_bytes(reservation), lease_seconds, KEEP_RESERVATIONS, *map(_bytes, names), *rows),
         )
         outcome, at, *values = reply.split()
@@ -104,7 +107,9 @@ class RedisState:
         check_sums(actual.values())
         words = [word for name, value in actual.items() for word in (_bytes(name), value)]
         reply = await self._link.run(
-            SETTLE, (self._reservations, self._leases), (self._prefix + b"t:", _bytes(reservation), *words)
+            SETTLE,
+            (self._reservations, self._leases),
+            (PerRun(self._prefix + b"t:", b":"), _bytes(reservation), *words),
         )
         found, at = reply.split()
         self._seen(at)
@@ -213,7 +218,7 @@ class RedisState:
         return keys, words
 
     def _totals(self, names: Iterable[str]) -> list[Word]:
-        return [self._key(b"t:", name) for name in names]
+        return [PerRun(self._prefix + b"t:", b":" + _bytes(name)) for name in names]
 
     def _key(self, kind: bytes, name: str) -> bytes:
         return self._prefix + kind + _bytes(name)

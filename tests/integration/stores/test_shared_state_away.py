@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import re
@@ -138,49 +139,53 @@ async def test_no_redis_at_all() -> None:
         await state.close()
 
 
-async def test_killed_in_the_middle_of_a_load(tmp_path: Path) -> None:
-    """Whatever was told to be reserved is there after the restart, and the cap holds to the micro-dollar."""
-    with valkey(persist=True) as server:
+@pytest.mark.parametrize("persist", [False, True])
+async def test_killed_in_the_middle_of_a_load(persist: bool) -> None:
+    """The cap holds, though the server comes back with a snapshot of long ago: its sums count for nothing, and whoever
+    keeps the books seeds them anew."""
+    with valkey(persist=persist) as server:
         states = [RedisState(Address(server.url), timeout=2) for _ in range(2)]
-        await states[0].seed({"a": 0}, expires_at=time.time() + 3_600)
+        booked: set[str] = set()  # what a ledger would hold: written before a reservation is asked for
         told: dict[str, bool] = {}
         stop = asyncio.Event()
+        amounts = [Amount(total="a", micro_usd=3, cap_micro_usd=2_400)]
 
         async def spend(worker: int) -> None:
-            number = 0
+            number, state = 0, states[worker % 2]
             while not stop.is_set():
                 number += 1
                 name = f"{worker}-{number}"
-                amount = Amount(total="a", micro_usd=3, cap_micro_usd=2_400)
-                try:
-                    told[name] = (await states[worker % 2].reserve(name, [amount], lease_seconds=60)).ok
-                except StateUnavailable:
+                booked.add(name)
+                with contextlib.suppress(StateUnavailable):
+                    while (found := await state.reserve(name, amounts, lease_seconds=60)).unseeded:
+                        await state.seed({"a": 3 * len(booked)}, expires_at=time.time() + 3_600)
+                    told[name] = found.ok
+                if not told.get(name):
+                    booked.discard(name)
                     await asyncio.sleep(0.01)
 
+        async def told_at_least(count: int) -> None:
+            async with asyncio.timeout(30):
+                while len(told) < count:
+                    await asyncio.sleep(0.001)
+
         workers = [asyncio.create_task(spend(number)) for number in range(20)]
-        async with asyncio.timeout(30):
-            while len(told) < 500:
-                await asyncio.sleep(0.01)
-            server.kill()
-            before = len(told)
-            server.start()
-            while len(told) < before + 500:
-                await asyncio.sleep(0.01)
+        await told_at_least(100)
+        if not persist:
+            with redis.Redis(port=server.port) as client:
+                client.save()
+        await told_at_least(500)
+        server.kill()
+        server.start()
+        await told_at_least(1_500)
         stop.set()
         await asyncio.gather(*workers)
+        passed = sum(told.values())
+        assert 700 <= passed <= 800, "a doubt may leave some of it unused, never more than all of it used"
         for state in states:  # one may have been quicker to notice than the other
             await back(state)
-        total = (await states[0].totals(["a"]))["a"]
-        assert total is not None
-        assert total <= 2_400
-        with redis.Redis(port=server.port, decode_responses=True) as client:
-            held = set(client.hkeys("{pointsman}:reservations"))
-        assert total == 3 * len(held), "a total is the sum of its reservations"
-        assert {name for name, ok in told.items() if ok} <= held, "what was told is kept"
-        lost = held - told.keys()
-        for name in lost:  # their answers were lost: whoever asked may give them back
-            assert await states[1].settle(name, {})
-        assert (await states[0].totals(["a"]))["a"] == total - 3 * len(lost)
+        assert await states[0].totals(["a"]) == await states[1].totals(["a"])
+        assert (await states[0].reserve("late", amounts, lease_seconds=60)).refused == "a"
         for state in states:
             await state.close()
 
@@ -230,8 +235,9 @@ async def test_who_goes_away_disturbs_nobody(own: Valkey, state: RedisState) -> 
 async def test_a_key_that_holds_something_else(own: Valkey, state: RedisState) -> None:
     await state.seed({"a": 0}, expires_at=time.time() + 60)
     with redis.Redis(port=own.port) as client:
-        client.lpush("{pointsman}:t:b", "x")
-        client.set("{pointsman}:t:c", "much")
+        run = client.info("server")["run_id"]
+        client.lpush(f"{{pointsman}}:t:{run}:b", "x")
+        client.set(f"{{pointsman}}:t:{run}:c", "much")
         client.set("{pointsman}:b:odd", "much")
     for total in ("b", "c"):
         with pytest.raises(StateUnavailable, match=r"state\.prefix"):
