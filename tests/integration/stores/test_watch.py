@@ -60,6 +60,23 @@ async def test_a_database_that_is_away_leaves_what_is_known(database: Database):
     await later.close()
 
 
+async def test_a_database_that_was_begun_anew_changes_nothing(database: Database):
+    watcher, loads = Watcher(database, SystemClock(), interval=0.02), []
+
+    async def load() -> None:
+        loads.append(1)
+
+    watcher.watch("keys", load)
+    await database.transaction([bump("keys")])
+    await watcher.start()
+    await database.execute("DELETE FROM revisions")
+    await until(lambda: watcher.away)
+    age = watcher.age
+    await until(lambda: watcher.age > age)
+    assert len(loads) == 1
+    await watcher.close()
+
+
 async def test_a_database_belongs_to_one_secret(database: Database, caplog):
     ours, other = SecretKey(b"ours"), SecretKey(b"other")
     await asyncio.gather(*(claim(database, ours) for _ in range(5)))

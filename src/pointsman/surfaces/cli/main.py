@@ -50,6 +50,7 @@ MENDS = {
     "no_capable_model": "`pointsman models` shows what each model can do.",
     "gateway_unreachable": "Start it with `pointsman serve`, or name another with --url.",
     "store_error": "`pointsman doctor` says more.",
+    "store_unavailable": "`pointsman doctor` says more.",
 }
 """Error code → what to do about it at a command line; other messages hold their own mend."""
 
