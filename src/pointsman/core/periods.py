@@ -35,6 +35,18 @@ def _period(number: int) -> Period:
     )
 
 
+def bounds_of(period: str) -> tuple[float, float]:
+    """When a day (`2026-11-22`) or a month (`2026-11`) begins and ends, in seconds since the epoch.
+
+    Raises:
+        ValueError: there is no such day or month.
+    """
+    date = time.strptime(period, "%Y-%m-%d" if len(period) == 10 else "%Y-%m")
+    begins = float(calendar.timegm(date))
+    found = period_of(begins)
+    return begins, found.day_ends if len(period) == 10 else found.month_ends
+
+
 def shown_time(at: float) -> str:
     """A moment for people: `2026-12-01 00:00 UTC`."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))

@@ -20,7 +20,7 @@ import msgspec
 from pointsman.core.books import Booked, Entry, Item, Raise, Settle, Spent
 from pointsman.core.budget import Scope
 from pointsman.core.errors import StoreError
-from pointsman.core.periods import period_of
+from pointsman.core.periods import bounds_of, period_of
 
 from .database import Database, Row, Statement
 from .ledger_spool import LedgerSpool
@@ -148,6 +148,9 @@ class Ledger:
             column = "month" if len(period) == 7 else "day"
             for select in _summaries(column):
                 rows += [row[:2] + row[3:] for row in await self._database.fetch(select, period)]
+        if not rows:  # no budget held in it: the decision log knows what was paid
+            for select in _LOGGED:
+                rows += await self._database.fetch(select, *bounds_of(period))
         return [
             Spent(scope=scope, name=name, period=period, micro_usd=int(sum_), requests=int(count))
             for scope, name, sum_, count in rows
@@ -323,6 +326,16 @@ def _summaries(column: str) -> tuple[str, ...]:
         f"SELECT 'model', m.model, m.{column}, SUM({model}), COUNT(*) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
         f" WHERE m.{column} = $1 GROUP BY m.model, m.{column}",
     )
+
+
+_OF_LOG = (
+    "SUM(cost_micro_usd), COUNT(*) FROM decisions WHERE created_at >= $1 AND created_at < $2 AND cost_micro_usd > 0"
+)
+_LOGGED = (
+    f"SELECT 'global', '', {_OF_LOG} HAVING COUNT(*) > 0",
+    f"SELECT 'key', COALESCE(key_id, ''), {_OF_LOG} GROUP BY COALESCE(key_id, '')",
+    f"SELECT 'model', COALESCE(answered_by, ''), {_OF_LOG} GROUP BY COALESCE(answered_by, '')",
+)
 
 
 def _values(rows: int, columns: int) -> str:

@@ -12,6 +12,12 @@ from pointsman.core.books import Entry, Raise, Settle
 from pointsman.core.errors import StoreError
 from pointsman.stores.database import Database
 from pointsman.stores.ledger import LATE, Ledger
+from pointsman.stores.postgres_database import PostgresDatabase
+from pointsman.stores.postgres_log import PostgresDecisionLog
+from pointsman.stores.sqlite_database import SqliteDatabase
+from pointsman.stores.sqlite_log import SqliteDecisionLog
+
+from .entries import decision, outcome
 
 NOW = calendar.timegm((2026, 11, 22, 12, 0, 0))
 DAY, MONTH = "2026-11-22", "2026-11"
@@ -194,3 +200,32 @@ async def test_two_replicas_archive_at_once(database, ledger, tmp_path):
     assert sum(gone) == 1
     assert (await ledger.spent("2026-10"))[0].micro_usd == 60
     await other.close()
+
+
+async def test_without_any_budget_the_decision_log_tells_what_was_paid(log_and_ledger):
+    log, ledger = log_and_ledger
+    paid = decision(created_at=float(NOW), key_id="key_9")
+    log.decided(paid, prompt=None)
+    log.ended(paid.id, outcome(cost_micro_usd=70))
+    assert await log.get(paid.id)
+    assert {(row.scope, row.micro_usd, row.requests) for row in await ledger.spent(DAY)} == {
+        ("global", 70, 1), ("key", 70, 1), ("model", 70, 1),
+    }  # fmt: skip
+    assert await ledger.spent("2026-10") == []
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def log_and_ledger(request, path, tmp_path):
+    if request.param == "sqlite":
+        log, database = SqliteDecisionLog(path), SqliteDatabase(path)
+    else:
+        url = request.getfixturevalue("postgres_url")
+        log, database = PostgresDecisionLog(url, timeout=10), PostgresDatabase(url, timeout=10)
+    await log.open()
+    await database.open()
+    ledger = Ledger(database, tmp_path)
+    await ledger.start()
+    yield log, ledger
+    await ledger.close()
+    await log.close()
+    await database.close()

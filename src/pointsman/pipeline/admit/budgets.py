@@ -446,6 +446,8 @@ class Budgets:
     async def _corrections(self, lapsed: Lapsed) -> dict[str, int]:
         """What brings the totals in line with the row of a reservation that lapsed; its amounts still stand in them."""
         identifier, _, extra = lapsed.reservation.partition("+")
+        if any(grant.id == identifier for grant in self._grants):
+            return {}  # its answer outlasted the lease; it is settled when it ends
         row = await self._books.get(identifier)
         if row is not None and row.state == "reserved":
             row = await self._reconcile(row)

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from pointsman.core.books import Booked
-from pointsman.core.errors import NotFound
+from pointsman.core.errors import InvalidRequest, NotFound
+from pointsman.core.periods import bounds_of
 from pointsman.core.usage import iso_utc
 from pointsman.pipeline.admit.budgets import Accounts, Report
 from pointsman.surfaces.asgi_caller import caller_of
@@ -59,7 +60,9 @@ class BudgetReport(BaseModel):
     hard: bool = Field(description="Whether a cap refuses.")
     budgets: list[BudgetRow]
     period: str
-    spent: list[SpentRow] = Field(description="From the ledger, which has the calls that a budget was set for.")
+    spent: list[SpentRow] = Field(
+        description="From the ledger of calls that a budget held for; where none did, from the decision log."
+    )
     unsettled: list[UnsettledRow]
     overspent_micro_usd: int = Field(
         description="By how much providers billed more than had been reserved, since this process started."
@@ -85,6 +88,11 @@ def router(accounts: Accounts) -> APIRouter:
             Query(pattern=r"^\d{4}-\d{2}(-\d{2})?$", description="A day or a month for `spent`; else this month."),
         ] = None,
     ) -> BudgetReport:
+        if period is not None:
+            try:
+                bounds_of(period)
+            except ValueError:
+                raise InvalidRequest("Invalid `period`: there is no such day or month.", param="period") from None
         return _shown(await accounts.report(caller_of(request), period=period), hard=accounts.rules.hard)
 
     @routes.post(
