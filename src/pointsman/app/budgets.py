@@ -9,8 +9,9 @@ import msgspec
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Clock, DecisionLog
 from pointsman.core.shared import SharedState
+from pointsman.pipeline.admit.budget_report import Alert
 from pointsman.pipeline.admit.budget_rules import BudgetRules, Caps
-from pointsman.pipeline.admit.budgets import Alert, Budgets
+from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.settings import BudgetCap, Settings
 from pointsman.stores.database import Database
 from pointsman.stores.ledger import Ledger

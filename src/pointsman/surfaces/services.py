@@ -10,7 +10,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
-from pointsman.pipeline.admit.budgets import Accounts
+from pointsman.pipeline.admit.budget_report import Accounts
 from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
 from pointsman.stores.keys import KeyStore

@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 
-from pointsman.core.books import Booked, Books, Entry, Raise, Settle, Spent
+from pointsman.core.books import Booked, Books, Entry, Raise, Settle
 from pointsman.core.budget import Budget, Charge, Means, Refused, by_model, worst_case_micro_usd
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
@@ -27,8 +27,10 @@ from pointsman.core.ports import Clock, DecisionLog
 from pointsman.core.shared import Amount, Lapsed, Reserved, SharedState, StateUnavailable
 from pointsman.core.signals import Tier
 
+from .budget_report import Alert, Report
 from .budget_rules import BudgetRules, budgets_of, key_caps, owner_of
 from .purse import Grant
+from .reconcile import Reconciler, shares_of
 
 log = logging.getLogger(__name__)
 
@@ -44,48 +46,6 @@ FORGET = 600.0
 """Seconds after which the totals of a key that asks nothing are watched no more."""
 GRACE = 5.0
 """Seconds that settling gets when the gateway stops; what is left then is reconciled later."""
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget that has nearly run out."""
-
-    event: str = "budget_alert"
-    budget: str
-    """What people call it."""
-    scope: str
-    name: str
-    cycle: str
-    period: str
-    cap_micro_usd: int
-    used_micro_usd: int
-    share: float
-    resets_at: float
-    at: float
-
-
-class Report(NamedTuple):
-    """Everything that is known of the budgets now."""
-
-    budgets: list[tuple[Budget, int, Tier | None]]
-    """Each with what is spent without what is only reserved, and the tier of a monthly one."""
-    unsettled: list[Booked]
-    spent: list[Spent]
-    overspent_micro_usd: int
-    alerts: int
-    available: bool
-    period: str
-
-
-class Accounts(Protocol):
-    """What reports and admins ask of budgets."""
-
-    rules: BudgetRules
-
-    async def report(self, caller: Caller, *, period: str | None = None) -> Report:
-        """How the budgets stand, and what was spent in a day or month, else this one. Raises StoreError."""
-
-    async def release(self, identifier: str) -> Booked | None:
-        """Give back what an unsettled call holds; None when there is no such one. Raises StoreError."""
 
 
 class Budgets:
@@ -106,6 +66,7 @@ class Budgets:
         self._books = books
         self._log = log
         self._clock = clock
+        self._reconciler = Reconciler(books, log, state.now)
         self._notify = notify
         self._totals: dict[str, int] = {}
         """Totals as last seen: spent and reserved."""
@@ -396,73 +357,14 @@ class Budgets:
         own = {grant.id for grant in self._grants}
         for row in await self._books.lapsed(self._state.now() - 1.0, alone=not self.rules.shared):
             if row.id not in own:
-                await self._reconcile(row)
+                await self._reconciler.close(row)
         self._taken += await self._state.take_lapsed()
         while self._taken:
-            deltas = await self._corrections(self._taken[0])
+            deltas = await self._reconciler.corrections(self._taken[0], own)
             self._taken.pop(0)  # before the totals change: a change whose answer is lost must not be made twice
             if any(deltas.values()):
                 await self._state.adjust(deltas)
                 self._forget(deltas)
-
-    async def _reconcile(self, row: Booked) -> Booked | None:
-        """Close a row that its process left open; returns it as it stands then."""
-        cost = await self._logged_cost(row.id)
-        settled = Settle(
-            id=row.id,
-            at=self._state.now(),
-            micro_usd=sum(cost.values()) if cost is not None else 0,
-            models=cost or {},
-            state="unsettled" if cost is None else "settled",
-        )
-        if await self._books.settle(settled):
-            if cost is None:
-                log.warning(
-                    "nobody knows what %s cost: its process died. It stands at its worst case of %d micro-dollars;"
-                    " `pointsman budgets release %s` releases it", row.id, row.reserved, row.id,
-                )  # fmt: skip
-            else:
-                log.info("settled %s, whose process died, as the decision log says", row.id)
-        return await self._books.get(row.id)
-
-    async def _logged_cost(self, identifier: str) -> dict[str, int] | None:
-        """What the decision log says a request cost, by model; None when it does not know for certain."""
-        record = await self._log.get(identifier)
-        outcome = record["outcome"] if record is not None else None
-        if outcome is None:
-            return None
-        attempts = outcome["attempts"] or []
-        if not attempts:
-            return {}
-        cost: dict[str, int] = {}
-        for attempt in attempts:
-            if attempt["status"] == "refused":
-                continue
-            if attempt["status"] != "ok" or attempt.get("cost_micro_usd") is None:
-                return None
-            cost[attempt["model"]] = cost.get(attempt["model"], 0) + max(0, int(attempt["cost_micro_usd"]))
-        return cost
-
-    async def _corrections(self, lapsed: Lapsed) -> dict[str, int]:
-        """What brings the totals in line with the row of a reservation that lapsed; its amounts still stand in them."""
-        identifier, _, extra = lapsed.reservation.partition("+")
-        if any(grant.id == identifier for grant in self._grants):
-            return {}  # its answer outlasted the lease; it is settled when it ends
-        row = await self._books.get(identifier)
-        if row is not None and row.state == "reserved":
-            row = await self._reconcile(row)
-        deltas: dict[str, int] = {}
-        for amount in lapsed.amounts:
-            if row is None:  # the call was never made
-                actual = 0
-            elif row.state == "unsettled":
-                continue
-            else:
-                scope, _, rest = amount.total.partition(":")
-                model = rest.rpartition(":")[0]
-                actual = 0 if extra else row.counted_of(model) if scope == "model" else row.counted
-            deltas[amount.total] = actual - amount.micro_usd
-        return deltas
 
     async def release(self, identifier: str) -> Booked | None:
         """Say that a call of which nobody knows what it cost has cost nothing; None when there is no such one.
@@ -474,25 +376,13 @@ class Budgets:
         row = await self._books.get(identifier)
         if row is None or row.state != "unsettled":
             return None
-        deltas = self._shares_of(row)
+        deltas = shares_of(row)
         released = Settle(id=identifier, at=self._state.now(), micro_usd=0, models={}, state="released")
         if not await self._books.settle(released):
             return None
         await self._state.adjust({total: -micro_usd for total, micro_usd in deltas.items()})
         self._forget(deltas)
         return row
-
-    def _shares_of(self, row: Booked) -> dict[str, int]:
-        """Total → what an unsettled row holds of it."""
-        period = period_of(row.at)
-        deltas = {}
-        for at in (period.day, period.month):
-            deltas[f"global:{at}"] = row.reserved
-            if row.key_id is not None:
-                deltas[f"key:{row.key_id}:{at}"] = row.reserved
-            for model, (reserved, _) in row.models.items():
-                deltas[f"model:{model}:{at}"] = reserved
-        return deltas
 
     def _forget(self, totals: Iterable[str]) -> None:
         """Ask for these anew."""
@@ -517,7 +407,7 @@ class Budgets:
                     self._loop_task = asyncio.create_task(self._run(), name="budgets")
                 if not self.rules.shared:
                     for row in await self._books.lapsed(self._state.now(), alone=True, limit=10_000):
-                        await self._reconcile(row)
+                        await self._reconciler.close(row)
                 self._started = True
 
     async def _prepare_softly(self) -> None:

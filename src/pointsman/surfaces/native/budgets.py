@@ -11,7 +11,7 @@ from pointsman.core.books import Booked
 from pointsman.core.errors import InvalidRequest, NotFound
 from pointsman.core.periods import bounds_of
 from pointsman.core.usage import iso_utc
-from pointsman.pipeline.admit.budgets import Accounts, Report
+from pointsman.pipeline.admit.budget_report import Accounts, Report
 from pointsman.surfaces.asgi_caller import caller_of
 
 
