@@ -103,6 +103,7 @@ class Sessions:
         self._people: dict[str, _Person] = {}
         self._ended: frozenset[str] = frozenset()
         self._known: dict[bytes, SignedIn] = {}
+        self._begun = self._read = 0
         self._keys: list[OctKey] | None = None
 
     @property
@@ -111,11 +112,19 @@ class Sessions:
         return bool(self._people)
 
     async def reload(self) -> None:
-        """Read the snapshot: every user, and sessions that ended while their tokens may still live."""
+        """Read the snapshot: every user, and sessions that ended while their tokens may still live.
+
+        Of two that overlap, the one that began later counts: an answer that was slow must not bring back what ended.
+        """
+        self._begun += 1
+        begun = self._begun
         people = await self._database.fetch("SELECT id, name, role, disabled FROM users")
         ended = await self._database.fetch(
             "SELECT id FROM sessions WHERE ended_at > $1", self._clock.now() - self.lifetime - 2 * SKEW
         )
+        if begun < self._read:
+            return
+        self._read = begun
         self._people = {id: _Person(name, role, bool(disabled)) for id, name, role, disabled in people}
         self._ended = frozenset(str(id) for (id,) in ended)
         self._known.clear()

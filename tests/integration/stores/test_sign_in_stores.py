@@ -440,6 +440,31 @@ async def test_changes_of_users_and_sessions_reach_tokens_at_the_reload(world: W
     assert sessions.caller(mine) is None, "a snapshot that old is not believed"
 
 
+async def test_a_slow_reload_brings_back_nothing_that_ended(world: World, monkeypatch: pytest.MonkeyPatch):
+    ada = await world.users.add("ada", "admin", PASSWORD)
+    session = (await world.families.begin(ada.id)).session.id
+    token = world.sessions.issue(ada.id, "admin", session)
+    fetch, reached, held = world.database.fetch, asyncio.Event(), asyncio.Event()
+
+    async def slow(sql: str, *values: Any) -> Any:
+        rows = await fetch(sql, *values)
+        if "FROM sessions" in sql:
+            reached.set()
+            await held.wait()
+        return rows
+
+    monkeypatch.setattr(world.database, "fetch", slow)
+    reload = asyncio.create_task(world.sessions.reload())
+    await reached.wait()
+    monkeypatch.setattr(world.database, "fetch", fetch)
+    await world.families.end(session, "revoked")
+    await world.sessions.reload()
+    assert world.sessions.caller(token) is None
+    held.set()
+    await reload
+    assert world.sessions.caller(token) is None
+
+
 async def test_csrf_tokens_belong_to_one_session(world: World):
     ada = await world.users.add("ada", "admin", PASSWORD)
     await world.sessions.reload()
