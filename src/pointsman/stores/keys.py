@@ -279,10 +279,13 @@ class KeyStore:
 
     async def _find(self, reference: str) -> tuple[ApiKey, int]:
         """The key, and its revision."""
-        rows = await self._database.fetch(
-            _SELECT + " WHERE id = $1 OR name = $1"
-            " ORDER BY CASE WHEN id = $1 THEN 0 WHEN revoked_at IS NULL THEN 1 ELSE 2 END, created_at DESC LIMIT 1",
-            reference,
+        rows = (
+            reference.isprintable()
+            and await self._database.fetch(  # NUL is nothing that Postgres would look for
+                _SELECT + " WHERE id = $1 OR name = $1"
+                " ORDER BY CASE WHEN id = $1 THEN 0 WHEN revoked_at IS NULL THEN 1 ELSE 2 END, created_at DESC LIMIT 1",
+                reference,
+            )
         )
         if not rows:
             raise NotFound(f"There is no API key {reference[:100]!r}; `pointsman keys` lists them.")

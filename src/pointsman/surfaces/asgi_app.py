@@ -89,9 +89,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document["paths"] = {**hot_paths(OPENAI_ERROR), **document["paths"]}
     document["components"]["schemas"] |= components()
     document["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the gateway asks for one."}
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the gateway asks for one."},
+        "keyHeader": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "keyQuery": {"type": "apiKey", "in": "query", "name": "api_key"},
     }
-    document["security"] = [{}, {"key": []}]
+    document["security"] = [{}, {"key": []}, {"keyHeader": []}, {"keyQuery": []}]
     return document
 
 
