@@ -1,6 +1,7 @@
 """The registry of the wall test: every way into the gateway by which private content may come, and every disguise.
 
-A stage, surface or dialect that is added later adds a line to `WAYS` (and to `CLOUDS` when it can talk to the outside).
+A stage, surface or dialect that is added later adds a line to `WAYS` or `other_ways`; one that can talk to the outside
+adds an upstream to `ELSEWHERE`, and what points at it to the settings in test_every_way_out.py.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ CANARIES = {
         "-----END EC PRIVATE KEY-----"
     ),
 }
+
+ELSEWHERE = ("cloud", "ollama", "litellm", "proxy", "hook")
+"""What is not local: a cloud, an Ollama and a LiteLLM on loopback that nobody declared local, a proxy that the
+environment names, and the address for alerts."""
 
 Body = dict[str, Any]
 
@@ -149,6 +154,14 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", "/v1/feedback", {"id": decision, "thumb": "up", "comment": f"it had {canary} in it"})
     yield gateway.ask("POST", "/v1/feedback", {"id": canary, "thumb": "up"})
     yield gateway.ask("POST", "/api/v1/route", {**hi, "model": canary})
+    yield gateway.ask("GET", f"/api/v1/keys/{encoded}")
+    yield gateway.ask("GET", f"/api/v1/usage?key={encoded}")
+    yield gateway.ask("GET", f"/api/v1/budgets?key={encoded}&user={encoded}")
+    yield gateway.ask("POST", f"/api/v1/budgets/unsettled/{encoded}/release", {})
+    yield gateway.ask("POST", "/api/v1/auth/sign-in", {"name": canary, "password": canary})
+    yield gateway.ask("GET", f"/oauth/authorize?client_id={encoded}&redirect_uri={encoded}")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    yield gateway.ask("POST", "/oauth/token", f"grant_type=x&code={encoded}".encode(), headers=form)
 
 
 class InTurn:
