@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
+from pointsman.core.errors import SettingsError
+from pointsman.settings import Settings
+from pointsman.settings.schema import check
 from pointsman.testing.upstream import ScriptedUpstream
 
 from .browser import PASSWORD, Browser, Page, ask_raw, set_up
@@ -527,3 +531,20 @@ def test_an_access_token_that_ran_out_is_renewed_by_the_page(settings, tmp_path:
         assert (reply.status, reply.headers["location"]) == (303, "/account")
         assert browser.cookies["pointsman_session"] != before["pointsman_session"]
         assert browser.cookies["pointsman_refresh"] != before["pointsman_refresh"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("public_url", "ai.example.org"),
+        ("public_url", "https://ai.example.org/path"),
+        ("public_url", "https://user:pass@ai.example.org"),
+        ("access_token_seconds", 0),
+        ("refresh_token_days", 0),
+    ],
+)
+def test_settings_that_sessions_cannot_live_with_are_named(name: str, value: Any):
+    with pytest.raises(SettingsError) as refused:
+        check(msgspec.convert({"security": {name: value}}, Settings))
+    assert refused.value.key == f"security.{name}"
+    assert "pass@" not in refused.value.message

@@ -346,6 +346,13 @@ def check(settings: Settings) -> None:
          "needs server.tls_certificate beside it"),
         ("security.signature_seconds", settings.security.signature_seconds,
          1 <= settings.security.signature_seconds <= 3600, "must be between 1 and 3600"),
+        ("security.access_token_seconds", settings.security.access_token_seconds,
+         1 <= settings.security.access_token_seconds <= 86_400, "must be between 1 and 86400"),
+        ("security.refresh_token_days", settings.security.refresh_token_days,
+         0 < settings.security.refresh_token_days <= 400, "must be more than 0 and at most 400"),
+        ("security.public_url", shown_address(settings.security.public_url), settings.security.public_url is None
+         or re.fullmatch(r"https?://[^\s/?#@]+/?", settings.security.public_url) is not None,
+         "is scheme and host alone, such as https://ai.example.org"),
         ("state.timeout", settings.state.timeout, settings.state.timeout > 0, "must be a number of seconds above 0"),
         ("state.prefix", settings.state.prefix, re.fullmatch(r"[^{}\s]{1,64}", settings.state.prefix) is not None,
          "must be 1 to 64 characters without spaces and braces"),
