@@ -63,10 +63,10 @@ def test_every_docstring_of_a_setting_is_in_the_example() -> None:
 
 async def test_show_tells_values_and_sources_and_no_secret(env, tmp_path: Path) -> None:
     (tmp_path / "pointsman.yaml").write_text(
-        "routing: {priority: cost}\nproviders: {lan: {base_url: 'http://lan/v1', api_key: file-secret,"
-        " headers: {x-token: header-secret}}}\n"
+        "routing: {priority: cost}\nproviders: {lan: {base_url: 'http://lan/v1', api_key: file-planted,"
+        " headers: {x-token: header-planted}}}\n"
     )
-    secrets = {"OPENAI_API_KEY": "sk-env-secret", "POINTSMAN_API_KEY": "caller-secret"}
+    secrets = {"OPENAI_API_KEY": "sk-env-planted", "POINTSMAN_API_KEY": "caller-planted"}
     ran = await run_command("config", "show", "--json", env={**env, **secrets})
     assert ran.code == 0
     told = {row["setting"]: (row["value"], row["source"]) for row in json.loads(ran.out)["settings"]}
@@ -79,7 +79,7 @@ async def test_show_tells_values_and_sources_and_no_secret(env, tmp_path: Path) 
     table = await run_command("config", "show", env={**env, **secrets})
     assert table.code == 0
     assert "cost" in table.out
-    assert "secret" not in ran.out + table.out
+    assert "planted" not in ran.out + table.out
     assert "\x1b" not in table.out
 
 
