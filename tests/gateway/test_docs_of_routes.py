@@ -18,7 +18,7 @@ def data_plane() -> str:
 def test_every_endpoint_is_told(gateway):
     document = gateway.ask("GET", "/openapi.json").json
     served = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    told = set(re.findall(r"^\| `((?:GET|POST) /\S*)` \|", PAGE.read_text(), re.MULTILINE))
+    told = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) /\S*)` \|", PAGE.read_text(), re.MULTILINE))
     assert told - {"GET /", "GET /docs", "GET /openapi.json"} == served
     for path in ("/", "/docs", "/openapi.json"):
         assert gateway.ask("GET", path).status == 200
