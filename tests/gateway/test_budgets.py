@@ -120,6 +120,53 @@ def test_caps_of_models(cloud, tmp_path):
         assert ask(gateway, "openai:unpriced").status == 200
 
 
+def test_keys_have_caps_of_their_own_and_see_nothing_else(cloud, tmp_path):
+    with running(tmp_path, tree(cloud, monthly=1, per_key={"daily": 0.02})) as gateway:
+        made = {}
+        for name, fields in (("admin", {"role": "admin"}), ("small", {"monthly_micro_usd": EACH}), ("usual", {})):
+            reply = gateway.ask("POST", "/api/v1/keys", {"name": name, **fields}, headers=made.get("admin"))
+            assert reply.status in (200, 201), reply.body
+            made[name] = {"authorization": f"Bearer {reply.json['token']}"}
+            made[f"{name} id"] = reply.json["id"]
+        cloud.default = whole(OUTPUT)
+        try:
+            statuses = [ask_as(gateway, made["small"]) for _ in range(2)]
+            assert statuses == [200, 429]
+            assert [ask_as(gateway, made["usual"]) for _ in range(3)] == [200, 200, 429]
+        finally:
+            cloud.default = Answer()
+        own = gateway.ask("GET", "/api/v1/budgets", headers=made["small"]).json
+        assert {row["name"] for row in own["budgets"]} == {made["small id"]}
+        assert {row["micro_usd"] for row in own["spent"]} == {EACH}
+        refused = gateway.ask("POST", "/api/v1/budgets/unsettled/x/release", {}, headers=made["small"])
+        assert refused.status == 403
+        whole_view = gateway.ask("GET", "/api/v1/budgets", headers=made["admin"]).json
+        [everything] = [row for row in whole_view["budgets"] if row["scope"] == "global"]
+        assert everything["used_micro_usd"] == 3 * EACH
+
+
+def ask_as(gateway: Gateway, headers: dict) -> int:
+    reply = gateway.chat("hello", model=PAID, max_tokens=OUTPUT, headers=headers)
+    until(lambda: not any(row["reserved_micro_usd"] for row in
+                          gateway.ask("GET", "/api/v1/budgets", headers=headers).json["budgets"]))  # fmt: skip
+    return reply.status
+
+
+def test_while_the_counters_are_away_only_free_models_answer(cloud, lan, tmp_path):
+    settings = tree(cloud, lan, monthly=1)
+    settings["state"] = {"url": f"redis://127.0.0.1:{free_port()}/0"}
+    with running(tmp_path, settings) as gateway:
+        refused = ask(gateway)
+        assert (refused.status, refused.json["error"]["code"]) == (503, "state_unavailable")
+        assert ask(gateway, "auto").headers["x-pointsman-model"] == FREE
+        assert ask(gateway, FREE).status == 200
+        assert not cloud.chats
+        assert report(gateway)["available"] is False
+    settings["budgets"]["when_state_is_away"] = "open"
+    with running(tmp_path / "open", settings) as gateway:
+        assert ask(gateway).status == 200
+
+
 def test_a_fallback_after_a_time_out_needs_money_of_its_own(cloud, tmp_path):
     settings = tree(cloud, monthly=0.015)
     settings["routing"] = {"fallbacks": {PAID: ["openai:paid-too"]}}

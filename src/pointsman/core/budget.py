@@ -167,3 +167,8 @@ def by_model(found: Sequence[Charge]) -> dict[str, int]:
     for charge in found:
         sums[charge.model] = sums.get(charge.model, 0) + charge.micro_usd
     return sums
+
+
+def dollars(micro_usd: int) -> str:
+    """An amount for people: cents or, where these would hide something, micro-dollars."""
+    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd % 10_000 == 0 else f"${micro_usd / 1_000_000:,.6f}"

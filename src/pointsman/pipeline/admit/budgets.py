@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.books import Booked, Books, Entry, Raise, Settle
-from pointsman.core.budget import Budget, Charge, Means, Refused, by_model, worst_case_micro_usd
+from pointsman.core.budget import Budget, Charge, Means, Refused, by_model, dollars, worst_case_micro_usd
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
@@ -560,7 +560,7 @@ class Budgets:
         share = budget.used_micro_usd / budget.cap_micro_usd
         log.warning(
             "%s (%s): %s of %s spent (%.0f %%); it starts anew at %s", budget.title, budget.period,
-            shown_usd(budget.used_micro_usd), shown_usd(budget.cap_micro_usd), share * 100,
+            dollars(budget.used_micro_usd), dollars(budget.cap_micro_usd), share * 100,
             shown_time(budget.resets_at),
         )  # fmt: skip
         if self._notify is not None:
@@ -646,8 +646,3 @@ def _give_back(task: asyncio.Task[Grant | Refused | None]) -> None:
     """Nobody waits for this reservation any more, and no call was made."""
     if not task.cancelled() and task.exception() is None and isinstance(grant := task.result(), Grant):
         grant.settle(None)
-
-
-def shown_usd(micro_usd: int) -> str:
-    """Dollars, with cents or, where these would hide something, micro-dollars."""
-    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd % 10_000 == 0 else f"${micro_usd / 1_000_000:,.6f}"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pointsman.core.budget import AMPLE, Means, dollars, worst_case_micro_usd
 from pointsman.core.caller import Caller
-from pointsman.core.budget import AMPLE, Means, worst_case_micro_usd
 from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Privacy
 
@@ -128,11 +128,6 @@ def _budget(card: ModelCard, demand: Demand) -> str | None:
     budget = demand.means.binding(card)
     left = f"{budget.title} has {dollars(budget.left_micro_usd)} left" if budget is not None else "no budget is left"
     return f"may cost up to {dollars(worst)}, and {left}"
-
-
-def dollars(micro_usd: int) -> str:
-    """An amount for people: cents or, where these would hide something, micro-dollars."""
-    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd % 10_000 == 0 else f"${micro_usd / 1_000_000:,.6f}"
 
 
 def _healthy(card: ModelCard, demand: Demand) -> str | None:

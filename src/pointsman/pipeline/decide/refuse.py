@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from pointsman.core.budget import dollars
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
@@ -19,7 +20,7 @@ from pointsman.core.errors import (
 from pointsman.core.periods import shown_time
 from pointsman.core.signals import Privacy, PrivacyClass
 
-from .constraints import CONSTRAINTS, SCOPE, Demand, dollars, excess_tokens, violations
+from .constraints import CONSTRAINTS, SCOPE, Demand, excess_tokens, violations
 
 Refusal = TypeVar("Refusal", bound=PointsmanError)
 
