@@ -127,7 +127,7 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
             for server in (here.lan, *here.elsewhere.values()):
                 server.requests.clear()
         assert sent >= 200
-        if redaction:  # the search was made where it could have found something
+        if redaction and data_plane == "native":  # the search was made where it could have found something
             assert reached == {"cloud", "ollama", "litellm", "hook"}
         assert "proxy" not in reached
         assert {200, 403} <= statuses
