@@ -126,7 +126,7 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
             assert any(form in request.body for request in here.lan.chats for form in spellings(canary)), kind
             for server in (here.lan, *here.elsewhere.values()):
                 server.requests.clear()
-        assert sent >= 200
+        assert sent >= (200 if data_plane == "native" else 100)
         if redaction and data_plane == "native":  # the search was made where it could have found something
             assert reached == {"cloud", "ollama", "litellm", "hook"}
         assert "proxy" not in reached
