@@ -43,6 +43,7 @@ class Watcher:
         self._read_at = clock.monotonic()
         self._away = False
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def away(self) -> bool:
@@ -105,6 +106,10 @@ class Watcher:
                     log.info("The database answers again.")
 
     async def _look(self, *, first: bool = False) -> None:
+        async with self._turn:  # a slower look that read earlier must not undo what a later one has loaded
+            await self._look_in_turn(first=first)
+
+    async def _look_in_turn(self, *, first: bool) -> None:
         begun = self._clock.monotonic()
         now: dict[str, int] = dict(await self._database.fetch("SELECT name, value FROM revisions"))
         if any(now.get(name, 0) < value for name, value in self._seen.items()):

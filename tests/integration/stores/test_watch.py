@@ -92,3 +92,29 @@ async def test_a_database_belongs_to_one_secret(database: Database, caplog):
         assert "are void" in caplog.text
     await claim(database, other)
     await claim(database, ours, previous=other)
+
+
+async def test_looks_at_the_same_time_end_with_the_newest(database: Database):
+    """A slow reload that began before a change must not be the last word."""
+    loaded: list[int] = []
+    slow = asyncio.Event()
+
+    async def reload() -> None:
+        rows = await database.fetch("SELECT value FROM revisions WHERE name = $1", "keys")
+        if len(loaded) == 1:
+            await slow.wait()
+        loaded.append(rows[0][0] if rows else 0)
+
+    watcher = Watcher(database, SystemClock(), interval=60)
+    watcher.watch("keys", reload)
+    await watcher.start()
+    await database.transaction([bump("keys")])
+    first = asyncio.create_task(watcher.look())
+    await asyncio.sleep(0.1)
+    await database.transaction([bump("keys")])
+    second = asyncio.create_task(watcher.look())
+    await asyncio.sleep(0.1)
+    slow.set()
+    await asyncio.gather(first, second)
+    assert loaded == [0, 1, 2]
+    await watcher.close()
