@@ -53,11 +53,10 @@ async def play(upstream: ScriptedUpstream, jump: float, *, total: float = 5.0):
     )  # fmt: skip
     execute = Execute(provider_for=lambda card: provider, timeouts=Timeouts(total=total), clock=clock)
     record = Record(log=log, clock=clock)
-    record.decided(decision, REQUEST)
     trail = Trail(clock)
     error = None
     try:
-        async for _ in record.watch(decision, trail, execute(decision, REQUEST, catalog=catalog, trail=trail)):
+        async for _ in record.watch(decision, REQUEST, trail, execute(decision, REQUEST, catalog=catalog, trail=trail)):
             pass
     except UpstreamTimeout as raised:
         error = raised

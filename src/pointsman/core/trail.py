@@ -18,7 +18,6 @@ from .events import Usage
 from .outcome import Attempt
 from .ports import Clock
 
-
 GATEWAYS = frozenset({502, 504, *range(520, 530)})
 """Statuses that stand for a server in between: what is behind it may have done the work."""
 

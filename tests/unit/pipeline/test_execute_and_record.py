@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
@@ -101,7 +101,7 @@ async def play(plan: dict[str, Script], *, total: float = 10.0, leave_after: int
     chosen = decision(*plan)
     trail = Trail(SystemClock())
     events, error = [], None
-    watched = record.watch(chosen, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail))
+    watched = record.watch(chosen, REQUEST, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail))
     try:
         async with aclosing(watched) as stream:
             async for event in stream:
@@ -219,7 +219,7 @@ async def test_a_cancelled_task_is_written():
     chosen = decision("a:cheap")
     trail = Trail(SystemClock())
     events = Record(log=log, clock=SystemClock()).watch(
-        chosen, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail)
+        chosen, REQUEST, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail)
     )
     task = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0.02)
@@ -252,11 +252,17 @@ async def test_an_unknown_price_is_not_called_free():
     ("setting", "classes", "kept"),
     [("never", (), False), ("public", (), True), ("public", ("contact",), False), ("all", ("secret",), True)],
 )
-def test_prompts_are_kept_as_the_setting_says(setting, classes, kept):
+async def test_prompts_are_kept_as_the_setting_says(setting, classes, kept):
     import msgspec
 
     privacy = msgspec.structs.replace(NOTHING_UNDERSTOOD.privacy, classes=classes, local_only="secret" in classes)
     signals = msgspec.structs.replace(NOTHING_UNDERSTOOD, privacy=privacy)
     log = Log()
-    Record(log=log, clock=SystemClock(), store_prompts=setting).decided(decision("a:cheap", signals=signals), REQUEST)
+
+    async def answered() -> AsyncGenerator[Event, None]:
+        yield Frames(b"ok")
+
+    record = Record(log=log, clock=SystemClock(), store_prompts=setting)
+    chosen = decision("a:cheap", signals=signals)
+    assert [event async for event in record.watch(chosen, REQUEST, Trail(SystemClock()), answered())]
     assert (log.prompts[0] is not None) is kept

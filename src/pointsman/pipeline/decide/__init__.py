@@ -6,4 +6,13 @@ from .policy import Policy, RulePolicy
 from .refuse import refuse_model
 from .stage import Decide, DecideRules
 
-__all__ = ["Decide", "DecideRules", "Policy", "RulePolicy", "dump_policy", "header_reason", "load_policy", "refuse_model"]
+__all__ = [
+    "Decide",
+    "DecideRules",
+    "Policy",
+    "RulePolicy",
+    "dump_policy",
+    "header_reason",
+    "load_policy",
+    "refuse_model",
+]

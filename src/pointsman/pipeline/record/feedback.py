@@ -76,7 +76,8 @@ class FeedbackStage:
         """
         if request.comment and self._holds_private(request.comment):
             raise InvalidRequest(
-                "The comment holds private content, which is not kept here: take it out of the comment.", param="comment"
+                "The comment holds private content, which is not kept here: take it out of the comment.",
+                param="comment",
             )
         record = await self._log.get(request.id, caller=caller)
         if record is None:

@@ -40,7 +40,7 @@ class Record:
         self._clock = clock
         self._store_prompts = store_prompts
 
-    def decided(self, decision: Decision, request: ChatRequest) -> None:
+    def _decided(self, decision: Decision, request: ChatRequest) -> None:
         """Queue a decision before it is acted on, with its prompt where the privacy setting allows."""
         privacy = decision.signals.privacy
         keep = self._store_prompts == "all" or (
@@ -83,9 +83,11 @@ class Record:
         error.decision_id = decision.id
 
     async def watch(
-        self, decision: Decision, trail: Trail, events: AsyncGenerator[Event, None]
+        self, decision: Decision, request: ChatRequest, trail: Trail, events: AsyncGenerator[Event, None]
     ) -> AsyncGenerator[Event, None]:
-        """Pass the events on; when they end, in whatever way, log the outcome."""
+        """Log the decision before it is acted on; pass the events on; when they end, in whatever way, log the
+        outcome."""
+        self._decided(decision, request)
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
             async with aclosing(events):

@@ -9,8 +9,9 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError, UpstreamProtocolError
 from pointsman.core.events import DONE
 from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
+from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.decide import header_reason
-from pointsman.pipeline.run import Answer, Pipeline, Wishes
+from pointsman.pipeline.run import Pipeline, Wishes
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .errors import JSON, to_frame, to_openai

@@ -1,0 +1,61 @@
+"""An answer under way, and what must happen when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from pointsman.core.decision import Decision
+from pointsman.core.events import Event
+from pointsman.core.trail import Trail
+
+from .protocols import Grant
+
+
+class Answer:
+    """An answer under way: its first event has come, so a model has taken the request."""
+
+    def __init__(
+        self, decision: Decision, trail: Trail, first: Event | None, rest: AsyncGenerator[Event, None]
+    ) -> None:
+        self.decision = decision
+        self._trail = trail
+        self._first = first
+        self._rest = rest
+
+    @property
+    def placeholders(self) -> int:
+        """How many private values were replaced in what the answering model got; 0 for a local one."""
+        cards = self._trail.cards
+        return self.decision.signals.privacy.placeholders if cards and not cards[-1].local else 0
+
+    @property
+    def model(self) -> str:
+        """The model that answers: the decision's, unless a fallback stepped in."""
+        return self._trail.model or self.decision.model
+
+    @property
+    def passed_over(self) -> bool:
+        """Whether the decision's model was not even asked, because a limit or a budget stood in the way."""
+        tried = [attempt.status for attempt in self._trail.attempts if attempt.model == self.decision.model]
+        return bool(tried) and all(status == "refused" for status in tried)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Every event, once. Close it (`contextlib.aclosing`) to cancel the upstream call."""
+        try:
+            if self._first is not None:
+                yield self._first
+            async for event in self._rest:
+                yield event
+        finally:
+            await self._rest.aclose()
+
+
+async def settling(grant: Grant, trail: Trail, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """Pass the events on; when they end, in whatever way, settle what was reserved."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        grant.settle(trail)

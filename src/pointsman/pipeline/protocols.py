@@ -1,0 +1,67 @@
+"""What the pipeline asks of its stages, where a stage has more than one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pointsman.core.budget import AMPLE, Means, Purse, Refused
+from pointsman.core.caller import Caller
+from pointsman.core.catalog import Catalog
+from pointsman.core.decision import Decision
+from pointsman.core.mask import Mask
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
+from pointsman.core.signals import Signals
+from pointsman.core.trail import Trail
+
+
+class Understands(Protocol):
+    def __call__(
+        self, request: ChatRequest, *, privacy_level: PrivacyLevel | None = None, priority: Priority | None = None
+    ) -> Signals: ...
+
+
+class Redacts(Protocol):
+    def __call__(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
+        """The signals as they hold once private values are replaced for remote models, and the copy."""
+
+
+class Grant(Purse, Protocol):
+    """What was reserved for a request."""
+
+    def settle(self, trail: Trail | None) -> None:
+        """Charge what the attempts cost, once; None: no attempt was made."""
+
+
+class Spends(Protocol):
+    """Budgets, as a request meets them."""
+
+    def concerns(self, caller: Caller) -> bool: ...
+
+    def means(self, caller: Caller) -> Means | None:
+        """What a caller can spend; None when that must be asked for."""
+
+    async def learn(self, caller: Caller) -> Means:
+        """The same, asked for now. Raises StateUnavailable."""
+
+    def destitute(self, caller: Caller) -> Means:
+        """The means of somebody for whom only free models are left."""
+
+    async def reserve(self, decision: Decision, catalog: Catalog, caller: Caller) -> Grant | Refused | None:
+        """Reserve the worst case; None when nothing can be charged. Raises StateUnavailable."""
+
+
+class Decides(Protocol):
+    def __call__(
+        self,
+        requested_model: str,
+        signals: Signals,
+        *,
+        catalog: Catalog,
+        unhealthy: Mapping[str, str],
+        key_id: str | None,
+        now: float,
+        stream: bool,
+        caller: Caller | None = None,
+        means: Means = AMPLE,
+    ) -> Decision: ...
