@@ -5,15 +5,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run install test lint bench clean
+.PHONY: run install test browser lint bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/pointsman serve --welcome
 
 install: $(VENV)/.run
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
+
+# Pages are looked at in a real browser; where none can be had, those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "Installing Chromium for the tests of web pages" && timeout 240 sh -c 'apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null'; } \
+	  || echo "There is no Chromium: tests of web pages in a browser are skipped"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

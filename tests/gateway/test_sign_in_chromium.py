@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from playwright.sync_api import Page, expect
 
 from . import chromium
 from .browser import PASSWORD
@@ -45,25 +46,33 @@ def application() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+def fill(page: Page, **fields: str) -> None:
+    """Fill the form in which these fields stand, and send it by its button."""
+    for name, value in fields.items():
+        page.locator(f"#{name}").fill(value)
+    page.locator("form", has=page.locator(f"#{next(iter(fields))}")).get_by_role("button").click()
+
+
 def test_a_person_sets_up_signs_out_and_in_and_lets_applications_act(settings, tmp_path: Path, application):
     assert PROGRAM is not None
     redirect_uri, arrived = application
-    with running(tmp_path / "gateway", settings) as gateway, chromium.opened(PROGRAM, tmp_path / "profile") as tab:
-        tab.go(f"{gateway.url}/setup")
-        tab.until("document.getElementById('again')")
-        assert tab.run("getComputedStyle(document.querySelector('main')).maxWidth") == "544px", "the style is allowed"
-        tab.fill(name="ada", password=PASSWORD, again=PASSWORD)
-        tab.until("location.pathname == '/account' && document.body.innerText.includes('ada (admin)')")
-        assert tab.run("document.cookie") == ""
+    with running(tmp_path / "gateway", settings) as gateway, chromium.opened(PROGRAM) as (page, complaints):
+        page.goto(f"{gateway.url}/setup")
+        width = page.locator("main").evaluate("element => getComputedStyle(element).maxWidth")
+        assert width == "544px", "the style is allowed"
+        fill(page, name="ada", password=PASSWORD, again=PASSWORD)
+        page.wait_for_url("**/account")
+        expect(page.locator("body")).to_contain_text("ada (admin)")
+        assert page.evaluate("document.cookie") == ""
         new = "four green bottles"
-        tab.fill(current=PASSWORD, password=new, again=new)
-        tab.until("location.search == '?done=1'")
-        tab.run("document.forms[0].querySelector('button').click()")
-        tab.until("location.pathname == '/sign-in'")
-        tab.go(f"{gateway.url}/v1/models")
-        tab.until("location.search == '?next=/v1/models'")
-        tab.fill(name="ada", password=new)
-        tab.until("location.pathname == '/v1/models'")
+        fill(page, current=PASSWORD, password=new, again=new)
+        page.wait_for_url("**/account?done=1")
+        page.locator("form").first.get_by_role("button").click()
+        page.wait_for_url("**/sign-in")
+        page.goto(f"{gateway.url}/v1/models")
+        page.wait_for_url("**/sign-in?next=/v1/models")
+        fill(page, name="ada", password=new)
+        page.wait_for_url("**/v1/models")
         for words in ((), ("--first-party",)):
             client = register(gateway, "App", "--redirect-uri", "http://127.0.0.1/cb", *words)
             asked = urlencode(
@@ -73,15 +82,13 @@ def test_a_person_sets_up_signs_out_and_in_and_lets_applications_act(settings, t
                     "code_challenge_method": "S256",
                 }
             )  # fmt: skip
-            tab.forget_cookies()
-            tab.go(f"{gateway.url}/oauth/authorize?{asked}")
-            tab.until("location.pathname == '/sign-in' && document.getElementById('password')")
-            tab.fill(name="ada", password=new)
+            page.context.clear_cookies()
+            page.goto(f"{gateway.url}/oauth/authorize?{asked}")
+            page.wait_for_url("**/sign-in?**")
+            fill(page, name="ada", password=new)
             if not words:
-                tab.until("document.querySelector('button[value=allow]')")
-                tab.run("document.querySelector('button[value=allow]').click()")
-            tab.until("document.body && document.body.innerText == 'arrived'")
+                page.locator("button[value=allow]").click()
+            expect(page.locator("body")).to_have_text("arrived")
         answers = [path for path in arrived if path.startswith("/cb?code=")]
         assert len(answers) == 2
-        complaints = [text for text in tab.console if "favicon" not in text and "404" not in text]
-        assert complaints == []
+        assert [text for text in complaints if "favicon" not in text and "404" not in text] == []
