@@ -1,7 +1,8 @@
 """The books: one row for every call that may cost money, durable before the call is made.
 
-Reservations that come at the same time share a transaction. While the database is away rows are spooled to a file
-and written when it is back. Sums over the rows are the truth from which the shared counters are seeded.
+Reservations that come at the same time share a transaction. While the database is away or slow, rows are spooled to a
+file, which a task beside the requests writes when it can. Sums over the rows are the truth from which the shared
+counters are seeded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 
 from pointsman.core.books import Booked, Entry, Item, Raise, Settle, Spent
 from pointsman.core.budget import Scope
-from pointsman.core.errors import StoreError
+from pointsman.core.errors import StoreError, StoreUnavailable
 from pointsman.core.periods import bounds_of, period_of
 
 from .database import Database, Row, Statement
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 BATCH = 200
 RETRY = 1.0
 """Seconds between two attempts to write what was spooled."""
+PATIENCE = 1.0
+"""Seconds that a request waits for the database before its row goes to the spool."""
 LATE = 10.0
 """Seconds for which a row that was settled late still counts by its worst case when counters are seeded: whoever
 settled it corrects them afterwards, and must not find the correction made."""
@@ -53,7 +55,11 @@ class Ledger:
         self._closing = False
         self.spooled = 0
         """Rows that wait in the file."""
-        self._retry_at = 0.0
+        self._file = asyncio.Lock()
+        """Held while the file is read or written, and while it changes whether anything is in it."""
+        self._slow: asyncio.Task[list[bool]] | None = None
+        """A transaction that nobody waits for any more: its rows are in the spool too."""
+        self._replaying: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to write; takes over what dead processes of this folder have spooled."""
@@ -62,7 +68,8 @@ class Ledger:
         try:
             with self._spool.left_behind() as items:
                 if items:
-                    await self._write(items)
+                    for start in range(0, len(items), BATCH):
+                        await self._write(items[start : start + BATCH])
                     log.info("wrote %d rows of the ledger that an earlier process had spooled", len(items))
         except (StoreError, OSError) as error:
             log.warning("What an earlier process spooled cannot be written now: %s", error)
@@ -75,6 +82,11 @@ class Ledger:
         if self._task is not None:
             await self._task
             self._task = None
+        if self._replaying is not None:
+            await asyncio.wait({self._replaying}, timeout=PATIENCE)
+        for task in (self._replaying, self._slow):  # what they write is in the file as well
+            if task is not None and not task.done():
+                task.cancel()
         with contextlib.suppress(OSError):
             self._spool.close()
 
@@ -110,6 +122,8 @@ class Ledger:
 
     async def sums(self, wanted: Sequence[tuple[Scope, str, str]], now: float, *, under_way: bool = False) -> list[int]:
         """What (scope, name, period) stand at: what was settled, and the worst case of what was not."""
+        if self.spooled and not under_way:
+            raise StoreUnavailable("The ledger's rows are still on the way from the disk to the database.")
         found = []
         counted, counted_model = (_UNDER_WAY, _UNDER_WAY_MODEL) if under_way else (_COUNTED, _COUNTED_MODEL)
         for scope, name, period in wanted:
@@ -227,10 +241,10 @@ class Ledger:
         while not (self._closing and not self._queue):
             if not self._queue:
                 self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RETRY if self.spooled else None):
-                        await self._wake.wait()
+                await self._wake.wait()
             batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            if not batch:
+                continue
             try:
                 await self._flush(batch)
             except Exception as error:
@@ -239,41 +253,67 @@ class Ledger:
                         done.set_exception(StoreError(f"The ledger cannot be written: {error}"))
                 if not isinstance(error, OSError | StoreError):
                     log.exception("the ledger failed unexpectedly")
-        if self.spooled:
-            with contextlib.suppress(StoreError, OSError):
-                self._retry_at = 0.0
-                await self._flush([])
 
     async def _flush(self, batch: list[tuple[Item, asyncio.Future[bool]]]) -> None:
         items = [item for item, _ in batch]
-        if self.spooled and time.monotonic() >= self._retry_at:
-            await self._replay()
-        if not items:
-            return
         if not self.spooled:
             try:
-                self._tell(batch, await self._write(items))
-                return
+                results = await self._write_soon(items)
             except StoreError as error:
                 if error.code != "store_unavailable":
                     raise
                 log.warning("The ledger cannot be written and is spooled to a file: %s", error.message)
-                self._retry_at = time.monotonic() + RETRY
-        await asyncio.to_thread(self._spool.append, items)
-        self.spooled += len(items)
+            else:
+                if results is not None:
+                    self._tell(batch, results)
+                    return
+                log.warning("The database is slow: the ledger is spooled to a file and written beside the requests.")
+        async with self._file:
+            # In order, for a row must be there before it is settled: nothing passes what is spooled.
+            await asyncio.to_thread(self._spool.append, items)
+            self.spooled += len(items)
+        if self._replaying is None or self._replaying.done():
+            self._replaying = asyncio.create_task(self._replay(), name="ledger-replay")
         # What is settled here was not settled before as far as anyone can tell; the database has the last word.
         self._tell(batch, [isinstance(item, Settle) for item in items])
 
+    async def _write_soon(self, items: Sequence[Item]) -> list[bool] | None:
+        """Write the items; None when that takes long. It may yet come to pass then, which does no harm: written
+        twice is written once."""
+        writing = asyncio.create_task(self._write(items))
+        await asyncio.wait({writing}, timeout=PATIENCE)
+        if writing.done():
+            return writing.result()
+        self._slow = writing
+        return None
+
     async def _replay(self) -> None:
-        """Order matters: a row must be there before it is settled, so nothing passes what is spooled."""
-        try:
-            await self._write(await asyncio.to_thread(self._spool.read))
-        except StoreError:
-            self._retry_at = time.monotonic() + RETRY
-            return
-        await asyncio.to_thread(self._spool.clear)
-        log.info("the database is back; wrote %d rows of the ledger that had been spooled", self.spooled)
-        self.spooled = 0
+        """Write what is spooled until nothing of it is left, a transaction a batch."""
+        if self._slow is not None:
+            await asyncio.wait({self._slow})
+            if not self._slow.cancelled():
+                self._slow.exception()  # known: whatever came of it is done anew
+            self._slow = None
+        written = 0
+        told = False
+        while True:
+            try:
+                async with self._file:
+                    items = await asyncio.to_thread(self._spool.peek, BATCH)
+                    if not items:
+                        self.spooled = 0
+                        break
+                await self._write(items)
+                async with self._file:
+                    await asyncio.to_thread(self._spool.advance)
+                    self.spooled -= len(items)
+                    written += len(items)
+            except (StoreError, OSError) as error:
+                if not told and not (isinstance(error, StoreError) and error.code == "store_unavailable"):
+                    told = True
+                    log.error("The ledger's spooled rows cannot be written: %s", error)
+                await asyncio.sleep(RETRY)
+        log.info("wrote %d rows of the ledger that had been spooled", written)
 
     def _tell(self, batch: list[tuple[Item, asyncio.Future[bool]]], results: list[bool]) -> None:
         for (_, done), result in zip(batch, results, strict=True):

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
@@ -26,23 +27,44 @@ class LedgerSpool(Generic[T]):
         self._folder = folder
         self._decoder = decoder
         self._encoder = msgspec.json.Encoder()
-        self._file: IO[bytes] | None = None
+        self._descriptor: int | None = None
+        self._size = 0
+        self._read = 0
+        """Bytes that are written elsewhere by now."""
+        self._peeked = 0
 
     def append(self, items: list[T]) -> None:
-        """Write the items; when this returns they survive a power failure."""
-        file = self._open()
-        file.write(b"".join(self._encoder.encode(item) + b"\n" for item in items))
-        file.flush()
-        os.fsync(file.fileno())
+        """Write the items; when this returns they survive a power failure. When it raises, none of them is kept."""
+        descriptor = self._open()
+        data = b"".join(self._encoder.encode(item) + b"\n" for item in items)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(descriptor, data[done:], self._size + done)
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, self._size)  # what was half written
+            raise
+        self._size += len(data)
 
-    def read(self) -> list[T]:
-        """What was appended, in order; a line that a crash cut off is left out."""
-        return list(self._read(self._path))
+    def peek(self, count: int) -> list[T]:
+        """The oldest items, at most `count`; `advance` says that they are written elsewhere."""
+        if self._descriptor is None:
+            return []
+        with open(self._descriptor, "rb", closefd=False) as reader:
+            reader.seek(self._read)
+            lines = list(islice(reader, count))
+        self._peeked = sum(map(len, lines))
+        return [item for line in lines for item in self._items(line)]
 
-    def clear(self) -> None:
-        if self._file is not None:
-            self._file.truncate(0)
-            os.fsync(self._file.fileno())
+    def advance(self) -> None:
+        """What was peeked at is written elsewhere."""
+        self._read, self._peeked = self._read + self._peeked, 0
+        if self._descriptor is not None and self._read >= self._size:
+            os.ftruncate(self._descriptor, 0)
+            os.fsync(self._descriptor)
+            self._size = self._read = 0
 
     @contextlib.contextmanager
     def left_behind(self) -> Iterator[list[T]]:
@@ -59,33 +81,36 @@ class LedgerSpool(Generic[T]):
                 except OSError:  # it lives
                     continue
                 taken.append((path, file))
-                items.extend(self._read(path))
+                items.extend(item for line in file for item in self._items(line))
             yield items
             for path, _ in taken:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave nothing behind when everything has been written."""
-        file, self._file = self._file, None
-        if file is not None:
-            if self._path.stat().st_size == 0:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            if self._size == 0:
                 self._path.unlink(missing_ok=True)
-            file.close()
+            os.close(descriptor)
 
-    def _open(self) -> IO[bytes]:
-        if self._file is None:
+    def _open(self) -> int:
+        if self._descriptor is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            file = os.fdopen(descriptor, "ab")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file = file
-        return self._file
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(folder)  # the name must last too
+                finally:
+                    os.close(folder)
+            except OSError:
+                os.close(descriptor)
+                raise
+            self._descriptor = descriptor
+        return self._descriptor
 
-    def _read(self, path: Path) -> Iterator[T]:
-        try:
-            lines = path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return
-        for line in lines:
-            with contextlib.suppress(msgspec.MsgspecError):
-                yield self._decoder.decode(line)
+    def _items(self, line: bytes) -> Iterator[T]:
+        with contextlib.suppress(msgspec.MsgspecError):  # a crash cut it off
+            yield self._decoder.decode(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import os
 from pathlib import Path
 
 import pytest
@@ -153,13 +154,77 @@ async def test_rows_are_spooled_while_the_database_is_away(database, tmp_path):
     assert not list(tmp_path.glob("ledger-*.spool"))
 
 
+class Slow(Away):
+    """Transactions wait until it is let go; counts the statements of the largest one after that."""
+
+    def __init__(self, inner: Database) -> None:
+        super().__init__(inner)
+        self.free = asyncio.Event()
+        self.largest = 0
+
+    async def transaction(self, statements):
+        await self.free.wait()
+        self.largest = max(self.largest, len(statements))
+        return await self._inner.transaction(statements)
+
+
+async def test_a_slow_database_holds_nobody_up_and_what_is_written_twice_counts_once(database, tmp_path, caplog):
+    slow = Slow(database)
+    ledger = Ledger(slow, tmp_path)
+    await ledger.start()
+    try:
+        async with asyncio.timeout(30):  # the first waits a moment, the others do not
+            assert not any([await ledger.reserve(entry(f"r{number}", 10)) for number in range(50)])
+            await asyncio.gather(*(ledger.reserve(entry(f"s{number}", 10)) for number in range(500)))
+            assert await ledger.settle(settle("r0", 4))
+            with pytest.raises(StoreError, match="on the way"):
+                await global_month(ledger)  # counters seeded from such a sum would let too much pass
+            slow.free.set()
+            while ledger.spooled:
+                await asyncio.sleep(0.05)
+        assert await global_month(ledger) == 549 * 10 + 4
+        assert slow.largest < 300, "a long absence must not become one huge transaction"
+        assert len([line for line in caplog.messages if "spooled to a file" in line]) == 1
+        assert await ledger.reserve(entry("later", 1))
+    finally:
+        slow.free.set()
+        await ledger.close()
+    assert not list(tmp_path.glob("ledger-*.spool"))
+
+
+async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypatch):
+    away = Away(database)
+    ledger = Ledger(away, tmp_path)
+    await ledger.start()
+    away.away = True
+    assert not await ledger.reserve(entry("before", 1))
+    write = os.pwrite
+
+    def full(descriptor, data, place):
+        if len(data) < 10:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:20], place)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StoreError, match="No space left"):
+        await ledger.reserve(entry("refused", 100))
+    monkeypatch.undo()
+    assert not await ledger.reserve(entry("after", 10))
+    away.away = False
+    async with asyncio.timeout(20):
+        while ledger.spooled:
+            await asyncio.sleep(0.05)
+    assert await global_month(ledger) == 11
+    await ledger.close()
+
+
 async def test_what_a_dead_process_spooled_is_taken_over(database, tmp_path):
     away = Away(database)
     dead = Ledger(away, tmp_path)
     await dead.start()
     away.away = True
     await dead.reserve(entry("a", 100))
-    dead._spool._file.close()  # as the kernel does for a process that died
+    os.close(dead._spool._descriptor)  # as the kernel does for a process that died
     heir = Ledger(database, tmp_path)
     await heir.start()
     assert await global_month(heir) == 100
