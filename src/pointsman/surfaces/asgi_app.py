@@ -20,7 +20,7 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import shape_for
-from .native import auth, budgets, decisions, health, keys, route, usage, users
+from .native import auth, budgets, decisions, health, keys, metrics, route, usage, users
 from .oauth import routes as oauth
 from .openai import feedback, models
 from .schemas import components, hot_paths, json_body, ref
@@ -57,6 +57,7 @@ def build_asgi_app(services: Services) -> FastAPI:
         decisions.router(services),
         route.router(services),
         health.router(services),
+        metrics.router(services),
         usage.router(services),
         keys.router(services),
     ):

@@ -11,6 +11,7 @@ EXACT: dict[str, EndpointClass] = {
     "/api/v1/feedback": "feedback",
     "/api/health": "public",
     "/api/v1/health": "models",
+    "/metrics": "admin",
     "/sign-in": "public",
     "/sign-out": "public",
     "/setup": "public",

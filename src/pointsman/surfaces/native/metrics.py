@@ -1,0 +1,98 @@
+"""`GET /metrics`: what Prometheus reads.
+
+Gathered from the stores when it is read, so that a request pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from pointsman.pipeline.admit.budget_report import Report
+from pointsman.surfaces.asgi_caller import caller_of
+from pointsman.surfaces.services import Services
+
+MICRO = 1_000_000
+
+
+def router(services: Services) -> APIRouter:
+    routes = APIRouter(tags=["Health"])
+
+    @routes.get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Tell Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
+    )
+    async def metrics(request: Request) -> Response:
+        """For admins: budgets, the decision log, and what the gateway stands on."""
+        caller = caller_of(request)
+        caller.require_admin()
+        report = await services.budgets.report(caller) if services.budgets is not None else None
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Gathered([*_gateway(services, state=(await services.state_health()).ok), *_budgets(report)]))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+class _Gathered(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
+
+    def describe(self) -> Iterator[Metric]:
+        yield from ()
+
+
+def _gateway(services: Services, *, state: bool) -> Iterator[Metric]:
+    info = GaugeMetricFamily("pointsman_info", "1, with the version.", labels=["version"])
+    info.add_metric([services.version], 1)
+    yield info
+    yield GaugeMetricFamily("pointsman_uptime_seconds", "Since the start.", value=services.uptime)
+    yield GaugeMetricFamily("pointsman_models", "Models in the catalog.", value=len(services.catalog.catalog))
+    yield GaugeMetricFamily("pointsman_shared_state_up", "Whether the counters of limits answer.", value=state)
+    if services.database is not None:
+        yield GaugeMetricFamily(
+            "pointsman_database_up", "Whether the database answered last.", value=services.database().connected
+        )
+    log = services.log.status()
+    yield GaugeMetricFamily("pointsman_decision_log_up", "Whether its last write went through.", value=log.ok)
+    yield GaugeMetricFamily("pointsman_decision_log_pending", "Items that wait in memory.", value=log.pending)
+    yield GaugeMetricFamily("pointsman_decision_log_spooled", "Items that wait on disk.", value=log.spooled)
+    yield CounterMetricFamily("pointsman_decision_log_dropped", "Items lost since the start.", value=log.dropped)
+
+
+def _budgets(report: Report | None) -> Iterator[Metric]:
+    if report is None:
+        return
+    labels = ["scope", "name", "cycle"]
+    cap = GaugeMetricFamily("pointsman_budget_cap_dollars", "What may be spent in the period.", labels=labels)
+    used = GaugeMetricFamily("pointsman_budget_used_dollars", "Spent and reserved.", labels=labels)
+    spent = GaugeMetricFamily("pointsman_budget_spent_dollars", "Settled.", labels=labels)
+    for budget, settled, _ in report.budgets:
+        row = [budget.scope, budget.name, budget.cycle]
+        cap.add_metric(row, budget.cap_micro_usd / MICRO)
+        used.add_metric(row, budget.used_micro_usd / MICRO)
+        spent.add_metric(row, settled / MICRO)
+    yield from (cap, used, spent)
+    yield GaugeMetricFamily(
+        "pointsman_budgets_up", "Whether the budgets' counters answer; else their figures are the last known.",
+        value=report.available,
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "pointsman_budget_unsettled", "Calls that a crash interrupted, held at their worst case.",
+        value=len(report.unsettled),
+    )  # fmt: skip
+    yield CounterMetricFamily("pointsman_budget_alerts", "Alerts raised by this process.", value=report.alerts)
+    yield CounterMetricFamily(
+        "pointsman_budget_overspent_dollars", "Billed beyond what had been reserved, since the start.",
+        value=report.overspent_micro_usd / MICRO,
+    )  # fmt: skip
