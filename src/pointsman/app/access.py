@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from pointsman.core.errors import SettingsError
+from pointsman.core.errors import SettingsError, StoreError
 from pointsman.core.keys import KEYS, LOCAL_PURPOSE, TOKEN, is_local
 from pointsman.core.ports import Clock, SystemClock
 from pointsman.pipeline.admit import Access, KeyDirectory, Sessions
 from pointsman.settings import Secret, Settings, is_loopback
 from pointsman.stores.database import Database
+from pointsman.stores.guarded import GuardMark
 from pointsman.stores.installation import claim
 from pointsman.stores.keys import KeyStore
-from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.secret_key import NAME, SecretKey
 from pointsman.stores.watch import Watcher
 
 from .secrets import PEPPER, build_sealed
-from .stores import build_database, build_secret_key
+from .stores import build_database, build_secret_key, guard_mark
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,25 @@ class Keys:
     directory: KeyDirectory
     embedded: Path | None
     """The file that they stand in, when it is ours alone."""
+    mark: GuardMark | None
+    """What remembers of an embedded database that it held keys or users."""
 
     def settle(self) -> None:
         """After the first load: a file that cannot be opened, but surely holds no key, closes no port."""
         if not self.directory.loaded and self.embedded is not None and _holds_no_keys(self.embedded):
             self.directory.presume_none()
+
+    def tell_of_loss(self, *, users: bool) -> None:
+        """Say why nobody gets in where the database was lost that said who may."""
+        if self.mark is None or not self.directory.loaded or len(self.directory) or users:
+            return
+        if self.directory.guarded and not self.directory.known:
+            log.error(
+                "This installation had API keys or users, and the database %s holds none: it was damaged or deleted. So"
+                " nobody gets in without a key. Put the database back (a damaged one lies beside it), make a key with"
+                " `pointsman keys create`, or say with `pointsman db begin-anew` that the loss is meant.",
+                self.embedded,
+            )
 
 
 def build_keys(
@@ -59,16 +74,24 @@ def build_keys(
         tiers=list(settings.limits.tiers),
         on_change=watcher.look,
     )
+    mark = guard_mark(settings)
     directory = KeyDirectory(
         store,
         digest=store.digest,
         clock=clock,
         age=lambda: watcher.age,
         stale_grace=settings.database.stale_grace,
+        guarded=mark is not None and mark.closed,
     )
-    watcher.watch(KEYS, directory.reload)
+
+    async def reload() -> None:
+        await directory.reload()
+        if mark is not None and directory.known:
+            mark.close()
+
+    watcher.watch(KEYS, reload)
     embedded = settings.database_path if database.dialect == "sqlite" else None
-    return Keys(store=store, directory=directory, embedded=embedded)
+    return Keys(store=store, directory=directory, embedded=embedded, mark=mark)
 
 
 @asynccontextmanager
@@ -86,13 +109,17 @@ async def opened_keys(settings: Settings) -> AsyncIterator[KeyStore]:
     try:
         await database.open()
         await claim(database, secret_key, previous)
-        yield KeyStore(
+        store = KeyStore(
             database,
             secret_key,
             clock,
             pepper=lambda: sealed.made_once(PEPPER),
             tiers=list(settings.limits.tiers),
         )
+        yield store
+        mark = guard_mark(settings)
+        if mark is not None and (await store.known()).keys:
+            mark.close()
     finally:
         await database.close()
 
@@ -117,7 +144,7 @@ def build_access(
         cookie: the name of the cookie that holds a session's token.
     """
     server = settings.server
-    local = partial(_is_local, secret_key.derive(LOCAL_PURPOSE), port, clock)
+    local = LocalTokens(settings, secret_key, clock, port)
     return Access(
         api_keys=_configured(server.api_keys),
         admin_keys=_configured(server.admin_keys),
@@ -127,7 +154,7 @@ def build_access(
         directory=keys.directory,
         sessions=sessions,
         occupied=occupied,
-        is_local_admin=local,
+        is_local_admin=local.admits,
         public=public,
         cookie=cookie,
         may_be_open=is_loopback(server.host) or server.allow_unauthenticated,
@@ -160,8 +187,37 @@ def _configured(secrets: Iterable[Secret]) -> list[str]:
     return [value for value in values if not TOKEN.fullmatch(value.encode())]
 
 
-def _is_local(key: bytes, port: Callable[[], int], clock: Clock, token: bytes) -> bool:
-    return token.startswith(b"pm_local_") and is_local(key, token, port=port(), now=clock.now())
+class LocalTokens:
+    """Knows the tokens of the owner's command line. A key file that was rotated counts at once, the old one no more."""
+
+    def __init__(self, settings: Settings, secret: SecretKey, clock: Clock, port: Callable[[], int]) -> None:
+        self._settings = settings
+        self._key = secret.derive(LOCAL_PURPOSE)
+        self._clock = clock
+        self._port = port
+        self._seen = self._file()
+
+    def admits(self, token: bytes) -> bool:
+        if not token.startswith(b"pm_local_"):
+            return False
+        file = self._file()
+        if file is not None and file != self._seen:  # a file that is away changes nothing, and is not made here
+            self._seen = file
+            try:
+                self._key = build_secret_key(self._settings)[0].derive(LOCAL_PURPOSE)
+            except (SettingsError, StoreError) as error:
+                log.warning("The key file has changed and cannot be read. %s", error.message)
+        return is_local(self._key, token, port=self._port(), now=self._clock.now())
+
+    def _file(self) -> tuple[int, int] | None:
+        """What changes with the key file; None where the secret is no file."""
+        if self._settings.security.secret_key is not None:
+            return None
+        try:
+            status = os.stat(self._settings.data_dir / NAME)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
 
 def _holds_no_keys(path: Path) -> bool:

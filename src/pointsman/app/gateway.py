@@ -173,7 +173,12 @@ class Gateway:
         )
         self._keys = build_keys(settings, self._database, self._watcher, self._clock, secret_key, previous_key)
         self._sign_in = build_sign_in(
-            settings, self._database, self._watcher, secrets=(secret_key, previous_key), clock=self._clock
+            settings,
+            self._database,
+            self._watcher,
+            secrets=(secret_key, previous_key),
+            clock=self._clock,
+            is_open=lambda: not self._access.asks_for_key,
         )
         await refuse_open_door(settings, self._keys, users=await users_at_start(settings, self._sign_in))
         self._state = build_state(settings)
@@ -218,7 +223,8 @@ class Gateway:
             await credentials.apply(self._keeper)
             await self._signing.reload()
 
-        self._watcher.watch(REVISION, reload_secrets)
+        # Before the keys: none of them is admitted while it is not known which must sign.
+        self._watcher.watch(REVISION, reload_secrets, first=True)
         await self._watcher.start(patient=self._database.dialect == "sqlite")
         self._keys.settle()
         sessions = self._sign_in.sessions
@@ -233,6 +239,7 @@ class Gateway:
             public=PUBLIC_PATHS,
             cookie=self._sign_in.cookie_name("session"),
         )
+        self._keys.tell_of_loss(users=sessions.anybody)
         self._keys.directory.start()
         self._stack.push_async_callback(self._keys.directory.close)
         self._server = await start_server(settings, self._entry(pipeline), tls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from pointsman.core.errors import StoreError
 from pointsman.core.ports import Clock, SystemClock
@@ -19,7 +20,7 @@ from pointsman.stores.users import WATCHED, Users
 from pointsman.stores.watch import Watcher
 from pointsman.surfaces.sign_in import People, SignIn
 
-from .stores import build_secret_key
+from .stores import build_secret_key, guard_mark
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,13 @@ def build_sign_in(
     *,
     secrets: tuple[SecretKey, SecretKey | None],
     clock: Clock,
+    is_open: Callable[[], bool],
 ) -> SignIn:
-    """What signing in needs; its snapshot is loaded when the watcher starts."""
+    """What signing in needs; its snapshot is loaded when the watcher starts.
+
+    Args:
+        is_open: whether whoever reaches the port is let in without a key.
+    """
     people = build_people(settings, database, secrets=secrets, clock=clock)
     keys = [key for key in secrets if key is not None]
     security = settings.security
@@ -77,7 +83,14 @@ def build_sign_in(
         age=lambda: watcher.age,
         stale_grace=settings.database.stale_grace,
     )
-    watcher.watch(WATCHED, sessions.reload)
+    mark = guard_mark(settings)
+
+    async def reload() -> None:
+        await sessions.reload()
+        if mark is not None and sessions.anybody:
+            mark.close()
+
+    watcher.watch(WATCHED, reload)
     public_url = security.public_url
     return SignIn(
         users=people.users,
@@ -89,7 +102,15 @@ def build_sign_in(
         look=watcher.look,
         public_url=public_url,
         secure=settings.server.tls_certificate is not None or (public_url or "").startswith("https:"),
+        is_open=is_open,
     )
+
+
+async def remember_people(settings: Settings, people: People) -> None:
+    """After a command: keep in mind that there are users, should the database be lost. Raises StoreError."""
+    mark = guard_mark(settings)
+    if mark is not None and await people.users.exist():
+        mark.close()
 
 
 async def users_at_start(settings: Settings, sign_in: SignIn) -> int:
@@ -103,7 +124,7 @@ async def users_at_start(settings: Settings, sign_in: SignIn) -> int:
 async def announce_setup(settings: Settings, sign_in: SignIn, url: str) -> None:
     """Tell, in the log, how the first admin is made where the set-up page asks for a code.
 
-    At a loopback address none is needed. Where the settings hold keys, who has one needs no users.
+    At a loopback address none is needed while the port is open, and with keys the command line makes the first admin.
     """
     security, server = settings.security, settings.server
     if sign_in.sessions.anybody or (is_loopback(server.host) and security.public_url is None):

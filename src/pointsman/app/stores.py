@@ -13,6 +13,7 @@ from pointsman.core.ports import Clock
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
 from pointsman.stores.decision_log import StoredDecisionLog
+from pointsman.stores.guarded import GuardMark
 from pointsman.stores.installation import claim
 from pointsman.stores.migrate import DatabaseState, newest, read_version
 from pointsman.stores.secret_key import SecretKey, load_previous_secret_key, load_secret_key
@@ -99,6 +100,11 @@ def build_secret_key(settings: Settings) -> tuple[SecretKey, SecretKey | None]:
         load_secret_key(settings.data_dir, configured.reveal() if configured is not None else None),
         load_previous_secret_key(settings.data_dir, previous.reveal() if previous is not None else None),
     )
+
+
+def guard_mark(settings: Settings) -> GuardMark | None:
+    """What remembers that an embedded database held keys or users; None with a server, which is not begun anew."""
+    return GuardMark(settings.data_dir) if settings.database.url is None else None
 
 
 async def open_database(

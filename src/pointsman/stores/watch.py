@@ -55,9 +55,13 @@ class Watcher:
         """Seconds since everything watched was last known to be current."""
         return self._clock.monotonic() - self._read_at
 
-    def watch(self, name: str, reload: Reload) -> None:
-        """Call `reload` at the start, and whenever the revision `name` has moved."""
-        self._reloads[name] = reload
+    def watch(self, name: str, reload: Reload, *, first: bool = False) -> None:
+        """Call `reload` at the start, and whenever the revision `name` has moved.
+
+        Args:
+            first: before everything else that is watched so far.
+        """
+        self._reloads = {name: reload, **self._reloads} if first else {**self._reloads, name: reload}
 
     async def start(self, *, patient: bool = False) -> None:
         """Load everything once, then go on looking.

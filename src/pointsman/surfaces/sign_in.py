@@ -82,6 +82,8 @@ class SignIn:
     """Loads what has changed, so that a change of this process holds before it is answered."""
     public_url: str | None
     """The address that browsers reach the gateway under; None: whatever loopback address they used."""
+    is_open: Callable[[], bool]
+    """Whether whoever reaches the port is let in without a key."""
     secure: bool
     """Whether browsers come over TLS: cookies are then sent over nothing else."""
 
@@ -218,6 +220,13 @@ class SignIn:
                 "Set security.public_url to the address that browsers reach this gateway under.", code="no_public_url"
             )
         return f"{'https' if self.secure else 'http'}://{host}"
+
+    def may_set_up(self, peer: str | None, headers: Mapping[str, str]) -> bool:
+        """Whether a visitor may make the first admin without a code: whoever is at this machine while the port is open.
+
+        Where a key is needed, another user of the machine must not become the admin who has none.
+        """
+        return self.is_open() and self.is_at_this_machine(peer, headers)
 
     def is_at_this_machine(self, peer: str | None, headers: Mapping[str, str]) -> bool:
         """Whether a request surely comes from this machine: not through a proxy that runs on it."""

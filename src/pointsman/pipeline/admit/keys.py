@@ -43,17 +43,21 @@ class KeyDirectory:
         clock: Clock,
         age: Callable[[], float],
         stale_grace: float,
+        guarded: bool = False,
     ) -> None:
         """
         Args:
             age: seconds since what is known was last known to be current.
             stale_grace: the age in seconds from which on no stored key is admitted.
+            guarded: whether there were keys or users at an earlier start: however empty the store is now, no port is
+                open.
         """
         self._source = source
         self._digest = digest
         self._clock = clock
         self._age = age
         self._grace = stale_grace
+        self._guarded = guarded
         self._entries: dict[str, _Entry] = {}
         self._used: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -62,7 +66,17 @@ class KeyDirectory:
     @property
     def any(self) -> bool:
         """Whether a key was ever made, or nobody knows yet: then no port is open, even when it was revoked since."""
-        return self._any is not False
+        return self._guarded or self._any is not False
+
+    @property
+    def known(self) -> bool:
+        """Whether a key was ever made, as far as the store was read."""
+        return bool(self._any)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there were keys or users at an earlier start."""
+        return self._guarded
 
     @property
     def loaded(self) -> bool:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from pointsman.core.errors import InvalidRequest
+
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, styled
 
 if TYPE_CHECKING:
@@ -19,11 +22,16 @@ if TYPE_CHECKING:
 APP = "pointsman.app.stores"  # it stands above this layer, so it is loaded as the entry is
 
 
-@click.group()
-def db() -> None:
-    """Look at the database's schema, and upgrade it: the SQLite file of the data folder, or the Postgres of
-    DATABASE_URL.
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def db(ctx: click.Context, as_json: bool) -> None:
+    """Look at the database's schema, and upgrade it; without a command, tell its version.
+
+    The database is the SQLite file of the data folder, or the Postgres of DATABASE_URL.
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(status, as_json=as_json)
 
 
 @db.command()
@@ -62,6 +70,29 @@ def status(invocation: Invocation, as_json: bool) -> None:
         console().print(styled(told(state)))
     if not state.usable:
         sys.exit(1)
+
+
+@db.command("begin-anew")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_invocation
+def begin_anew(invocation: Invocation, yes: bool) -> None:
+    """Say that the loss of the database with its keys and users is meant.
+
+    A database file that was damaged or deleted is begun anew, and holds no keys. The gateway then lets nobody in, for it
+    did not before. After this command and a restart it is as open as a new one: on loopback to everybody on this
+    machine. To keep what you had, put a copy of the database back instead.
+    """
+    mark = importlib.import_module(APP).guard_mark(invocation.settings())
+    if mark is None:
+        raise InvalidRequest(
+            "The database is a server's; what it holds is what counts, and nothing else is remembered."
+        )
+    if not yes:
+        click.confirm("Forget that there were API keys and users, which can open the port?", abort=True, err=True)
+    gone = mark.forget()
+    click.echo(
+        "Forgotten; restart the gateway." if gone else "Nothing was remembered: no key or user was ever made here."
+    )
 
 
 def told(state: DatabaseState) -> str:

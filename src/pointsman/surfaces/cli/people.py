@@ -28,7 +28,9 @@ async def with_people(invocation: Invocation, work: Callable[[People], Awaitable
     async with opened_database(settings) as database:
         people: People = app.build_people(settings, database)
         try:
-            return await work(people)
+            done = await work(people)
+            await app.remember_people(settings, people)
+            return done
         finally:
             people.passwords.close()
 

@@ -8,20 +8,24 @@ from typing import Any
 import click
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .opened import opened_database
 from .output import console, note, print_json, table
 
 AFTER = (
     "API keys, upstream credentials and signing secrets work on. Restart the gateways when it suits: until then they"
-    " sign sessions with the old secret, and do not know this command line's own key. Sessions hold as long as the old"
-    " secret is at hand. Prompt hashes begin anew at the restart: old and new ones in the decision log cannot be"
-    " compared."
+    " sign sessions with the old secret. Sessions hold as long as the old secret is at hand. Prompt hashes begin anew at"
+    " the restart: old and new ones in the decision log cannot be compared."
 )
 
 
-@click.group()
-def secret() -> None:
-    """The installation's secret: see what stands under it, and rotate it."""
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def secret(ctx: click.Context, as_json: bool) -> None:
+    """The installation's secret: see what stands under it, and rotate it; without a command, its status."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(status, as_json=as_json)
 
 
 @secret.command()

@@ -110,7 +110,7 @@ def router(sign_in: SignIn) -> APIRouter:
         return await handle(request, show_setup, do_setup)
 
     def at_home(visit: Visit) -> bool:
-        return sign_in.is_at_this_machine(visit.peer, visit.request.headers)
+        return sign_in.may_set_up(visit.peer, visit.request.headers)
 
     async def show_setup(visit: Visit, fields: dict[str, str], problem: str) -> Response:
         if await sign_in.users.exist():
@@ -136,7 +136,10 @@ def router(sign_in: SignIn) -> APIRouter:
         if await sign_in.users.exist():
             return see_other("/sign-in")
         if not at_home(visit) and not await sign_in.users.knows_setup_code(form.get("code", "").strip()):
-            raise Forbidden("The set-up code is wrong or too old; the gateway's log shows a new one at each start.")
+            raise Forbidden(
+                "The set-up code is wrong or too old. Where the gateway is reached from elsewhere its log shows a new one"
+                " at each start; on its own machine `pointsman users add NAME` makes the first admin."
+            )
         try:
             user = await sign_in.users.add(form.get("name", ""), "admin", _twice(form), first=True)
         except Conflict:
