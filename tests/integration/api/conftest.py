@@ -67,6 +67,7 @@ class Api:
 
     port: int
     log: SqliteDecisionLog
+    database_path: Path
     decide: Callable[[ChatRequest, Caller], Decision] = lambda request, caller: decision(
         requested_model=request.model, key_id=caller.key_id
     )
@@ -116,7 +117,7 @@ def _access(keys: Any) -> Access:
 async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
     log = SqliteDecisionLog(path)
     await log.open()
-    api = Api(0, log, health={"lan": Health(ok=True, detail="1 model")})
+    api = Api(0, log, path, health={"lan": Health(ok=True, detail="1 model")})
 
     class Source:
         catalog = Catalog(CARDS, {"fast": "lan:org/llama 3.1:8b"})

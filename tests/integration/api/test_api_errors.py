@@ -117,7 +117,7 @@ async def test_the_unexpected_is_a_500_that_tells_nothing_of_the_inside(api: Api
 
 
 async def test_a_failing_log_is_told_to_admins_with_its_mend_and_to_others_without_the_path(api: Api):
-    where = api.log._file.path
+    where = api.database_path
     await api.log.recent(1)
     connection = sqlite3.connect(where)
     connection.execute("DROP TABLE feedback")

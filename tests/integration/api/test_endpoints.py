@@ -186,7 +186,9 @@ async def test_health_tells_of_every_provider(api: Api, providers: dict[str, Hea
     assert (reply.status, reply.json["status"], reply.json["version"]) == (200, status, "1.2.3")
     assert 0 <= reply.json["uptime"] < 60
     assert reply.json["models"] == len(CARDS)
-    assert reply.json["decision_log"] == {"ok": True, "pending": 0, "dropped": 0, "last_error": None}
+    assert reply.json["decision_log"] == {
+        "ok": True, "pending": 0, "spooled": 0, "dropped": 0, "last_error": None
+    }  # fmt: skip
     assert {name: one["connected"] for name, one in reply.json["providers"].items()} == {
         name: one.ok for name, one in providers.items()
     }
