@@ -123,8 +123,8 @@ async def test_a_failing_log_is_told_to_admins_with_its_mend_and_to_others_witho
     connection.execute("DROP TABLE feedback")
     connection.close()
     reply = await api.ask("GET", "/api/v1/decisions")
-    assert reply.status == 500
-    assert native(reply)["details"]["reason"] == "store_error"
+    assert reply.status == 503
+    assert native(reply)["details"]["reason"] == "store_unavailable"
     assert str(where).encode() not in reply.body
     health = (await api.ask("GET", "/api/v1/health")).json
     assert health["decision_log"]["last_error"] is None
