@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .common import BenchError, free_port
 from .counters import counters
-from .targets import BenchError, free_port
 
 OUTPUT = 1_000
 """Tokens of every answer, and its bound: the upstream bills the worst case."""

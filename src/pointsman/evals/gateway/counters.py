@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .targets import BenchError, free_port
+from .common import BenchError, free_port
 
 
 @contextlib.contextmanager

@@ -15,13 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from pointsman.core.errors import PointsmanError
+from .common import BenchError, free_port
 
 KEY = "bench"
-
-
-class BenchError(PointsmanError):
-    """The benchmark cannot run here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +51,6 @@ def _processor_seconds(process: psutil.Process) -> float:
             times = process.cpu_times()
             return float(times.user + times.system)
         return 0.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
