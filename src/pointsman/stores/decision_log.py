@@ -208,6 +208,8 @@ class StoredDecisionLog:
             self._turn()
         self._turn()
         if self._queue:
+            self._flush()  # the disk does not take it either
+        if self._queue:
             self._lost += len(self._queue)
             log.warning("The decision log closes with %d items that could not be written.", len(self._queue))
             self._queue.clear()
@@ -221,7 +223,7 @@ class StoredDecisionLog:
         """Write what is queued and run the jobs that wait."""
         # The jobs are taken first, so that what they must see is in the queue by now.
         jobs = [self._jobs.popleft() for _ in range(len(self._jobs))]
-        if self._failure is None or jobs or self._closing or time.monotonic() >= self._retry_at:
+        if self._failure is None or jobs or self._due():
             self._flush()
         self._keep_on_disk()
         for job, future in jobs:
@@ -230,6 +232,13 @@ class StoredDecisionLog:
                     future.set_result(self._attempt(job))
                 except StoreError as error:
                     future.set_exception(error)
+
+    def _due(self) -> bool:
+        """Whether a database that failed is to be tried again. At the end it is not waited for when there is a disk:
+        the next start writes what lies there."""
+        if self._closing:
+            return self._spool is None
+        return time.monotonic() >= self._retry_at
 
     def _gather(self) -> None:
         """Return when a job waits, or when there is something to write and it has had time to become a batch."""

@@ -21,6 +21,8 @@ T = TypeVar("T")
 Connection = asyncpg.pool.PoolConnectionProxy
 
 POOL_SIZE = 8
+GOODBYE = 1.0
+"""Seconds for saying goodbye to the server when the pool closes; a server that hangs is left without."""
 PAUSE = 0.25
 """Seconds after a failed connection in which nobody tries another: a crowd of callers makes no crowd of attempts."""
 
@@ -170,7 +172,7 @@ class PostgresDatabase:
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(GOODBYE):
                     await pool.close()
             except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 pool.terminate()
@@ -191,6 +193,10 @@ class PostgresDatabase:
         try:
             async with asyncio.timeout(self._timeout):
                 return await work(connection)
+        except asyncio.CancelledError:
+            with contextlib.suppress(asyncpg.InterfaceError):
+                connection.terminate()  # a server that hangs would not let go of who wants to leave
+            raise
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Conflict(f"The change is not possible: {error}.") from None
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
