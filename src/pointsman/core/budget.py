@@ -142,9 +142,10 @@ class Charge(NamedTuple):
 def charges(trail: Trail, needs: Needs, default_output: int | None = None) -> list[Charge]:
     """What each attempt of a request is charged: never less than the provider may bill.
 
-    An answer that came whole costs what its usage says. An attempt that certainly did no work (no connection, an error
-    status, a limit) costs nothing. Of one that broke off, timed out, was cancelled, or reported no usage nobody here
-    knows what will be billed, so it is charged its worst case, unless the final usage had come before.
+    An answer that came whole costs what its usage says, where that can be a bill at all. An attempt that certainly did
+    no work (no connection, an error status, a limit) costs nothing. Of one that broke off, timed out, was cancelled, or
+    reported no usage nobody here knows what will be billed, so it is charged its worst case, unless the final usage had
+    come before.
     """
     found = []
     for index, (attempt, card) in enumerate(zip(trail.attempts, trail.cards, strict=True)):
@@ -153,7 +154,11 @@ def charges(trail: Trail, needs: Needs, default_output: int | None = None) -> li
             found.append(Charge(card.id, 0, True))
         elif attempt.status == "refused" or index in trail.unbilled:
             found.append(Charge(card.id, max(0, cost or 0), True))
-        elif cost is not None and (attempt.status == "ok" or (index in trail.final and needs.choices == 1)):
+        elif (
+            cost is not None
+            and index not in trail.unsure
+            and (attempt.status == "ok" or (index in trail.final and needs.choices == 1))
+        ):
             found.append(Charge(card.id, max(0, cost), True))
         else:
             worst = worst_case_micro_usd(card, needs, default_output)

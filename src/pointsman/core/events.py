@@ -36,12 +36,30 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    total_tokens: int | None = None
 
     @property
     def plausible(self) -> bool:
         """Whether these can be counts at all; what upstreams say ends in sums and in the log."""
-        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens or 0)
         return all(0 <= count <= MOST_TOKENS for count in counts)
+
+    @property
+    def billed(self) -> tuple[int, int]:
+        """Tokens of the prompt and of the answer as they are paid for.
+
+        xAI and Gemini leave hidden reasoning out of `completion_tokens` and tell it beside them or in the total alone;
+        some relays leave cached tokens out of `prompt_tokens`.
+        """
+        prompt, output, cached = self.prompt_tokens, self.completion_tokens, self.cached_tokens
+        details = self.completion_tokens_details
+        reasoning = (details.reasoning_tokens or 0) if details is not None else 0
+        beside = (self.total_tokens or 0) - prompt - output
+        if beside > 0 and beside == cached and cached > prompt:
+            return prompt + cached, output
+        if beside > 0:
+            return prompt, output + beside
+        return prompt, output if reasoning <= output else output + reasoning
 
     @property
     def cached_tokens(self) -> int:
@@ -59,6 +77,8 @@ class Frames(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     answer_id: str | None = None
     finish_reason: str | None = None
+    went_on: bool = False
+    """The answer goes on behind the usage in the same block."""
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):

@@ -54,6 +54,8 @@ class Message(msgspec.Struct):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
+    audio: Raw = NOTHING
+    """An earlier spoken answer, by its id."""
 
     @property
     def text(self) -> str:
@@ -179,10 +181,12 @@ def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
 
 
 def _refuse_variants(fields: Mapping[str, Raw]) -> None:
-    """Some upstreams read names without regard to case: `Model` would there replace the model that was chosen.
+    """Some upstreams read names without regard to case: `Model` would there replace the model that was chosen, `N` the
+    number of answers that money was reserved for.
 
     Raises:
-        InvalidRequest: a field is written like one that decides where the request goes, in other letters.
+        InvalidRequest: a field is written like one that decides where the request goes or what it costs, in other
+            letters.
     """
     for name in fields:
         if name not in _DECISIVE and name.casefold() in _DECISIVE:
@@ -190,7 +194,27 @@ def _refuse_variants(fields: Mapping[str, Raw]) -> None:
             raise InvalidRequest(f"Field names are in small letters: write `{right}`.", param=right)
 
 
-_DECISIVE = frozenset({"model", "messages", "stream", "stream_options", *OWN_FIELDS})
+_DECISIVE = frozenset(
+    {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", *OWN_FIELDS}
+)
+
+_CHOOSING = ("models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+"""Fields by which some upstreams (OpenRouter, LiteLLM) let a caller name further models: none that the gateway chose,
+that the caller's key allows, or that money was reserved for."""
+
+
+def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
+    """
+    Raises:
+        InvalidRequest: a field would have the upstream answer with another model than the one that is chosen here.
+    """
+    for name in _CHOOSING:
+        if name in fields and bytes(fields[name]) not in (b"null", b"[]"):
+            raise InvalidRequest(
+                f"Invalid `{name}`: which model answers is decided here. Send `model` alone; routing.fallbacks in the"
+                " settings says what steps in when it fails.",
+                param=name,
+            )
 
 
 class ChatRequest:
@@ -228,6 +252,7 @@ class ChatRequest:
         if len(params.messages) > MOST_MESSAGES:
             raise InvalidRequest(f"Invalid `messages`: more than {MOST_MESSAGES}.", param="messages")
         _refuse_variants(fields)
+        _refuse_choosing(fields)
         for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("max_completion_tokens", 1, None)):
             value = getattr(params, name)
             if value is not None and (value < low or (high is not None and value > high)):
@@ -241,8 +266,12 @@ class ChatRequest:
         return cls.parse(_encoder.encode(fields))
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> ChatRequest:
-        """This request, with fields that the caller left out filled in."""
-        missing = {name: Raw(_encoder.encode(value)) for name, value in defaults.items() if name not in self.fields}
+        """This request, with fields that the caller left out, or gave as null, filled in."""
+        missing = {
+            name: Raw(_encoder.encode(value))
+            for name, value in defaults.items()
+            if bytes(self.fields.get(name, NOTHING)) == b"null"
+        }
         if not missing:
             return self
         fields = {**self.fields, **missing}

@@ -42,6 +42,9 @@ class Trail:
     """The card of each attempt's model."""
     final: set[int] = field(default_factory=set)
     """Attempts whose usage was told when the answer had ended, whatever became of the rest of the stream."""
+    unsure: set[int] = field(default_factory=set)
+    """Attempts whose usage cannot be the bill: nothing asked or answered, more read from a cache than was asked, or
+    told before the answer had ended."""
     unbilled: set[int] = field(default_factory=set)
     """Attempts that failed in a way that no provider bills."""
     _attempt_started: float = 0.0
@@ -64,15 +67,23 @@ class Trail:
 
     def used(self, usage: Usage, *, final: bool = False) -> None:
         """Note what the upstream says it used; later reports replace earlier ones."""
-        attempt = self.attempts[-1]
+        attempt, card, index = self.attempts[-1], self.cards[-1], len(self.attempts) - 1
+        prompt, output = usage.billed
+        cached = usage.cached_tokens
         if final:
-            self.final.add(len(self.attempts) - 1)
-        attempt.prompt_tokens = usage.prompt_tokens
-        attempt.completion_tokens = usage.completion_tokens
-        attempt.cached_tokens = usage.cached_tokens
-        attempt.cost_micro_usd = self.cards[-1].cost_micro_usd(
-            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
-        )
+            self.final.add(index)
+        if (prompt <= 0 and card.price_input) or (output <= 0 and card.price_output) or cached > prompt:
+            self.unsure.add(index)
+        else:
+            self.unsure.discard(index)
+        attempt.prompt_tokens = prompt
+        attempt.completion_tokens = output
+        attempt.cached_tokens = cached
+        attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached)
+
+    def went_on(self) -> None:
+        """The answer went on after what was last told of its usage."""
+        self.unsure.add(len(self.attempts) - 1)
 
     def succeeded(self) -> None:
         self._close("ok")

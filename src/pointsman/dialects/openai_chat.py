@@ -96,6 +96,7 @@ class ChatStream:
             envelope = _loosely(next(payloads(frames), b""))
             answer_id = _id(envelope) if envelope is not None else None
         usage = finish = None
+        went_on = False
         if b'"error"' in frames:
             frames = self._before_error(frames)
         if b'"finish_reason":"' in frames or b'"finish_reason": "' in frames:
@@ -103,7 +104,7 @@ class ChatStream:
             if reasons:
                 finish, self._finished = reasons[-1].decode(), True
         if find_usage(frames) >= 0:
-            frames, usage = self._take_usage(frames)
+            frames, usage, went_on = self._take_usage(frames)
         if self.failure is not None and (not self._started or not frames):
             raise self.failure
         if not frames and usage is None:
@@ -111,7 +112,7 @@ class ChatStream:
         self._started = True
         if answer_id is not None:
             self._answer_id = answer_id
-        return Frames(frames, usage, answer_id, finish)
+        return Frames(frames, usage, answer_id, finish, went_on)
 
     def end(self) -> None:
         """Say that the upstream has ended its stream.
@@ -141,8 +142,8 @@ class ChatStream:
             start = end
         return frames
 
-    def _take_usage(self, frames: bytes) -> tuple[bytes, Usage | None]:
-        """The frames to pass on, and the last usage in them."""
+    def _take_usage(self, frames: bytes) -> tuple[bytes, Usage | None, bool]:
+        """The frames to pass on, the last usage in them, and whether more of the answer follows it."""
         usage: Usage | None = None
         kept = []
         start = at = 0
@@ -161,7 +162,7 @@ class ChatStream:
             kept.append(frame)
             start = at = end
         kept.append(frames[start:])
-        return b"".join(kept), usage
+        return b"".join(kept), usage, b'"delta"' in kept[-1]
 
 
 def read_body(raw: bytes) -> Body:

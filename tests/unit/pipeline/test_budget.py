@@ -119,7 +119,7 @@ def test_what_an_attempt_is_charged():
         trail.failed(end)
     trail.begin(PRICED)  # a stream whose client left after the usage had come
     trail.first_byte()
-    trail.used(Usage(0, 10), final=True)
+    trail.used(Usage(5, 10), final=True)
     trail.cancelled()
     trail.begin(PRICED)  # one that was left in the middle, of an upstream that counts as it goes
     trail.first_byte()
@@ -129,7 +129,7 @@ def test_what_an_attempt_is_charged():
     trail.first_byte()
     trail.succeeded()
     trail.begin(HOME)
-    assert [charge.micro_usd for charge in charges(trail, needs)] == [0, 1_500, 0, 1_500, 150, 1_500, 1_500, 0]
+    assert [charge.micro_usd for charge in charges(trail, needs)] == [0, 1_500, 0, 1_500, 165, 1_500, 1_500, 0]
     several = msgspec.structs.replace(needs, choices=2)
     assert charges(trail, several)[4].micro_usd == 3_000, "another choice may have been under way"
 

@@ -26,7 +26,7 @@ from pointsman.core.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from pointsman.core.events import Event
+from pointsman.core.events import Event, Frames
 from pointsman.core.mask import Mask
 from pointsman.core.ports import ChatCall, Clock, Provider, Share, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
@@ -99,7 +99,7 @@ class Execute:
                 failure = failure or short
                 continue
             trail.begin(card)
-            answering = finished = False
+            answering = finished = told = False
             share: Share | None = None
             sent = True
             masked = mask if mask is not None and not card.local else None
@@ -122,6 +122,10 @@ class Execute:
                         finished = finished or event.finish_reason is not None
                         if event.usage is not None:
                             trail.used(event.usage, final=finished)
+                            told = not finished or decision.signals.needs.choices > 1
+                        if (told and event.usage is None) or (isinstance(event, Frames) and event.went_on):
+                            trail.went_on()
+                            told = False
                         yield event if restore is None else restore(event)
                 if restore is not None and (rest := restore.end()) is not None:
                     yield rest

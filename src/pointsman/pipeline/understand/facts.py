@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.request import Message, decode_message
+from pointsman.core.request import NOTHING, ContentPart, Message, decode_message
 
 from .detectors import Detectors
 from .strings import SEPARATOR, all_strings
@@ -23,11 +24,13 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     role: str
     bytes: int
     """UTF-8 bytes of every string in the message, its roles and keys included, pictures and sounds left out."""
+    disguised: int = 0
+    """Bytes written like a picture where no picture can stand: the upstream reads them as text."""
     values: int = 1
     """JSON values in the message, itself among them."""
     images: int = 0
     unmeasured: int = 0
-    """Parts of which nobody here knows how many tokens they take: sound, and files by their id."""
+    """Parts of which nobody here knows how many tokens they take: sound, films, documents, files by their id."""
     tool_calls: int = 0
     tool_result: bool = False
     """A tool's answer, in a message of role `tool`, or pasted into a user message as some agents do."""
@@ -45,6 +48,7 @@ class FieldFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Facts of a top-level field that travels upstream beside the messages."""
 
     bytes: int
+    disguised: int = 0
     values: int = 1
     detectors: tuple[str, ...] = ()
 
@@ -56,13 +60,17 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         InvalidRequest: naming the field, as `messages[3].content`.
     """
     message = decode_message(raw, index)
-    text, values = all_strings(raw, f"messages[{index}]")
+    text, values, left_out = all_strings(raw, f"messages[{index}]")
+    pictures = _pictures(message)
+    if left_out and pictures:
+        left_out -= sum(all_strings(part.image_url, f"messages[{index}].content").left_out for part in pictures)
     result = message.role in ("tool", "function") or (message.role == "user" and is_tool_result(message.text))
     return MessageFacts(
         role=message.role,
         bytes=utf8_length(text),
+        disguised=left_out,
         values=values,
-        images=_images(message),
+        images=len(pictures),
         unmeasured=_unmeasured(message),
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
@@ -79,7 +87,12 @@ def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:
     """
     strings = all_strings(raw, name)
     text = f"{name}: {strings.text}"
-    return FieldFacts(bytes=utf8_length(text), values=strings.values, detectors=detectors.find(text))
+    return FieldFacts(
+        bytes=utf8_length(text),
+        disguised=strings.left_out,
+        values=strings.values,
+        detectors=detectors.find(text),
+    )
 
 
 def _seams(message: Message) -> str:
@@ -95,12 +108,36 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def _images(message: Message) -> int:
-    return sum(part.type == "image_url" for part in message.content) if isinstance(message.content, list) else 0
+def _pictures(message: Message) -> list[ContentPart]:
+    return [part for part in message.content if part.type == "image_url"] if isinstance(message.content, list) else []
 
 
 MEASURED = frozenset({"text", "image_url", "refusal"})
 
+_PICTURE = re.compile(rb'"(?:https?:|data:image\\?/)')
+
+
+class _ImageUrl(msgspec.Struct):
+    url: Raw = NOTHING
+
+
+_image_url_decoder = msgspec.json.Decoder(_ImageUrl)
+
+
+def _is_picture(part: ContentPart) -> bool:
+    """Whether it is a picture as far as can be told: some upstreams take films and documents there as well."""
+    url = part.image_url
+    if bytes(memoryview(url)[:1]) != b'"':
+        try:
+            url = _image_url_decoder.decode(url).url
+        except msgspec.MsgspecError:
+            return False
+    return _PICTURE.match(url) is not None
+
 
 def _unmeasured(message: Message) -> int:
-    return sum(part.type not in MEASURED for part in message.content) if isinstance(message.content, list) else 0
+    if not isinstance(message.content, list):
+        return int(message.audio != NOTHING)
+    return int(message.audio != NOTHING) + sum(
+        part.type not in MEASURED or (part.type == "image_url" and not _is_picture(part)) for part in message.content
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
 
 from pointsman.core import tokens
 from pointsman.core.budget import UNMEASURED
-from pointsman.core.request import ChatRequest
+from pointsman.core.request import NOTHING, ChatRequest
 from pointsman.core.signals import Intent, Needs
 
 from .facts import MessageFacts
@@ -41,6 +44,7 @@ def find_needs(
     *,
     field_bytes: int,
     field_values: int = 0,
+    disguised: int = 0,
     intent: Intent,
     complexity: float,
     windows: Iterable[int],
@@ -51,6 +55,7 @@ def find_needs(
     Args:
         field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
         field_values: JSON values in these fields.
+        disguised: bytes in these fields that are written like a picture, and read as text.
         windows: context windows, in tokens, of the models that are known.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
@@ -65,6 +70,7 @@ def find_needs(
         images += message.images
         values += message.values
         unmeasured += message.unmeasured
+        disguised += message.disguised
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
     low, typical, high = _prompt_tokens(size, images)
@@ -84,7 +90,9 @@ def find_needs(
         prompt_tokens_low=low,
         prompt_tokens=typical,
         prompt_tokens_high=high,
-        prompt_tokens_most=UNMEASURED if unmeasured else _most_tokens(size, len(messages), values, images, tools=tools),
+        prompt_tokens_most=UNMEASURED
+        if unmeasured or _searches(request)
+        else _most_tokens(size + disguised, len(messages), values, images, tools=tools),
         output_most=max(params.max_completion_tokens or 0, params.max_tokens or 0) or None,
         max_output=request.max_output,
         expected_output=output,
@@ -105,6 +113,27 @@ def _wants_tools(request: ChatRequest) -> bool:
         return False
     functions = request.fields.get("functions")
     return bool(request.params.tools) or (functions is not None and bytes(functions) not in (b"[]", b"null"))
+
+
+class _Tool(msgspec.Struct):
+    type: Any = None
+
+
+_tool_decoder = msgspec.json.Decoder(_Tool)
+
+
+def _searches(request: ChatRequest) -> bool:
+    """Whether the provider may add to the prompt by itself: with what it finds in the web or in files."""
+    if any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in ("web_search_options", "plugins")):
+        return True
+    try:
+        return any(_tool_decoder.decode(tool).type not in _CALLERS_OWN for tool in request.params.tools or ())
+    except msgspec.MsgspecError:
+        return True
+
+
+_CALLERS_OWN = (None, "function", "custom")
+"""Types of tools that the caller runs."""
 
 
 def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: bool) -> int:

@@ -104,6 +104,7 @@ class Understand:
                 messages,
                 field_bytes=sum(field.bytes for field in fields),
                 field_values=sum(field.values for field in fields),
+                disguised=sum(field.disguised for field in fields),
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
@@ -135,7 +136,10 @@ class Understand:
         if mask is None:
             return signals, None
         privacy = msgspec.structs.replace(privacy, local_only=False, redacted=True, placeholders=mask.placeholders)
-        return msgspec.structs.replace(signals, privacy=privacy), mask
+        # A placeholder may be longer than what it stands for; the bound that money is reserved by holds for both.
+        grown = max(0, sum(map(len, mask.request.fields.values())) - sum(map(len, request.fields.values())))
+        needs = msgspec.structs.replace(signals.needs, prompt_tokens_most=signals.needs.prompt_tokens_most + grown)
+        return msgspec.structs.replace(signals, privacy=privacy, needs=needs), mask
 
     def _redactable(self, detectors: Sequence[str]) -> bool:
         return any(self._detectors.classes[name] in KINDS for name in detectors)

@@ -36,6 +36,8 @@ class Strings(NamedTuple):
     text: str
     values: int
     """How many values the text was read from, objects and lists among them."""
+    left_out: int = 0
+    """Bytes of encoded pictures and the like that the text lacks."""
 
 
 class _KeyTwice(ValueError):
@@ -86,12 +88,15 @@ def all_strings(raw: bytes | Raw, where: str) -> Strings:
     value = decode_json(raw, where)
     found: list[str] = []
     waiting: list[tuple[str, Any]] = [("", value)]
-    read = 0
+    read = left_out = 0
     while waiting:
         key, value = waiting.pop()
         read += 1
         if isinstance(value, str):
-            text = text_of(value) if value.startswith("data:") else value
+            text = value
+            if value.startswith("data:"):
+                text = text_of(value)
+                left_out += max(0, len(value) - len(text))
             found.append(f"{key}: {text}" if key else text)
         elif isinstance(value, dict):
             if key:
@@ -107,7 +112,7 @@ def all_strings(raw: bytes | Raw, where: str) -> Strings:
             found.append(key)
         if read + len(waiting) > MOST_VALUES:
             raise too_many_values(where)
-    return Strings(SEPARATOR.join(found), read)
+    return Strings(SEPARATOR.join(found), read, left_out)
 
 
 def too_many_values(where: str) -> InvalidRequest:
