@@ -118,3 +118,66 @@ def test_time_is_linear_on_hostile_texts(text: str):
     started = time.perf_counter()
     DETECTORS.find(text)
     assert time.perf_counter() - started < 5  # tens to hundreds of milliseconds; a quadratic one would take minutes
+
+
+KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+PASSWORD = "Tr4in-s3cr3t9x"
+LINE = "MHcCAQEEIQk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2Xo5vMHcCAQEEIQk3vQ8"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"     1\t-----BEGIN RSA PRIVATE KEY-----\n     2\t{LINE}\n",
+        f"> -----BEGIN RSA PRIVATE KEY-----\n> {LINE}\n",
+        f"k = '-----BEGIN RSA PRIVATE KEY-----' +\n  '{LINE}' +\n",
+        f"password: >-\n  {PASSWORD}\n",
+        f"**Password:** `{PASSWORD}`",
+        f'password: str = "{PASSWORD}"',
+        f'let api_key: &str = "{KEY}";',
+        f"os.environ['API_KEY'] = '{KEY}'",
+        f"DB_PASS={PASSWORD}",
+        f"api_key        =        {KEY}",
+        "SECRET_KEY = 'k3v!q8s@t1x#w5y$b7n%m2c^r4d&f6g*h9j(l0p)ea'",
+        "SERVICE_API_KEY=5f0c1e3a-9b7d-4c2e-8f1a-6d3b2c1a0f9e",
+        "postgres://greta:p%40ss-W0rd9@db/x",
+        "postgres://greta:p%2Fss-W0rd9@db/x",
+        f"smtp://u%40acme.io:{PASSWORD}@smtp.acme.io:587",
+        f"https://{KEY[:40]}@github.com/a/b.git",
+        "\x1b[01;31mghp_\x1b[mZk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2",
+        f"\x1b[32mAPI_TOKEN\x1b[0m={KEY}",
+        "4539\u00a05787\u00a06362\u00a01486",
+        "4539\u20115787\u20116362\u20111486",
+        "a\n+4539 5787 6362 1486\n",
+        "a\n-536-90-4399\n",
+        "536\u201390\u20134399",
+        "de89 3704 0044 0532 0130 00",
+        "de89370400440532013000",
+        "DE89-3704-0044-0532-0130-00",
+        "DE89\u202f3704\u202f0044\u202f0532\u202f0130\u202f00",
+    ],
+)
+def test_writings_of_a_coding_session(text: str):
+    """What files, diffs, listings and terminals do to a value; each was missed once."""
+    assert {DETECTORS.classes[name] for name in DETECTORS.find(text)} & {"secret", "identity"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git clone http://registry:5000/app@v2",
+        "token: 5f0c1e3a-9b7d-4c2e-8f1a-6d3b2c1a0f9e",
+        "name: TOKEN_URL\nvalue: https://acme.io/oauth2",
+        "Authorization: Basic authentication",
+        '"auth": "oauth2token"',
+        "-----BEGIN PRIVATE KEY-----\n<your key>\n-----END PRIVATE KEY-----",
+        "kind: ConfigMap\ndata:\n  mode: production\n  level: debug7\n",
+        "Cookie: theme=dark",
+        "<password>changeme</password>",
+        "password: str = field(default=None)",
+        "os.getenv('API_TOKEN', 'default')",
+        "de89370400440532013001",
+    ],
+)
+def test_their_look_alikes_are_left_alone(text: str):
+    assert not {DETECTORS.classes[name] for name in DETECTORS.find(text)} & {"secret", "identity"}

@@ -86,6 +86,14 @@ class Values:
     def _iban_spaced(self, country: str) -> str:
         return " ".join(re.findall(".{1,4}", self._iban(country)))
 
+    def _basic(self) -> str:
+        """`user:password` as basic authentication sends it."""
+        return base64.b64encode(f"svc:{self._letters('alnum', 13)}{self._letters('digits', 3)}".encode()).decode()
+
+    def _encoded(self, size: str) -> str:
+        """A word in base64."""
+        return base64.b64encode(f"{self._letters('alnum', int(size))}7x".encode()).decode()
+
     def _ssn(self) -> str:
         area = self._random.choice("2345") + self._letters("digits", 2)
         return f"{area}-{self._random.randint(10, 98)}-{self._random.randint(2000, 9998)}"

@@ -27,11 +27,18 @@ _NO_SECRET_BEFORE = re.compile(
     re.IGNORECASE,
 )
 """Page markers, the public halves of key pairs, and the names of secrets."""
+_KEY_BEFORE = re.compile(r"(?:api_?key|auth_?token|client_?secret)\W{1,8}$", re.IGNORECASE)
+"""Where even a UUID is a key; behind `token` alone it mostly names something."""
 _HEADER_NAME = re.compile(r"[a-z]+(?:-[a-z]+)*(?:-[a-z]{0,8}\d{1,4})?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # In RE2: a backtracking engine takes a time exponential in the length of a row of separators.
 _WORDS = re2.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*")
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Za-z_$][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_$][\w$]*)+")
+_HEAD_LINE = "LS0tLS1CRUdJTi"
+"""`-----BEGIN ` in base64."""
+_DIGIT = re.compile(r"\d")
+_PORT = re.compile(r"\d{1,5}(?:/|$)")
+_ENTRY = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}(?=\W*$)", re.MULTILINE)
 _PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|!|\|)")
 
 
@@ -110,7 +117,11 @@ def spoken_password(found: Candidate) -> bool:
 def assigned_secret(found: Candidate) -> bool:
     """The value of `token = …`: long, random, and neither code, path, identifier nor page marker."""
     value = found.value.rstrip(".,;")
-    if len(value) < 16 or _UUID.fullmatch(value) or _PATH.match(value) or found.after[:1] in ("(", "["):
+    if _DIGIT.search(value) is None:  # most of what is no key
+        return False
+    if _UUID.fullmatch(value):
+        return _KEY_BEFORE.search(found.before) is not None and not sequential(value.replace("-", ""))
+    if len(value) < 16 or _PATH.match(value) or found.after[:1] in ("(", "["):
         return False
     if _NAME.fullmatch(value) or _WORDS.fullmatch(value) or re.search(r"://|::|->|==|\w\.\w+\.\w+\.", value):
         return False
@@ -119,11 +130,62 @@ def assigned_secret(found: Candidate) -> bool:
     return key_like(found) and entropy(value) >= 3.0 and not sequential(value)
 
 
+def named_secret(found: Candidate) -> bool:
+    """A value that is named a secret beside it, by an attribute, an argument or a command: letters and digits both."""
+    value = found.value.rstrip(".,;")
+    return (
+        len(value) >= 8
+        and sum(letter.isdigit() for letter in value) >= 2
+        and not sequential(value)
+        and found.after[:1] not in ("(", "[")
+        and password(Candidate(value, found.before))
+    )
+
+
+def encoded_credentials(found: Candidate) -> bool:
+    """Base64 of a private key or of `user:password`, or the entries of a Kubernetes Secret."""
+    if "\n" in found.value or '"' in found.value or ": " in found.value:
+        return any(_is_entry(entry) for entry in _ENTRY.findall(found.value.replace(",", "\n")))
+    if found.value.startswith(_HEAD_LINE):
+        return _is_private_key(found.value)
+    decoded = _base64(found.value)
+    if decoded is None:
+        return False
+    user, colon, word = decoded.partition(":")
+    return bool(colon) and bool(user + word) and decoded.isprintable() and _chosen(word or user)
+
+
+def _is_entry(encoded: str) -> bool:
+    if encoded.startswith(_HEAD_LINE):
+        return _is_private_key(encoded)
+    decoded = _base64(encoded)
+    if decoded is None:
+        return len(encoded) >= 24 and random(Candidate(encoded))
+    return _chosen(decoded.strip()) and (_mixed(decoded) or len(decoded) >= 16)
+
+
+def _is_private_key(encoded: str) -> bool:
+    return b"PRIVATE KEY" in base64.b64decode(encoded[:64] if len(encoded) >= 64 else encoded[: len(encoded) // 4 * 4])
+
+
+def _base64(encoded: str) -> str | None:
+    """The text in a base64 text; None when it is none."""
+    letters = encoded.rstrip("=")
+    try:
+        return base64.b64decode(letters[: len(letters) - (len(letters) % 4 == 1)] + "=" * (-len(letters) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
 def url_password(found: Candidate) -> bool:
     """`scheme://user:password@host` with a password that is not a stand-in."""
     scheme, _, rest = found.value.partition("://")
     credentials, _, host = rest.rpartition("@")
     user, _, word = credentials.partition(":")
+    if not word:  # a token in the user's place
+        return bool(host) and key_like(Candidate(user)) and not _UUID.fullmatch(user)
+    if _PORT.match(word):
+        return False
     if scheme.lower() in ("sha256", "ssh-rsa") or word.startswith(("$", "{", "%", "[", "(")) or word == user:
         return False
     return bool(host) and _chosen(word.rstrip("\\")) and word.upper() != word.strip("0123456789_").upper() + "_PASS"

@@ -160,22 +160,26 @@ class Detectors:
         detector = self._detectors[index]
         validate = VALIDATORS[detector.validate] if detector.validate else None
         pattern = _compiled(detector.expression)
+        groups = range(1, pattern.groups + 1)
         at = 0
         while (match := pattern.search(block, at)) is not None:
             tried[index] += 1
-            group = next((number for number in range(1, match.re.groups + 1) if match.start(number) >= 0), 0)
-            start, end = match.span(group)
+            begin, end = match.span()
+            start = begin
+            for group in groups:
+                span = match.span(group)
+                if span[0] >= 0:
+                    start, end = span
+                    break
             at = max(end, at + 1)
             if validate is None or tried[index] > MOST_CANDIDATES:
-                yield match.start(), start, end
+                yield begin, start, end
                 continue
             value = block[start:end].decode("utf-8", "replace")
-            if self._is_example(value):
-                continue
             before = block[max(0, start - _CONTEXT) : start].decode("utf-8", "replace")
             after = block[end : end + _CONTEXT].decode("utf-8", "replace")
-            if validate(Candidate(value, before, after)):
-                yield match.start(), start, end
+            if validate(Candidate(value, before, after)) and not self._is_example(value):
+                yield begin, start, end
 
     def _is_example(self, value: str) -> bool:
         return _compact(value) in self._examples or _compact(value.rpartition(".")[2]) in self._examples

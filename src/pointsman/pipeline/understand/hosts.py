@@ -37,6 +37,9 @@ _PUBLIC_INTERNAL = re.compile(
     r"(?:host|gateway|kubernetes|vm|model-runner)\.docker\.internal|metadata\.google\.internal|(?:kubernetes\.default\.)?svc\.cluster\.local"
     r"|kubernetes\.default\.svc\.cluster\.local|cluster\.local|(?:.*\.)?example\.(?:local|internal|corp|lan)|.*\.compute\.internal",
 )
+_ASSIGNED = re.compile(r"\s*(?:=[^=]|\+=|\()")
+_PORT_OR_PATH = re.compile(r":\d{2,5}\b|/\w")
+_MORE_LABELS = re.compile(r"\.[A-Za-z0-9_]")
 _PACKAGE_ROOTS = frozenset(words()["code_roots"])
 
 
@@ -50,15 +53,15 @@ def internal_host(found: Candidate) -> bool:
     labels = host.split(".")
     if found.value not in (host, host.upper()):
         return False
-    if _PUBLIC_INTERNAL.fullmatch(host) or tail[:1] in ("(", "[", "_", "-") or re.match(r"\.[A-Za-z0-9_]", tail):
+    if tail[:1] in ("(", "[", "_", "-") or _MORE_LABELS.match(tail) or _PUBLIC_INTERNAL.fullmatch(host):
         return False
     if labels[0] in _PACKAGE_ROOTS or lead in (".", "_", "$", "*", "-"):
         return False
     if lead == "/" and not found.before.endswith("//"):
         return False
-    if re.match(r"\s*(?:=[^=]|\+=|\()", tail):
+    if _ASSIGNED.match(tail):
         return False
-    placed = lead in ("/", "@") or re.match(r":\d{2,5}\b|/\w", tail) is not None
+    placed = lead in ("/", "@") or _PORT_OR_PATH.match(tail) is not None
     named = any(letter.isdigit() or letter == "-" for letter in labels[0])
     zone = 2 if host.endswith(".home.arpa") else 1
     return placed or named or len(labels) > zone + 1

@@ -17,6 +17,9 @@ _INVISIBLE = (
 )
 _WIDE = "\uff0b\uff0d-\uff19\uff1d\uff20-\uff3a\uff3f\uff41-\uff5a\u24b6-\u24e9\U0001d400-\U0001d7ff"
 """Full-width, circled and mathematical letters and digits; full-width commas and colons are everyday Chinese."""
+_SPACES = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
+_HYPHENS = "\u2010-\u2013\u2212"
+"""What word processors and web pages put between groups of digits; a long dash stands between words."""
 _DIGIT_ZEROS = (
     0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6, 0x0E50,
     0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50,
@@ -27,10 +30,12 @@ _OTHER_DIGITS = "".join(f"{chr(zero)}-{chr(zero + 9)}" for zero in _DIGIT_ZEROS)
 
 _KEPT = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 """Escaped invisible letters are turned into themselves, to be taken out with the others."""
-_HIDDEN = f"[{_INVISIBLE}{_WIDE}{_OTHER_DIGITS}]+"
+_HIDDEN = f"[{_INVISIBLE}{_WIDE}{_SPACES}{_HYPHENS}{_OTHER_DIGITS}]+"
 _hidden_quickly = re2.compile(_HIDDEN)
 _hidden = re.compile(_HIDDEN)
 _code_point = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_colour = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
+"""What terminals are told between letters, as by `grep --color`."""
 _percent = re.compile(rb"%([2-7][0-9A-Fa-f]|0[AaDd9])")
 _PERCENT = {
     f"{code:02{case}}".encode(): bytes([code]).replace(b"\r", b"\n").replace(b"\x7f", b" ")
@@ -45,6 +50,8 @@ _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (
 
 def plain(text: bytes) -> bytes:
     """A text for matching, UTF-8 in and out. Linear in the length of the text."""
+    if b"\x1b" in text:
+        text = _colour.sub(b"", text)
     if b"\\" in text:
         text = _unescape(text)
     if b"%" in text:
@@ -78,6 +85,8 @@ def _shown(run: re.Match[str]) -> str:
 
 
 def _show(letter: str) -> str:
+    if letter in "\u2010\u2011\u2012\u2013\u2212":
+        return "-"
     digit = unicodedata.decimal(letter, None)
     if digit is not None:
         return str(digit)
@@ -96,6 +105,8 @@ def _unquote(code: bytes) -> bytes:
 def aligned(text: bytes) -> tuple[bytes, Sequence[int]]:
     """`plain(text)`, and where in `text` each of its bytes came from; one more entry for the end."""
     origins: Sequence[int] = range(len(text) + 1)
+    if b"\x1b" in text:
+        text, origins = _replaced(text, origins, _colour.finditer(text), _nothing)
     if b"\\" in text:
         text, origins = _replaced(text, origins, _escape.finditer(text), _escaped)
     if b"%" in text:
@@ -103,6 +114,10 @@ def aligned(text: bytes) -> tuple[bytes, Sequence[int]]:
     if not text.isascii() and _hidden_quickly.search(text):
         text, origins = _aligned_shown(text, origins)
     return text, origins
+
+
+def _nothing(found: re.Match[bytes]) -> bytes:
+    return b""
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:

@@ -39,7 +39,7 @@ _TAG_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _TAG_SIZE = 6
 _MORE_OF_A_KEY = re.compile(rb"[A-Za-z0-9+/=_~-]*+")
 _END_OF_SENTENCE = ".,;:!?)]'\"`/"
-_SEPARATORS = re.compile("[ .-]")
+_SEPARATORS = re.compile("[ .\u00a0\u2000-\u2013\u202f\u205f\u2212\u3000-]")
 _BLOCK_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _MRZ_MORE = re.compile(rb"[A-Z0-9<]*+(?:[\r\n]{1,2}|\\n)?[A-Z0-9<]*+")
 

@@ -9,7 +9,7 @@ from .candidate import Candidate, Validator
 
 
 def _compact(text: str) -> str:
-    return "".join(letter for letter in text if letter not in " -.")
+    return "".join(letter for letter in text if letter not in " -.").upper()
 
 
 def _digits(check: Callable[[str], bool], *, vary: int = 3) -> Validator:
@@ -35,6 +35,8 @@ VALIDATORS: dict[str, Validator] = {
     "password": credentials.password,
     "spoken_password": credentials.spoken_password,
     "assigned_secret": credentials.assigned_secret,
+    "named_secret": credentials.named_secret,
+    "encoded_credentials": credentials.encoded_credentials,
     "url_password": credentials.url_password,
     "payment_card": lambda found: checksums.payment_card(_compact(found.value)),
     "iban": _digits(checksums.iban),
