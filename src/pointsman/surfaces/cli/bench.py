@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .lazy import Group
+
 if TYPE_CHECKING:
     from pointsman.evals.gateway.bench import Report
 
 
-@click.group()
+@click.group(cls=Group)
 def bench() -> None:
     """Measure what the gateway costs."""
 

@@ -8,10 +8,11 @@ from urllib.parse import quote
 import click
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, table, usd
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--period", metavar="PERIOD", help="What was spent in a day (2026-11-22) or month (2026-11).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -45,7 +46,8 @@ async def _ask(invocation: Invocation, period: str | None) -> dict[str, Any]:
     from .client import connect
 
     settings = invocation.settings()
-    async with connect(invocation.gateway_url(settings), invocation.key(settings)) as client:
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         report: dict[str, Any] = await client.get("/api/v1/budgets" + (f"?period={period}" if period else ""))
         return report
 
@@ -54,7 +56,8 @@ async def _release(invocation: Invocation, identifier: str) -> dict[str, Any]:
     from .client import connect
 
     settings = invocation.settings()
-    async with connect(invocation.gateway_url(settings), invocation.key(settings)) as client:
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         path = f"/api/v1/budgets/unsettled/{quote(identifier, safe='')}/release"
         released: dict[str, Any] = await client.post(path, {})
         return released
@@ -80,8 +83,8 @@ def _show(report: dict[str, Any], period: str | None) -> None:
                 )
                 for row in report["budgets"]
             ]  # fmt: skip
-            heads = ("budget", "period", "cap", "spent", "reserved", "left", "", "tier")
-            out.print(table(heads, rows, right=heads[2:7]))
+            heads = ("Budget", "Period", "Cap", "Spent", "Reserved", "Left", "Share", "Tier")
+            out.print(table(heads, rows, right=heads[2:7], spare=("Share", "Reserved")))
             if not report["hard"]:
                 note("These budgets only warn and shift the mix (budgets.hard is false).")
     if not report["available"]:
@@ -92,13 +95,13 @@ def _show(report: dict[str, Any], period: str | None) -> None:
              row["requests"])
             for row in report["spent"]
         ]  # fmt: skip
-        out.print(table((f"spent in {report['period']}", "", "sum", "calls"), sums, right=("sum", "calls")))
+        out.print(table((f"Spent in {report['period']}", "By", "Sum", "Calls"), sums, right=("Sum", "Calls")))
     if report["unsettled"]:
         unsettled = [
             (row["id"], row["at"], ", ".join(row["models"]), _sum(row["reserved_micro_usd"]))
             for row in report["unsettled"]
         ]
-        out.print(table(("unsettled", "at", "models", "worst case"), unsettled, right=("worst case",)))
+        out.print(table(("Unsettled", "At", "Models", "Worst case"), unsettled, right=("Worst case",)))
         note(
             "These calls were interrupted and stand at their worst case. `pointsman budgets release ID` gives it back."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, table
 from .people import completed, when, with_people
 
@@ -25,7 +26,7 @@ def client_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @as_json_option
 @click.pass_context
 def clients(ctx: click.Context, as_json: bool) -> None:
@@ -47,7 +48,7 @@ def list_clients(invocation: Invocation, as_json: bool) -> None:
         note("There is no application. `pointsman clients add NAME --redirect-uri URI` registers one.")
         return
     columns = ("Name", "Id", "Kind", "Scopes", "Redirect URIs", "Since")
-    console().print(table(columns, map(_cells, found)))
+    console().print(table(columns, map(_cells, found), spare=("Since", "Kind")))
 
 
 @clients.command("add")

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from .invocation import Invocation, with_invocation
+from .lazy import Group
 from .output import console, print_json, table
 
 MASK = "…"
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show the settings, where they come from, and an example file."""
 

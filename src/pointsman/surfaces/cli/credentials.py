@@ -13,6 +13,7 @@ import click
 from pointsman.core.errors import PointsmanError
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .opened import opened_database
 from .output import console, note, print_json, styled, table
 
@@ -28,12 +29,16 @@ def provider_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return []
 
 
-@click.group()
-def credentials() -> None:
-    """Keys of providers, kept encrypted in the database; running gateways follow within a second.
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def credentials(ctx: click.Context, as_json: bool) -> None:
+    """Keys of providers, kept encrypted in the database; without a command, list.
 
-    A key in the settings or the environment comes before a stored one.
+    Running gateways follow within a second. A key in the settings or the environment comes before a stored one.
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, as_json=as_json)
 
 
 @credentials.command("set")

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .lazy import Group
+
 if TYPE_CHECKING:
     from pointsman.evals.privacy.score import Report, Row, Share
 
 MOST_SHOWN = 40
 
 
-@click.group("eval")
+@click.group("eval", cls=Group)
 def evaluate() -> None:
     """Judge the gateway's own judgement on labelled sets."""
 
@@ -81,7 +83,8 @@ def _show(part: str, report: Report, *, verbose: bool) -> None:
     if verbose:
         rows += [(row.kind.value, row.name, *_cells(row)) for row in report.detectors]
     columns = ("Class", "Detector", "Found", "Recall", "Of the found, right", "Precision")
-    out.print(table(columns, rows, right=columns[2:]))
+    spare = () if verbose else ("Detector",)
+    out.print(table(columns, rows, right=columns[2:], spare=spare))
     if not verbose:
         return
     for miss in report.misses[:MOST_SHOWN]:

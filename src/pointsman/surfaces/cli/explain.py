@@ -94,7 +94,9 @@ def _candidates(decision: Decision, outcome: Outcome | None) -> RenderableType:
             )
         )
     columns = ("", "Candidate", "Success", "Cost", "Time", "Utility", "Propensity")
-    return table(columns, rows, right=columns[2:])
+    return table(
+        columns, rows, right=columns[2:], spare=("Propensity", "Utility")
+    )  # the last line tells the choice's own
 
 
 def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> RenderableType:

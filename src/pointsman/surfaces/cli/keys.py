@@ -16,6 +16,7 @@ import click
 from pointsman.core.errors import InvalidRequest, PointsmanError
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, styled, table, usd
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ OPTIONS = (
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @as_json_option
 @click.pass_context
 def keys(ctx: click.Context, as_json: bool) -> None:
@@ -146,7 +147,7 @@ def list_keys(invocation: Invocation, as_json: bool, everything: bool = False) -
         note("There is no key. `pointsman keys create NAME` makes one.")
         return
     columns = ("Name", "Id", "Token", "Role", "State", "Bounds", "Expires", "Last used")
-    console().print(table(columns, map(_cells, found)))
+    console().print(table(columns, map(_cells, found), spare=("Id", "Token", "State")))
 
 
 @keys.command()

@@ -20,6 +20,17 @@ class Entry(NamedTuple):
     help: str
 
 
+class Group(click.Group):
+    """A group that shows the first sentence of each command's help whole, where click cuts it off."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(limit=400)) for name, command in found if command is not None]
+            )
+
+
 class LazyGroup(click.Group):
     """A group with a table of commands."""
 

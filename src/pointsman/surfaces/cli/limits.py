@@ -35,7 +35,10 @@ def limits(invocation: Invocation, key: str | None, as_json: bool) -> None:
     if not report["limits"]:
         note("Nothing is limited.")
         return
-    rows = [(use["name"], use["limit"], use["used"], use["remaining"], use["reset_at"]) for use in report["limits"]]
+    rows = [
+        (use["name"], f"{use['limit']:,}", f"{use['used']:,}", f"{use['remaining']:,}", use["reset_at"])
+        for use in report["limits"]
+    ]
     console().print(
         table(("Limit", "Requests", "Used", "Left", "Starts anew"), rows, right=("Requests", "Used", "Left"))
     )

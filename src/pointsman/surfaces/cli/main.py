@@ -27,19 +27,19 @@ COMMANDS = {
     "chat": Entry(f"{HERE}.chat:chat", "Talk with the models in the terminal."),
     "complete": Entry(f"{HERE}.complete:complete", "Answer one prompt; reads pipes, writes plain text."),
     "models": Entry(f"{HERE}.models:models", "List, fetch and describe models."),
-    "users": Entry(f"{HERE}.users:users", "Say who may sign in, and as what."),
-    "clients": Entry(f"{HERE}.clients:clients", "Register applications that users sign in to."),
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
-    "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
-    "budgets": Entry(f"{HERE}.budgets:budgets", "Show what may be spent, what was, and what is unsettled."),
-    "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs."),
-    "eval": Entry(f"{HERE}.evaluate:evaluate", "Judge the gateway's own judgement on labelled sets."),
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "limits": Entry(f"{HERE}.limits:limits", "Show what a key may ask, and what is left of it."),
+    "budgets": Entry(f"{HERE}.budgets:budgets", "Show what may be spent, what was, and what is unsettled."),
+    "users": Entry(f"{HERE}.users:users", "Say who may sign in, and as what."),
+    "clients": Entry(f"{HERE}.clients:clients", "Register applications that users sign in to."),
+    "credentials": Entry(f"{HERE}.credentials:credentials", "Store providers' keys, encrypted; list and check them."),
     "policy": Entry(f"{HERE}.policy:policy", "List, add, promote and roll back routing policies."),
     "db": Entry(f"{HERE}.db:db", "Look at the database's schema, and upgrade it."),
-    "credentials": Entry(f"{HERE}.credentials:credentials", "Store providers' keys, encrypted; list and check them."),
     "secret": Entry(f"{HERE}.secret:secret", "Rotate the secret that stored keys are encrypted under."),
+    "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
+    "eval": Entry(f"{HERE}.evaluate:evaluate", "Judge the gateway's own judgement on labelled sets."),
+    "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs, and whether budgets hold."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
     "completion": Entry(f"{HERE}.completion:completion", "Print a shell's completion script."),
 }
@@ -96,6 +96,12 @@ def _run() -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return 2
+    except click.NoSuchOption as error:
+        of_all = {name for option in cli.params for name in option.opts}
+        if error.option_name in of_all and error.ctx is not None:
+            return _fail(f"{error.option_name} stands before the command: `pointsman {error.option_name} …"
+                         f"{error.ctx.command_path.removeprefix('pointsman')}`.", code=2)  # fmt: skip
+        return _fail(error.format_message(), f"See `{error.ctx.command_path} --help`." if error.ctx else "", code=2)
     except click.UsageError as error:
         hint = f"See `{error.ctx.command_path} --help`." if error.ctx else ""
         return _fail(error.format_message(), hint, code=2)
@@ -120,7 +126,10 @@ def _fail(message: str, mend: str = "", code: int = 1) -> int:
     message = message.replace(" GET /v1/models lists what there is.", "")  # at a command line the mend says it
     from pointsman.masking import masked
 
-    click.echo(f"error: {safe(masked(message)).rstrip()}{' ' if mend else ''}{mend}", err=True)
+    from .output import folded
+
+    told = f"error: {safe(masked(message)).rstrip()}{' ' if mend else ''}{mend}"
+    click.echo(folded(told, sys.stderr), err=True)
     return code
 
 

@@ -11,13 +11,14 @@ from pointsman.core.errors import InvalidRequest, ModelNotFound
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, styled, table
 
 if TYPE_CHECKING:
     from .listing import Listing, Row
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
@@ -41,7 +42,14 @@ def list_command(invocation: Invocation, as_json: bool) -> None:
         print_json(listing)
         return
     columns = ("Model", "Runs", "Context", "Can", "In $/M", "Out $/M", "Quality", "State")
-    console().print(table(columns, map(_cells, listing.models), right=("Context", "In $/M", "Out $/M", "Quality")))
+    console().print(
+        table(
+            columns,
+            map(_cells, listing.models),
+            right=("Context", "In $/M", "Out $/M", "Quality"),
+            spare=("Can", "Quality"),
+        )
+    )
     _say_source(listing)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, print_json, table
 
 if TYPE_CHECKING:
@@ -28,9 +29,16 @@ def complete_version(ctx: click.Context, param: click.Parameter, incomplete: str
     return [version for version in run(versions()) if version.startswith(incomplete)]
 
 
-@click.group()
-def policy() -> None:
-    """List, add, promote and roll back routing policies. A promotion holds in every running gateway within a second."""
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def policy(ctx: click.Context, as_json: bool) -> None:
+    """List, add, promote and roll back routing policies; without a command, list.
+
+    A promotion holds in every running gateway within a second.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_policies, as_json=as_json)
 
 
 @policy.command("list")
@@ -53,7 +61,7 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
         for policy in found
     ]
     rows.append(("→" if serving is None else "", BUILT_IN, "rules", "", ""))
-    console().print(table(["", "version", "kind", "added", "note"], rows))
+    console().print(table(["", "Version", "Kind", "Added", "Note"], rows))
 
 
 @policy.command()

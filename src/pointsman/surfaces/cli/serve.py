@@ -130,7 +130,7 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
         if not gateway.asks_for_key:
             wide = not is_loopback(gateway.settings.server.host)
             who = "everybody who reaches this port" if wide else "whoever is on this machine"
-            click.echo(f"No API key is set: open to {who}. `pointsman keys create NAME` makes a key, and asks for it.")
+            click.echo(f"No API key is set: open to {who}. Once `pointsman keys create NAME` has made a key, every caller needs one.")
         sys.stdout.flush()
 
     return announce

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from .invocation import Invocation, run, with_invocation
+from .lazy import Group
 from .output import console, note, print_json, table
 from .people import completed, when, with_people
 
@@ -31,7 +32,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 user_argument = click.argument("user", shell_complete=user_names)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @as_json_option
 @click.pass_context
 def users(ctx: click.Context, as_json: bool) -> None:
@@ -54,12 +55,13 @@ def list_users(invocation: Invocation, as_json: bool) -> None:
         print_json([_fields(user) for user in found])
         return
     if not found:
-        note("There is no user. `pointsman users add NAME --role admin` makes the first.")
+        note("There is no user. `pointsman users add NAME` makes the first, an admin.")
         return
     console().print(
         table(
             ("Name", "Id", "Role", "State", "Last sign-in"),
             [(user.name, user.id, user.role, _state(user), when(user.seen_at)) for user in found],
+            spare=("Id",),
         )
     )
 

@@ -64,7 +64,7 @@ def router(services: Services) -> APIRouter:
         """By its own id or by the id of the answer, of which some upstreams repeat theirs: the latest is then meant."""
         record = await services.log.get(id, caller=caller_of(request))
         if record is None:
-            raise NotFound("There is no decision with this id.", param="id")
+            raise NotFound("There is no decision or answer with this id that you may see.", param="id")
         whole = {**record["decision"], "outcome": record["outcome"], "feedback": record["feedback"]}
         return Response(msgspec.json.encode(whole), media_type="application/json")
 
