@@ -147,8 +147,8 @@ class Access:
         token = _credential(knock)
         if token is not None:
             caller = self._bearer(token, knock.peer)
-            if caller is None:
-                raise Unauthenticated()
+            if caller is None:  # which of the three it is, only the owner of the keys is told
+                raise Unauthenticated("The API key or token that was sent is unknown, revoked or expired.")
             return caller
         if self._sessions is not None and knock.cookie is not None:
             session = _cookie(knock.cookie, self._cookie)
