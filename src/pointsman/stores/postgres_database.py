@@ -40,6 +40,9 @@ AWAY = (
 )
 """Errors of the server or of the way to it, not of the statement: the same may work later."""
 
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What may be raised where a connection is only put away."""
+
 
 def plain_url(url: str) -> str:
     """The address as asyncpg takes it: without the driver's name that other tools put into its scheme."""
@@ -174,7 +177,7 @@ class PostgresDatabase:
             try:
                 async with asyncio.timeout(GOODBYE):
                     await pool.close()
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except BROKEN:
                 pool.terminate()
 
     async def _run(self, work: Callable[[Connection[Any]], Awaitable[T]]) -> T:
@@ -213,7 +216,7 @@ class PostgresDatabase:
             raise StoreError(f"The database failed: {error}") from error
         finally:
             # A connection that cannot be given back is thrown away, and the next call gets a new one.
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*BROKEN):
                 await pool.release(connection, timeout=self._timeout)
 
 
