@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from .browser import PASSWORD, Browser, set_up
-from .running import Gateway, running
-from .test_keys import becomes, command, status
+from .running import Gateway, Reply, running
+from .test_keys import BODY, bearer, becomes, command, status
 
 
 @pytest.fixture
@@ -135,3 +135,111 @@ def test_the_owners_command_line_after_a_rotation(tmp_path, settings):
             command(gateway, "secret", "rotate")
             assert "lan:llama3.1:8b" in command(gateway, "models")
             assert of_old() == 401
+
+
+def test_a_confined_key_learns_of_no_other_model(tmp_path, settings, cloud, lan):
+    """Not from lists, hints, refusals, explanations or headers, and whether a model exists is not told either."""
+    settings = {**settings, "routing": {**settings["routing"], "aliases": {"fast": "lan:llama3.1:8b", "gpt": "auto"}}}
+    embedding = {"lan": {**settings["providers"]["lan"], "models": ["llama3.1:8b", "nomic-embed-text"]}}
+    settings["providers"] = {**settings["providers"], **embedding}
+    with running(tmp_path, settings) as gateway:
+        token = command(gateway, "keys", "create", "ci", "--model", "openai:gpt-4o-mini")
+        becomes(gateway, None, 401)
+        seen = []
+        shapes = set()
+        for name in (
+            "fast",
+            "fasd",
+            "llama3.1:8b",
+            "llama3.1:9b",
+            "gpt-4o",
+            "gpt-4p",
+            "openai:gpt-4o",
+            "lan:",
+            "nomic",
+        ):
+            for method, path in (("POST", "/v1/chat/completions"), ("POST", "/api/v1/route"), ("GET", "/v1/models/")):
+                target = path + name if method == "GET" else path
+                body = None if method == "GET" else {**BODY, "model": name}
+                refused = gateway.ask(method, target, body, headers=bearer(token))
+                shapes.add((path, refused.status, refused.body.replace(f"'{name}'".encode(), b"NAME")))
+        assert len(shapes) == 3, shapes
+        for body in (BODY, {**BODY, "messages": [{"role": "user", "content": "Prove it step by step."}]}):
+            seen.append(gateway.ask("POST", "/api/v1/route", {**body, "model": "auto"}, headers=bearer(token)))
+            answer = gateway.ask("POST", "/v1/chat/completions", {**body, "model": "auto"}, headers=bearer(token))
+            assert answer.status == 200
+            record = gateway.ask(
+                "GET", f"/api/v1/decisions/{answer.headers['x-pointsman-decision']}", headers=bearer(token)
+            )
+            assert record.status == 200
+            seen += [answer, record]
+        for path in ("/v1/models", "/api/v1/usage", "/api/v1/budgets", "/docs", "/openapi.json"):
+            seen.append(gateway.ask("GET", path, headers=bearer(token)))
+        for reply in seen:
+            told = reply.body.decode() + repr(dict(reply.headers))
+            for other in ("lan:llama", "nomic-embed", 'openai:gpt-4o"', "openai:gpt-4o,", "openai:gpt-4o'", ": fast"):
+                assert other not in told, (other, told[:2000])
+
+
+def test_an_alias_confines_a_key_to_what_it_stands_for(tmp_path, settings, lan):
+    with running(tmp_path, settings) as gateway:
+        token = command(gateway, "keys", "create", "ci", "--model", "fast")
+        becomes(gateway, token, 200)
+        for name in ("fast", "lan:llama3.1:8b", "llama3.1:8b", "auto"):
+            answer = gateway.ask("POST", "/v1/chat/completions", {**BODY, "model": name}, headers=bearer(token))
+            assert answer.headers.get("x-pointsman-model") == "lan:llama3.1:8b", answer.body
+        assert (
+            gateway.ask("POST", "/v1/chat/completions", {**BODY, "model": "gpt-4o"}, headers=bearer(token)).status
+            == 403
+        )
+
+
+def test_what_is_not_for_every_key(tmp_path, settings, lan):
+    """Others' decisions and use, addresses and paths of the machine, and what only admins may do."""
+    with running(tmp_path, settings) as gateway:
+        admin = command(gateway, "keys", "create", "admin", "--admin")
+        becomes(gateway, None, 401)
+        tokens = {
+            name: command(gateway, "keys", "create", name, *more)
+            for name, more in (("member", ()), ("viewer", ("--viewer",)))
+        }
+        ids = {key["name"]: key["id"] for key in gateway.ask("GET", "/api/v1/keys", headers=bearer(admin)).json["data"]}
+        answer = gateway.ask("POST", "/v1/chat/completions", BODY, headers=bearer(admin))
+        decision, answer_id = answer.headers["x-pointsman-decision"], answer.json["id"]
+        detail = gateway.ask("GET", "/api/v1/health", headers=bearer(admin))
+        assert b"127.0.0.1" in detail.body
+        for token in tokens.values():
+            becomes(gateway, token, 200)
+
+            def ask(method: str, path: str, body: object = None, token: str = token) -> Reply:
+                return gateway.ask(method, path, body, headers=bearer(token))
+
+            for name in (decision, answer_id):
+                assert ask("GET", f"/api/v1/decisions/{name}").status == 404
+                for path in ("/v1/feedback", "/api/v1/feedback"):
+                    for field in ("id", "decision_id", "answer_id"):
+                        given = ask("POST", path, {field: name, "thumb": "down"})
+                        assert given.status in (400, 404), (given.status, given.body)
+            assert ask("GET", "/api/v1/decisions").json["data"] == []
+            assert ask("GET", f"/api/v1/usage?key_id={ids['admin']}").status == 403
+            report = ask("GET", "/api/v1/budgets").json
+            assert (report["budgets"], report["spent"], report["unsettled"]) == ([], [], [])
+            for method, path in (
+                ("GET", "/api/v1/keys"), ("POST", "/api/v1/keys"), ("GET", f"/api/v1/keys/{ids['admin']}"),
+                ("PATCH", f"/api/v1/keys/{ids['member']}"), ("DELETE", f"/api/v1/keys/{ids['admin']}"),
+                ("POST", f"/api/v1/keys/{ids['member']}/rotate"), ("GET", "/api/v1/users"), ("POST", "/api/v1/users"),
+                ("POST", "/api/v1/users/ada/password-code"), ("POST", "/api/v1/budgets/unsettled/x/release"),
+                ("GET", "/metrics"),
+            ):  # fmt: skip
+                refused = ask(method, path, {} if method in ("POST", "PATCH") else None)
+                assert refused.status == 403, (method, path, refused.status, refused.body)
+            told = b"".join(
+                ask("GET", path).body for path in ("/api/v1/health", "/api/v1/usage", "/openapi.json", "/docs")
+            )
+            for secret in (
+                b"127.0.0.1:",
+                str(tmp_path).encode(),
+                b'sqlite3"',
+                settings["providers"]["openai"]["base_url"].encode(),
+            ):
+                assert secret not in told, secret

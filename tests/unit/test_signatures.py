@@ -28,6 +28,13 @@ class Away(MemoryState):
         raise StateUnavailable
 
 
+class LongUp(MemoryState):
+    """Of a gateway that was started long ago."""
+
+    def once_since(self) -> float:
+        return super().once_since() - 3600
+
+
 def documented() -> Any:
     """The client that the page shows."""
     found: dict[str, Any] = {}
@@ -125,7 +132,7 @@ async def test_a_forged_request_burns_no_nonce():
 
 @pytest.mark.parametrize(("off", "fine"), [(-90, True), (90, True), (-130, False), (130, False)])
 async def test_the_clock_may_be_off_by_the_tolerance(off: float, fine: bool):
-    state = MemoryState()
+    state = LongUp()
     check = checker(state, seconds=100)
     sent = request(by_hand(state.now() + off))
     if fine:
@@ -168,3 +175,12 @@ async def test_without_memory_for_nonces_signed_requests_are_refused():
 async def test_a_secret_that_cannot_be_read_lets_nobody_in():
     with pytest.raises(StoreError):
         await checker()(request({}), Caller(key_id="key_broken", admin=False, role="member"))
+
+
+async def test_what_may_have_come_before_a_restart_is_refused():
+    """A gateway that was started anew knows no nonce from before, so it takes no signature from before."""
+    before = MemoryState()
+    sent = by_hand(before.now() - 5)
+    after = checker()
+    assert await refused(after, request(sent)) == "signature_stale"
+    await after(request(by_hand(before.now() + 1, "another-nonce-0123")), KEY)

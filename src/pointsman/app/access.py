@@ -82,6 +82,7 @@ def build_keys(
         age=lambda: watcher.age,
         stale_grace=settings.database.stale_grace,
         guarded=mark is not None and mark.closed,
+        aliases=settings.routing.aliases,
     )
 
     async def reload() -> None:

@@ -16,6 +16,10 @@ EndpointClass = Literal["chat", "embeddings", "models", "feedback", "decisions",
 """What a path is for: keys are scoped by it, and each has buckets of its own."""
 
 
+DEFAULT_TAG = ":latest"
+"""Ollama's models have a tag, and a name without one means this tag."""
+
+
 class Scopes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a key is confined to; nothing named means no bound."""
 
@@ -48,11 +52,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.admin or (self.key_id is not None and self.key_id == key_id)
 
     def may_use(self, model_id: str, name: str) -> bool:
-        """Whether the scopes allow a model, by its id or its provider's name for it."""
+        """Whether the scopes allow a model, by its id or its provider's name for it; `:latest` may be left out."""
         models = self.scopes.models
-        return not models or any(
-            fnmatch.fnmatchcase(model_id, pattern) or fnmatch.fnmatchcase(name, pattern) for pattern in models
-        )
+        if not models:
+            return True
+        names = [model_id, name]
+        if name.endswith(DEFAULT_TAG):
+            names += [model_id.removesuffix(DEFAULT_TAG), name.removesuffix(DEFAULT_TAG)]
+        return any(fnmatch.fnmatchcase(known, pattern) for pattern in models for known in names)
 
     def require_admin(self) -> None:
         """

@@ -21,6 +21,8 @@ class StateUnavailable(StoreError):
     code = "state_unavailable"
     status = 503
     retry_after = 1.0
+    sent = False
+    """Whether the step may have been done, its answer lost."""
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -99,6 +101,10 @@ class Lapsed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class SharedState(Protocol):
     """All raise StateUnavailable when the store does not answer in time; nothing hangs longer than its timeout."""
 
+    @property
+    def memory(self) -> bytes:
+        """Names the memory that answered last: another one when totals and reservations were lost."""
+
     def now(self) -> float:
         """The store's clock, seconds since the epoch, as of its last answer plus what has passed since."""
 
@@ -129,6 +135,10 @@ class SharedState(Protocol):
 
     async def once(self, key: str, *, seconds: float) -> bool:
         """Whether this key is seen for the first time within `seconds`: for nonces."""
+
+    def once_since(self) -> float:
+        """Since when `once` has forgotten nothing, by the store's clock, as of its last answer: a server that was
+        restarted may have lost what it knew."""
 
     async def ping(self) -> None:
         """Whether it answers."""

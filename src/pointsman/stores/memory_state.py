@@ -36,11 +36,16 @@ class MemoryState:
         clock = clock or SystemClock()
         self._monotonic = clock.monotonic
         self._wall = SteadyClock(clock.now, clock.monotonic)
+        self._begun = self._wall.now()
         self._buckets: Shelf[str, tuple[float, float]] = Shelf()  # level, at
         self._windows: Shelf[WindowKey, tuple[int, int]] = Shelf()  # number of the window, count
         self._totals: Shelf[str, int] = Shelf()
         self._nonces: Shelf[str, bool] = Shelf()
         self._reservations: dict[str, tuple[float, dict[str, int]]] = {}  # lease's end, amounts
+
+    @property
+    def memory(self) -> bytes:
+        return b"%d" % id(self)
 
     def now(self) -> float:
         return self._wall.now()
@@ -137,6 +142,9 @@ class MemoryState:
             return False
         self._nonces.put(key, True, tick + seconds)
         return True
+
+    def once_since(self) -> float:
+        return self._begun
 
     def held(self) -> int:
         """How many entries are kept, reservations included."""

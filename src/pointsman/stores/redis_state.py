@@ -37,6 +37,9 @@ RESERVE, SETTLE, TAKE_LAPSED = Script("reserve"), Script("settle"), Script("take
 ADJUST, SEED, TOTALS = Script("adjust"), Script("seed"), Script("totals")
 ONCE, PING = Script("once"), Script("ping")
 
+KEEP_SINCE = 7 * 86_400.0
+"""Seconds without any nonce after which it is forgotten since when they are kept; it then begins anew."""
+
 
 class RedisState:
     """The `SharedState` of replicas that share a Redis or Valkey.
@@ -54,11 +57,18 @@ class RedisState:
         self._prefix = f"{{{prefix}}}:".encode()
         self._reservations = PerRun(self._prefix + b"reservations:")
         self._leases = PerRun(self._prefix + b"leases:")
+        self._since = PerRun(self._prefix + b"since:")
+        self._once_since = 0.0
         self._probe = self._prefix + b"probe"
         self._link = RedisLink(address, timeout=timeout, knock=("SET", self._probe, "1", "PX", 1000))
         self._ahead = 0.0
         """Seconds to add to the monotonic clock for the store's."""
         self._clock: SteadyClock | None = None
+
+    @property
+    def memory(self) -> bytes:
+        """The server's run; a flush is not noticed."""
+        return self._link.server_run
 
     def now(self) -> float:
         """The store's clock as of its last answer plus what has passed since; before the first, this machine's."""
@@ -151,9 +161,14 @@ class RedisState:
 
     async def once(self, key: str, *, seconds: float) -> bool:
         """After a lost answer the key may count as seen."""
-        first, at = (await self._link.run(ONCE, (self._key(b"n:", key),), (seconds,))).split()
+        keys = (self._key(b"n:", key), self._since)
+        first, at, since = (await self._link.run(ONCE, keys, (seconds, KEEP_SINCE))).split()
         self._seen(at)
+        self._once_since = float(since)
         return bool(first == b"1")
+
+    def once_since(self) -> float:
+        return self._once_since
 
     async def ping(self) -> None:
         self._seen(await self._link.run(PING, (self._probe,), ()))

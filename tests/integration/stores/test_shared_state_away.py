@@ -461,3 +461,31 @@ async def test_a_closed_state_refuses(own: Valkey) -> None:
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ValueError):
         Address(url, uuid.uuid4().hex)
+
+
+@pytest.mark.parametrize("how", ["restarted", "emptied"])
+async def test_a_server_that_may_have_forgotten_says_since_when_it_remembers(own: Valkey, how: str) -> None:
+    state = RedisState(Address(own.url), timeout=2)
+    assert await state.once("n", seconds=60)
+    first = state.once_since()
+    assert abs(first - state.now()) < 30
+    assert not await state.once("n", seconds=60)
+    assert state.once_since() == first
+    if how == "restarted":
+        own.restart()
+    else:
+        with redis.Redis(port=own.port) as client:
+            client.flushall()
+    await eventually_again(state)
+    assert state.once_since() > first
+    await state.close()
+
+
+async def eventually_again(state: RedisState) -> None:
+    """Wait until the server answers a step."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(StateUnavailable):
+                await state.once("another", seconds=60)
+                return
+            await asyncio.sleep(0.05)

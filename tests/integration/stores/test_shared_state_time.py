@@ -44,7 +44,7 @@ async def test_every_key_on_the_server_has_an_end(valkey_server: Valkey) -> None
         }
     assert set(ends) == {
         "b:b", "b:never", "b:debt", "w:60:w", "w:3600:w", "t:RUN:t", "t:RUN:old", "t:RUN:gone", "n:n",
-        "reservations:RUN", "leases:RUN", "probe",
+        "reservations:RUN", "leases:RUN", "probe", "since:RUN",
     }  # fmt: skip
     assert min(ends.values()) > 0
     assert ends["b:b"] <= 0.5
@@ -54,6 +54,7 @@ async def test_every_key_on_the_server_has_an_end(valkey_server: Valkey) -> None
     assert 3_000 < ends["t:RUN:gone"] <= 3_600, "whoever seeds the past must not seed for ever"
     assert 7 * DAY < ends["reservations:RUN"] < 15 * DAY
     assert ends["n:n"] <= 30
+    assert 6 * DAY < ends["since:RUN"] <= 7 * DAY
 
 
 async def test_nothing_is_left_in_the_process_when_its_time_is_up() -> None:

@@ -7,8 +7,10 @@ import contextlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import Forbidden, StoreError, Unauthenticated
@@ -44,6 +46,7 @@ class KeyDirectory:
         age: Callable[[], float],
         stale_grace: float,
         guarded: bool = False,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -51,6 +54,7 @@ class KeyDirectory:
             stale_grace: the age in seconds from which on no stored key is admitted.
             guarded: whether there were keys or users at an earlier start: however empty the store is now, no port is
                 open.
+            aliases: other names of models, which a key's scopes may give too.
         """
         self._source = source
         self._digest = digest
@@ -58,6 +62,7 @@ class KeyDirectory:
         self._age = age
         self._grace = stale_grace
         self._guarded = guarded
+        self._aliases = aliases or {}
         self._entries: dict[str, _Entry] = {}
         self._used: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +103,8 @@ class KeyDirectory:
         entries = {}
         for secret in known.secrets:
             entry = before.get(secret.prefix)
-            entries[secret.prefix] = entry if entry is not None and entry.secret == secret else _entry(secret)
+            same = entry is not None and entry.secret == secret
+            entries[secret.prefix] = entry if same and entry is not None else _entry(secret, self._aliases)
         self._entries = entries
         self._any = bool(self._any) or known.keys > 0  # a store that was lost opens no port
 
@@ -158,9 +164,17 @@ class KeyDirectory:
             await self.flush()
 
 
-def _entry(secret: LiveSecret) -> _Entry:
-    caller = Caller(key_id=secret.key_id, admin=secret.role == "admin", role=secret.role, scopes=secret.scopes)
+def _entry(secret: LiveSecret, aliases: Mapping[str, str]) -> _Entry:
+    scopes = secret.scopes
+    if scopes.models:
+        scopes = msgspec.structs.replace(scopes, models=_spelt_out(scopes.models, aliases))
+    caller = Caller(key_id=secret.key_id, admin=secret.role == "admin", role=secret.role, scopes=scopes)
     return _Entry(secret, caller, tuple(ipaddress.ip_network(network) for network in secret.scopes.networks))
+
+
+def _spelt_out(models: Iterable[str], aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """The models, each alias as what it stands for."""
+    return tuple(dict.fromkeys(aliases.get(model, model) for model in models))
 
 
 def _within(peer: str | None, networks: Iterable[Network]) -> bool:

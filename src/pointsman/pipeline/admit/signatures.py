@@ -116,6 +116,12 @@ class Signatures:
             raise Unauthenticated(
                 "A request with this nonce was received before; sign every request anew.", code="signature_replayed"
             )
+        if int(timestamp) < int(self._state.once_since()):
+            raise Unauthenticated(
+                "The request was signed before nonces were remembered here, and may have been received before; sign it"
+                " anew.",
+                code="signature_stale",
+            )
 
 
 def canonical_form(method: str, path: str, query: bytes, timestamp: bytes, nonce: bytes, digest: bytes) -> bytes:

@@ -19,7 +19,10 @@ class Pool(NamedTuple):
 
 
 def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
-    """Part the models into those that may be chosen and those that may not, each of these with its first reason."""
+    """Part the models into those that may be chosen and those that may not, each of these with its first reason.
+
+    Models that the caller's key may not use stand in neither.
+    """
     constraints = [(constraint.name, constraint.violation) for constraint in active(demand)]
     kept: list[ModelCard] = []
     dropped: list[Dropped] = []
@@ -27,7 +30,8 @@ def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
         for name, violation in constraints:
             detail = violation(card, demand)
             if detail is not None:
-                dropped.append(Dropped(model=card.id, constraint=name, detail=detail))
+                if name != "key":  # who is confined to some models is not told of others
+                    dropped.append(Dropped(model=card.id, constraint=name, detail=detail))
                 break
         else:
             kept.append(card)

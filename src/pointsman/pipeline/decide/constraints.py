@@ -135,8 +135,8 @@ def _healthy(card: ModelCard, demand: Demand) -> str | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    Constraint("chat", "chat", lambda demand: True, _chat),
     Constraint("key", "leave for this key", lambda demand: demand.caller is not None, _key),
+    Constraint("chat", "chat", lambda demand: True, _chat),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
     Constraint("disabled", "enough known of it", lambda demand: True, _routable),

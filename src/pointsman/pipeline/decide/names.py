@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from pointsman.core.caller import DEFAULT_TAG, Caller
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import ModelNotFound
 
+from .refuse import refuse_model, usable_by
+
 AUTO = "auto"
-DEFAULT_TAG = ":latest"
-"""Ollama's models have a tag, and a name without one means this tag."""
 
 Mode = Literal["auto", "forced", "hint"]
 
@@ -56,6 +58,32 @@ def interpret(
         _not_found(name, target, catalog)
     named.sort(key=lambda card: (not card.local, card.provider != default_provider))
     return Requested(mode="forced" if model_names == "override" else "hint", cards=tuple(named))
+
+
+def within(name: str, catalog: Catalog, caller: Caller, read: Callable[[], Requested]) -> Requested:
+    """What a request asks for, of a key that is confined to some models; `read` is `interpret`.
+
+    A model that the key may not use and one that does not exist get one answer, and neither is told by name.
+
+    Raises:
+        Forbidden: the name is none that the key may use.
+        ModelNotFound: it is, and no model answers to it.
+    """
+    try:
+        requested = read()
+    except ModelNotFound as error:
+        if not caller.may_use(name, name):
+            raise refuse_model(name, caller, catalog) from None
+        plain = ModelNotFound(f"The model {name[:200]!r} does not exist. GET /v1/models lists what there is.")
+        ours = {AUTO, *(known for card in usable_by(caller, catalog) for known in (card.id, card.name))}
+        plain.alternatives = tuple(known for known in error.alternatives if known in ours)
+        raise plain from None
+    if requested.mode == "auto":
+        return requested
+    cards = tuple(card for card in requested.cards if caller.may_use(card.id, card.name))
+    if not cards:
+        raise refuse_model(name, caller, catalog)
+    return msgspec.structs.replace(requested, cards=cards)
 
 
 def _not_found(name: str, target: str, catalog: Catalog) -> None:

@@ -76,11 +76,22 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
     return _too_long(card, demand, _fitting(demand, catalog))
 
 
+def usable_by(caller: Caller, catalog: Catalog) -> list[ModelCard]:
+    """The models that a key may use."""
+    return [card for card in catalog if caller.may_use(card.id, card.name)]
+
+
 def refuse_model(model: str, caller: Caller, catalog: Catalog) -> Forbidden:
-    """What a key is told that asks for a model outside its scopes."""
-    usable = [card.id for card in catalog if caller.may_use(card.id, card.name)]
+    """What a key is told that asks for a model outside its scopes, or for one that is not there.
+
+    Args:
+        model: the name as it was asked for: what it stands for is not for every key.
+    """
+    usable = [card.id for card in usable_by(caller, catalog)]
     allowed = named(usable) if usable else f"{named(caller.scopes.models)}, of which none is known now"
-    error = Forbidden(f"This API key may not use {model}, only: {allowed}.", code="model_not_allowed", param="model")
+    error = Forbidden(
+        f"This API key may not use {model[:200]!r}, only: {allowed}.", code="model_not_allowed", param="model"
+    )
     return _with(error, usable)
 
 

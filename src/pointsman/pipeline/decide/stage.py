@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ from pointsman.core.signals import Signals
 from . import explain
 from .candidates import part
 from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
-from .names import Requested, interpret
+from .names import Requested, interpret, within
 from .plan import chain, unique
 from .policy import Policy
 from .predict import predict
@@ -87,12 +88,15 @@ class Decide:
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
         """
-        requested = interpret(
+        read = partial(
+            interpret,
             requested_model,
             catalog=catalog,
             model_names=self.rules.model_names,
             default_provider=self.rules.default_provider,
         )
+        confined = caller if caller is not None and caller.scopes.models else None
+        requested = read() if confined is None else within(requested_model, catalog, confined, read)
         if means.tier != signals.budget_tier:
             signals = msgspec.structs.replace(signals, budget_tier=means.tier)
         demand = Demand(
@@ -101,7 +105,7 @@ class Decide:
             unhealthy=unhealthy,
             force_provider=self.rules.force_provider,
             named=frozenset(card.id for card in requested.cards),
-            caller=caller if caller is not None and caller.scopes.models else None,
+            caller=confined,
             means=means,
             now=now,
         )
@@ -169,7 +173,7 @@ class Decide:
             why = violations(card, demand, constraints)
             if not why.keys() - {"disabled"}:
                 followers.append(card.id)
-            elif card.id not in order:
+            elif card.id not in order and "key" not in why:
                 dropped.append(_dropped(card, why))
         plan = tuple(unique([*order, *followers], self.rules.max_attempts))
         arms = predict([card for card, _ in usable], signals)

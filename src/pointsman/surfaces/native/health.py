@@ -13,8 +13,8 @@ from pointsman.surfaces.services import Services
 
 class ProviderHealth(BaseModel):
     connected: bool
-    detail: str
-    mend: str = Field(description="What to do about it; empty when there is nothing to do.")
+    detail: str | None = Field(description="Where it is and how it fares, for admins.")
+    mend: str | None = Field(description="What to do about it, for admins; empty when there is nothing to do.")
 
 
 class LogHealth(BaseModel):
@@ -65,13 +65,15 @@ def router(services: Services) -> APIRouter:
     @routes.get("/api/v1/health", operation_id="health", summary="Tell how everything fares")
     async def health(request: Request) -> GatewayHealth:
         """Asks every provider. The status is 200 as long as the gateway itself answers; read `status`."""
+        admin = caller_of(request).admin  # addresses and paths are not for every key
         providers = {
-            name: ProviderHealth(connected=found.ok, detail=found.detail, mend=found.mend)
+            name: ProviderHealth(
+                connected=found.ok, detail=found.detail if admin else None, mend=found.mend if admin else None
+            )
             for name, found in (await services.providers_health()).items()
         }
         log = services.log.status()
         state = await services.state_health()
-        admin = caller_of(request).admin
         connected = [provider.connected for provider in providers.values()]
         database = services.database() if services.database is not None else None
         fine = all(connected) and log.ok and state.ok and (database is None or database.connected)

@@ -73,9 +73,11 @@ def router(services: Services) -> APIRouter:
         caller, catalog = caller_of(request), services.catalog.catalog
         if id == AUTO:
             return _auto(_usable(catalog, caller), created)
+        if caller.scopes.models:
+            found = catalog.find(id)
+            if found is None or not caller.may_use(found.id, found.name):
+                raise refuse_model(id, caller, catalog)
         card = catalog.resolve(id)
-        if not caller.may_use(card.id, card.name):
-            raise refuse_model(card.id, caller, catalog)
         return _aliased(id, card, created) if id in catalog.aliases else _model(card, created)
 
     return routes

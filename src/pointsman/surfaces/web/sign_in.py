@@ -137,8 +137,8 @@ def router(sign_in: SignIn) -> APIRouter:
             return see_other("/sign-in")
         if not at_home(visit) and not await sign_in.users.knows_setup_code(form.get("code", "").strip()):
             raise Forbidden(
-                "The set-up code is wrong or too old. Where the gateway is reached from elsewhere its log shows a new one"
-                " at each start; on its own machine `pointsman users add NAME` makes the first admin."
+                "The set-up code is wrong or too old. Where the gateway is reached from elsewhere its log shows a new"
+                " one at each start; on its own machine `pointsman users add NAME` makes the first admin."
             )
         try:
             user = await sign_in.users.add(form.get("name", ""), "admin", _twice(form), first=True)
@@ -208,7 +208,7 @@ def router(sign_in: SignIn) -> APIRouter:
             '<h2>Password</h2><form method="post" action="/account/password">{csrf}{user}{current}{password}{again}'
             "<button>Change the password</button></form>"
             '<p class="quiet">This ends every other session.</p>'
-            "<h2>Sessions</h2><table><tr><th>Where</th><th>Last used</th><th>End</th></tr>{rows}</table>"
+            "<h2>Sessions</h2><table><tr><th>Where</th><th>Last used</th><th></th></tr>{rows}</table>"
             '<form method="post" action="/account/end">{csrf}{all}<button>End all others</button></form>',
             problem=notice(problem),
             done=notice("Done." if fields.get("done") == "1" and not problem else "", "done"),
@@ -288,8 +288,22 @@ def _with_status(response: Response, error: PointsmanError) -> Response:
     return response
 
 
+BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "Linux")
+"""What User-Agent headers hold, the more telling first: most of them name several."""
+
+
+def _browser(agent: str) -> str:
+    """What a person calls it; other programs by the name that they give themselves."""
+    name = next((name for mark, name in BROWSERS if mark in agent), None)
+    system = next((system for system in SYSTEMS if system in agent), None)
+    if name is None:
+        return agent[:80] or "unknown"
+    return f"{name} on {system}" if system else name
+
+
 def _describe(agent: str, client: str | None, current: bool) -> str:
-    what = f"{client} (application)" if client else agent or "unknown"
+    what = f"{client} (application)" if client else _browser(agent)
     return f"{what}: this browser" if current else what
 
 
