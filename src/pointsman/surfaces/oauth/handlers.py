@@ -139,7 +139,8 @@ def _consent(server: Server, incoming: Incoming) -> tuple[Client, str, Any] | An
         grant = server.get_consent_grant(incoming)
     except OAuth2Error as error:
         answer = server.handle_consent_error(incoming, error)
-        return answer if answer is not None else str(error.description or error.error)
+        told = str(error.description or error.error)
+        return answer if answer is not None else f"The application asked in a way that cannot be answered: {told}"
     return grant.request.client, grant.request.scope, grant
 
 

@@ -26,7 +26,7 @@ input[type=text], input[type=password] { font: inherit; width: 100%; box-sizing:
   border: 1px solid #888c; border-radius: .25rem; background: Field; color: FieldText; }
 button { font: inherit; margin-top: 1rem; padding: .4rem 1rem; border: 1px solid #888c; border-radius: .25rem;
   background: ButtonFace; color: ButtonText; cursor: pointer; }
-td button { margin-top: 0; }
+td button { margin-top: 0; white-space: nowrap; }
 :focus-visible { outline: 2px solid Highlight; outline-offset: 2px; }
 .error { border-left: .25rem solid #c33; padding: .25rem .75rem; }
 .done { border-left: .25rem solid #393; padding: .25rem .75rem; }
