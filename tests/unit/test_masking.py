@@ -97,6 +97,31 @@ def test_log_lines_are_masked(monkeypatch, form, name):
         assert json.loads(out.getvalue())["message"] == "failed with … for {'Authorization': 'Bearer …'}"
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_an_exception_quotes_is_not_logged(form):
+    """A driver's error shows the row that it could not write, a task what was raised in it."""
+    formatter = logs._Json() if form == "json" else logs._Text()
+    said = " ".join(["the launch", "is on Friday"])  # not as one word in the lines of code that a stack shows
+    try:
+        try:
+            {}[said]
+        except KeyError as error:
+            raise ValueError(f"Failing row contains ({said})") from error
+    except ValueError as error:
+        broken = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("pointsman.stores", logging.ERROR, "x", 1, "an item is lost", (), broken)
+    line = formatter.format(record)
+    assert said not in line
+    assert "KeyError" in line
+    assert "ValueError" in line
+    message = f"Task exception was never retrieved\nfuture: <Task finished exception=ValueError('{said}')>"
+    line = formatter.format(logging.LogRecord("asyncio", logging.ERROR, "x", 1, message, (), None))
+    assert said not in line
+    assert "exception=ValueError(…)" in line
+    full = OSError(28, "No space left on device", "/data/x")
+    assert "No space left" in formatter.formatException((OSError, full, None))
+
+
 def test_a_long_line_takes_no_time():
     for text in ("a" * 200_000, "://" * 70_000, "sk-" * 70_000, "Bearer " * 30_000, "eyJa." * 40_000, "a:" * 100_000):
         began = time.perf_counter()

@@ -151,6 +151,12 @@ def _is_this_gateway(base_url: str, server: Server) -> bool:
     return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
 
 
+def _services() -> frozenset[str]:
+    """Hosts that nobody can have on a machine of their own."""
+    hosts = {urlsplit(preset.base_url).hostname or "" for preset in presets().values() if preset.base_url}
+    return frozenset({host for host in hosts if host and not is_loopback(host)} | {"ollama.com", "www.ollama.com"})
+
+
 def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Credential | None) -> Provider | None:
     preset = presets().get(name)
     base_url = own.base_url or (preset.base_url if preset is not None else None)
@@ -176,6 +182,11 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Cred
         "default_model": own.default_model,
         **({"cards": _priced(own.prices)} if own.prices else {}),
     }
+    host = (urlsplit(base_url).hostname or "").lower()
+    if own.local and host in _services():
+        raise SettingsError(
+            f"providers.{name}.local", True, f"cannot be: {host} is a service on the internet, and prompts leave for it"
+        )
     kind = own.type or (preset.type if preset is not None else "openai")
     if kind == "ollama":
         return Ollama(name, **common)
