@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from pointsman.testing.answers import Status
@@ -80,3 +82,16 @@ def test_an_upstream_that_quotes_keys(tmp_path, settings, cloud, form):
         assert b"planted" not in health.body
         assert "openai" in gateway.log_text
         assert "planted" not in gateway.log_text
+
+
+def test_no_core_dumps(tmp_path):
+    """Also where the shell allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard == 0 or not hasattr(psutil.Process, "rlimit"):
+        pytest.skip("core dumps cannot be allowed here")
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        with running(tmp_path, {}) as gateway:
+            assert psutil.Process(gateway.process.pid).rlimit(psutil.RLIMIT_CORE)[0] == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))

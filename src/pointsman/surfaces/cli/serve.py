@@ -7,7 +7,7 @@ import importlib
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -56,12 +56,21 @@ def serve(
     if ready_fd is not None:  # for the command that started it alone, on loopback
         settings.server.tls_certificate = settings.server.tls_key = None
     check_port(invocation, settings)
+    _leave_no_core()
     try:
         run(_serve(settings, welcome=welcome, ready_fd=ready_fd), serving=True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:  # someone was quicker since the check
             raise click.ClickException(_taken(settings.server.port)) from None
         raise
+
+
+def _leave_no_core() -> None:
+    """A crash of this process or a child must not write prompts and keys to the disk."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def check_port(invocation: Invocation, settings: Settings) -> None:
@@ -130,7 +139,10 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
         if not gateway.asks_for_key:
             wide = not is_loopback(gateway.settings.server.host)
             who = "everybody who reaches this port" if wide else "whoever is on this machine"
-            click.echo(f"No API key is set: open to {who}. Once `pointsman keys create NAME` has made a key, every caller needs one.")
+            click.echo(
+                f"No API key is set: open to {who}."
+                " Once `pointsman keys create NAME` has made a key, every caller needs one."
+            )
         sys.stdout.flush()
 
     return announce
