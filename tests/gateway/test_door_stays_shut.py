@@ -13,7 +13,7 @@ import pytest
 
 from .browser import PASSWORD, Browser, set_up
 from .running import Gateway, Reply, running
-from .test_keys import BODY, bearer, becomes, command, status
+from .test_keys import BODY, SOON, bearer, becomes, command, status
 
 
 @pytest.fixture
@@ -243,3 +243,54 @@ def test_what_is_not_for_every_key(tmp_path, settings, lan):
                 settings["providers"]["openai"]["base_url"].encode(),
             ):
                 assert secret not in told, secret
+
+
+def test_changes_of_users_reach_every_replica_on_postgres(tmp_path, settings, postgres_url):
+    """Roles, disabled users, new passwords, removed users and ended sessions, whichever replica is told."""
+    env = {"DATABASE_URL": postgres_url, "POINTSMAN_SECRET_KEY": "s" * 40}
+    with running(tmp_path / "a", settings, env=env) as one, running(tmp_path / "b", settings, env=env) as two:
+        set_up(one)
+        becomes(two, None, 401)
+
+        def sign_in(gateway: Gateway, name: str) -> str:
+            reply = gateway.ask("POST", "/api/v1/auth/sign-in", {"name": name, "password": PASSWORD})
+            assert reply.status == 200, reply.body
+            return reply.json["access_token"]
+
+        admin = sign_in(two, "ada")
+        took = []
+
+        def within_a_second(gateway: Gateway, token: str, path: str, wanted: int) -> None:
+            begun = time.monotonic()
+            while gateway.ask("GET", path, headers=bearer(token)).status != wanted:
+                assert time.monotonic() - begun < SOON, path
+                time.sleep(0.02)
+            took.append(time.monotonic() - begun)
+
+        def change(gateway: Gateway, name: str, **what: object) -> None:
+            assert gateway.ask("POST", f"/api/v1/users/{name}", what, headers=bearer(admin)).status == 200
+
+        for here, there, name in ((one, two, "bob"), (two, one, "eve")):
+            made = here.ask("POST", "/api/v1/users", {"name": name}, headers=bearer(admin)).json
+            sent = {"password": PASSWORD, "again": PASSWORD}
+            assert Browser(there).submit(f"/set-password?code={made['code']}", **sent).status == 303
+            tokens = [sign_in(there, name), sign_in(here, name)]
+            for token in tokens:
+                assert there.ask("GET", "/api/v1/users", headers=bearer(token)).status == 403
+            change(here, name, role="admin")
+            within_a_second(there, tokens[0], "/api/v1/users", 200)
+            change(here, name, role="viewer")
+            within_a_second(there, tokens[0], "/api/v1/users", 403)
+            assert there.ask("POST", "/v1/chat/completions", BODY, headers=bearer(tokens[0])).status == 403
+            signed_out = here.ask("POST", "/api/v1/auth/sign-out", {}, headers=bearer(tokens[1]))
+            assert signed_out.json == {"ended": True}
+            within_a_second(there, tokens[1], "/v1/models", 401)
+            assert there.ask("GET", "/v1/models", headers=bearer(tokens[0])).status == 200
+            change(here, name, disabled=True)
+            within_a_second(there, tokens[0], "/v1/models", 401)
+            change(there, name, disabled=False)
+            assert status(here, tokens[0]) == 401, "a session that has ended stays ended"
+            again = sign_in(there, name)
+            command(here, "users", "remove", name, "--yes", env=env)
+            within_a_second(there, again, "/v1/models", 401)
+        assert sorted(took)[len(took) // 2] < 1.0, took

@@ -17,18 +17,29 @@ class SigningSecrets:
 
     def __init__(self, values: SealedValues) -> None:
         self._values = values
-        self._secrets: dict[str, bytes] = {}
+        self._secrets: dict[str, tuple[int, bytes]] = {}
+        """Version and secret by key id."""
 
     def get(self, key_id: str) -> bytes | None:
         """A key's secret; None where it has none.
 
         Empty where it has one that cannot be decrypted: such a key must sign, and nothing can verify it.
         """
-        return self._secrets.get(key_id)
+        found = self._secrets.get(key_id)
+        return found[1] if found is not None else None
 
     async def reload(self) -> None:
-        """Read them anew. Raises StoreError when the database is away; what was known stays."""
-        self._secrets = {row.name: row.value or b"" for row in await self._values.all(KIND)}
+        """Read them anew. Raises StoreError when the database is away; what was known stays.
+
+        So does a secret that can no longer be decrypted and is still the same: after a rotation that this process has
+        not been told of.
+        """
+        before, found = self._secrets, {}
+        for row in await self._values.all(KIND):
+            version, known = before.get(row.name, (row.version, b""))
+            kept = known if version == row.version else b""
+            found[row.name] = (row.version, kept if row.value is None else row.value)
+        self._secrets = found
 
     async def create(self, key_id: str) -> str:
         """A new secret for a key, replacing its old one. The only time that it can be seen."""
