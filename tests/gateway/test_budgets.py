@@ -17,7 +17,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from pointsman.testing import Answer, Drip, Status, Tokens
+from pointsman.testing import Answer, Drip, Stall, Status, Tokens
 
 from .running import Gateway, free_port, running
 
@@ -328,3 +328,34 @@ def test_the_promise_holds(options, tmp_path):
     found = json.loads(done.stdout)
     affordable, requests = int(options[3]), int(options[1])
     assert (found["passed"], found["refused"], found["overspent_micro_usd"]) == (affordable, requests - affordable, 0)
+
+
+def test_of_two_gateways_that_share_a_folder_and_no_counters_one_spends(cloud, lan, tmp_path):
+    settings = tree(cloud, lan, monthly=3 * EACH / 1_000_000)
+    settings["data_dir"] = str(tmp_path / "shared")
+    cloud.default = whole(OUTPUT)
+    try:
+        with running(tmp_path / "b", settings) as second, running(tmp_path / "a", settings) as first:
+            assert "another gateway with this data folder counts them already" in first.log_text
+            assert [ask(gateway).status for _ in range(4) for gateway in (first, second)] == [503, 200] * 3 + [503, 429]
+            assert ask(first, FREE).status == 200
+            assert len(cloud.chats) == 3
+            second.process.kill()
+            second.process.wait()
+            until(lambda: ask(first).status == 429, "it takes over with what was spent")
+    finally:
+        cloud.default = Answer()
+
+
+def test_a_receiver_of_alerts_that_hangs_holds_nobody_up(cloud, lan, tmp_path):
+    lan.script(Stall())
+    with running(tmp_path, tree(cloud, monthly=0.02, webhook=f"{lan.root}/hook")) as gateway:
+        cloud.script(whole(OUTPUT), whole(700))
+        assert [ask(gateway).status for _ in range(2)] == [200, 200]
+        until(lambda: lan.requests, "the alert is posted")
+        assert ask(gateway, max_tokens=10).status == 200
+        begun = time.monotonic()
+        gateway.process.terminate()
+        gateway.process.wait(20)
+        assert time.monotonic() - begun < 10
+        assert "Traceback" not in gateway.log_text

@@ -15,6 +15,7 @@ from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.settings import BudgetCap, Settings
 from pointsman.stores.database import Database
 from pointsman.stores.ledger import Ledger
+from pointsman.stores.sole import SoleProcess
 from pointsman.transport.http import Outbound
 from pointsman.transport.webhook import Webhook
 
@@ -65,7 +66,9 @@ def build_budgets(
             await webhook.post(msgspec.json.encode(alert))
 
     ledger = Ledger(database, settings.data_dir)
-    return Budgets(rules=rules, state=state, books=ledger, log=decisions, clock=clock, notify=notify), ledger
+    sole = SoleProcess(settings.data_dir / "budgets.lock")
+    budgets = Budgets(rules=rules, state=state, books=ledger, log=decisions, clock=clock, notify=notify, sole=sole)
+    return budgets, ledger
 
 
 def _caps(caps: BudgetCap) -> Caps:

@@ -185,6 +185,11 @@ class RedisLink:
         """Why the server does not count as there, or None."""
         return self._away
 
+    @property
+    def server_run(self) -> bytes:
+        """The id of the server's run that was connected to last; empty where it may not be asked for."""
+        return self._run
+
     async def run(self, script: Script, keys: Sequence[Word], arguments: Sequence[Word]) -> Any:
         """Run a script in one atomic step; texts of its reply are bytes.
 
@@ -242,20 +247,22 @@ class RedisLink:
     async def _exchange(self, calls: list[_Call]) -> None:
         from redis.exceptions import RedisError
 
+        sent = False
         try:
             connection = await self._connected()
+            sent = True
             unknown = await self._ask(connection, calls, whole=False)
             if unknown:  # the server knows no such script (it is fresh), so it has not run
                 await self._ask(connection, unknown, whole=True)
         except asyncio.CancelledError:
             for call in calls:
-                call.fail(StateUnavailable("The gateway stops."))
+                call.fail(_unavailable("The gateway stops.", sent=sent))
             raise
         except (OSError, TimeoutError, RedisError, ValueError) as error:
             await self._hang_up()
             self._leave(error)
             for call in calls:
-                call.fail(StateUnavailable(self._away))
+                call.fail(_unavailable(self._away, sent=sent))
             self._refuse_queued(self._away)
 
     async def _ask(self, connection: Wire, calls: list[_Call], *, whole: bool) -> list[_Call]:
@@ -361,6 +368,12 @@ class RedisLink:
         else:
             said = f"refused a step ({_line(error)})"
         return self.address.without_secret(f"The shared state at {self.address} {said}.")
+
+
+def _unavailable(message: str | None, *, sent: bool) -> StateUnavailable:
+    error = StateUnavailable(message)
+    error.sent = sent
+    return error
 
 
 async def _run_of(connection: Wire) -> bytes:

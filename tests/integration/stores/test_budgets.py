@@ -134,7 +134,7 @@ async def used(budgets: Budgets, caller: Caller = ADMIN, scope: str = "global") 
 
 async def settled(budgets: Budgets) -> None:
     async with asyncio.timeout(20):
-        while budgets._tasks:
+        while budgets._holding.tasks or budgets._alerts._tasks:
             await asyncio.sleep(0.01)
 
 
@@ -246,7 +246,7 @@ async def test_leases_of_a_dead_replica_lapse(replicas):
         status="ok", attempts=[Attempt(model=MODEL.id, started_at=0.0, cost_micro_usd=2_000)], cost_micro_usd=2_000
     )
     # A reservation whose process died before the row was written: the call was never made.
-    await dead._hold(Grant(dead, decision(), key_id=None, at=0, reserved=EACH, models={}, budgets=grants[0].budgets,
+    await dead._holding.hold(Grant(dead._holding, decision(), key_id=None, at=0, reserved=EACH, models={}, budgets=grants[0].budgets,
                            default_output=None), "never-made", {grants[0].budgets[0].total: EACH})  # fmt: skip
     alive = await replicas.process(lease_seconds=600)
     assert await used(alive) == 4 * EACH
@@ -264,13 +264,18 @@ async def test_leases_of_a_dead_replica_lapse(replicas):
     assert await used(alive) == 3_000
 
 
+def forget(state: MemoryState) -> None:
+    """As a restart does."""
+    state.__dict__.update(MemoryState(HandClock()).__dict__ | {"_wall": state._wall, "_monotonic": state._monotonic})
+
+
 async def test_counters_that_lost_their_memory_are_seeded_from_the_ledger(world):
     budgets = await world.process()
     (await spend(budgets)).settle(world.trail((MODEL, 100)))
     await settled(budgets)
     open_grant = await spend(budgets)
-    budgets._state = MemoryState(world.clock)
-    budgets._totals.clear()
+    forget(budgets._state)
+    budgets._totals.known.clear()
     assert await used(budgets) == 1_000 + EACH
     open_grant.settle(world.trail((MODEL, 100)))
     await settled(budgets)
@@ -337,15 +342,15 @@ async def test_an_alert_comes_once_over_all_processes_and_restarts(world):
     (await spend(both[0])).settle(world.trail((MODEL, 7_900)))
     await settled(both[0])
     for budgets in both:
-        await budgets._refresh(0.0)
-        await budgets._look_for_alerts()
+        await budgets._totals.refresh(0.0)
+        await budgets._alerts.look()
     assert world.alerts == []
     (await spend(both[0])).settle(world.trail((MODEL, 100)))
     await settled(both[0])
     restarted = await world.process(caps=Caps(monthly=10 * EACH))
     for budgets in (*both, restarted) * 2:
-        await budgets._refresh(0.0)
-        await budgets._look_for_alerts()
+        await budgets._totals.refresh(0.0)
+        await budgets._alerts.look()
         await settled(budgets)
     [alert] = world.alerts
     assert (alert.scope, alert.period, alert.share) == ("global", "2026-11", 0.8)
@@ -397,7 +402,7 @@ async def test_settling_waits_for_counters_that_are_away(world):
     grant.settle(world.trail((MODEL, 100)))
     await settled(budgets)
     state.away = False
-    await budgets._catch_up()
+    await budgets._holding.catch_up()
     assert await used(budgets) == 1_000
     assert (await budgets._books.get(grant.id)).settled == 1_000
 

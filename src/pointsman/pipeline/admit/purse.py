@@ -58,6 +58,10 @@ class Grant:
         """Whether the first reservation is held under its lease, or was until it was settled."""
         self.doubtful = False
         """An attempt to settle got no answer: it may have been done."""
+        self.memory = b""
+        """Of the shared state, when it was last asked to hold something."""
+        self.raises = 0
+        """How often more was asked for."""
         self._bank = bank
         self._settled = False
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Container
 
 from pointsman.core.books import Booked, Books, Settle
 from pointsman.core.periods import period_of
 from pointsman.core.ports import DecisionLog
-from pointsman.core.shared import Lapsed
+from pointsman.core.shared import Lapsed, SharedState
+
+from .totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -16,21 +18,55 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Decides what open calls cost, as far as the decision log knows. All raise StoreError when a store is away."""
 
-    def __init__(self, books: Books, decisions: DecisionLog, now: Callable[[], float]) -> None:
-        """
-        Args:
-            now: the shared state's clock.
-        """
+    def __init__(self, books: Books, decisions: DecisionLog, state: SharedState, totals: Totals) -> None:
         self._books = books
         self._log = decisions
-        self._now = now
+        self._state = state
+        self._totals = totals
+        self._taken: list[Lapsed] = []
+        """Lapsed reservations that wait for the database."""
+
+    async def close_all(self) -> None:
+        """Close every row of other processes, none of which is there any more."""
+        for row in await self._books.lapsed(self._state.now(), alone=True, limit=10_000):
+            await self.close(row)
+
+    async def reap(self, own: Container[str], *, alone: bool) -> None:
+        """Close rows and reservations whose lease has lapsed, but for this process's own.
+
+        Args:
+            alone: no other process counts, so that every row of others is lost.
+        """
+        for row in await self._books.lapsed(self._state.now() - 1.0, alone=alone):
+            if row.id not in own:
+                await self.close(row)
+        self._taken += await self._state.take_lapsed()
+        while self._taken:
+            deltas = await self.corrections(self._taken[0], own)
+            self._taken.pop(0)  # before the totals change: a change whose answer is lost must not be made twice
+            if any(deltas.values()):
+                await self._state.adjust(deltas)
+                self._totals.forget(deltas)
+
+    async def release(self, identifier: str) -> Booked | None:
+        """Give back what an unsettled row holds; None when there is no such row."""
+        row = await self._books.get(identifier)
+        if row is None or row.state != "unsettled":
+            return None
+        deltas = shares_of(row)
+        released = Settle(id=identifier, at=self._state.now(), micro_usd=0, models={}, state="released")
+        if not await self._books.settle(released):
+            return None
+        await self._state.adjust({total: -micro_usd for total, micro_usd in deltas.items()})
+        self._totals.forget(deltas)
+        return row
 
     async def close(self, row: Booked) -> Booked | None:
         """Close a row that its process left open; returns it as it stands then."""
         cost = await self._logged_cost(row.id)
         settled = Settle(
             id=row.id,
-            at=self._now(),
+            at=self._state.now(),
             micro_usd=sum(cost.values()) if cost is not None else 0,
             models=cost or {},
             state="unsettled" if cost is None else "settled",
