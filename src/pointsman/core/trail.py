@@ -19,7 +19,7 @@ from .outcome import Attempt
 from .ports import Clock
 
 GATEWAYS = frozenset({408, 502, 504, *range(520, 530)})
-"""Statuses of a server in between that has waited too long (LiteLLM says 408): what is behind it may have done the work."""
+"""Statuses that stand for a server in between, LiteLLM's 408 among them: what is behind it may have done the work."""
 
 
 def may_be_billed(error: PointsmanError) -> bool:
