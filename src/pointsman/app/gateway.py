@@ -35,13 +35,14 @@ from pointsman.surfaces.sign_in import PUBLIC_PATHS
 from .access import build_access, build_keys, refuse_open_door
 from .budgets import build_budgets
 from .credentials import LiveCredentials
+from .entities import build_people
 from .limits import build_limits
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
 from .sign_in import announce_setup, build_sign_in, users_at_start
 from .state import build_state, open_state
-from .stores import build_log, build_secret_key, open_database, standing
+from .stores import build_log, build_secret_key, open_database, standing, warn_of_open_folder
 from .transport import build_outbound, build_tls, keep_certificate, start_server
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Gateway:
         tls = build_tls(settings)
         try:
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            warn_of_open_folder(settings.data_dir)
             secret_key, previous_key = build_secret_key(settings)
         except OSError as error:
             reason = (
@@ -278,6 +280,7 @@ class Gateway:
         decide = Decide(rules=rules, policy=built_in(self.settings))
         follow_promotions(self.settings, decide, self._database, self._watcher, self._clock)
         self._must_stay = understand.must_stay
+        people = build_people(self.settings, understand, secret_key, self._stack)
         return Pipeline(
             understand=understand,
             decide=decide,
@@ -295,6 +298,7 @@ class Gateway:
             clock=self._clock,
             holds_private=understand.holds_private,
             redact=understand.redact if privacy.redaction else None,
+            people=people,
             budgets=self._budgets,
             coming=self._coming,
         )

@@ -21,6 +21,16 @@ class Understands(Protocol):
     ) -> Signals: ...
 
 
+class Notices(Protocol):
+    """Looks for what takes a model to find."""
+
+    async def __call__(self, request: ChatRequest, signals: Signals) -> Signals:
+        """The signals with what was found; what could not be looked for counts as found."""
+
+    def judge(self, request: ChatRequest, signals: Signals) -> Signals:
+        """The same, blocking."""
+
+
 class Redacts(Protocol):
     def __call__(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
         """The signals as they hold once private values are replaced for remote models, and the copy."""

@@ -28,7 +28,7 @@ from pointsman.core.trail import Trail
 from .afford import afford
 from .answer import Answer, settling
 from .execute import Execute
-from .protocols import Decides, Grant, Redacts, Spends, Understands
+from .protocols import Decides, Grant, Notices, Redacts, Spends, Understands
 from .record import Record
 from .shape import Defaults
 
@@ -67,11 +67,13 @@ class Pipeline:
         holds_private: Callable[[str], bool] = lambda text: False,
         coming: Callable[[str], str | None] = lambda requested_model: None,
         redact: Redacts | None = None,
+        people: Notices | None = None,
         budgets: Spends | None = None,
     ) -> None:
         """
         Args:
             budgets: where money is reserved before a call; None: nothing is capped.
+            people: looks for names of people; None: nobody does.
             redact: makes the copies of private requests that remote models may get; None: they stay local.
             coming: why a model that a requested name may mean is not there yet, or None when none is on its way.
             holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
@@ -86,6 +88,7 @@ class Pipeline:
         self._coming = coming
         self._clock = clock
         self._redact = redact
+        self._people = people
         self._budgets = budgets
         self._holds_private = holds_private
         self._large = asyncio.Lock()  # more at once would only take the processor from one another
@@ -118,6 +121,8 @@ class Pipeline:
         understand = partial(self._understand, request, privacy_level=wishes.privacy_level, priority=wishes.priority)
         try:
             signals = await self._in_turn(understand, large=request.size >= LARGE)
+            if self._people is not None:
+                signals = await self._people(request, signals)
             if self._redact is None or not signals.privacy.local_only:
                 return signals, None
             redact = partial(self._redact, request, signals)
@@ -146,6 +151,8 @@ class Pipeline:
     def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
         """The decision that `run` would take now; nothing is called and nothing is logged."""
         signals = self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        if self._people is not None:
+            signals = self._people.judge(request, signals)
         if self._redact is not None and signals.privacy.local_only:
             signals, _ = self._redact(request, signals)
         means = self._budgets.means(caller) if self._budgets is not None and self._budgets.concerns(caller) else None

@@ -38,6 +38,7 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("POINTSMAN_PREVIOUS_SECRET_KEY", "security.previous_secret_key"),
     ("MONTHLY_BUDGET", "budgets.monthly"),
     ("POINTSMAN_REDACTION", "privacy.redaction"),
+    ("POINTSMAN_NAMED_ENTITIES", "privacy.named_entities"),
     ("LOG_LEVEL", "log.level"),
     ("LOG_FORMAT", "log.format"),
     ("REQUEST_TIMEOUT", "limits.request_timeout"),

@@ -175,6 +175,8 @@ class PrivacySettings(Section):
     redaction: bool = False
     """Send requests of level `standard` with secrets or identity numbers to remote models too, with placeholders in
     their place; the answer gets the originals back."""
+    named_entities: bool = False
+    """Look for names of people too (class `contact`), with a model; takes the extra `entities`."""
 
 
 class BudgetCap(Section):

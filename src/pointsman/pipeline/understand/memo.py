@@ -21,6 +21,10 @@ class Memo(Generic[V]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def peek(self, digest: bytes) -> V | None:
+        """The value for a digest; None when it is not there."""
+        return self._values.get(digest)
+
     def get(self, digest: bytes, compute: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
         """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
 from msgspec import Raw
@@ -11,7 +11,7 @@ from msgspec import Raw
 from pointsman.core import tokens
 from pointsman.core.mask import Mask
 from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
-from pointsman.core.signals import Privacy, Signals
+from pointsman.core.signals import Privacy, PrivacyClass, Signals
 
 from .complexity import ComplexityRules, ComplexityScore
 from .conversation import observe
@@ -143,6 +143,11 @@ class Understand:
 
     def _redactable(self, detectors: Sequence[str]) -> bool:
         return any(self._detectors.classes[name] in KINDS for name in detectors)
+
+    @property
+    def classes(self) -> Mapping[str, PrivacyClass]:
+        """Of every detector, by name."""
+        return self._detectors.classes
 
     def holds_private(self, text: str) -> bool:
         """Whether a short text, such as a model's name, is private itself."""
