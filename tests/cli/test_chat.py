@@ -145,6 +145,8 @@ async def test_save_load_and_go_on(gateway, with_gateway, tmp_path: Path) -> Non
         await terminal.until("error: nowhere/talk.md cannot be written: No such file")
     saved = json.loads((tmp_path / "talk.json").read_text())
     assert saved["turns"][1]["decision"] == DECISION
+    assert (tmp_path / "talk.json").stat().st_mode & 0o077 == 0
+    assert not list(tmp_path.glob(".talk*"))
     (tmp_path / "broken.json").write_text('{"turns": 3}')
     with Terminal("chat", env=with_gateway) as terminal:
         await terminal.until(PROMPT)

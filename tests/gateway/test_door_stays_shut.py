@@ -114,7 +114,11 @@ def test_every_file_of_the_data_folder_is_the_owners_alone(tmp_path, settings, l
         command(gateway, "keys", "create", "ci")
         command(gateway, "secret", "rotate")
         assert private(gateway) == []
+        assert "Everybody may write" not in gateway.log_text
     assert private(gateway) == []
+    (tmp_path / "data").chmod(0o777)
+    with running(tmp_path, settings) as gateway:
+        assert "Everybody may write to the data folder" in gateway.log_text
 
 
 def test_the_owners_command_line_after_a_rotation(tmp_path, settings):

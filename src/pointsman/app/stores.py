@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import stat
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -100,6 +102,12 @@ def build_secret_key(settings: Settings) -> tuple[SecretKey, SecretKey | None]:
         load_secret_key(settings.data_dir, configured.reveal() if configured is not None else None),
         load_previous_secret_key(settings.data_dir, previous.reveal() if previous is not None else None),
     )
+
+
+def warn_of_open_folder(folder: Path) -> None:
+    """Say so when anybody may put another secret or database in the place of ours. Raises OSError."""
+    if folder.stat().st_mode & stat.S_IWOTH:
+        log.warning("Everybody may write to the data folder %s, and so take the gateway over: chmod 700 it.", folder)
 
 
 def guard_mark(settings: Settings) -> GuardMark | None:

@@ -71,7 +71,7 @@ def open_history(folder: Path) -> History:
     """The history file, readable by its owner alone; in memory when the folder cannot be written."""
     path = folder / HISTORY_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the gateway's data folder, maybe made here first
         os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
     except OSError:
         return InMemoryHistory()

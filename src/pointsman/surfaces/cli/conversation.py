@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,9 +61,16 @@ class Conversation(msgspec.Struct, kw_only=True):
             raise PointsmanError(f"{file}: name a file that ends in .md (to read) or .json (to load again).")
         text = self.markdown() if file.suffix == ".md" else self.json()
         try:
-            partial = file.with_name(f".{file.name}.part")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(file)
+            # Prompts are for their owner's eyes, and in a folder that others share no name may be foreseen.
+            partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                    out.write(text)
+                partial.replace(file)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise PointsmanError(f"{file} cannot be written: {error.strerror or error}.") from None
 
