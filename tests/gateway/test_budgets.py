@@ -143,6 +143,14 @@ def test_keys_have_caps_of_their_own_and_see_nothing_else(cloud, tmp_path):
         whole_view = gateway.ask("GET", "/api/v1/budgets", headers=made["admin"]).json
         [everything] = [row for row in whole_view["budgets"] if row["scope"] == "global"]
         assert everything["used_micro_usd"] == 3 * EACH
+        done = subprocess.run(
+            [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml"), "budgets"],
+            capture_output=True, text=True, timeout=60, check=True,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(gateway.folder)},
+        )  # fmt: skip
+        told = [line.split() for line in done.stdout.splitlines()]
+        assert {tuple(line[:2]) for line in told if line[:1] == ["key"]} >= {("key", "small"), ("key", "usual")}
+        assert made["small id"] not in done.stdout, "people know keys by their names"
 
 
 def ask_as(gateway: Gateway, headers: dict) -> int:

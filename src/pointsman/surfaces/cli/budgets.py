@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import quote
 
 import click
+
+from pointsman.core.errors import PointsmanError
 
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
@@ -49,6 +52,12 @@ async def _ask(invocation: Invocation, period: str | None) -> dict[str, Any]:
     trusted = invocation.trusted(settings)
     async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
         report: dict[str, Any] = await client.get("/api/v1/budgets" + (f"?period={period}" if period else ""))
+        rows = [row for row in (*report["budgets"], *report["spent"]) if row["scope"] == "key" and row["name"]]
+        if rows:
+            with contextlib.suppress(PointsmanError):  # who may not list the keys is told their ids
+                names = {key["id"]: key["name"] for key in (await client.get("/api/v1/keys"))["data"]}
+                for row in rows:
+                    row["key_name"] = names.get(row["name"])
         return report
 
 
@@ -77,7 +86,7 @@ def _show(report: dict[str, Any], period: str | None) -> None:
         else:
             rows = [
                 (
-                    " ".join(filter(None, (row["scope"], row["name"]))), row["period"], _sum(row["cap_micro_usd"]),
+                    " ".join(filter(None, (row["scope"], _name(row)))), row["period"], _sum(row["cap_micro_usd"]),
                     _sum(row["spent_micro_usd"]), _sum(row["reserved_micro_usd"]), _sum(row["left_micro_usd"]),
                     f"{row['left_share']:.0%}", row["tier"] or "",
                 )
@@ -91,7 +100,7 @@ def _show(report: dict[str, Any], period: str | None) -> None:
         note("The counters cannot be reached now; these are the last known figures.")
     if report["spent"] or period is not None:
         sums = [
-            (row["scope"], row["name"] or ("local user" if row["scope"] == "key" else ""), _sum(row["micro_usd"]),
+            (row["scope"], _name(row) or ("local user" if row["scope"] == "key" else ""), _sum(row["micro_usd"]),
              row["requests"])
             for row in report["spent"]
         ]  # fmt: skip
@@ -105,6 +114,10 @@ def _show(report: dict[str, Any], period: str | None) -> None:
         note(
             "These calls were interrupted and stand at their worst case. `pointsman budgets release ID` gives it back."
         )
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row.get("key_name") or row["name"])
 
 
 def _sum(micro_usd: int) -> str:

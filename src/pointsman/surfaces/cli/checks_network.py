@@ -58,7 +58,9 @@ def _told(url: str, health: Mapping[str, Any]) -> Finding:
         return broken(
             "Gateway",
             f"{detail}; its decision log is not written: {log['last_error']}",
-            "Free or mend the data folder.",
+            "See the line of the database."
+            if health.get("database", {}).get("backend") == "postgres"
+            else "Free or mend the data folder.",
         )
     lost = f"; {log['dropped']} log entries were lost since its start" if log["dropped"] else ""
     if health["status"] == "down":

@@ -233,5 +233,5 @@ def error_of(status: int, found: Any, retry_after: bytes | None = None) -> error
     message = str(fields.get("message") or f"The gateway answered {status}.")
     seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
     if seconds and "ry again in " not in message:
-        message += f" Try again in {seconds:.0f} s."
+        message = f"{message.rstrip('.')}. Try again in {seconds:.0f} s."
     return kind(message, code=str(code) if code else None, param=fields.get("param"), retry_after=seconds)

@@ -109,7 +109,8 @@ def remove(invocation: Invocation, provider: str) -> None:
 
     if not run(forget()):
         raise click.ClickException(f"No key of {provider} is stored. `pointsman credentials list` shows what is.")
-    click.echo(f"The key of {provider} is forgotten. Revoke it with the provider too if it may have leaked.")
+    click.echo(f"The key of {provider} is forgotten.")
+    note("Revoke it with the provider too if it may have leaked.")
 
 
 @credentials.command()
