@@ -7,6 +7,7 @@ import time
 import pytest
 
 from pointsman.core.signals import PrivacyClass
+from pointsman.evals.privacy.everyday import everyday, lines
 from pointsman.pipeline.understand import detectors as module
 from pointsman.pipeline.understand.detectors import Detectors
 
@@ -181,3 +182,8 @@ def test_writings_of_a_coding_session(text: str):
 )
 def test_their_look_alikes_are_left_alone(text: str):
     assert not {DETECTORS.classes[name] for name in DETECTORS.find(text)} & {"secret", "identity"}
+
+
+@pytest.mark.parametrize("name", lines())
+def test_nothing_is_found_in_everyday_output(name: str):
+    assert DETECTORS.find(everyday(name, 100_000)) == ()
