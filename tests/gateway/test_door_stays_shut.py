@@ -298,3 +298,41 @@ def test_changes_of_users_reach_every_replica_on_postgres(tmp_path, settings, po
             command(here, "users", "remove", name, "--yes", env=env)
             within_a_second(there, again, "/v1/models", 401)
         assert sorted(took)[len(took) // 2] < 1.0, took
+
+
+def test_a_replica_with_the_old_secret_beside_one_with_the_new(tmp_path, settings, postgres_url, lan):
+    """What it cannot read it refuses, and what it knew goes on; nothing opens, and nothing is lost."""
+    old, new = "o" * 40, "n" * 40
+    a = {"DATABASE_URL": postgres_url, "POINTSMAN_SECRET_KEY": old}
+    b = {"DATABASE_URL": postgres_url, "POINTSMAN_SECRET_KEY": new, "POINTSMAN_PREVIOUS_SECRET_KEY": old}
+    with running(tmp_path / "a", settings, env=a) as one:
+        set_up(one)
+        with running(tmp_path / "b", settings, env=b) as two:
+
+            def sign_in(gateway: Gateway) -> dict[str, str]:
+                return gateway.ask("POST", "/api/v1/auth/sign-in", {"name": "ada", "password": PASSWORD}).json
+
+            mine, theirs = sign_in(one), sign_in(two)
+            for gateway in (one, two):
+                becomes(gateway, mine["access_token"], 200)
+            assert status(two, theirs["access_token"]) == 200
+            assert status(one, theirs["access_token"]) == 401
+            renewal = {"refresh_token": theirs["refresh_token"]}
+            assert one.ask("POST", "/api/v1/auth/refresh", renewal).status == 401
+            assert two.ask("POST", "/api/v1/auth/refresh", renewal).status == 200, "not taken for a theft"
+            # The first key: what keys are hashed under is made by the new one, and the old one cannot read it.
+            token = command(two, "keys", "create", "first", env=b)
+            becomes(two, token, 200)
+            assert status(one, token) == 401
+            assert "No stored API key can be verified" in one.log_text
+            assert status(one, None) == 401
+            command(two, "secret", "rotate", env=b)
+            for gateway in (one, two):
+                assert status(gateway, mine["access_token"]) == 200
+                assert status(gateway, None) == 401
+            assert status(two, token) == 200
+    refused = command(one, "keys", "create", "second", env=a, ok=False)
+    assert "POINTSMAN_PREVIOUS_SECRET_KEY" in refused
+    with running(tmp_path / "a", settings, env={**a, "POINTSMAN_SECRET_KEY": new}) as one:
+        becomes(one, token, 200)
+        assert status(one, None) == 401
