@@ -10,7 +10,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -249,11 +249,41 @@ def _convert(tree: dict[str, Any]) -> Settings:
         unknown = re.search(r"unknown field `([^`]+)`", reason)
         if unknown:
             key = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
-            raise SettingsError(key, _at(tree, key), _unknown_key(key)) from None
+            named = next(_spelled_out(tree, key), key)
+            raise SettingsError(named, _shown(tree, named, of=key), _unknown_key(named)) from None
+        named = next((path for path in _spelled_out(tree, key) if not _converts(path, _at(tree, path))), key)
         choices = _choices(key)
         if reason.startswith("Invalid enum value") and choices:
-            raise SettingsError(key, _at(tree, key), f"must be one of {', '.join(choices)}") from None
-        raise SettingsError(key, _at(tree, key), _in_words(reason)) from None
+            raise SettingsError(named, _at(tree, named), f"must be one of {', '.join(choices)}") from None
+        raise SettingsError(named, _shown(tree, named, of=key), _in_words(reason)) from None
+
+
+def _spelled_out(tree: Any, key: str) -> Iterator[str]:
+    """Paths that are in the tree and of the form of `key`, where any entry of a mapping is written `[...]`."""
+    before, anywhere, after = key.partition("[...]")
+    if not anywhere:
+        yield key
+        return
+    entries = _at(tree, before)
+    if isinstance(entries, dict):
+        for name in entries:
+            for path in _spelled_out(tree, f"{before}.{name}{after}"):
+                if _at(tree, path) is not None:
+                    yield path
+
+
+def _shown(tree: Any, path: str, *, of: str) -> Any:
+    """What an error may show of a value. An entry that the user named may be anything: of those, numbers alone."""
+    value = _at(tree, path)
+    return value if "[...]" not in of or isinstance(value, int | float) else "…"
+
+
+def _converts(path: str, value: Any) -> bool:
+    try:
+        msgspec.convert(value, kind_of(path), dec_hook=_dec_hook)
+    except (msgspec.ValidationError, KeyError, TypeError, IndexError):
+        return False
+    return True
 
 
 def _in_words(reason: str) -> str:
@@ -275,7 +305,7 @@ def _choices(key: str) -> list[str]:
 def _unknown_key(key: str) -> str:
     import difflib
 
-    *parents, last = key.split(".")
+    *parents, last = key.replace("[...]", ".any").split(".")
     try:
         known = list(typing.get_type_hints(kind_of(".".join(parents)) if parents else Settings))
     except (KeyError, TypeError):

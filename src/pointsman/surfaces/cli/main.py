@@ -104,7 +104,8 @@ def _run() -> int:
         return _fail(error.format_message(), f"See `{error.ctx.command_path} --help`." if error.ctx else "", code=2)
     except click.UsageError as error:
         hint = f"See `{error.ctx.command_path} --help`." if error.ctx else ""
-        return _fail(error.format_message(), hint, code=2)
+        message = " ".join(error.format_message().split())  # click puts choices on lines of their own
+        return _fail(message if message.endswith((".", "?", "!")) else f"{message}.", hint, code=2)
     except click.ClickException as error:
         return _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
