@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from pointsman.core.signals import PrivacyClass
+from pointsman.evals.privacy.cases import cases
+from pointsman.pipeline.understand.detectors import Detectors
 from pointsman.pipeline.understand.privacy import LEVELS, fate
-from pointsman.testing.answers import Answer, Page, Raw, Status, Stream
+from pointsman.testing.answers import Answer, Page, Raw, SeenRequest, Status, Stream, Wire
 
 from .running import Gateway, running
 
@@ -193,3 +196,106 @@ def test_an_upstream_that_sends_the_prompt_back_gives_nothing_away(masking, clou
     reply = masking.chat(f"My token is {TOKEN}", model="openai:gpt-4o-mini")
     assert reply.status == 400
     assert TOKEN not in masking.log_text
+
+
+class Echo:
+    """A model that says again what it was told: as text, as reasoning, as a tool's argument, in pieces of any size."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        asked = request.json
+        text = asked["messages"][0]["content"]
+        arguments = asked["messages"][1]["tool_calls"][0]["function"]["arguments"]
+        call = {"index": 0, "id": "t", "type": "function", "function": {"name": "run", "arguments": arguments}}
+        if not asked["stream"]:
+            message = {"role": "assistant", "content": text, "reasoning_content": text, "tool_calls": [call]}
+            choices = [{"index": index, "message": message, "finish_reason": "stop"} for index in range(asked["n"])]
+            body = json.dumps({"id": "c", "object": "chat.completion", "choices": choices}).encode()
+            await wire.head(200, {"content-type": "application/json"}, length=len(body))
+            await wire.body(body)
+            return
+        queues = [self._choice(index, text, arguments) for index in range(asked["n"])]
+        raw = b""
+        while any(queues):
+            raw += self._random.choice([queue for queue in queues if queue]).pop(0)
+        await wire.head(200, {"content-type": "text/event-stream"}, length=None)
+        for piece in self._cut(raw + b"data: [DONE]\n\n", 2000):
+            await wire.body(piece)
+        await wire.end()
+
+    def _cut(self, whole, most: int) -> list:
+        pieces = []
+        while whole:
+            size = self._random.randint(1, most)
+            pieces.append(whole[:size])
+            whole = whole[size:]
+        return pieces
+
+    def _choice(self, index: int, text: str, arguments: str) -> list[bytes]:
+        as_parts = self._random.random() < 0.3  # as some providers stream their text
+        deltas: list[dict[str, Any]] = [{"content": None, "reasoning_content": piece} for piece in self._cut(text, 9)]
+        deltas += [
+            {"content": [{"type": "text", "text": piece}] if as_parts else piece} for piece in self._cut(text, 9)
+        ]
+        deltas += [
+            {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in self._cut(arguments, 9)
+        ]
+        choices = [{"index": index, "delta": delta, "finish_reason": None} for delta in deltas]
+        choices.append({"index": index, "delta": {}, "finish_reason": "tool_calls"})
+        ascii_alone = self._random.random() < 0.5
+        return [
+            b"data: "
+            + json.dumps({"object": "chat.completion.chunk", "choices": [choice]}, ensure_ascii=ascii_alone).encode()
+            + b"\n\n"
+            for choice in choices
+        ]
+
+
+def test_an_echo_comes_back_as_it_was_sent(masking, cloud):
+    """Every kind of value, twice over in JSON too, through streams cut anywhere and choices in turns."""
+    classes = Detectors().classes
+    texts = [
+        case.text
+        for case in cases("heldout", variants=1)
+        if case.detector is not None and classes[case.detector] in ("secret", "identity")
+    ]
+    chosen = random.Random(3)
+    redacted = 0
+    for number, text in enumerate(texts):
+        cloud.script(Echo(number))
+        arguments = json.dumps({"text": text, "deeper": json.dumps([text])})
+        call = {"id": "t", "type": "function", "function": {"name": "run", "arguments": arguments}}
+        messages = [
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": text},
+        ]
+        stream, n = chosen.random() < 0.7, chosen.choice([1, 2])
+        body = {"model": "openai:gpt-4o", "stream": stream, "n": n, "messages": messages}
+        reply = masking.ask("POST", "/v1/chat/completions", body)
+        assert reply.status == 200, reply.body
+        redacted += "x-pointsman-redacted" in reply.headers
+        assert text not in json.loads(cloud.chats[-1].body)["messages"][0]["content"]
+        for index in range(n):
+            assert heard(reply, stream, index) == (text, text, arguments), (number, text)
+    assert redacted == len(texts)
+
+
+def heard(reply, stream: bool, index: int) -> tuple[str, str, str]:
+    """Text, reasoning and arguments of one choice."""
+    if not stream:
+        message = reply.json["choices"][index]["message"]
+        return message["content"], message["reasoning_content"], message["tool_calls"][0]["function"]["arguments"]
+    content = reasoning = arguments = ""
+    for line in reply.body.decode().split("\n\n"):
+        if line.startswith("data: {"):
+            for choice in json.loads(line[6:])["choices"]:
+                if choice["index"] == index:
+                    delta = choice["delta"]
+                    told = delta.get("content") or ""
+                    content += told if isinstance(told, str) else "".join(part["text"] for part in told)
+                    reasoning += delta.get("reasoning_content") or ""
+                    arguments += "".join(call["function"]["arguments"] for call in delta.get("tool_calls") or ())
+    return content, reasoning, arguments

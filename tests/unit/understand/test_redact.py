@@ -124,12 +124,16 @@ def test_what_cannot_be_replaced_stays(fields):
         ("{'password': 'hunter2-Tr4in'}", "try hunter2-Tr4in there"),
         ("mysql -u root -pTr4in9x7q shop", "the word Tr4in9x7q again"),
         ("the password is Tr4in9x7q.", "the word Tr4in9x7q again"),
+        ("postgres://app:Tr4in9x7q@db.acme.io/main", "psql says no to Tr4in9x7q there"),
+        ("postgres://app:p%40Tr4in9x7q@db.acme.io/main", "I typed p@Tr4in9x7q there"),
+        ("Authorization: Basic YXBwOlRyNGluOXg3cQ==", "that is app:Tr4in9x7q , or Tr4in9x7q alone"),
+        ("kind: Secret\ndata:\n  password: VHI0aW45eDdx\n", "$ echo VHI0aW45eDdx | base64 -d\nTr4in9x7q"),
     ],
 )
 def test_a_value_is_gone_from_everywhere(text, elsewhere):
     _, mask = redacted(said(text, elsewhere))
     sent = body_of(mask)
-    assert not any(word in sent for word in (CARD.replace(" ", ""), "hunter2-Tr4in", "Tr4in9x7q"))
+    assert not any(word in sent for word in (CARD.replace(" ", ""), "hunter2-Tr4in", "Tr4in9x7q", "VHI0aW45eDdx"))
     messages = json.loads(sent)["messages"]
     assert [mask.restore(message["content"]) for message in messages] == [text, elsewhere]
 

@@ -7,6 +7,7 @@ import binascii
 import math
 import re
 from collections import Counter
+from urllib.parse import unquote
 
 import msgspec
 import re2
@@ -153,6 +154,21 @@ def encoded_credentials(found: Candidate) -> bool:
         return False
     user, colon, word = decoded.partition(":")
     return bool(colon) and bool(user + word) and decoded.isprintable() and _chosen(word or user)
+
+
+def also_told(detector: str, value: str) -> list[str]:
+    """What else tells as much as a value: the password in an address, what stands in base64."""
+    if detector == "url_password":
+        user, _, word = value.partition("://")[2].rpartition("@")[0].partition(":")
+        return [word or user, unquote(word or user)]
+    if detector not in ("encoded_credentials", "authorization_header") or value.startswith(_HEAD_LINE):
+        return []
+    entries = _ENTRY.findall(value.replace(",", "\n"))
+    if entries == [value]:
+        decoded = _base64(value) or ""
+        word = decoded.partition(":")[2]
+        return [decoded, word] if word else []
+    return [word for entry in entries if _is_entry(entry) for word in (entry, (_base64(entry) or "").strip())]
 
 
 def _is_entry(encoded: str) -> bool:

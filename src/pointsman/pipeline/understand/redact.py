@@ -22,6 +22,7 @@ from pointsman.core.mask import JSON_STRING, Mask, Original, placeholder
 from pointsman.core.request import ChatRequest
 from pointsman.core.signals import PrivacyClass
 
+from .credentials import also_told
 from .detectors import Detectors, Place, TooManyCandidates
 from .facts import read_field, read_message
 from .strings import all_strings, decode_json, text_of
@@ -235,8 +236,8 @@ def _cores(place: Place, text: bytes, value: str) -> tuple[str, ...]:
     core = text[place.start : place.end].decode("utf-8", "replace")
     if place.detector.kind is PrivacyClass.IDENTITY:
         core = _SEPARATORS.sub("", core)
-    bare = core.rstrip(_END_OF_SENTENCE)
-    return tuple(word for word in {core, bare} if word != value and len(word) >= 4)
+    words = {core, core.rstrip(_END_OF_SENTENCE), *also_told(place.detector.name, core)}
+    return tuple(word for word in words if word != value and len(word) >= 4)
 
 
 class _Names:
