@@ -39,8 +39,8 @@ AROUND = 200
 """Bytes on either side of a possible name that the model sees, within its line."""
 LONGEST = 1200
 """Bytes of one passage."""
-MOST_PASSAGES = 3000
-"""In one message. More are not read, and count as unchecked."""
+MOST_BYTES = 200_000
+"""Of passages in one message: some 3 s of the model's time. More are not read, and count as unchecked."""
 WAITING = 8
 """Requests that may wait for the model at once without holding up one another's threads."""
 
@@ -48,13 +48,6 @@ _PART = r"(?:(?:Mc|Mac|O['’]|D['’]|De|Di|La|Le|Van|Fitz)?\p{Lu}\p{Ll}+(?:[-'
 _BETWEEN = r"(?:\p{Lu}\.|de|del|della|di|da|dos|du|van|von|der|den|ten|la|le|bin|ibn|al|el|y|zu)"
 _NAME = rf"{_PART}(?:[ \t]{_BETWEEN}){{0,3}}[ \t]{{1,2}}{_PART}(?:[ \t]{_PART})?"
 _TITLES = frozenset({"Mr", "Mrs", "Ms", "Dr", "Prof", "Sir", "Herr", "Frau", "Hi", "Hello", "Dear", "Hey", "Thanks"})
-_THINGS = frozenset(
-    "Alibaba Amazon Angular Apache Azure Bluetooth Bookworm Carlo Chrome Comic Debian Elastic Fargo Fedora Firefox"
-    " Gaussian Github Gitlab Goldman Google Grafana Hadoop Helvetica Hibernate Jaeger Jammy Jellyfish Jenkins Jupyter"
-    " Kafka Kubernetes Laravel Llama Loki Markov Merkle Microsoft Mistral Monte Nginx Oracle Paxos Postgres Prometheus"
-    " Quarkus Rabbit Redis Roman Sachs Sans Selenium Sinatra Symfony Tailwind Terraform Ubuntu Webpack Wells".split()
-)
-"""Parts of the names of products, methods and fonts."""
 _NOT_ALONE = 2
 """Capitalised words that make a name; one alone is more often a thing's."""
 _ATTRIBUTION = (b"copyright", "©".encode(), b"@author", b"spdx-")
@@ -103,7 +96,7 @@ class People:
 
     def judge(self, request: ChatRequest, signals: Signals) -> Signals:
         """The same, blocking."""
-        found = []
+        found: list[bool] = []
         try:
             found.extend(self._find(*part) for part in self._parts(request))
         except ModelAway as reason:
@@ -153,6 +146,7 @@ def passages(text: str) -> list[str]:
     raw = text.encode("utf-8", "replace").replace(b"\\n", b"\n").replace(b"\\t", b"\t")
     found: dict[bytes, None] = {}
     start = end = -1
+    size = 0
     for match in _compiled(rf"(?:^|[^\pL\pN_.@/\\#$-]){_NAME}(?:$|[^\pL\pN_(=/\\])").finditer(raw):
         if match.end() <= end:
             continue
@@ -161,8 +155,9 @@ def passages(text: str) -> list[str]:
         start = max(raw.rfind(b"\n", 0, match.start() + 1) + 1, match.start() - AROUND, 0)
         line = raw.find(b"\n", match.end() - 1)
         end = min(line if line >= 0 else len(raw), max(start + LONGEST, match.end()))
-        if len(found) > MOST_PASSAGES:
-            raise ModelAway(f"more than {MOST_PASSAGES} passages with what may be a name")
+        size += end - start
+        if size > MOST_BYTES:
+            raise ModelAway(f"more than {MOST_BYTES:,} bytes that may hold names stand in one message")
     if start >= 0:
         found[raw[start:end]] = None
     return [
@@ -187,7 +182,7 @@ def is_name(span: str) -> bool:
 
 
 def _ordinary(word: str) -> bool:
-    return word in _TITLES or word in _THINGS or word.lower() in _ordinary_words()
+    return word in _TITLES or word.lower() in _ordinary_words()
 
 
 @cache

@@ -24,7 +24,7 @@ from .model import ensure
 log = logging.getLogger(__name__)
 
 SECONDS = 4.0
-"""For one answer, the wait for other askers included: what the model reads in 4 s is some 250 kB of possible names."""
+"""For one answer, the wait for other askers included: the model reads some 250 kB in that time."""
 START_SECONDS = 60.0
 """For loading. It takes about a second; a machine under load may take many."""
 PAUSE = 30.0
@@ -58,15 +58,25 @@ class NameFinder:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._why = "it is still being fetched"
-        self._retry_at = 0.0
         self._closed = False
+        self._ready = False
+        self._spawned = 0.0
+
+    async def start(self) -> None:
+        """Fetch the model and start its process.
+
+        Raises:
+            WeightsError: it cannot be had.
+            ModelAway: it does not start.
+        """
+        self._folder = await ensure(self._cache_dir, self._environment)
+        await asyncio.to_thread(self._warm)
 
     async def prepare(self) -> None:
-        """Fetch the model and start its process, again and again until it runs."""
+        """The same, again and again until it runs."""
         while not self._closed:
             try:
-                self._folder = await ensure(self._cache_dir, self._environment)
-                await asyncio.to_thread(self._warm)
+                await self.start()
                 return
             except (WeightsError, ModelAway) as error:
                 self._why = str(error)
@@ -89,28 +99,40 @@ class NameFinder:
         if not self._lock.acquire(timeout=SECONDS):
             raise ModelAway("it is busy")
         try:
-            process = self._running()
+            process = self._running(deadline)
             return self._exchange(process, texts, deadline)
         finally:
             self._lock.release()
 
     def _warm(self) -> None:
         with self._lock:
-            self._running()
+            self._running(time.monotonic() + START_SECONDS)
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        if self._closed or time.monotonic() < self._retry_at:
+    def _running(self, deadline: float) -> subprocess.Popen[bytes]:
+        """The process once it is ready. One that is still loading at the deadline goes on loading for the next."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._spawn()
+        if not self._ready:
+            if self._line(process, deadline) == b"ready\n":
+                self._ready = True
+            elif process.poll() is not None or time.monotonic() - self._spawned > START_SECONDS:
+                self._failed(f"its process does not start; is the extra whole ({INSTALL})?")
+            else:
+                raise ModelAway("it is starting")
+        return process
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        if self._closed:
             raise ModelAway(self._why)
-        process = self._process = subprocess.Popen(
+        self._kill()
+        self._ready, self._spawned = False, time.monotonic()
+        self._process = subprocess.Popen(
             [sys.executable, "-P", str(_WORKER), str(self._folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=self._environment, start_new_session=True,
         )  # fmt: skip
-        if self._line(process, time.monotonic() + START_SECONDS) != b"ready\n":
-            self._failed(f"its process does not start; is the extra whole ({INSTALL})?")
-        return process
+        return self._process
 
     def _exchange(self, process: subprocess.Popen[bytes], texts: Sequence[str], deadline: float) -> list[list[str]]:
         assert process.stdin is not None

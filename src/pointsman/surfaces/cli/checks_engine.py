@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from pointsman.core.errors import EngineError
+from pointsman.core.errors import EngineError, WeightsError
 from pointsman.providers.llamacpp.engine import Engine
 from pointsman.providers.llamacpp.process import EngineSpec
 from pointsman.providers.llamacpp.sources import Source, load_sources
@@ -68,6 +68,30 @@ def _weights(name: str, source: Source, cache_dir: Path) -> Finding:
     if not whole:
         return broken(part, f"{path} is damaged: its SHA-256 is wrong", again)
     return fine(part, f"{path}, {size(source.size)}, SHA-256 is right")
+
+
+async def names(settings: Settings) -> list[Finding]:
+    """The library and the files of the model that finds names of people, and a start of it."""
+    from pointsman.core.people import ModelAway
+    from pointsman.providers.entities.finder import INSTALL, NameFinder, installed
+    from pointsman.providers.entities.model import folder_of, intact
+
+    part = "Named entities"
+    if not installed():
+        return [broken(part, "the extra is not installed, and the gateway does not start", f"{INSTALL}")]
+    if not await asyncio.to_thread(intact, settings.cache_dir):
+        folder = folder_of(settings.cache_dir)
+        mend = "The gateway's start fetches it; at level high requests with unread messages stay local until then."
+        return [warning(part, f"the model is not whole in {folder}", mend)]
+    finder = NameFinder(cache_dir=settings.cache_dir, environment=child_environment({}))
+    try:
+        await finder.start()
+        await asyncio.to_thread(finder, ["Ask Margaret Holloway."])
+    except (ModelAway, WeightsError) as error:
+        return [broken(part, str(error), f"Install the extra anew: {INSTALL}")]
+    finally:
+        await asyncio.to_thread(finder.close)
+    return [fine(part, "the model's files are right, and it answers")]
 
 
 async def _engine(name: str, source: Source, settings: Settings, outbound: Outbound) -> Finding:

@@ -64,6 +64,7 @@ async def _findings(invocation: Invocation, *, quick: bool) -> AsyncIterator[Fin
         *checks.folder("Cache folder", settings.cache_dir, "POINTSMAN_CACHE_DIR"),
         *(checks.store(settings.database_path) if settings.database.url is None else ()),
         *await checks.database(settings),
+        *(await checks_engine.names(settings) if settings.privacy.named_entities else ()),
     ]:
         yield finding
     yield await checks_network.shared_state(settings)

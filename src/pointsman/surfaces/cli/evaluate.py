@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .invocation import Invocation, with_invocation
 from .lazy import Group
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pointsman.evals.privacy.cases import Part
     from pointsman.evals.privacy.score import Report, Row, Share
 
 MOST_SHOWN = 40
@@ -30,8 +34,12 @@ def evaluate() -> None:
 @click.option("--variants", type=click.IntRange(1, 1000), default=4, show_default=True, help="Texts from a template.")
 @click.option("--seed", type=int, default=20, show_default=True, help="Of the random values in the texts.")
 @click.option("--verbose", is_flag=True, help="Show every detector, and the texts that were judged wrongly.")
+@click.option("--names", is_flag=True, help="Judge how names of people are found instead; takes the extra entities.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def privacy(part: str, variants: int, seed: int, verbose: bool, as_json: bool) -> None:
+@with_invocation
+def privacy(
+    invocation: Invocation, part: str, variants: int, seed: int, verbose: bool, names: bool, as_json: bool
+) -> None:
     """Precision and recall of the privacy detectors, by class and detector, with 95 % intervals.
 
     The set is this project's own, made from templates with random values: it says how well known forms are told from
@@ -42,12 +50,36 @@ def privacy(part: str, variants: int, seed: int, verbose: bool, as_json: bool) -
 
     from .output import print_json
 
-    reports = {name: score(cases(name, seed=seed, variants=variants)) for name in PARTS if part in (name, "both")}
+    parts = [name for name in PARTS if part in (name, "both")]
+    if names:
+        reports = _of_people(invocation, parts)
+    else:
+        reports = {name: score(cases(name, seed=seed, variants=variants)) for name in parts}
     if as_json:
         print_json({name: _as_json(report) for name, report in reports.items()})
         return
     for name, report in reports.items():
         _show(name, report, verbose=verbose)
+
+
+def _of_people(invocation: Invocation, parts: Iterable[Part]) -> dict[Part, Report]:
+    from pointsman.core.people import ModelAway
+    from pointsman.evals.privacy.people import score_people
+    from pointsman.providers.entities.finder import INSTALL, NameFinder, installed
+    from pointsman.settings import child_environment
+
+    from .invocation import run
+
+    if not installed():
+        raise click.ClickException(f"the extra is not installed; {INSTALL}")
+    finder = NameFinder(cache_dir=invocation.settings().cache_dir, environment=child_environment({}))
+    try:
+        run(finder.start())
+        return {name: score_people(name, finder) for name in parts}
+    except ModelAway as error:
+        raise click.ClickException(f"the named-entity model gave no answer: {error}") from None
+    finally:
+        finder.close()
 
 
 def _as_json(report: Report) -> dict[str, object]:
@@ -80,7 +112,7 @@ def _show(part: str, report: Report, *, verbose: bool) -> None:
         f" ({low:.1%} to {high:.1%})"
     )
     rows = [(row.name, "", *_cells(row)) for row in report.classes]
-    if verbose:
+    if verbose or not rows:
         rows += [(row.kind.value, row.name, *_cells(row)) for row in report.detectors]
     columns = ("Class", "Detector", "Found", "Recall", "Of the found, right", "Precision")
     spare = () if verbose else ("Detector",)
