@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 from pathlib import Path
 
 import psutil
@@ -368,3 +369,24 @@ def test_keys_are_seen_by_nobody(tmp_path, settings, cloud, data_plane):
         assert all(key not in str(request.headers) for request in cloud.requests)
         cloud.requests.clear()
         nothing_left(gateway, cloud, key, UPSTREAM_KEY)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ids_and_reasons_that_quote_the_prompt_are_not_kept(gateway, lan, stream):
+    """A careless local upstream makes its ids of what it was asked."""
+    quoting = {"id": SECRET, "object": "chat.completion", "model": SECRET}
+    message = {"role": "assistant", "content": "x"}
+    choice = {"index": 0, "message": message, "delta": message, "finish_reason": SECRET}
+    raw = json.dumps({**quoting, "choices": [choice]}).encode()
+    lan.script(Stream([b"data: " + raw + b"\n\ndata: [DONE]\n\n"]) if stream else Page(raw, "application/json"))
+    reply = gateway.chat(f"see {SECRET}", model="fast", stream=stream)
+    assert reply.status == 200
+    outcome = gateway.decision(reply)["outcome"]
+    assert outcome["answer_id"] is None
+    assert outcome["finish_reason"] is None
+    lan.script(Answer())
+    outcome = gateway.decision(gateway.chat(f"see {SECRET} and stop", model="fast"))["outcome"]
+    assert (outcome["answer_id"], outcome["finish_reason"]) == ("chatcmpl-scripted", "stop")
+    for file in (gateway.folder / "data").rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes()

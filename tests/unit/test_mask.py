@@ -208,3 +208,15 @@ def test_an_answer_that_must_be_json_stays_json(cuts):
     assert json.loads(whole["choices"][0]["message"]["content"]) == {"password": SECRET}
     heard, _ = relayed([frame([delta(content=piece)]) for piece in pieces(text, cuts)], json_answer=True)
     assert json.loads(heard.content[0]) == {"password": SECRET}
+
+
+def test_other_shapes_of_answers():
+    """Every letter escaped, and whole messages in a stream."""
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in TWO)
+    raw = b'{"choices": [{"message": {"role": "assistant", "content": "%b", "note": "\\u0052"}}]}' % escaped.encode()
+    restored = mask().restorer()(Body(raw)).raw
+    assert json.loads(restored)["choices"][0]["message"] == {"role": "assistant", "content": CARD, "note": "R"}
+    assert b'"note": "\\u0052"' in restored
+    chunk = frame([{"index": 0, "message": {"role": "assistant", "content": TWO}, "finish_reason": "stop"}])
+    restored = mask().restorer()(Frames(chunk)).raw
+    assert json.loads(restored.removeprefix(b"data: "))["choices"][0]["message"]["content"] == CARD

@@ -24,7 +24,8 @@ _BETWEEN = r"\\{0,2}[_ -]"
 """What models write for an underscore: itself, escaped as in Markdown, a space, a hyphen."""
 JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*+:)?', re.DOTALL)
 """A string of a JSON text; one that a colon follows is a key."""
-_HINT = re.compile(rb"(?i)redacted")
+_HINT = re.compile(rb"(?i)redacted|\\u00[57]2")
+"""Its beginning; some writers escape every letter."""
 _NOT_TEXT = frozenset({"role", "type", "id", "format", "signature", "data"})
 """Fields of a delta that hold no words of the model."""
 _ESCAPED = frozenset({"arguments"})
@@ -171,8 +172,9 @@ class Restorer:
                 return found[0]
             if not _HINT.search(found[1]):
                 return found[0]
-            text = json.loads(found[0])
-            return msgspec.json.encode(self._mask.restore(text, escaped=self._is_json(key)))
+            text = json.loads(found[0], strict=False)
+            restored = self._mask.restore(text, escaped=self._is_json(key))
+            return found[0] if restored == text else msgspec.json.encode(restored)
 
         return JSON_STRING.sub(string, raw)
 
@@ -207,6 +209,8 @@ class Restorer:
         index = choice.get("index")
         index = index if isinstance(index, int) else place
         delta = choice.get("delta")
+        if not isinstance(delta, dict):  # some send whole messages in place of pieces
+            delta = choice.get("message")
         told: set[str | int] = set()
         changed = False
         if isinstance(delta, dict):

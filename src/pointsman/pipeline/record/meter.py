@@ -92,10 +92,11 @@ class Record:
         try:
             async with aclosing(events):
                 async for event in events:
-                    if event.answer_id is not None:
+                    if event.answer_id is not None and not _quotes(decision, request, event.answer_id):
                         outcome.answer_id = event.answer_id
-                    if event.finish_reason is not None:
-                        outcome.finish_reason = event.finish_reason
+                    reason = event.finish_reason
+                    if reason is not None and (reason in _REASONS or not _quotes(decision, request, reason)):
+                        outcome.finish_reason = reason
                     yield event
             outcome.status, outcome.http_status = "ok", 200
         except PointsmanError as error:
@@ -110,6 +111,17 @@ class Record:
             raise
         finally:
             self._log.ended(decision.id, _summed(outcome, trail, self._clock.monotonic()))
+
+
+_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+
+
+def _quotes(decision: Decision, request: ChatRequest, word: str) -> bool:
+    """Whether a word of an upstream about its answer stands in the private prompt, and so must not be kept."""
+    if not decision.signals.privacy.classes:
+        return False
+    sought = word.encode()
+    return any(sought in bytes(raw) for raw in request.params.messages)
 
 
 def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
