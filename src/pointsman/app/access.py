@@ -176,8 +176,8 @@ async def refuse_open_door(settings: Settings, keys: Keys, *, users: int = 0) ->
         return
     raise SettingsError(
         "server.host", server.host,
-        "is reachable from other machines and no API key is set; make one with `pointsman keys create NAME`, set"
-        " POINTSMAN_API_KEY, or bind to 127.0.0.1",
+        "is reachable from other machines, and there is neither an API key nor a user; make one with"
+        " `pointsman keys create NAME` or `pointsman users add NAME`, set POINTSMAN_API_KEY, or bind to 127.0.0.1",
     )  # fmt: skip
 
 

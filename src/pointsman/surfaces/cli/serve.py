@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .invocation import Invocation, run, with_invocation
+from .output import folded
 
 if TYPE_CHECKING:
     from pointsman.settings import Settings
@@ -139,10 +140,11 @@ def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], A
         if not gateway.asks_for_key:
             wide = not is_loopback(gateway.settings.server.host)
             who = "everybody who reaches this port" if wide else "whoever is on this machine"
-            click.echo(
+            told = (
                 f"No API key is set: open to {who}."
                 " Once `pointsman keys create NAME` has made a key, every caller needs one."
             )
+            click.echo(folded(told, sys.stdout))
         sys.stdout.flush()
 
     return announce
