@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import sqlite3
 import stat
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from .browser import PASSWORD, Browser, set_up
-from .running import Gateway, Reply, running
+from .running import Gateway, Reply, free_port, running
 from .test_keys import BODY, SOON, bearer, becomes, command, status
 
 
@@ -336,3 +338,60 @@ def test_a_replica_with_the_old_secret_beside_one_with_the_new(tmp_path, setting
     with running(tmp_path / "a", settings, env={**a, "POINTSMAN_SECRET_KEY": new}) as one:
         becomes(one, token, 200)
         assert status(one, None) == 401
+
+
+def test_only_admins_are_told_of_addresses(tmp_path, settings):
+    """What is down is told to everybody, and where it is to admins: in errors, streams, decisions and health."""
+    dead = free_port()
+    url = f"http://127.0.0.1:{dead}/v1"
+    providers = {
+        "lan": {"base_url": url, "local": True, "models": ["llama3.1:8b"]},
+        "openai": {"base_url": url, "api_key": "sk-0123456789abcdef", "models": ["gpt-4o-mini"]},
+        "unlisted": {"base_url": url, "api_key": "sk-0123456789abcdef"},
+        "ollama": {"enabled": False},
+    }
+    away = {"providers": providers, "budgets": {"daily": 5}, "state": {"url": f"redis://127.0.0.1:{dead}/0"}}
+    with running(tmp_path, {**settings, **away}) as gateway:
+        token = command(gateway, "keys", "create", "member")
+        admin = command(gateway, "keys", "create", "admin", "--admin")
+        becomes(gateway, None, 401)
+        becomes(gateway, admin, 200)
+
+        def everything(token: str) -> bytes:
+            told = b""
+            for name in ("llama3.1:8b", "gpt-4o-mini", "auto", "unlisted:model", "lan:nothing"):
+                for stream in (False, True):
+                    body = {**BODY, "model": name, "stream": stream, "max_tokens": 5}
+                    reply = gateway.ask("POST", "/v1/chat/completions", body, headers=bearer(token))
+                    assert reply.status >= 400
+                    told += reply.body + repr(dict(reply.headers)).encode()
+                told += gateway.ask("POST", "/api/v1/route", {**BODY, "model": name}, headers=bearer(token)).body
+                told += gateway.ask("GET", f"/v1/models/{name}", headers=bearer(token)).body
+            for path in ("/api/v1/health", "/api/v1/usage", "/api/v1/budgets", "/v1/models", "/api/v1/decisions"):
+                told += gateway.ask("GET", path, headers=bearer(token)).body
+            for decision in gateway.ask("GET", "/api/v1/decisions", headers=bearer(token)).json["data"]:
+                told += gateway.ask("GET", f"/api/v1/decisions/{decision['id']}", headers=bearer(token)).body
+            return told
+
+        place = f"127.0.0.1:{dead}".encode()
+        assert place in everything(admin)
+        mine = everything(token)
+        assert b"upstream_unreachable" in mine
+        assert place not in mine, mine[max(0, mine.index(place) - 300) :][:600]
+        assert str(tmp_path).encode() not in mine
+        # Signed requests need the nonces that cannot be kept now.
+        secret = command(gateway, "keys", "signing", "member")
+        begun = time.monotonic()
+        while (reply := gateway.ask("GET", "/v1/models", headers=bearer(token) | signed(secret))).status != 503:
+            assert time.monotonic() - begun < SOON
+        assert place not in reply.body
+
+
+def signed(secret: str) -> dict[str, str]:
+    """Headers for `GET /v1/models`."""
+    timestamp, nonce = str(int(time.time())), os.urandom(12).hex()
+    digest = hashlib.sha256(b"").hexdigest()
+    lines = ["POINTSMAN-HMAC-SHA256", "GET", "/v1/models", "", timestamp, nonce, digest]
+    signature = hmac.new(secret.encode(), "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+    names = ("x-pointsman-timestamp", "x-pointsman-nonce", "x-pointsman-signature")
+    return dict(zip(names, (timestamp, nonce, signature), strict=True))

@@ -132,10 +132,12 @@ class Catalog:
         close = self.close_matches(name)
         provider = name.partition(":")[0]
         if provider in self.absent:
-            raise ModelNotFound(
+            away = ModelNotFound(
                 f"The model {name[:200]!r} is not known, for {provider} is away: {self.absent[provider]}"
                 " `pointsman doctor` says more."
             )
+            away.plain = f"The model {name[:200]!r} is not known, for {provider} is away."
+            raise away
         hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
         error = ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
         error.alternatives = tuple(close)

@@ -53,6 +53,8 @@ class PointsmanError(Exception):
     retry_after: float | None = None
     alternatives: tuple[str, ...] = ()
     """Names of models that could be asked instead."""
+    plain: str | None = None
+    """What whoever is no admin is told instead of a message that names addresses; None: the message."""
     decision_id: str | None = None
     """The decision-log entry that tells of it, once there is one."""
 

@@ -18,6 +18,7 @@ from pointsman.core.errors import (
     Overloaded,
     PointsmanError,
     PrivacyWall,
+    StoreError,
 )
 from pointsman.core.mask import Mask
 from pointsman.core.ports import CatalogSource, Clock
@@ -164,11 +165,15 @@ class Pipeline:
         """Log a request that ends here."""
         model = request.model if request is not None else ""
         named = not self._holds_private(model[:1000])
+        told = named and not isinstance(error, StoreError)
         self._record.refused(
             error,
             caller=caller,
             model=model if named else "",
-            reason=error.message if named else (type(error).__doc__ or "").strip().splitlines()[0],
+            # What a store says of the machine is for the log of the process; keys read their decisions.
+            reason=(error.message if caller.admin else error.plain or error.message)
+            if told
+            else (type(error).__doc__ or "").strip().splitlines()[0],
             signals=signals,
             stream=request is not None and request.stream,
         )
@@ -179,7 +184,7 @@ class Pipeline:
                 request.model,
                 signals,
                 catalog=self._models.catalog,
-                unhealthy=self._unhealthy(),
+                unhealthy=_told(self._unhealthy(), caller),
                 key_id=caller.key_id,
                 now=self._clock.now(),
                 stream=request.stream,
@@ -191,3 +196,8 @@ class Pipeline:
             if soon is None:
                 raise
             raise Overloaded(soon, code="model_loading") from None
+
+
+def _told(unhealthy: Mapping[str, str], caller: Caller) -> Mapping[str, str]:
+    """Why models are down, which names addresses, for admins; others are told that they are."""
+    return unhealthy if caller.admin or not unhealthy else dict.fromkeys(unhealthy, "does not answer")

@@ -129,14 +129,18 @@ class Sessions:
         self._ended = frozenset(str(id) for (id,) in ended)
         self._known.clear()
 
-    def issue(self, user_id: str, role: str, session_id: str, *, client_id: str | None = None, scope: str = "") -> str:
-        """A token for a session."""
+    def issue(
+        self, user_id: str, role: str, session_id: str, *, client_id: str | None = None, scope: str = "",
+        ends_at: float | None = None,
+    ) -> str:  # fmt: skip
+        """A token for a session, which it does not outlive where `ends_at` says when that is over."""
         from joserfc import jwt
 
         now = int(self._clock.now())
+        end = now + int(self.lifetime)
         claims: dict[str, Any] = {
             "iss": self._issuer, "aud": AUDIENCE, "sub": user_id, "sid": session_id, "jti": secrets.token_hex(12),
-            "iat": now, "nbf": now, "exp": now + int(self.lifetime), "role": role, "scope": scope,
+            "iat": now, "nbf": now, "exp": end if ends_at is None else min(end, int(ends_at)), "role": role, "scope": scope,
         }  # fmt: skip
         if client_id is not None:
             claims["client_id"] = client_id

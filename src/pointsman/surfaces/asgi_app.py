@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, PointsmanError, StoreError
 
 from .asgi_caller import caller_of
-from .errors import shape_for
+from .errors import for_caller, shape_for
 from .native import auth, budgets, decisions, health, keys, metrics, route, usage, users
 from .oauth import routes as oauth
 from .openai import feedback, models
@@ -154,9 +154,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PointsmanError)
     if isinstance(error, StoreError):
         log.error("%s %s: %s", request.method, request.url.path[:200], error.message)
-        if not caller_of(request).admin:
-            error = type(error)()  # what it says of the machine's files is not for every key
-    return _response(request.url.path, error)
+    return _response(request.url.path, for_caller(error, caller_of(request)))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .cross_origin import VARY, granted, preflight
 from .endpoints import classify
-from .errors import shape_for
+from .errors import for_caller, shape_for
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class Entry:
             cookie=headers.get(b"cookie"),
             csrf=headers.get(b"x-csrf-token"),
         )
+        caller: Caller | None = None
         try:
             caller = self._access.check(knock)
             if self._verify is not None:
@@ -122,7 +123,7 @@ class Entry:
                 if page is not None:  # a person in a browser, not a program
                     respond.send(303, [(b"location", page.encode()), (b"cache-control", b"no-store")], b"")
                     return
-            status, error_headers, body = shape_for(request.path)(error)
+            status, error_headers, body = shape_for(request.path)(for_caller(error, caller))
             respond.send(status, error_headers, body)
             return
         handler = self._hot.get((request.method, request.path))

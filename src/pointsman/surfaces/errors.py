@@ -1,14 +1,41 @@
-"""Which shape an error takes, by the path that was asked."""
+"""Which shape an error takes, by the path that was asked, and how much of it a caller is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pointsman.core.errors import PointsmanError
+from pointsman.core.caller import Caller
+from pointsman.core.errors import (
+    EngineError,
+    PointsmanError,
+    StoreError,
+    UpstreamBroken,
+    UpstreamConnectError,
+    UpstreamProtocolError,
+    WeightsError,
+)
 
 from .openai.errors import to_openai
 
 Shape = Callable[[PointsmanError], tuple[int, list[tuple[bytes, bytes]], bytes]]
+
+
+NAMING_PLACES = (EngineError, WeightsError, UpstreamConnectError, UpstreamProtocolError, UpstreamBroken)
+"""Errors of upstreams whose messages may name addresses and files."""
+
+
+def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
+    """The error as this caller may read it: paths and addresses are for admins, and for the log."""
+    if caller is not None and caller.admin:
+        return error
+    kind: type[PointsmanError] | None = type(error) if isinstance(error, StoreError) else None
+    kind = kind or next((kind for kind in NAMING_PLACES if isinstance(error, kind)), None)
+    if kind is None and error.plain is None:
+        return error
+    plain = kind() if kind is not None else type(error)(error.plain)
+    plain.code, plain.param, plain.alternatives = error.code, error.param, error.alternatives
+    plain.retry_after, plain.decision_id = error.retry_after, error.decision_id
+    return plain
 
 
 def shape_for(path: str) -> Shape:

@@ -133,7 +133,7 @@ class SignIn:
         return Tokens(
             access_token=self.sessions.issue(
                 user.id, user.role, session.id, client_id=session.client_id,
-                scope=session.scope if scope is None else scope,
+                scope=session.scope if scope is None else scope, ends_at=session.expires_at,
             ),
             refresh_token=begun.refresh_token,
             session_id=session.id,

@@ -409,6 +409,10 @@ async def test_a_token_lives_no_longer_than_it_says(world: World, clock: Time):
     assert world.sessions.caller(token) is not None
     clock.time += 1
     assert world.sessions.caller(token) is None
+    last = world.sessions.issue(ada.id, "member", "ses_1", ends_at=clock.time + 10)
+    assert world.sessions.caller(last) is not None
+    clock.time += 10
+    assert world.sessions.caller(last) is None, "nor longer than its session"
 
 
 async def test_changes_of_users_and_sessions_reach_tokens_at_the_reload(world: World):

@@ -78,8 +78,8 @@ def status(invocation: Invocation, as_json: bool) -> None:
 def begin_anew(invocation: Invocation, yes: bool) -> None:
     """Say that the loss of the database with its keys and users is meant.
 
-    A database file that was damaged or deleted is begun anew, and holds no keys. The gateway then lets nobody in, for it
-    did not before. After this command and a restart it is as open as a new one: on loopback to everybody on this
+    A database file that was damaged or deleted is begun anew, and holds no keys. The gateway then lets nobody in, as
+    before. After this command and a restart it is as open as a new one: on loopback to everybody on this
     machine. To keep what you had, put a copy of the database back instead.
     """
     mark = importlib.import_module(APP).guard_mark(invocation.settings())

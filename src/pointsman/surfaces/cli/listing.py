@@ -132,7 +132,9 @@ async def _from_gateway(client: GatewayClient) -> list[Row]:
     try:
         models = msgspec.convert(listed["data"], list[_Model])
         providers = {
-            name: str(state["detail"] or "is away") for name, state in health["providers"].items() if not state["connected"]
+            name: str(state["detail"] or "is away")
+            for name, state in health["providers"].items()
+            if not state["connected"]
         }
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise UpstreamProtocolError(f"The gateway's list of models cannot be read: {error}.") from None

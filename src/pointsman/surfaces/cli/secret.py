@@ -14,8 +14,8 @@ from .output import console, note, print_json, table
 
 AFTER = (
     "API keys, upstream credentials and signing secrets work on. Restart the gateways when it suits: until then they"
-    " sign sessions with the old secret. Sessions hold as long as the old secret is at hand. Prompt hashes begin anew at"
-    " the restart: old and new ones in the decision log cannot be compared."
+    " sign sessions with the old secret. Sessions hold as long as the old secret is at hand. Prompt hashes begin anew"
+    " at the restart: old and new ones in the decision log cannot be compared."
 )
 
 

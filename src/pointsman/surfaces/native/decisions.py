@@ -62,13 +62,26 @@ def router(services: Services) -> APIRouter:
     )
     async def get_decision(request: Request, id: str) -> Response:
         """By its own id or by the id of the answer, of which some upstreams repeat theirs: the latest is then meant."""
-        record = await services.log.get(id, caller=caller_of(request))
+        caller = caller_of(request)
+        record = await services.log.get(id, caller=caller)
         if record is None:
             raise NotFound("There is no decision or answer with this id that you may see.", param="id")
-        whole = {**record["decision"], "outcome": record["outcome"], "feedback": record["feedback"]}
+        outcome = record["outcome"] if caller.admin else _without_places(record["outcome"])
+        whole = {**record["decision"], "outcome": outcome, "feedback": record["feedback"]}
         return Response(msgspec.json.encode(whole), media_type="application/json")
 
     return routes
+
+
+def _without_places(outcome: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An outcome whose attempts tell only the code of what failed: the words may name addresses."""
+    if outcome is None:
+        return None
+    attempts = [
+        {**attempt, "error": attempt["error"].partition(":")[0] if attempt["error"] else attempt["error"]}
+        for attempt in outcome.get("attempts") or ()
+    ]
+    return {**outcome, "attempts": attempts}
 
 
 def _summary(record: dict[str, Any]) -> DecisionSummary:

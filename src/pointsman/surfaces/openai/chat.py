@@ -12,6 +12,7 @@ from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.decide import header_reason
 from pointsman.pipeline.run import Pipeline, Wishes
+from pointsman.surfaces.errors import for_caller
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .errors import JSON, to_frame, to_openai
@@ -41,7 +42,7 @@ class ChatCompletions:
             request, wishes = self._read(http, caller)
             answer = await self._pipeline.run(request, caller, wishes)
         except PointsmanError as error:
-            status, headers, body = to_openai(error)
+            status, headers, body = to_openai(for_caller(error, caller))
             respond.send(status, headers, body)
             return
         async with aclosing(answer.events()) as events:
@@ -52,7 +53,7 @@ class ChatCompletions:
                     if not body:
                         raise UpstreamProtocolError("The model's provider answered with an empty body.")
                 except PointsmanError as error:
-                    status, error_headers, body = to_openai(error)
+                    status, error_headers, body = to_openai(for_caller(error, caller))
                     respond.send(status, [*error_headers, *headers], body)
                     return
                 respond.send(200, [JSON, *headers], body)
@@ -65,7 +66,7 @@ class ChatCompletions:
                         await respond.drain()
                 respond.write(DONE)
             except PointsmanError as error:
-                respond.write(to_frame(error))
+                respond.write(to_frame(for_caller(error, caller)))
         respond.finish()
 
     def _read(self, http: HttpRequest, caller: Caller) -> tuple[ChatRequest, Wishes]:
