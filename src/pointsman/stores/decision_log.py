@@ -289,12 +289,13 @@ class StoredDecisionLog:
         # Decisions go first: an outcome never comes before its decision.
         decisions = [item for item in batch if isinstance(item[0], Decision)]
         outcomes = [item for item in batch if not isinstance(item[0], Decision)]
+        begun = time.monotonic()
         while True:
             try:
                 self._writer.connect()
                 bad = self._writer.write(decisions, outcomes)
             except Exception as error:
-                if self._failed(error):
+                if self._failed(error, since=begun):
                     continue
                 return False
             for refusal in bad:
@@ -339,16 +340,17 @@ class StoredDecisionLog:
                 self._prompt_bytes_out += len(detail)
 
     def _attempt(self, job: Job) -> Any:
+        begun = time.monotonic()
         while True:
             try:
                 self._writer.connect()
                 return job(self._writer)
             except StoreError as error:
                 if error.code in SCHEMA_ERRORS:
-                    self._failed(error)
+                    self._failed(error, since=begun)
                 raise
             except Exception as error:
-                if not self._failed(error):
+                if not self._failed(error, since=begun):
                     raise StoreUnavailable(f"The decision log failed: {self._writer.explain(error)}") from error
 
     def _check_written(self) -> None:
@@ -360,15 +362,15 @@ class StoredDecisionLog:
                 f"{self._spooled} items of the decision log are still on the way from the disk to the database."
             )
 
-    def _failed(self, error: Exception) -> bool:
-        """Note a failure; returns whether another attempt is worth it at once."""
+    def _failed(self, error: Exception, *, since: float) -> bool:
+        """Note a failure of what was begun at `since`; returns whether another attempt is worth it at once."""
         text = self._last_error = self._writer.explain(error)
         if self._writer.mended(error):
             return True
         if self._failure is None:
             log.warning("The decision log cannot be written and keeps its items in memory: %s", text)
             self._retry_after = FIRST_RETRY
-            self._failing_since = time.monotonic()
+            self._failing_since = since
         else:
             self._retry_after = min(self._retry_after * 2, LAST_RETRY)
         self._failure = text

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,10 +29,17 @@ from .ledger_spool import LedgerSpool
 log = logging.getLogger(__name__)
 
 BATCH = 200
+LINGER = 0.05
+"""Seconds that a settled row waits for others to share its transaction; less than a seed waits for the books."""
 RETRY = 1.0
 """Seconds between two attempts to write what was spooled."""
 PATIENCE = 1.0
 """Seconds that a request waits for the database before its row goes to the spool."""
+QUIET = 3.0
+"""Seconds after the shared database was last away before counters are seeded from its sums: other processes, too, have
+rows to bring that they spooled."""
+BRINGING = 30
+"""Seconds for which a process that brings spooled rows is waited for, after each batch of them."""
 LATE = 10.0
 """Seconds for which a row that was settled late still counts by its worst case when counters are seeded: whoever
 settled it corrects them afterwards, and must not find the correction made."""
@@ -51,6 +59,9 @@ class Ledger:
         self._spool: LedgerSpool[Item] = LedgerSpool(folder, msgspec.json.Decoder(Item), self.process)
         self._queue: list[tuple[Item, asyncio.Future[bool]]] = []
         self._wake = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
+        self._summed: dict[str, str] = {}
+        """Closed month → the day on which this process last summed it up."""
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.spooled = 0
@@ -60,6 +71,9 @@ class Ledger:
         self._slow: asyncio.Task[list[bool]] | None = None
         """A transaction that nobody waits for any more: its rows are in the spool too."""
         self._replaying: asyncio.Task[None] | None = None
+        self._away_at = float("-inf")
+        """When the database was last found to be away, on the monotonic clock."""
+        self._bringing = f"ledger-spool:{self.process}"
 
     async def start(self) -> None:
         """Begin to write; takes over what dead processes of this folder have spooled."""
@@ -122,12 +136,14 @@ class Ledger:
 
     async def sums(self, wanted: Sequence[tuple[Scope, str, str]], now: float, *, under_way: bool = False) -> list[int]:
         """What (scope, name, period) stand at: what was settled, and the worst case of what was not."""
-        if self.spooled and not under_way:
-            raise StoreUnavailable("The ledger's rows are still on the way from the disk to the database.")
+        if not under_way:
+            await self._check_whole()
         found = []
         counted, counted_model = (_UNDER_WAY, _UNDER_WAY_MODEL) if under_way else (_COUNTED, _COUNTED_MODEL)
         for scope, name, period in wanted:
             column = "month" if len(period) == 7 else "day"
+            # Of calls under way there are few, and an index of their own finds them; the period's would find all calls.
+            at = f"{column} || '' = $2 AND l.state IN ('reserved', 'unsettled')" if under_way else f"{column} = $2"
             archived = await self._database.fetch(
                 "SELECT micro_usd FROM spend WHERE scope = $1 AND name = $2 AND period = $3 AND final = 1",
                 scope, name, period,
@@ -138,15 +154,29 @@ class Ledger:
             if scope == "model":
                 sql = (
                     f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
-                    f" WHERE m.{column} = $2 AND m.model = $3"
+                    f" WHERE {'l' if under_way else 'm'}.{at} AND m.model = $3"
                 )
             elif scope == "key":
-                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{column} = $2 AND l.key_id = $3"  # noqa: S608
+                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{at} AND l.key_id = $3"  # noqa: S608
             else:
-                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{column} = $2"  # noqa: S608
+                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{at}"  # noqa: S608
             values = (now, period, name) if scope != "global" else (now, period)
             found.append(int((await self._database.fetch(sql, *values))[0][0]))
         return found
+
+    async def _check_whole(self) -> None:
+        """Raise StoreUnavailable while rows are still on the way from a disk: counters that were seeded without them
+        would let too much pass."""
+        waiting = bool(self.spooled)
+        if self._database.dialect == "postgres":
+            waiting = waiting or time.monotonic() - self._away_at < QUIET
+            waiting = waiting or bool(
+                await self._database.fetch(
+                    f"SELECT 1 FROM revisions WHERE name LIKE 'ledger-spool:%' AND value > {_POSTGRES_NOW} LIMIT 1"  # noqa: S608
+                )
+            )
+        if waiting:
+            raise StoreUnavailable("The ledger's rows are still on the way from the disk to the database.")
 
     async def first_alert(self, total: str, at: float) -> bool:
         """Whether this total has raised no alert before."""
@@ -183,7 +213,13 @@ class Ledger:
             "SELECT DISTINCT day FROM ledger WHERE day < $1", today.day)]  # fmt: skip
         archived = {row[0] for row in await self._database.fetch("SELECT DISTINCT period FROM spend")}
         soon = period_of(now - 2 * 86_400).day
-        for period in [*months, *(day for day in days if day not in archived or day >= soon)]:
+        # A closed month is summed up again once a day, for what was settled or released late: it may have many rows.
+        old = period_of(now - keep_seconds).month
+        stale = [
+            month for month in months
+            if month not in archived or month < old or self._summed.get(month) != today.day
+        ]  # fmt: skip
+        for period in [*stale, *(day for day in days if day not in archived or day >= soon)]:
             column = "month" if len(period) == 7 else "day"
             statements = [
                 Statement(
@@ -195,7 +231,7 @@ class Ledger:
                 for select in _summaries(column)
             ]
             await self._database.transaction(statements)
-        old = period_of(now - keep_seconds).month
+        self._summed = dict.fromkeys(months, today.day)
         dropped = 0
         for month in (month for month in months if month < old):
             open_rows = await self._database.fetch(
@@ -233,16 +269,23 @@ class Ledger:
             raise StoreError("The ledger is closed.")
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._queue.append((item, done))
-        self._wake.set()
+        if isinstance(item, Settle) and not item.late and item.state == "settled" and not self._closing:
+            if self._soon is None:  # nobody waits for it: it goes with the next reservation
+                self._soon = asyncio.get_running_loop().call_later(LINGER, self._wake.set)
+        else:
+            self._wake.set()
         return await done
 
     async def _run(self) -> None:
         """Write what has gathered, again and again; what comes meanwhile is the next batch."""
         while not (self._closing and not self._queue):
             if not self._queue:
-                self._wake.clear()
                 await self._wake.wait()
+                self._wake.clear()
             batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
             if not batch:
                 continue
             try:
@@ -262,6 +305,7 @@ class Ledger:
             except StoreError as error:
                 if error.code != "store_unavailable":
                     raise
+                self._away_at = time.monotonic()
                 log.warning("The ledger cannot be written and is spooled to a file: %s", error.message)
             else:
                 if results is not None:
@@ -300,15 +344,20 @@ class Ledger:
             try:
                 async with self._file:
                     items = await asyncio.to_thread(self._spool.peek, BATCH)
-                    if not items:
-                        self.spooled = 0
-                        break
-                await self._write(items)
+                if not items:
+                    await self._database.execute("DELETE FROM revisions WHERE name = $1", self._bringing)
+                    async with self._file:
+                        if not await asyncio.to_thread(self._spool.peek, 1):
+                            self.spooled = 0
+                            break
+                    continue
+                await self._write(items, bringing=True)
                 async with self._file:
                     await asyncio.to_thread(self._spool.advance)
-                    self.spooled -= len(items)
+                    self.spooled = max(1, self.spooled - len(items))  # others still count on the rest
                     written += len(items)
             except (StoreError, OSError) as error:
+                self._away_at = time.monotonic()
                 if not told and not (isinstance(error, StoreError) and error.code == "store_unavailable"):
                     told = True
                     log.error("The ledger's spooled rows cannot be written: %s", error)
@@ -320,8 +369,12 @@ class Ledger:
             if not done.done():
                 done.set_result(result)
 
-    async def _write(self, items: Sequence[Item]) -> list[bool]:
-        """Write the items in one transaction; returns for each whether it changed something."""
+    async def _write(self, items: Sequence[Item], *, bringing: bool = False) -> list[bool]:
+        """Write the items in one transaction; returns for each whether it changed something.
+
+        Args:
+            bringing: tell others that there may be more.
+        """
         entries = [item for item in items if isinstance(item, Entry)]
         statements = [statement for start in range(0, len(entries), 50)
                       for statement in _inserts(entries[start : start + 50], self.process)]  # fmt: skip
@@ -332,10 +385,17 @@ class Ledger:
                 continue
             statements += _raise(item) if isinstance(item, Raise) else _settle(item)
             places.append(len(statements) - 1)
+        if bringing and self._database.dialect == "postgres":
+            statements.append(Statement(_BRINGING, (self._bringing,)))
         touched = await self._database.transaction(statements)
         return [place is None or touched[place] == 1 for place in places]
 
 
+_POSTGRES_NOW = "CAST(EXTRACT(EPOCH FROM now()) AS BIGINT)"
+_BRINGING = (
+    f"INSERT INTO revisions VALUES ($1, {_POSTGRES_NOW} + {BRINGING})"  # noqa: S608
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 _COUNTED = (
     "CASE WHEN l.state = 'released' THEN 0"
     " WHEN l.state = 'settled' AND l.late_until IS NOT NULL AND l.late_until > $1 AND l.reserved > l.settled"

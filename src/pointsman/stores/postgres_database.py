@@ -137,6 +137,7 @@ class PostgresDatabase:
                 min_size=0,
                 max_size=self._size,
                 max_inactive_connection_lifetime=300,
+                reset=_leave,
                 **_options(self._timeout, self._timeout),
             )
             await self._pool
@@ -218,6 +219,11 @@ class PostgresDatabase:
             # A connection that cannot be given back is thrown away, and the next call gets a new one.
             with contextlib.suppress(*BROKEN):
                 await pool.release(connection, timeout=self._timeout)
+
+
+async def _leave(connection: asyncpg.Connection[Any]) -> None:
+    """Nothing of ours lives in a session, so that no question is asked when a connection is given back: it would cost
+    each call another way to the server, and hang where that hangs."""
 
 
 async def _execute(connection: Connection[Any], sql: str, values: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from pointsman.core.books import Entry, Raise, Settle
 from pointsman.core.errors import StoreError
+from pointsman.stores import ledger as ledger_module
 from pointsman.stores.database import Database
 from pointsman.stores.ledger import LATE, Ledger
 from pointsman.stores.postgres_database import PostgresDatabase
@@ -22,6 +23,11 @@ from .entries import decision, outcome
 
 NOW = calendar.timegm((2026, 11, 22, 12, 0, 0))
 DAY, MONTH = "2026-11-22", "2026-11"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ledger_module, "QUIET", 0.0)
 
 
 @pytest.fixture
@@ -192,6 +198,38 @@ async def test_a_slow_database_holds_nobody_up_and_what_is_written_twice_counts_
     assert not list(tmp_path.glob("ledger-*.spool"))
 
 
+async def test_no_sum_is_told_while_another_process_still_brings_its_rows(database, tmp_path, monkeypatch):
+    if database.dialect == "sqlite":
+        pytest.skip("one gateway writes it")
+    away = Away(database)
+    one, other = Ledger(away, tmp_path / "one"), Ledger(database, tmp_path / "other")
+    await one.start()
+    await other.start()
+    away.away = True
+    assert not await one.reserve(entry("first", 1))
+    monkeypatch.setattr(ledger_module, "BATCH", 1)
+    for number in range(3):
+        await one.reserve(entry(f"r{number}", 1))
+    write, told = one._write, []
+
+    async def looked_at(items, **options):
+        done = await write(items, **options)
+        with pytest.raises(StoreError, match="on the way"):
+            await global_month(other)
+        told.append(done)
+        return done
+
+    monkeypatch.setattr(one, "_write", looked_at)
+    away.away = False
+    async with asyncio.timeout(20):
+        while one.spooled or await database.fetch("SELECT 1 FROM revisions WHERE name LIKE 'ledger-spool:%'"):
+            await asyncio.sleep(0.05)
+    assert len(told) == 4
+    assert await global_month(other) == 4
+    await one.close()
+    await other.close()
+
+
 async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypatch):
     away = Away(database)
     ledger = Ledger(away, tmp_path)
@@ -208,7 +246,7 @@ async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypat
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(StoreError, match="No space left"):
         await ledger.reserve(entry("refused", 100))
-    monkeypatch.undo()
+    monkeypatch.setattr(os, "pwrite", write)
     assert not await ledger.reserve(entry("after", 10))
     away.away = False
     async with asyncio.timeout(20):
