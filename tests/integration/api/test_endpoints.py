@@ -100,7 +100,11 @@ async def test_a_decision_is_told_whole_to_its_key(api: Api):
     for name in (identifier, "chatcmpl-alice"):
         reply = await checked(api, "GET", f"/api/v1/decisions/{name}", operation="/api/v1/decisions/{id}")
         assert reply.status == 200
-        assert reply.json == {**record["decision"], "outcome": record["outcome"], "feedback": None}
+        told, whole = reply.json, {**record["decision"], "outcome": record["outcome"], "feedback": None}
+        for attempt, known in zip(told["outcome"]["attempts"], whole["outcome"]["attempts"], strict=True):
+            # The words of an error may name addresses, which are for admins; its code is for everybody.
+            assert (attempt.pop("error") or "") == (known.pop("error") or "").partition(":")[0]
+        assert told == whole
     assert {"id", "model", "candidates", "dropped", "propensity", "reasons", "policy", "signals"} <= set(reply.json)
 
 
