@@ -102,6 +102,10 @@ def test_more_candidates_than_can_be_checked_count_as_private():
     [
         "a" * 2_000_000,
         "secret=" * 300_000,
+        "secret=9" * 250_000,
+        "kind: Secret\n" * 150_000,
+        "\x1b[" * 1_000_000,
+        "\u00a0" * 600_000,
         "\\u0041" * 300_000,
         "１" * 600_000,
         "http://" + "a" * 1_000_000 + ":" + "b" * 1_000_000,

@@ -37,7 +37,8 @@ _WORDS = re2.compile(r"[A-Za-z$]*(?:[-_./:$ ]+(?:[A-Za-z$]*|\d{1,4}))*")
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Za-z_$][\w$]*(?:(?:\.|::|->|\?\.)[A-Za-z_$][\w$]*)+")
 _HEAD_LINE = "LS0tLS1CRUdJTi"
 """`-----BEGIN ` in base64."""
-_DIGIT = re.compile(r"\d")
+_LONGEST = 512
+"""Characters of a value that are judged."""
 _PORT = re.compile(r"\d{1,5}(?:/|$)")
 _ENTRY = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}(?=\W*$)", re.MULTILINE)
 _PATH = re.compile(r"(?:https?:|file:|[~.]{0,2}/|[A-Za-z]:\\|\^|\\|@|%|#|&|\$|=|!|\|)")
@@ -98,7 +99,7 @@ def _mixed(value: str) -> bool:
 
 def password(found: Candidate) -> bool:
     """The value of `password = …`: mixed characters, and neither code, path, variable nor well-known word."""
-    value = found.value.rstrip(".,;")
+    value = found.value[:_LONGEST].rstrip(".,;")
     quoted = found.before[-1:] in ("'", '"')
     if " " in value or not _mixed(value) or not _chosen(value) or _PATH.match(value):
         return False
@@ -117,9 +118,7 @@ def spoken_password(found: Candidate) -> bool:
 
 def assigned_secret(found: Candidate) -> bool:
     """The value of `token = …`: long, random, and neither code, path, identifier nor page marker."""
-    value = found.value.rstrip(".,;")
-    if _DIGIT.search(value) is None:  # most of what is no key
-        return False
+    value = found.value[:_LONGEST].rstrip(".,;")
     if _UUID.fullmatch(value):
         return _KEY_BEFORE.search(found.before) is not None and not sequential(value.replace("-", ""))
     if len(value) < 16 or _PATH.match(value) or found.after[:1] in ("(", "["):
@@ -128,7 +127,7 @@ def assigned_secret(found: Candidate) -> bool:
         return False
     if _NO_SECRET_BEFORE.search(found.before):
         return False
-    return key_like(found) and entropy(value) >= 3.0 and not sequential(value)
+    return key_like(Candidate(value)) and entropy(value) >= 3.0 and not sequential(value)
 
 
 def named_secret(found: Candidate) -> bool:
