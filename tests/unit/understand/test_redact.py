@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.core.mask import Mask
@@ -269,6 +269,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=12).map(b"".join))
 def test_positions_follow_the_plain_text(text):
     made, origins = aligned(text)
@@ -284,6 +285,7 @@ VALUES = st.sampled_from(
 WORDS = st.text(alphabet=st.characters(codec="utf-8"), max_size=20)
 
 
+@settings(deadline=None)  # other work on the machine is no failure
 @given(st.lists(st.one_of(VALUES, WORDS, st.sampled_from([" ", "\n", '"', "\\n", "\u200b"])), max_size=12))
 def test_nothing_found_is_left_and_everything_comes_back(pieces):
     understand = stage()
