@@ -153,8 +153,11 @@ class Ledger:
                 continue
             if scope == "model":
                 sql = (
-                    f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
-                    f" WHERE {'l' if under_way else 'm'}.{at} AND m.model = $3"
+                    f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger l CROSS JOIN ledger_models m"  # noqa: S608
+                    f" WHERE l.{at} AND m.id = l.id AND m.model = $3"
+                    if under_way
+                    else f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
+                    f" WHERE m.{at} AND m.model = $3"
                 )
             elif scope == "key":
                 sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{at} AND l.key_id = $3"  # noqa: S608
