@@ -64,13 +64,16 @@ def test_the_weights_are_as_told():
         assert f"| {name} | {' | '.join(f'{value:g}' for value in row)} |" in page
 
 
+PINS = ("run.txt", "dev.txt", "entities.txt")
+
+
 def test_every_dependency_has_its_reason_and_its_pin():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
     told = re.search(r"## Dependencies, and why\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    pinned = (ROOT / "requirements/run.txt").read_text() + (ROOT / "requirements/dev.txt").read_text()
+    pinned = "".join((ROOT / "requirements" / name).read_text() for name in PINS)
     for requirement in named:
         name = re.match(r"[\w-]+", requirement)[0]
         assert re.search(rf"\b{name}\b", told), name
@@ -78,7 +81,7 @@ def test_every_dependency_has_its_reason_and_its_pin():
 
 
 def test_pins_hold_hashes_and_no_addresses():
-    for name in ("run.txt", "dev.txt"):
+    for name in PINS:
         text = (ROOT / "requirements" / name).read_text()
         assert "://" not in text
         for entry in re.split(r"\n(?=\S)", text):
