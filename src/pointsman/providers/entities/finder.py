@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pointsman.core.errors import WeightsError
 from pointsman.core.people import ModelAway
@@ -101,6 +102,8 @@ class NameFinder:
         try:
             process = self._running(deadline)
             return self._exchange(process, texts, deadline)
+        except (OSError, ValueError) as error:  # no process can be had, its pipes were closed, or it wrote no JSON
+            self._failed(f"its process cannot be talked to ({error})")
         finally:
             self._lock.release()
 
@@ -159,7 +162,7 @@ class NameFinder:
             line += block
         return line
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str) -> NoReturn:
         self._kill()
         self._why = why
         raise ModelAway(why)
