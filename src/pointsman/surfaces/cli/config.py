@@ -90,9 +90,11 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value, name = getattr(section, field.name), f"{prefix}{field.name}"
         if isinstance(value, Section):
             yield from flatten(value, f"{name}.")
-        elif field.name == "providers":
-            for provider, inner in value.items():
-                yield from flatten(inner, f"{name}.{provider}.")
+        elif isinstance(value, dict) and any(isinstance(inner, Section) for inner in value.values()):
+            for key, inner in value.items():
+                yield from flatten(inner, f"{name}.{key}.")
+        elif field.name == "webhook":
+            yield name, MASK if value else None  # such addresses are often secrets themselves
         elif field.name == "headers":
             yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
         elif field.name == "base_url":
