@@ -274,7 +274,7 @@ class Gateway:
             privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
             complexity=ComplexityRules(weights=(length, terms, structure)),
             hash_key=secret_key.derive("prompts"),
-            windows=lambda: [card.context_window for card in keeper.catalog if card.context_window],
+            windows=lambda: keeper.catalog.windows,
             priority=routing.priority,
         )
         decide = Decide(rules=rules, policy=built_in(self.settings))

@@ -93,6 +93,8 @@ class Catalog:
         self._by_name: dict[str, list[ModelCard]] = {}
         for card in self._cards.values():
             self._by_name.setdefault(card.name, []).append(card)
+        self.windows = tuple({card.context_window: None for card in self._cards.values() if card.context_window})
+        """Every context window, in tokens, once: each request compares its bounds with them."""
 
     def __iter__(self) -> Iterator[ModelCard]:
         return iter(self._cards.values())

@@ -70,6 +70,7 @@ class Budgets:
         sole: Sole | None = None,
     ) -> None:
         self.rules = rules
+        self._for_all = bool(rules.caps or rules.models)
         self._state = state
         self._books = books
         self._clock = clock
@@ -97,8 +98,11 @@ class Budgets:
 
     def concerns(self, caller: Caller) -> bool:
         """Whether any budget holds for a caller: when none does, nothing else here is asked."""
-        rules = self.rules
-        return bool(rules.caps or rules.models) or bool(key_caps(rules, caller))
+        if self._for_all:
+            return True
+        if caller.key_id is None and caller.user_id is None:
+            return False
+        return bool(key_caps(self.rules, caller))
 
     def means(self, caller: Caller) -> Means | None:
         """What a caller can spend, from totals at most about a second old; None when some are not known yet."""
