@@ -25,7 +25,7 @@ def sharing(settings, url: str, *, away: str = "open", **provider) -> dict:
         **settings,
         "providers": {**providers, "openai": {**providers["openai"], **provider}},
         "server": {"api_keys": [KEY]},
-        "state": {"url": url, "prefix": f"test-{uuid.uuid4().hex[:8]}"},
+        "state": {"url": url, "prefix": f"test-{uuid.uuid4().hex[:8]}", "timeout": 5.0},
         "limits": {
             **settings["limits"],
             "tiers": {"small": {"per_day": A_DAY}},
