@@ -18,7 +18,8 @@ from pointsman.stores.redis_state import RedisState
 from pointsman.stores.sole import SoleProcess
 from services import Valkey, valkey
 
-from .test_budgets import ADMIN, CATALOG, CHEAP, EACH, MODEL, World, decision, settled, spend, used
+from .shared_states import HandClock
+from .test_budgets import ADMIN, CATALOG, CHEAP, EACH, MODEL, AwayState, World, decision, settled, spend, used
 
 
 class Losing:
@@ -203,6 +204,26 @@ async def test_what_no_disk_took_is_written_later(world, monkeypatch):
     await budgets._holding.catch_up()
     assert (await budgets._books.get(grant.id)).settled == 1_000
     assert await used(budgets) == 1_000
+
+
+async def test_a_process_that_stops_while_the_counters_are_away_tells_the_books(database, tmp_path):
+    state = AwayState(HandClock())
+    state.away = False
+    world = World(database, tmp_path, state)
+    stopping = await world.process(caps=Caps(monthly=3 * EACH), lease_seconds=5)
+    grant = await spend(stopping)
+    state.away = True
+    grant.settle(world.trail((MODEL, 100)))
+    await settled(stopping)
+    await stopping.close()
+    assert (await stopping._books.get(grant.id)).settled == 1_000
+    state.away = False
+    heir = await world.process(caps=Caps(monthly=3 * EACH))
+    assert await used(heir) == EACH
+    state._inner._monotonic = lambda: 1e9  # the lease has lapsed
+    await heir.reap()
+    assert await used(heir) == 1_000
+    await world.close()
 
 
 def test_one_process_counts_alone(tmp_path):

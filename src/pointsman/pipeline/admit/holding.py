@@ -325,6 +325,18 @@ class Holding:
         """Settle what ended; what takes longer is reconciled by whoever comes next."""
         self._keep(self.catch_up())
         await asyncio.wait(self.tasks, timeout=seconds)
+        late, self._late = self._late, []
+        for grant, found in late:  # the row tells whoever takes the reservation when its lease has lapsed
+            settled = Settle(
+                id=grant.id,
+                at=self._state.now(),
+                micro_usd=sum(charge.micro_usd for charge in found),
+                models=by_model(found),
+                late=True,
+            )
+            self._keep(self._write(settled, {}))
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=seconds)
 
     def tell_away(self, error: StoreError) -> None:
         if not self._away:
