@@ -140,7 +140,8 @@ class Sessions:
         end = now + int(self.lifetime)
         claims: dict[str, Any] = {
             "iss": self._issuer, "aud": AUDIENCE, "sub": user_id, "sid": session_id, "jti": secrets.token_hex(12),
-            "iat": now, "nbf": now, "exp": end if ends_at is None else min(end, int(ends_at)), "role": role, "scope": scope,
+            "iat": now, "nbf": now, "exp": end if ends_at is None else min(end, int(ends_at)),
+            "role": role, "scope": scope,
         }  # fmt: skip
         if client_id is not None:
             claims["client_id"] = client_id

@@ -246,8 +246,11 @@ async def test_leases_of_a_dead_replica_lapse(replicas):
         status="ok", attempts=[Attempt(model=MODEL.id, started_at=0.0, cost_micro_usd=2_000)], cost_micro_usd=2_000
     )
     # A reservation whose process died before the row was written: the call was never made.
-    await dead._holding.hold(Grant(dead._holding, decision(), key_id=None, at=0, reserved=EACH, models={}, budgets=grants[0].budgets,
-                           default_output=None), "never-made", {grants[0].budgets[0].total: EACH})  # fmt: skip
+    unwritten = Grant(
+        dead._holding, decision(), key_id=None, at=0, reserved=EACH, models={}, budgets=grants[0].budgets,
+        default_output=None,
+    )  # fmt: skip
+    await dead._holding.hold(unwritten, "never-made", {grants[0].budgets[0].total: EACH})
     alive = await replicas.process(lease_seconds=600)
     assert await used(alive) == 4 * EACH
     async with asyncio.timeout(20):

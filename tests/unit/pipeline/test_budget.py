@@ -61,9 +61,7 @@ def test_no_tokenizer_takes_more_than_the_bound_of_the_prompt(texts, with_tools)
     if with_tools:
         fields["tools"] = [{"type": "function", "function": {"name": "f", "description": texts[0], "parameters": {}}}]
     request = ChatRequest.parse(json.dumps(fields).encode())
-    understand = Understand(
-        privacy=PrivacyRules(), complexity=ComplexityRules(), hash_key=b"k" * 32, windows=list
-    )
+    understand = Understand(privacy=PrivacyRules(), complexity=ComplexityRules(), hash_key=b"k" * 32, windows=list)
     needs = understand(request).needs
     for encoding in ("o200k_base", "cl100k_base"):
         counted = sum(tokens.count(text, encoding) + 5 for text in texts) + 3
@@ -74,9 +72,7 @@ def test_no_tokenizer_takes_more_than_the_bound_of_the_prompt(texts, with_tools)
 
 def needs_of(**fields):
     body = {"messages": [{"role": "user", "content": "hi"}], **fields}
-    understand = Understand(
-        privacy=PrivacyRules(), complexity=ComplexityRules(), hash_key=b"k" * 32, windows=list
-    )
+    understand = Understand(privacy=PrivacyRules(), complexity=ComplexityRules(), hash_key=b"k" * 32, windows=list)
     return understand(ChatRequest.build(body)).needs
 
 
