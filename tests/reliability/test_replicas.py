@@ -133,8 +133,13 @@ async def test_replicas_agree_at_once_on_limits_and_budgets_and_within_a_second_
     ):
         admin = (await call(a, "POST", "/api/v1/keys", {"name": "admin", "role": "admin"}))["token"]
 
-        async def status(gateway: Gateway, token: str) -> int | None:
+        async def status(gateway: Gateway, token: str | None) -> int | None:
             return (await ask_once(gateway.port, chat(token=token))).status
+
+        async def closed() -> bool:
+            return await status(b, None) == 401
+
+        await takes(closed)  # until it has heard of the first key, every token enters an open port
 
         async def make(**fields: Any) -> Any:
             made = await call(a, "POST", "/api/v1/keys", fields, token=admin)
