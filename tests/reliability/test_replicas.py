@@ -300,7 +300,7 @@ async def test_outages_in_the_middle_of_a_load(upstream: ScriptedUpstream, share
         await load.more(100)
 
         async with asyncio.timeout(30):  # what a killed process had in memory is lost: the last moment, in calm times
-            while (await log_status(b))["spooled"]:
+            while (status := await log_status(b))["spooled"] or not status["ok"]:
                 await asyncio.sleep(0.1)
         load.down.add(b.port)
         b.process.kill()
