@@ -16,6 +16,8 @@ from typing import IO, Generic, TypeVar
 
 import msgspec
 
+from .locked_file import open_locked
+
 T = TypeVar("T")
 
 
@@ -96,19 +98,7 @@ class LedgerSpool(Generic[T]):
 
     def _open(self) -> int:
         if self._descriptor is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(folder)  # the name must last too
-                finally:
-                    os.close(folder)
-            except OSError:
-                os.close(descriptor)
-                raise
-            self._descriptor = descriptor
+            self._descriptor = open_locked(self._path)
         return self._descriptor
 
     def _items(self, line: bytes) -> Iterator[T]:

@@ -23,6 +23,8 @@ import msgspec
 from pointsman.core.decision import Decision
 from pointsman.core.outcome import Outcome
 
+from .locked_file import open_locked
+
 log = logging.getLogger(__name__)
 
 Item = tuple[Any, Any]
@@ -168,19 +170,8 @@ class Spool:
         self._writing = None
 
     def _new(self) -> _File:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f"{int(time.time() * 1000):013d}-{os.getpid()}-{os.urandom(3).hex()}{SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)  # the name must last too
-            finally:
-                os.close(folder)
-        except OSError:
-            os.close(descriptor)
-            raise
+        descriptor = open_locked(path, new=True)
         self._writing = _File(path, descriptor, 0, 0)
         self._files.append(self._writing)
         return self._writing

@@ -14,7 +14,7 @@ from pointsman.core.budget import Refused
 from pointsman.core.caller import Caller, Scopes
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Decision, new_decision_id
-from pointsman.core.errors import StoreError, UpstreamConnectError, UpstreamTimeout
+from pointsman.core.errors import UpstreamConnectError, UpstreamTimeout
 from pointsman.core.events import Usage
 from pointsman.core.outcome import Attempt, Outcome
 from pointsman.core.shared import StateUnavailable
@@ -30,6 +30,7 @@ from pointsman.stores.redis_link import Address
 from pointsman.stores.redis_state import RedisState
 from pointsman.testing.memory_log import MemoryDecisionLog
 
+from .away import AwayDatabase
 from .shared_states import HandClock
 
 LAST_OF_NOVEMBER = calendar.timegm((2026, 11, 30, 23, 0, 0))
@@ -420,20 +421,6 @@ async def test_a_request_that_is_cancelled_while_it_reserves_gives_back(world):
         await task
     await settled(budgets)
     assert await used(budgets) == 0
-
-
-class AwayDatabase:
-    def __init__(self, inner: Database) -> None:
-        self._inner = inner
-        self.away = False
-
-    def __getattr__(self, name):
-        if self.away and name in ("fetch", "execute", "transaction"):
-            return self._refuse
-        return getattr(self._inner, name)
-
-    async def _refuse(self, *values):
-        raise StoreError("The database is away.", code="store_unavailable")
 
 
 async def test_calls_go_on_from_the_spool_while_the_database_is_away(database, tmp_path):

@@ -20,6 +20,7 @@ from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 
+from .away import AwayDatabase
 from .entries import decision, outcome
 
 NOW = calendar.timegm((2026, 11, 22, 12, 0, 0))
@@ -126,24 +127,8 @@ async def test_an_alert_is_first_once(ledger):
     assert [await ledger.first_alert("global:2026-11", NOW) for _ in range(2)] == [True, False]
 
 
-class Away:
-    """A database that is away on demand."""
-
-    def __init__(self, inner: Database) -> None:
-        self._inner = inner
-        self.away = False
-
-    def __getattr__(self, name):
-        if self.away and name in ("fetch", "execute", "transaction"):
-            return self._refuse
-        return getattr(self._inner, name)
-
-    async def _refuse(self, *values):
-        raise StoreError("It is away.", code="store_unavailable")
-
-
 async def test_rows_are_spooled_while_the_database_is_away(database, tmp_path):
-    away = Away(database)
+    away = AwayDatabase(database)
     ledger = Ledger(away, tmp_path)
     await ledger.start()
     assert await ledger.reserve(entry("before", 1))
@@ -161,7 +146,7 @@ async def test_rows_are_spooled_while_the_database_is_away(database, tmp_path):
     assert not list(tmp_path.glob("ledger-*.spool"))
 
 
-class Slow(Away):
+class Slow(AwayDatabase):
     """Transactions wait until it is let go; counts the statements of the largest one after that."""
 
     def __init__(self, inner: Database) -> None:
@@ -202,7 +187,7 @@ async def test_a_slow_database_holds_nobody_up_and_what_is_written_twice_counts_
 async def test_no_sum_is_told_while_another_process_still_brings_its_rows(database, tmp_path, monkeypatch):
     if database.dialect == "sqlite":
         pytest.skip("one gateway writes it")
-    away = Away(database)
+    away = AwayDatabase(database)
     one, other = Ledger(away, tmp_path / "one"), Ledger(database, tmp_path / "other")
     await one.start()
     await other.start()
@@ -232,7 +217,7 @@ async def test_no_sum_is_told_while_another_process_still_brings_its_rows(databa
 
 
 async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypatch):
-    away = Away(database)
+    away = AwayDatabase(database)
     ledger = Ledger(away, tmp_path)
     await ledger.start()
     away.away = True
@@ -258,7 +243,7 @@ async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypat
 
 
 async def test_what_a_dead_process_spooled_is_taken_over(database, tmp_path):
-    away = Away(database)
+    away = AwayDatabase(database)
     dead = Ledger(away, tmp_path)
     await dead.start()
     away.away = True
