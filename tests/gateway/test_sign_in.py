@@ -18,7 +18,7 @@ import pytest
 
 from pointsman.core.errors import SettingsError
 from pointsman.settings import Settings
-from pointsman.settings.schema import check
+from pointsman.settings.checks import check
 from pointsman.testing.upstream import ScriptedUpstream
 
 from .browser import PASSWORD, Browser, Page, ask_raw, set_up

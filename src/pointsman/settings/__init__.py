@@ -1,5 +1,6 @@
 """Every setting, and the only reader of the environment."""
 
+from .checks import is_loopback
 from .load import (
     ENVIRONMENT,
     NOT_USED_YET,
@@ -11,7 +12,7 @@ from .load import (
     unknown_environment,
     unused_environment,
 )
-from .schema import BudgetCap, Price, ProviderSettings, Secret, Section, Server, Settings, is_loopback
+from .schema import BudgetCap, Price, ProviderSettings, Secret, Section, Server, Settings
 
 __all__ = [
     "ENVIRONMENT",

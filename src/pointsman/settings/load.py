@@ -18,7 +18,8 @@ import msgspec
 
 from pointsman.core.errors import SettingsError
 
-from .schema import Secret, Settings, check, user_dir
+from .checks import check
+from .schema import Secret, Settings, user_dir
 
 CONFIG_NAME = "pointsman.yaml"
 

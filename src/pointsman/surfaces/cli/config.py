@@ -84,7 +84,7 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     import msgspec
 
     from pointsman.settings import Secret, Section
-    from pointsman.settings.schema import shown_address
+    from pointsman.settings.checks import shown_address
 
     for field in msgspec.structs.fields(section):
         value, name = getattr(section, field.name), f"{prefix}{field.name}"
@@ -116,7 +116,7 @@ def _flat_tree(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _same(filed: Any, value: Any) -> bool:
     """Whether a value of the file is the one in force; a masked one cannot be told from another."""
-    from pointsman.settings.schema import shown_address
+    from pointsman.settings.checks import shown_address
 
     if value == MASK or (isinstance(filed, str) and shown_address(filed) == value):
         return True

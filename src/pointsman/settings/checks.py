@@ -1,0 +1,207 @@
+"""The checks of settings that a type cannot express."""
+
+from __future__ import annotations
+
+import re
+import typing
+from typing import Any
+
+from pointsman.core.caller import EndpointClass
+from pointsman.core.errors import SettingsError
+from pointsman.core.signals import Intent
+
+from .schema import BudgetCap, Limits, Settings, built_in_tiers
+
+MOST_COUNTED = 10**12
+"""The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
+
+SHORTEST_SECRET = 32
+"""Characters; a secret is tried offline by whoever gets hold of the database."""
+
+
+def check(settings: Settings) -> None:
+    """Refuse values that cannot work together.
+
+    Raises:
+        SettingsError: naming the key, the value and the mend.
+    """
+    server, routing, embedded = settings.server, settings.routing, settings.embedded
+    checks: list[tuple[str, Any, bool, str]] = [
+        ("server.port", server.port, 0 <= server.port <= 65535, "must be between 0 and 65535 (0 picks a free port)"),
+        ("server.max_body_bytes", server.max_body_bytes, server.max_body_bytes >= 1024, "must be at least 1024"),
+        ("server.max_body_memory", server.max_body_memory, server.max_body_memory >= 1024, "must be at least 1024"),
+        ("server.tls_key", str(server.tls_key), server.tls_key is None or server.tls_certificate is not None,
+         "needs server.tls_certificate beside it"),
+        ("security.signature_seconds", settings.security.signature_seconds,
+         1 <= settings.security.signature_seconds <= 3600, "must be between 1 and 3600"),
+        ("security.access_token_seconds", settings.security.access_token_seconds,
+         1 <= settings.security.access_token_seconds <= 86_400, "must be between 1 and 86400"),
+        ("security.refresh_token_days", settings.security.refresh_token_days,
+         0 < settings.security.refresh_token_days <= 400, "must be more than 0 and at most 400"),
+        ("security.public_url", shown_address(settings.security.public_url), settings.security.public_url is None
+         or re.fullmatch(r"https?://[^\s/?#@]+/?", settings.security.public_url) is not None,
+         "is scheme and host alone, such as https://ai.example.org"),
+        ("state.timeout", settings.state.timeout, settings.state.timeout > 0, "must be a number of seconds above 0"),
+        ("state.prefix", settings.state.prefix, re.fullmatch(r"[^{}\s]{1,64}", settings.state.prefix) is not None,
+         "must be 1 to 64 characters without spaces and braces"),
+        ("database.timeout", settings.database.timeout, settings.database.timeout > 0, "must be more than 0 seconds"),
+        ("database.stale_grace", settings.database.stale_grace, settings.database.stale_grace >= 0,
+         "must be at least 0 seconds"),
+        ("database.spool_max_bytes", settings.database.spool_max_bytes, settings.database.spool_max_bytes >= 1_000_000,
+         "must be at least 1000000"),
+        ("routing.complexity_threshold", routing.complexity_threshold, 0 <= routing.complexity_threshold <= 1,
+         "must be between 0 and 1"),
+        ("routing.complexity_weights", routing.complexity_weights,
+         len(routing.complexity_weights) == 3 and min(routing.complexity_weights) >= 0
+         and abs(sum(routing.complexity_weights) - 1) < 1e-6, "must be three numbers of at least 0 that add up to 1"),
+        ("routing.max_attempts", routing.max_attempts, 1 <= routing.max_attempts <= 16, "must be between 1 and 16"),
+        ("embedded.slots", embedded.slots, 1 <= embedded.slots <= 64, "must be between 1 and 64"),
+        ("embedded.queue", embedded.queue, embedded.queue >= 0, "must be at least 0"),
+        ("embedded.context", embedded.context, embedded.context is None or embedded.context >= 256,
+         "must be at least 256 tokens"),
+        ("embedded.threads", embedded.threads, embedded.threads is None or embedded.threads >= 1,
+         "must be at least 1"),
+    ]  # fmt: skip
+    security = settings.security
+    mend = f"must have at least {SHORTEST_SECRET} characters; `openssl rand -hex 32` makes a good one"
+    for name, secret in (
+        ("secret_key", security.secret_key),
+        ("previous_secret_key", security.previous_secret_key),
+    ):
+        checks.append((f"security.{name}", "…", secret is None or len(secret.reveal()) >= SHORTEST_SECRET, mend))
+    mend = "an origin is written as https://app.example, with its port if it has one; `*` is not taken"
+    checks += [
+        ("server.allowed_origins", origin, re.fullmatch(r"https?://[^\s/*?#@]+/?", origin) is not None, mend)
+        for origin in server.allowed_origins
+    ]
+    checks += [
+        ("server.trusted_proxies", proxy, is_network(proxy), "must be an address or a network such as 10.0.0.0/8")
+        for proxy in server.trusted_proxies
+    ]
+    keys = {"server.api_keys": server.api_keys, "server.admin_keys": server.admin_keys}
+    for name, key in [(name, secret.reveal()) for name, secrets in keys.items() for secret in secrets]:
+        fine = key.isascii() and key.isprintable() and key == key.strip() != ""
+        checks.append((name, "…", fine, "a key is one or more printable ASCII characters, without spaces"
+                       " around; `openssl rand -hex 24` makes a good one"))  # fmt: skip
+    for name in (name for name in typing.get_type_hints(Limits) if name.endswith("_timeout")):
+        value = getattr(settings.limits, name)
+        checks.append((f"limits.{name}", value, value > 0, "must be a number of seconds above 0"))
+    checks += _limit_checks(settings)
+    for name, provider in settings.providers.items():
+        url = provider.base_url
+        if url is not None and "://" not in url and name == "ollama":
+            url = provider.base_url = f"http://{url}"
+        fine = url is None or re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None
+        checks.append((f"providers.{name}.base_url", shown_address(url), fine,
+                       "must be an http:// or https:// address"))  # fmt: skip
+        key = provider.api_key.reveal() if provider.api_key is not None else ""
+        checks.append(
+            (
+                f"providers.{name}.api_key",
+                "…",
+                key.isascii() and key.isprintable(),
+                "must be one line of printable ASCII; see whether it was copied whole, and nothing else",
+            )
+        )
+        checks.append((f"providers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None,
+                       "a provider's name is made of small letters, digits, - and _"))  # fmt: skip
+    checks += _budget_checks(settings)
+    for key, value, fine, mend in checks:
+        if not fine:
+            raise SettingsError(key, value, mend)
+
+
+def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    budgets = settings.budgets
+    caps = {"budgets": BudgetCap(daily=budgets.daily, monthly=budgets.monthly), "budgets.per_key": budgets.per_key}
+    caps |= {f"budgets.models.{model}": cap for model, cap in budgets.models.items()}
+    dollars = f"must be US dollars between 0 and {MOST_DOLLARS:,}"
+    checks: list[tuple[str, Any, bool, str]] = [
+        (f"{key}.{cycle}", value, value is None or 0 <= value <= MOST_DOLLARS, dollars)
+        for key, cap in caps.items()
+        for cycle, value in (("daily", cap.daily), ("monthly", cap.monthly))
+    ]
+    checks += [
+        (f"budgets.models.{model}", model, ":" in model, "names a model as provider:model") for model in budgets.models
+    ]
+    webhook = budgets.webhook
+    checks += [
+        ("budgets.alert_at", budgets.alert_at, 0 < budgets.alert_at <= 1, "must be a share above 0, and at most 1"),
+        ("budgets.medium_below", budgets.medium_below, 0 <= budgets.medium_below <= 1, "must be between 0 and 1"),
+        ("budgets.low_below", budgets.low_below, 0 <= budgets.low_below <= budgets.medium_below,
+         "must be between 0 and budgets.medium_below"),
+        ("budgets.lease_margin", budgets.lease_margin, budgets.lease_margin > 0, "must be seconds above 0"),
+        ("budgets.webhook", "…", webhook is None or re.fullmatch(r"https?://[^\s/@]+(/\S*)?", webhook) is not None,
+         "must be an http:// or https:// address"),
+    ]  # fmt: skip
+    for name, provider in settings.providers.items():
+        for model, price in provider.prices.items():
+            sums = (price.input, price.output, price.cached_input or 0.0)
+            checks.append((f"providers.{name}.prices.{model}", sums, all(0 <= one <= MOST_DOLLARS for one in sums),
+                           dollars + " per million tokens"))  # fmt: skip
+    for tier, intents in settings.routing.tier_models.items():
+        checks.append((f"routing.tier_models.{tier}", tier, tier in ("high", "medium", "low"),
+                       "is no tier; there are high, medium, low"))  # fmt: skip
+        for intent in intents:
+            checks.append((f"routing.tier_models.{tier}.{intent}", intent, intent == "*" or intent in list(Intent),
+                           f"is no intent; there are *, {', '.join(Intent)}"))  # fmt: skip
+    return checks
+
+
+MOST_DOLLARS = 1_000_000_000
+
+
+def _limit_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    limits = settings.limits
+    limits.tiers = {**built_in_tiers(), **limits.tiers}
+    checks: list[tuple[str, Any, bool, str]] = []
+    whole = "must be at least 1, or left out for as many as one likes"
+    for name, tier in limits.tiers.items():
+        checks.append((f"limits.tiers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) is not None,
+                       "a tier's name is made of at most 40 small letters, digits, - and _"))  # fmt: skip
+        for window in ("per_minute", "per_hour", "per_day"):
+            value = getattr(tier, window)
+            checks.append((f"limits.tiers.{name}.{window}", value, value is None or 1 <= value <= MOST_COUNTED, whole))
+    checks.append(("limits.default_tier", limits.default_tier, limits.default_tier in limits.tiers,
+                   f"is no tier; limits.tiers has {', '.join(sorted(limits.tiers))}"))  # fmt: skip
+    for name, bucket in limits.buckets.items():
+        key = f"limits.buckets.{name}"
+        classes = [kind for kind in typing.get_args(EndpointClass) if kind != "public"]
+        checks += [
+            (key, name, name in classes, f"is no class of endpoints; there are {', '.join(classes)}"),
+            (f"{key}.burst", bucket.burst, 1 <= bucket.burst <= MOST_COUNTED, "must be at least 1"),
+            (f"{key}.per_minute", bucket.per_minute, 0 < bucket.per_minute <= MOST_COUNTED, "must be more than 0"),
+        ]
+    for name, provider in settings.providers.items():
+        for field in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(provider, field)
+            checks.append((f"providers.{name}.{field}", value, value is None or 1 <= value <= MOST_COUNTED, whole))
+    return checks
+
+
+def shown_address(url: str | None) -> str | None:
+    """An address as it may be shown: no user, no password, no query."""
+    return url and re.sub(r"//[^/]*@", "//…@", url).partition("?")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener on `host` can be reached from this machine alone."""
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_network(text: str) -> bool:
+    """Whether it is an address or a network."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
