@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from pointsman.core.credential import Credential
 from pointsman.core.errors import SettingsError, StoreError
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import Settings
-from pointsman.stores.credentials import Credential, Credentials
+from pointsman.stores.credentials import Credentials
 from pointsman.transport.http import Outbound
 
 from .providers import build_provider

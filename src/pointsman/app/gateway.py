@@ -28,7 +28,6 @@ from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets
 from pointsman.surfaces.entry import Entry
-from pointsman.surfaces.openai.chat import ChatCompletions
 from pointsman.surfaces.services import Services
 from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
@@ -44,6 +43,7 @@ from .sign_in import announce_setup, build_sign_in, users_at_start
 from .state import build_state, open_state
 from .stores import build_log, build_secret_key, open_database, standing, warn_of_open_folder
 from .transport import build_outbound, build_tls, keep_certificate, start_server
+from .ways_in import ways_in
 
 if TYPE_CHECKING:
     pass
@@ -342,7 +342,7 @@ class Gateway:
 
         return Entry(
             access=self._access,
-            hot={("POST", "/v1/chat/completions"): ChatCompletions(pipeline)},
+            hot=ways_in(pipeline),
             asgi=AsgiBridge(load_app),
             verify=Signatures(
                 secret_of=self._signing.get,

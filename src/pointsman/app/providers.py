@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pointsman.core.catalog import ModelCard
+from pointsman.core.credential import Credential
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Provider
 from pointsman.providers.cards import card_for, presets
 from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import Cards, OpenAICompatible
 from pointsman.settings import Price, ProviderSettings, Server, Settings, child_environment, is_loopback
-from pointsman.stores.credentials import Credential
 from pointsman.transport.http import Outbound
 
 if TYPE_CHECKING:

@@ -54,6 +54,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """Ids or names of models that may stand in during an outage, best first."""
     stream_usage: bool = True
     """Whether the upstream understands `stream_options.include_usage`."""
+    needs_credential: bool = False
+    """Whether its provider has no key of ours: only callers who bring their own can use it."""
 
     @property
     def destination(self) -> Destination:

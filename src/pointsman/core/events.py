@@ -1,9 +1,10 @@
 """The answer as a stream of events.
 
 A provider yields `Frames` (whole server-sent events of `chat.completion.chunk` objects, as the bytes that came) for a
-streamed request, or one `Body` for an unstreamed one. They are parsed only when a stage asks (`chunks`, `deltas`).
-An iterator that ends has ended well: `[DONE]` is not an event; whoever writes the wire adds it. An upstream that fails
-raises an `UpstreamError` out of the iterator.
+streamed request, or one `Body` for an unstreamed one. A provider that speaks the caller's own dialect may relay that
+dialect's frames or body instead, and says so in `dialect`; what stages need of them stands beside the bytes. Chunks
+are parsed only when a stage asks (`chunks`, `deltas`). An iterator that ends has ended well: `[DONE]` is not an event;
+whoever writes the wire adds it. An upstream that fails raises an `UpstreamError` out of the iterator.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from .errors import UpstreamProtocolError
+from .request import Dialect
 
 DONE = b"data: [DONE]\n\n"
 MOST_TOKENS = 1_000_000_000
@@ -79,15 +81,19 @@ class Frames(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     went_on: bool = False
     """The answer goes on behind the usage in the same block."""
+    dialect: Dialect = "chat"
+    """What the bytes are written in: `chat`, or what the request's caller speaks."""
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
-    """A whole unstreamed answer: one `chat.completion` object as JSON."""
+    """A whole unstreamed answer: one `chat.completion` object as JSON. Of a completion or of embeddings: OpenAI's
+    object for those."""
 
     raw: bytes
     usage: Usage | None = None
     answer_id: str | None = None
     finish_reason: str | None = None
+    dialect: Dialect = "chat"
 
 
 Event = Frames | Body

@@ -11,6 +11,7 @@ import msgspec
 
 from .caller import Caller
 from .catalog import Catalog, ModelCard
+from .credential import Credential
 from .decision import Decision
 from .events import Event
 from .mask import Clears
@@ -40,6 +41,8 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     clears: Clears | None = None
     """Given when `request` is a redacted copy: the check without which it may not leave."""
+    credential: Credential | None = None
+    """The caller's own key for this provider, used in place of ours for this call alone; never kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,21 @@ class Provider(Protocol):
     async def health(self) -> Health: ...
 
     async def close(self) -> None: ...
+
+
+class Completes(Protocol):
+    """A provider some of whose models have the capability `completion`."""
+
+    def complete(self, call: ChatCall) -> AsyncIterator[Event]:
+        """Answer a request of kind `completion`, as `Provider.chat` does a chat; frames and body are OpenAI's
+        `text_completion` objects."""
+
+
+class Embeds(Protocol):
+    """A provider some of whose models have the capability `embeddings`."""
+
+    def embed(self, call: ChatCall) -> AsyncIterator[Event]:
+        """Answer a request of kind `embeddings`: one `Body` with OpenAI's list of embeddings as floats."""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True, gc=False):

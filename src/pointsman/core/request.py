@@ -18,6 +18,10 @@ from .errors import InvalidRequest
 
 PrivacyLevel = Literal["standard", "high", "max"]
 Priority = Literal["balanced", "speed", "quality", "privacy", "cost"]
+Kind = Literal["chat", "completion", "embeddings"]
+"""What is asked for. A completion's prompt and each text to embed stand as user messages in the inner form."""
+Dialect = Literal["chat", "messages", "responses"]
+"""A wire format that both callers and upstreams speak: OpenAI's chat, Anthropic's Messages, OpenAI's Responses."""
 
 OWN_FIELDS = ("routing_preferences",)
 """Fields of ours in a request's body; they are never sent upstream."""
@@ -220,17 +224,42 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("fields", "params", "size")
+    __slots__ = ("dialect", "fields", "kind", "params", "passed", "size")
 
-    def __init__(self, fields: dict[str, Raw], params: ChatParams, size: int) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Raw],
+        params: ChatParams,
+        size: int,
+        *,
+        kind: Kind = "chat",
+        dialect: Dialect = "chat",
+        passed: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
         self.fields = fields
+        self.kind = kind
+        self.dialect = dialect
+        """What the caller speaks: an upstream that speaks the same may have its answer relayed as the bytes that come.
+        A redacted copy is always `chat`, so that its answer can be read and restored."""
+        self.passed = passed
+        """Headers, in lower case, for an upstream of the caller's dialect."""
         self.params = params
         self.size = size
         """Bytes of the body as it came."""
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:
+    def parse(
+        cls,
+        body: bytes,
+        *,
+        kind: Kind = "chat",
+        dialect: Dialect = "chat",
+        passed: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> ChatRequest:
         """Read a body.
+
+        Args:
+            kind, dialect, passed: of a request that a surface translated into this form.
 
         Raises:
             InvalidRequest: not JSON, not an object, a known field of a wrong type, no messages.
@@ -258,12 +287,23 @@ class ChatRequest:
             if value is not None and (value < low or (high is not None and value > high)):
                 bound = f"between {low} and {high}" if high is not None else f"at least {low}"
                 raise InvalidRequest(f"Invalid `{name}`: {value} given, {bound} expected.", param=name)
-        return cls(fields, params, len(body))
+        return cls(fields, params, len(body), kind=kind, dialect=dialect, passed=passed)
 
     @classmethod
-    def build(cls, fields: Mapping[str, Any]) -> ChatRequest:
-        """A request from Python values, for callers inside (the CLI, the doctor, tests)."""
-        return cls.parse(_encoder.encode(fields))
+    def build(
+        cls,
+        fields: Mapping[str, Any],
+        *,
+        kind: Kind = "chat",
+        dialect: Dialect = "chat",
+        passed: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> ChatRequest:
+        """A request from Python values, for translators and callers inside (the CLI, the doctor, tests)."""
+        return cls.parse(_encoder.encode(fields), kind=kind, dialect=dialect, passed=passed)
+
+    def redacted(self, fields: Mapping[str, Any]) -> ChatRequest:
+        """A copy with other fields, whose answer must be readable as chat."""
+        return ChatRequest.build(fields, kind=self.kind, passed=self.passed)
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> ChatRequest:
         """This request, with fields that the caller left out, or gave as null, filled in."""
@@ -275,7 +315,8 @@ class ChatRequest:
         if not missing:
             return self
         fields = {**self.fields, **missing}
-        return ChatRequest(fields, _params_decoder.decode(_encoder.encode(fields)), self.size)
+        params = _params_decoder.decode(_encoder.encode(fields))
+        return ChatRequest(fields, params, self.size, kind=self.kind, dialect=self.dialect, passed=self.passed)
 
     @property
     def model(self) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from .request import Priority, PrivacyLevel
+from .request import Kind, Priority, PrivacyLevel
 
 
 class Intent(StrEnum):
@@ -64,6 +64,7 @@ class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a model must be able to do, and how many tokens the request takes."""
 
+    kind: Kind = "chat"
     tools: bool = False
     vision: bool = False
     json_object: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from pointsman.core.budget import AMPLE, Means, Purse, Refused
@@ -74,4 +74,6 @@ class Decides(Protocol):
         stream: bool,
         caller: Caller | None = None,
         means: Means = AMPLE,
+        force_provider: str | None = None,
+        credentials: Collection[str] = (),
     ) -> Decision: ...

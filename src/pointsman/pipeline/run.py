@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
 
 from pointsman.core.budget import AMPLE, Means
 from pointsman.core.caller import Caller
+from pointsman.core.credential import Credential
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
     ModelNotFound,
@@ -49,6 +51,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     privacy_level: PrivacyLevel | None = None
     priority: Priority | None = None
+    force_provider: str | None = None
+    """The only provider whose models may answer."""
+    credentials: Mapping[str, Credential] = MappingProxyType({})
+    """The caller's own keys, by provider."""
 
 
 class Pipeline:
@@ -101,7 +107,7 @@ class Pipeline:
             PointsmanError: typed, with `decision_id` naming the log's entry.
         """
         signals, mask = await self.understand(request, caller, wishes)
-        decision, grant = await self.decide(request, signals, caller)
+        decision, grant = await self.decide(request, signals, caller, wishes)
         trail = Trail(self._clock)
         attempts = self._execute(
             decision,
@@ -111,6 +117,7 @@ class Pipeline:
             tier=caller.scopes.tier,
             mask=mask and mask.with_request(self._shape(mask.request)),
             purse=grant,
+            credentials=wishes.credentials,
         )
         events = self._record.watch(decision, request, trail, attempts)
         if grant is not None:
@@ -138,12 +145,14 @@ class Pipeline:
         async with self._large:
             return await asyncio.to_thread(work)
 
-    async def decide(self, request: ChatRequest, signals: Signals, caller: Caller) -> tuple[Decision, Grant | None]:
+    async def decide(
+        self, request: ChatRequest, signals: Signals, caller: Caller, wishes: Wishes
+    ) -> tuple[Decision, Grant | None]:
         """The decision, and what was reserved for it where a budget is set."""
         try:
             if self._budgets is None or not self._budgets.concerns(caller):
-                return self._choose(request, signals, caller), None
-            choose = partial(self._choose, request, signals, caller)
+                return self._choose(request, signals, caller, wishes), None
+            choose = partial(self._choose, request, signals, caller, wishes)
             return await afford(choose, caller, self._budgets, lambda: self._models.catalog)
         except PointsmanError as error:
             self.refused(error, caller, request, signals)
@@ -157,7 +166,7 @@ class Pipeline:
         if self._redact is not None and signals.privacy.local_only:
             signals, _ = self._redact(request, signals)
         means = self._budgets.means(caller) if self._budgets is not None and self._budgets.concerns(caller) else None
-        return self._choose(request, signals, caller, means or AMPLE)
+        return self._choose(request, signals, caller, wishes, means or AMPLE)
 
     def refused(
         self, error: PointsmanError, caller: Caller, request: ChatRequest | None, signals: Signals | None = None
@@ -178,7 +187,9 @@ class Pipeline:
             stream=request is not None and request.stream,
         )
 
-    def _choose(self, request: ChatRequest, signals: Signals, caller: Caller, means: Means = AMPLE) -> Decision:
+    def _choose(
+        self, request: ChatRequest, signals: Signals, caller: Caller, wishes: Wishes, means: Means = AMPLE
+    ) -> Decision:
         try:
             return self._decide(
                 request.model,
@@ -190,6 +201,8 @@ class Pipeline:
                 stream=request.stream,
                 caller=caller,
                 means=means,
+                force_provider=wishes.force_provider,
+                credentials=wishes.credentials,
             )
         except (ModelNotFound, NoCapableModel, PrivacyWall):
             soon = self._coming(request.model)

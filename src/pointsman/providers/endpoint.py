@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocolError, UpstreamStatus
@@ -58,15 +59,23 @@ class Endpoint:
         body: bytes = b"",
         accept: bytes = b"application/json",
         clears: Clears | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> UpstreamResponse:
         """Send a request; returns when the answer's head has arrived, whatever its status.
+
+        Args:
+            headers: of this call alone, in place of those of the same name; an empty value leaves one out.
 
         Raises:
             PrivacyWall, UpstreamError: as `Outbound.send`.
         """
-        headers: Headers = [(b"accept", accept), *self._headers]
+        sent: Headers = [(b"accept", accept), *self._headers]
+        if headers:
+            own = {name.lower().encode() for name in headers}
+            given = _encoded(self.name, {name: value for name, value in headers.items() if value})
+            sent = [*(pair for pair in sent if pair[0] not in own), *given]
         if body:
-            headers = [(b"content-type", b"application/json"), *headers]
+            sent = [(b"content-type", b"application/json"), *sent]
         target = self._path + path + (f"?{self._query}" if self._query else "")
         return await self._outbound.send(
             UpstreamRequest(
@@ -75,7 +84,7 @@ class Endpoint:
                 origin=self.origin,
                 method=method,
                 target=target,
-                headers=headers,
+                headers=sent,
                 body=body,
                 timeouts=timeouts,
                 clears=clears,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from pointsman.core.credential import Credential
 from pointsman.core.errors import InvalidRequest
 
 from .sealed import SealedValues
@@ -14,21 +15,6 @@ KIND = "credential"
 REVISION = "credentials"
 """What `stores.watch` calls them."""
 MAX_KEY = 8192
-
-
-class Credential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an upstream wants to see."""
-
-    api_key: str
-    organization: str | None = None
-
-    @property
-    def masked(self) -> str:
-        """Enough to tell two keys apart, and no more."""
-        return f"…{self.api_key[-4:]}" if len(self.api_key) >= 16 else "…"
-
-    def __repr__(self) -> str:
-        return "Credential(…)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

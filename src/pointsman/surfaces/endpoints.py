@@ -6,6 +6,15 @@ from pointsman.core.caller import EndpointClass
 
 EXACT: dict[str, EndpointClass] = {
     "/v1/chat/completions": "chat",
+    "/v1/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/messages": "chat",
+    "/v1/messages/count_tokens": "chat",
+    "/api/chat": "chat",
+    "/api/generate": "chat",
+    "/api/embed": "embeddings",
+    "/api/embeddings": "embeddings",
+    "/api/v1/models/ollama/pull": "admin",
     "/api/v1/route": "chat",
     "/v1/feedback": "feedback",
     "/api/v1/feedback": "feedback",
@@ -20,6 +29,8 @@ EXACT: dict[str, EndpointClass] = {
 
 BELOW: tuple[tuple[str, EndpointClass], ...] = (
     ("/v1/models", "models"),
+    ("/v1/responses", "chat"),
+    ("/api/v1/chat/", "chat"),
     ("/api/v1/models", "models"),
     ("/api/v1/health", "admin"),
     ("/api/v1/decisions", "decisions"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 from pointsman.core.caller import Caller
@@ -38,10 +39,14 @@ def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
     return plain
 
 
-def shape_for(path: str) -> Shape:
-    """`/api/v1` has a shape of its own; everything else speaks OpenAI's."""
-    if path.startswith("/api/v1"):
-        from .native.errors import to_native
+SHAPES: tuple[tuple[str, str, str], ...] = (("/api/v1", "pointsman.surfaces.native.errors", "to_native"),)
+"""Prefix of a path, and the module and function of its shape, loaded when an error is told; the first that fits."""
 
-        return to_native
+
+def shape_for(path: str) -> Shape:
+    """Everything that has no shape of its own speaks OpenAI's."""
+    for prefix, module, name in SHAPES:
+        if path.startswith(prefix):
+            shape: Shape = getattr(importlib.import_module(module), name)
+            return shape
     return to_openai

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -46,7 +46,12 @@ def components() -> dict[str, Schema]:
         "The decision that a request would get now. Nothing was called and nothing was logged.",
         dry_run={"const": True},
     )
-    return {**found, **ANSWERS, **ERRORS}
+    return {
+        **found,
+        **ANSWERS,
+        **ERRORS,
+        **{name: schema for each in DESCRIBED for name, schema in each.components().items()},
+    }
 
 
 @cache
@@ -232,12 +237,29 @@ ERRORS: dict[str, Schema] = {
 }  # fmt: skip
 
 
+class Described(Protocol):
+    """A module that describes a dialect's endpoints on the data plane."""
+
+    def paths(self) -> dict[str, Schema]: ...
+
+    def components(self) -> dict[str, Schema]: ...
+
+
+DESCRIBED: tuple[Described, ...] = ()
+"""One module a dialect beside OpenAI's chat: `surfaces/<dialect>/described.py`."""
+
+
 def hot_paths(error: Schema) -> dict[str, Schema]:
     """The operations that the data plane answers itself.
 
     Args:
         error: the response that tells of errors in OpenAI's shape.
     """
+    others = {path: operations for each in DESCRIBED for path, operations in each.paths().items()}
+    return {**_chat_and_health(error), **others}
+
+
+def _chat_and_health(error: Schema) -> dict[str, Schema]:
     text = {"schema": {"type": "string"}}
     return {
         "/v1/chat/completions": {

@@ -6,7 +6,7 @@ request costs nothing. The order is the order in which a model's exclusion is to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +28,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     unhealthy: Mapping[str, str]
     """Model id or provider name → why it is thought to be down."""
     force_provider: str | None = None
+    credentials: Collection[str] = ()
+    """Providers for which the caller brought a key."""
     named: frozenset[str] = frozenset()
     """Ids of models that the caller or the operator named: they need not be routable."""
     caller: Caller | None = None
@@ -52,8 +54,22 @@ class Constraint(NamedTuple):
     """Why the model is out, or None."""
 
 
-def _chat(card: ModelCard, demand: Demand) -> str | None:
-    return None if "chat" in card.capabilities else "is not a chat model"
+def _kind(card: ModelCard, demand: Demand) -> str | None:
+    kind = demand.needs.kind
+    return None if kind in card.capabilities else _NOT_OF_KIND[kind]
+
+
+_NOT_OF_KIND = {
+    "chat": "is not a chat model",
+    "completion": "does not complete plain text",
+    "embeddings": "is not an embedding model",
+}
+
+
+def _credential(card: ModelCard, demand: Demand) -> str | None:
+    if not card.needs_credential or card.provider in demand.credentials:
+        return None
+    return f"{card.provider} has no API key here, and the request brings none"
 
 
 def _key(card: ModelCard, demand: Demand) -> str | None:
@@ -136,7 +152,8 @@ def _healthy(card: ModelCard, demand: Demand) -> str | None:
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("key", "leave for this key", lambda demand: demand.caller is not None, _key),
-    Constraint("chat", "chat", lambda demand: True, _chat),
+    Constraint("chat", "the kind of request", lambda demand: True, _kind),
+    Constraint("credential", "a key of its provider", lambda demand: True, _credential),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
     Constraint("disabled", "enough known of it", lambda demand: True, _routable),
@@ -150,7 +167,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
 )
 
-SCOPE = frozenset({"chat", "key", "privacy", "provider", "disabled", "budget", "unhealthy"})
+SCOPE = frozenset({"chat", "key", "credential", "privacy", "provider", "disabled", "budget", "unhealthy"})
 """Constraints on which models may be asked at all; the others are about what the request needs."""
 
 SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema", "logprobs", "unhealthy"})

@@ -55,6 +55,12 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
         return NoCapableModel(f"{card.id} {found['chat']}.", param="model")
     if "key" in found and demand.caller is not None:
         return refuse_model(card.id, demand.caller, catalog)
+    if "credential" in found:
+        return NoCapableModel(
+            f"{card.id} cannot be asked: {found['credential']}. Bring one in auth_override, or have one stored with"
+            f" `pointsman credentials set {card.provider}`.",
+            param="model",
+        )
     if "privacy" in found:
         local = _fitting(demand, catalog)
         return _with(

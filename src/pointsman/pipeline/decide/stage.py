@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
@@ -70,10 +70,14 @@ class Decide:
         stream: bool,
         caller: Caller | None = None,
         means: Means = AMPLE,
+        force_provider: str | None = None,
+        credentials: Collection[str] = (),
     ) -> Decision:
         """Decide one request.
 
         Args:
+            force_provider: the only provider that the caller wants asked; the settings' own comes first.
+            credentials: providers for which the caller brought a key.
             unhealthy: model id or provider name → why it is thought to be down.
             caller: who asks; a key may be confined to some models.
             means: what may be spent; models that may cost more are out, and a low tier moves the choice.
@@ -103,7 +107,8 @@ class Decide:
             needs=signals.needs,
             privacy=signals.privacy,
             unhealthy=unhealthy,
-            force_provider=self.rules.force_provider,
+            force_provider=self.rules.force_provider or force_provider,
+            credentials=credentials,
             named=frozenset(card.id for card in requested.cards),
             caller=confined,
             means=means,

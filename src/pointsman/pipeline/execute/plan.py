@@ -6,14 +6,16 @@ A model whose provider's limit is used up is not asked, and the next one steps i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
 
 from pointsman.core.budget import Purse
 from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.credential import Credential
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
     BudgetExceeded,
@@ -28,7 +30,7 @@ from pointsman.core.errors import (
 )
 from pointsman.core.events import Event, Frames
 from pointsman.core.mask import Mask
-from pointsman.core.ports import ChatCall, Clock, Provider, Share, Throttle, Timeouts
+from pointsman.core.ports import ChatCall, Clock, Completes, Embeds, Provider, Share, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
 
@@ -66,6 +68,7 @@ class Execute:
         tier: str | None = None,
         mask: Mask | None = None,
         purse: Purse | None = None,
+        credentials: Mapping[str, Credential] = MappingProxyType({}),
     ) -> AsyncGenerator[Event, None]:
         """The answer's events.
 
@@ -73,6 +76,7 @@ class Execute:
             tier: the caller's; it says who goes first when a provider is short.
             mask: the redacted copy that remote models get in place of the request; local ones get the request itself.
             purse: the money reserved for the request; a model that it does not cover any more is passed over.
+            credentials: the caller's own keys, by provider, in place of ours.
 
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
@@ -110,11 +114,12 @@ class Execute:
                 local_only=decision.signals.privacy.local_only or mask is not None,
                 timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
                 clears=masked.clears if masked is not None else None,
+                credential=credentials.get(card.provider),
             )
             try:
                 if throttle is not None:
                     share = await throttle.take(card, decision.signals.needs, tier)
-                async with aclosing(_closable(self._provider_for(card).chat(call))) as events:
+                async with aclosing(_ask(self._provider_for(card), call)) as events:
                     async for event in events:
                         if not answering:
                             answering = True
@@ -180,6 +185,16 @@ def _wait(error: PointsmanError) -> float:
     return error.retry_after or 0.0
 
 
-def _closable(events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    """Providers write async generators; the protocol promises an iterator that can be closed."""
+def _ask(provider: Provider, call: ChatCall) -> AsyncGenerator[Event, None]:
+    """The provider's answer. What is not chat is asked only of models whose card has the capability for it.
+
+    Providers write async generators; the protocol promises an iterator that can be closed.
+    """
+    kind = call.request.kind
+    if kind == "chat":
+        events = provider.chat(call)
+    elif kind == "completion":
+        events = cast(Completes, provider).complete(call)
+    else:
+        events = cast(Embeds, provider).embed(call)
     return cast("AsyncGenerator[Event, None]", events)

@@ -81,6 +81,7 @@ def find_needs(
         typical = exact + images * tokens.IMAGE_TYPICAL
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
     return Needs(
+        kind=request.kind,
         tools=tools,
         vision=images > 0,
         json_object=form == "json_object",

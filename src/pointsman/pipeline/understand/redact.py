@@ -130,7 +130,7 @@ class Redactor:
         messages = [Raw(part.raw) for part in done if part.name is None]
         fields["messages"] = Raw(msgspec.json.encode(messages))
         fields.update({part.name: Raw(part.raw) for part in done if part.name is not None})
-        copy = ChatRequest.parse(msgspec.json.encode(fields))
+        copy = request.redacted(fields)
         copy.size = request.size
         wanted = request.params.response_format
         search = _Replacer(values, names).search

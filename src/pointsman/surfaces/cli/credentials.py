@@ -48,7 +48,7 @@ def credentials(ctx: click.Context, as_json: bool) -> None:
 @with_invocation
 def set_(invocation: Invocation, provider: str, from_env: str | None, organization: str | None) -> None:
     """Store PROVIDER's API key: asked for, or read from standard input. Never an argument: others see those."""
-    from pointsman.stores.credentials import Credential
+    from pointsman.core.credential import Credential
 
     settings = invocation.settings()
     _check_name(settings, provider)
@@ -139,7 +139,7 @@ def check(invocation: Invocation, provider: str | None, as_json: bool) -> None:
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
-    from pointsman.stores.credentials import Credential
+    from pointsman.core.credential import Credential
 
     rows: list[dict[str, Any]] = [
         {

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 
 from pointsman.core.request import ChatRequest
 from pointsman.surfaces.asgi_caller import caller_of
-from pointsman.surfaces.openai.chat import read_wishes
 from pointsman.surfaces.schemas import json_body, ref
 from pointsman.surfaces.services import Services
+from pointsman.surfaces.wishes import read_wishes
 
 
 def router(services: Services) -> APIRouter:

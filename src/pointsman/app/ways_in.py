@@ -1,0 +1,30 @@
+"""The handlers that ask models, by method and path; each is made at its first request, so that the start stays fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pointsman.core.caller import Caller
+from pointsman.pipeline.run import Pipeline
+from pointsman.surfaces.converse import Converse
+from pointsman.surfaces.entry import HotHandler
+from pointsman.surfaces.openai.chat import ChatDialect
+from pointsman.transport.http import HttpRequest, Responder
+
+
+class Later:
+    """A handler that is made when it is first wanted."""
+
+    def __init__(self, make: Callable[[], HotHandler]) -> None:
+        self._make = make
+        self._made: HotHandler | None = None
+
+    async def __call__(self, http: HttpRequest, respond: Responder, caller: Caller) -> None:
+        if self._made is None:
+            self._made = self._make()
+        await self._made(http, respond, caller)
+
+
+def ways_in(pipeline: Pipeline) -> dict[tuple[str, str], HotHandler]:
+    """Every way in that goes through the pipeline. A new one joins `ways_out.py` of the privacy wall's test."""
+    return {("POST", "/v1/chat/completions"): Converse(ChatDialect(), pipeline)}

@@ -1,0 +1,39 @@
+"""The `x-pointsman-*` headers of an answer."""
+
+from __future__ import annotations
+
+from pointsman.pipeline.answer import Answer
+from pointsman.pipeline.decide import header_reason
+
+
+def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """The `x-pointsman-*` headers of an answer."""
+    decision = answer.decision
+    model = answer.model
+    reason = header_reason(decision)
+    if model != decision.model:
+        reason = f"fallback: {decision.model} {'was passed over' if answer.passed_over else 'failed'}; {reason}"
+    headers = [
+        (b"x-pointsman-decision", decision.id.encode()),
+        (b"x-pointsman-model", _ascii(model)),
+        (b"x-pointsman-provider", _ascii(model.partition(":")[0])),
+        (b"x-pointsman-intent", decision.signals.intent.encode()),
+        (b"x-pointsman-reason", _ascii(reason)),
+    ]
+    if decision.estimated_cost_micro_usd is not None:
+        headers.append((b"x-pointsman-estimated-cost-usd", format_usd(decision.estimated_cost_micro_usd).encode()))
+    if answer.placeholders:
+        headers.append((b"x-pointsman-redacted", str(answer.placeholders).encode()))
+    return headers
+
+
+def format_usd(micro_usd: int) -> str:
+    """Micro-dollars as dollars with six decimals."""
+    return f"{micro_usd // 1_000_000}.{micro_usd % 1_000_000:06d}"
+
+
+def _ascii(text: str) -> bytes:
+    text = text[:256]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return text.encode("ascii")

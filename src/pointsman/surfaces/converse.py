@@ -1,0 +1,127 @@
+"""Every endpoint that asks a model is one `Converse` over a dialect: read, run the pipeline, write.
+
+A dialect translates a request into the inner form and an answer's events back. What is the same for all stands here:
+who is told what of an error, when a stream begins, and that a client who leaves cancels the upstream call.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Protocol
+
+from pointsman.core.caller import Caller
+from pointsman.core.errors import PointsmanError, UpstreamProtocolError
+from pointsman.core.events import Body, Event
+from pointsman.core.request import ChatRequest
+from pointsman.pipeline.answer import Answer
+from pointsman.pipeline.run import Pipeline, Wishes
+from pointsman.transport.http import Headers, HttpRequest, Responder
+
+from .answer_headers import decision_headers
+from .errors import for_caller
+from .wishes import read_wishes
+
+JSON = (b"content-type", b"application/json")
+
+EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx in front would else hold the stream back
+]
+
+Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body of an error answer."""
+
+
+class Writer(Protocol):
+    """Writes one answer. Frames and bodies come in the inner form, or in the caller's dialect where an upstream that
+    speaks it was relayed (`Frames.dialect`)."""
+
+    def begin(self) -> bytes:
+        """What stands before the first event of a stream."""
+
+    def write(self, event: Event) -> bytes:
+        """A piece of a stream."""
+
+    async def end(self) -> bytes:
+        """What stands behind the last event of a stream that ended well. Raises PointsmanError."""
+
+    def broken(self, error: PointsmanError) -> bytes:
+        """What ends a stream that broke."""
+
+    async def whole(self, body: Body) -> bytes:
+        """An answer that is not streamed. Raises PointsmanError."""
+
+
+class Dialect(Protocol):
+    """One way in."""
+
+    @property
+    def stream_headers(self) -> Headers: ...
+
+    async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
+        """The request in the inner form.
+
+        Raises:
+            PointsmanError: it cannot be read, or holds what has no inner form.
+        """
+
+    def writer(self, request: ChatRequest, answer: Answer) -> Writer: ...
+
+    def refuse(self, error: PointsmanError) -> Refusal: ...
+
+
+class Converse:
+    """A hot handler: a way in and the pipeline behind it."""
+
+    def __init__(self, dialect: Dialect, pipeline: Pipeline) -> None:
+        self._dialect = dialect
+        self._pipeline = pipeline
+
+    async def __call__(self, http: HttpRequest, respond: Responder, caller: Caller) -> None:
+        dialect = self._dialect
+        try:
+            request, wishes = await self._read(http, caller)
+            answer = await self._pipeline.run(request, caller, wishes)
+        except PointsmanError as error:
+            respond.send(*dialect.refuse(for_caller(error, caller)))
+            return
+        async with aclosing(answer.events()) as events:
+            headers = decision_headers(answer)
+            writer = dialect.writer(request, answer)
+            if not request.stream:
+                try:
+                    body: Body | None = None
+                    async for event in events:
+                        if isinstance(event, Body):
+                            body = event
+                    if body is None or not body.raw:
+                        raise UpstreamProtocolError("The model's provider answered with an empty body.")
+                    written = await writer.whole(body)
+                except PointsmanError as error:
+                    status, error_headers, refusal = dialect.refuse(for_caller(error, caller))
+                    respond.send(status, [*error_headers, *headers], refusal)
+                    return
+                respond.send(200, [JSON, *headers], written)
+                return
+            respond.start(200, [*dialect.stream_headers, *headers])
+            try:
+                if begun := writer.begin():
+                    respond.write(begun)
+                async for event in events:
+                    if event.raw and (data := writer.write(event)):
+                        respond.write(data)
+                        await respond.drain()
+                respond.write(await writer.end())
+            except PointsmanError as error:
+                respond.write(writer.broken(for_caller(error, caller)))
+        respond.finish()
+
+    async def _read(self, http: HttpRequest, caller: Caller) -> tuple[ChatRequest, Wishes]:
+        request: ChatRequest | None = None
+        try:
+            request = await self._dialect.read(http, caller)
+            return request, read_wishes(request, http.headers)
+        except PointsmanError as error:
+            self._pipeline.refused(error, caller, request)
+            raise

@@ -1,0 +1,54 @@
+"""What a caller asks of the router beside the request itself."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
+from pointsman.pipeline.run import Wishes
+from pointsman.transport.http import Headers
+
+Word = TypeVar("Word", bound=str)
+
+LEVELS: tuple[PrivacyLevel, ...] = ("standard", "high", "max")
+"""From the most to the least permissive."""
+PRIORITIES: tuple[Priority, ...] = ("balanced", "speed", "quality", "privacy", "cost")
+
+
+def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
+    """What the caller asks of the router, in headers and in the body's `routing_preferences`.
+
+    Of several privacy levels the strictest holds, whoever named it; of several priorities the body's.
+
+    Raises:
+        InvalidRequest: a header with a word that is none of its choices.
+    """
+    preferences = request.params.routing_preferences
+    levels = _words(headers, "x-pointsman-privacy", LEVELS)
+    priorities = _words(headers, "x-pointsman-priority", PRIORITIES)
+    if preferences is not None:
+        if preferences.privacy_level is not None:
+            levels.append(preferences.privacy_level)
+        wish = preferences.priority or preferences.latency_preference
+        if wish is not None:
+            priorities = [wish]
+    return Wishes(
+        privacy_level=max(levels, key=LEVELS.index, default=None), priority=priorities[0] if priorities else None
+    )
+
+
+def _words(headers: Headers, name: str, choices: tuple[Word, ...]) -> list[Word]:
+    """The words that a header holds, wherever it stands; a proxy in front may have added its own."""
+    encoded = name.encode()
+    found: list[Word] = []
+    for key, value in headers:
+        if key == encoded:
+            for word in value.decode("latin-1").split(","):
+                known = next((choice for choice in choices if choice == word.strip().lower()), None)
+                if known is None:
+                    raise InvalidRequest(
+                        f"Invalid header `{name}`: one of {', '.join(choices)} is expected.", param=name
+                    )
+                found.append(known)
+    return found
