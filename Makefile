@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 
 .PHONY: run install test browser lint bench clean
 
@@ -13,7 +14,8 @@ run: $(VENV)/.run
 install: $(VENV)/.run
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 # Pages are looked at in a real browser; where none can be had, those tests are skipped and say so.
 browser:

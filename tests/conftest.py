@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from services import Postgres, Valkey
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs a model, or watches how long things take, has the machine to itself; the rest runs side by side."""
+    for item in items:
+        if item.get_closest_marker("engine") or "reliability" in item.path.parts:
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """In CI a skipped client or engine test is a failure: a missing part must not pass for a tested one."""
