@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def settings_page() -> str:
     return example()
 
 
-PAGES = {"cli.md": cli_page, "pointsman.example.yaml": settings_page}
+def clients_page() -> str:
+    return runpy.run_path(str(Path(__file__).with_name("clients.py")))["page"]()
+
+
+PAGES = {"cli.md": cli_page, "pointsman.example.yaml": settings_page, "clients.md": clients_page}
 
 
 if __name__ == "__main__":

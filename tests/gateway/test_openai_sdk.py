@@ -34,6 +34,7 @@ def client(gateway) -> Iterator[openai.OpenAI]:
 PINNED = "openai:gpt-4o-mini"
 
 
+@pytest.mark.shows("openai", "text")
 def test_a_plain_answer(client, cloud):
     cloud.script(Answer(text="Hello there.", usage=Tokens(prompt=7, completion=3)))
     answer = client.chat.completions.create(model=PINNED, messages=HI)
@@ -54,6 +55,7 @@ async def test_the_async_client(gateway, cloud):
     assert text == "Hello from upstream."
 
 
+@pytest.mark.shows("openai", "stream")
 def test_a_stream(client, cloud):
     cloud.script(Answer(text="one two three", pieces=5))
     chunks = list(client.chat.completions.create(model=PINNED, messages=HI, stream=True))
@@ -62,6 +64,7 @@ def test_a_stream(client, cloud):
     assert all(chunk.usage is None for chunk in chunks)
 
 
+@pytest.mark.shows("openai", "usage in a stream")
 def test_usage_in_a_stream_when_asked(client, cloud):
     cloud.script(Answer(usage=Tokens(prompt=11, completion=4, cached=2)))
     stream = client.chat.completions.create(
@@ -82,6 +85,7 @@ def test_usage_reaches_the_log_when_nobody_asked(client, cloud, gateway):
     assert outcome["cost_micro_usd"] == 150 + 60  # gpt-4o-mini: 0.15 and 0.60 dollars a million
 
 
+@pytest.mark.shows("openai", "parallel tool calls")
 def test_parallel_tool_calls(client, cloud):
     calls = (ToolUse("get_weather", {"city": "Oslo"}, "call_a"), ToolUse("get_weather", {"city": "Rome"}, "call_b"))
     cloud.script(Answer(text="", tool_calls=calls), Answer(text="", tool_calls=calls))
@@ -100,6 +104,7 @@ def test_parallel_tool_calls(client, cloud):
     assert cloud.chats[0].json["parallel_tool_calls"] is True
 
 
+@pytest.mark.shows("openai", "tools")
 def test_tool_results_go_back(client, cloud):
     messages = [
         *HI,
@@ -119,6 +124,7 @@ class Point(BaseModel):
     y: int
 
 
+@pytest.mark.shows("openai", "structured output")
 def test_structured_output(client, cloud):
     cloud.script(Answer(text='{"x": 1, "y": 2}'))
     answer = client.chat.completions.parse(model=PINNED, messages=HI, response_format=Point)
@@ -142,6 +148,7 @@ def test_every_parameter_passes_through(client, cloud):
     assert b'"invented_last_week":{"deep":[1,2.5' in cloud.chats[0].body.replace(b" ", b"")
 
 
+@pytest.mark.shows("openai", "images")
 def test_images_pass_through(client, cloud):
     content = [
         {"type": "text", "text": "What is this?"},
@@ -151,6 +158,7 @@ def test_images_pass_through(client, cloud):
     assert cloud.chats[0].json["messages"][0]["content"] == content
 
 
+@pytest.mark.shows("openai", "errors")
 @pytest.mark.parametrize(
     ("step", "raised", "status"),
     [
@@ -205,6 +213,7 @@ def test_the_clients_own_timeout(gateway, cloud, background):
     background.run(cloud.wait_until(lambda upstream: upstream.abandoned == 1))
 
 
+@pytest.mark.shows("openai", "list of models")
 def test_models_are_listed(client):
     listed = {model.id for model in client.models.list()}
     assert {"auto", "openai:gpt-4o-mini", "openai:gpt-4o", "lan:llama3.1:8b"} <= listed
