@@ -23,6 +23,7 @@
     │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
     │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
     │   ├── UpstreamContextTooLong 400; counted more tokens in the prompt than its context holds
+    │   ├── UpstreamLacks          400; has no word for something in the request, so it was not asked
     │   ├── UpstreamProtocolError  answered with something that is not the protocol
     │   └── UpstreamBroken         broke off after the first byte
     ├── Overloaded                 503; a local queue is full; carries retry_after
@@ -308,6 +309,28 @@ class UpstreamContextTooLong(UpstreamError):
             f"The prompt has {prompt_tokens} tokens and {model} has a context of {context}: shorten it by at least"
             f" {prompt_tokens - context + 1} tokens, or use a model with a longer context."
         )
+
+
+class UpstreamLacks(UpstreamError):
+    """The model's provider does not take something that the request holds. Nothing was sent.
+
+    Args:
+        param: the field.
+        reason: what stands behind the provider's name in the message, such as `does not take it`.
+        provider: its name, once it is known.
+    """
+
+    status = 400
+    type = "invalid_request_error"
+    code = "unsupported_parameter"
+
+    def __init__(self, param: str, reason: str = "does not take it", provider: str = "The model's provider") -> None:
+        self.reason = reason
+        super().__init__(f"Invalid `{param}`: {provider} {reason}.", param=param)
+
+    def at(self, provider: str) -> UpstreamLacks:
+        """The same of a named provider."""
+        return UpstreamLacks(self.param or "", self.reason, provider)
 
 
 class UpstreamProtocolError(UpstreamError):

@@ -11,6 +11,7 @@ from .errors import (
     UpstreamConnectError,
     UpstreamContextTooLong,
     UpstreamError,
+    UpstreamLacks,
     UpstreamStatus,
     UpstreamTimeout,
 )
@@ -28,7 +29,8 @@ def may_be_billed(error: PointsmanError) -> bool:
         return error.upstream_status in GATEWAYS
     if isinstance(error, UpstreamTimeout):
         return error.phase != "connect"
-    return isinstance(error, UpstreamError) and not isinstance(error, (UpstreamConnectError, UpstreamContextTooLong))
+    unasked = (UpstreamConnectError, UpstreamContextTooLong, UpstreamLacks)
+    return isinstance(error, UpstreamError) and not isinstance(error, unasked)
 
 
 @dataclass(slots=True)

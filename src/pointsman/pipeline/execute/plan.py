@@ -25,6 +25,7 @@ from pointsman.core.errors import (
     ProviderShort,
     UpstreamConnectError,
     UpstreamError,
+    UpstreamLacks,
     UpstreamStatus,
     UpstreamTimeout,
 )
@@ -144,7 +145,7 @@ class Execute:
                 trail.failed(error)
                 if isinstance(error, UpstreamConnectError):
                     self._unreachable(card)
-                sent = not isinstance(error, (UpstreamConnectError, Overloaded))
+                sent = not isinstance(error, (UpstreamConnectError, UpstreamLacks, Overloaded))
                 if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait:
                     throttle.wait(card, _wait(error))
                 if answering or (isinstance(error, UpstreamError) and not error.retryable):
