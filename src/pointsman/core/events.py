@@ -25,6 +25,10 @@ MOST_TOKENS = 1_000_000_000
 
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """Part of the prompt that was written to a cache, at a price of its own."""
+    cache_write_long_tokens: int | None = None
+    """Part of these: written for an hour, at a higher price still."""
 
 
 class CompletionDetails(msgspec.Struct):
@@ -43,7 +47,10 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def plausible(self) -> bool:
         """Whether these can be counts at all; what upstreams say ends in sums and in the log."""
-        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens or 0)
+        counts = (
+            *(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens or 0),
+            *self.cache_writes,
+        )
         return all(0 <= count <= MOST_TOKENS for count in counts)
 
     @property
@@ -67,6 +74,15 @@ class Usage(msgspec.Struct, frozen=True):
     def cached_tokens(self) -> int:
         details = self.prompt_tokens_details
         return (details.cached_tokens or 0) if details is not None else 0
+
+    @property
+    def cache_writes(self) -> tuple[int, int]:
+        """Tokens written to a cache for a short time, and for long."""
+        details = self.prompt_tokens_details
+        if details is None or not details.cache_write_tokens:
+            return 0, 0
+        long = min(details.cache_write_long_tokens or 0, details.cache_write_tokens)
+        return details.cache_write_tokens - long, long
 
 
 class Frames(msgspec.Struct, frozen=True, gc=False):

@@ -19,6 +19,22 @@ STATUS_OF: dict[str, int] = {
     "server_error": 500,
     "internal_server_error": 500,
     "overloaded_error": 503,
+    "api_error": 500,
+    "timeout_error": 504,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "invalid_argument": 400,
+    "failed_precondition": 400,
+    "permission_denied": 403,
+    "unauthenticated": 401,
+    "not_found": 404,
+    "resource_exhausted": 429,
+    "internal": 500,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
 }
 """Words that upstreams use for `code` or `type` → the status they would have sent before the stream began."""
 
