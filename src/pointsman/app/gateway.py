@@ -36,6 +36,7 @@ from .budgets import build_budgets
 from .credentials import LiveCredentials
 from .entities import build_people
 from .limits import build_limits
+from .ollama import ollama_ways
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
 from .secrets import build_sealed
@@ -269,6 +270,7 @@ class Gateway:
             max_attempts=routing.max_attempts,
             complexity_threshold=routing.complexity_threshold,
             tier_models=routing.tier_models,
+            embedding_model=routing.embedding_model,
         )
         understand = Understand(
             privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
@@ -342,7 +344,7 @@ class Gateway:
 
         return Entry(
             access=self._access,
-            hot=ways_in(pipeline),
+            hot={**ways_in(pipeline), **ollama_ways(pipeline, self._keeper, started_at=services.started_at)},
             asgi=AsgiBridge(load_app),
             verify=Signatures(
                 secret_of=self._signing.get,

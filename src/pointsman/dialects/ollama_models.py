@@ -27,6 +27,7 @@ _CLOUD = re.compile(r"[:-]cloud$", re.IGNORECASE)
 class Details(msgspec.Struct):
     parameter_size: str | None = None
     family: str | None = None
+    quantization_level: str | None = None
 
 
 class Listed(msgspec.Struct):

@@ -24,6 +24,11 @@ class Answer:
         self._rest = rest
 
     @property
+    def started(self) -> float:
+        """When the first attempt began, in seconds of the clock that never jumps."""
+        return self._trail.started
+
+    @property
     def placeholders(self) -> int:
         """How many private values were replaced in what the answering model got; 0 for a local one."""
         cards = self._trail.cards

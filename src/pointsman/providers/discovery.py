@@ -65,6 +65,11 @@ class CatalogKeeper:
         """Every model that is known now, those of providers that are away too."""
         return self._catalog
 
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Every provider that there is now."""
+        return tuple(self._providers.values())
+
     def unhealthy(self) -> Mapping[str, str]:
         """Model id → why its provider cannot be asked now."""
         return self._unhealthy

@@ -43,6 +43,7 @@ from pointsman.transport.http import Outbound, UpstreamResponse
 
 from .cards import card_for
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .ollama_library import Library
 from .openai_compatible import Cards
 
 SMALLEST_CONTEXT = 4096
@@ -100,6 +101,8 @@ class Ollama:
             headers={**own, **given},
             secrets=(api_key or "", *given.values()),
         )
+        self.library = Library(self._endpoint, local=local)
+        """The models that it keeps."""
         self._shown: dict[str, tuple[str | None, Shown]] = {}
         """Name → digest and description; asked for again only when the digest changes."""
         self._contexts: dict[str, int] = {}

@@ -39,7 +39,11 @@ def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
     return plain
 
 
-SHAPES: tuple[tuple[str, str, str], ...] = (("/api/v1", "pointsman.surfaces.native.errors", "to_native"),)
+SHAPES: tuple[tuple[str, str, str], ...] = (
+    ("/api/v1", "pointsman.surfaces.native.errors", "to_native"),
+    ("/api/health", "pointsman.surfaces.openai.errors", "to_openai"),
+    ("/api/", "pointsman.surfaces.ollama.errors", "to_ollama"),
+)
 """Prefix of a path, and the module and function of its shape, loaded when an error is told; the first that fits."""
 
 

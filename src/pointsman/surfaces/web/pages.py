@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from .reference import render
 
@@ -44,6 +44,10 @@ HOME = """<h1>Pointsman</h1>
 </ul>"""
 
 
+TO_PROGRAMS = "Ollama is running (its API, served by Pointsman)"
+"""Clients of Ollama ask here whether it is there, and some look for the first three words."""
+
+
 def router(document: Callable[[], dict[str, Any]], version: str) -> APIRouter:
     """
     Args:
@@ -51,8 +55,10 @@ def router(document: Callable[[], dict[str, Any]], version: str) -> APIRouter:
     """
     routes = APIRouter()
 
-    @routes.get("/", response_class=HTMLResponse)
-    async def home() -> HTMLResponse:
+    @routes.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
+    async def home(request: Request) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(TO_PROGRAMS)
         return page("Pointsman", HOME)
 
     @routes.get("/docs", response_class=HTMLResponse)

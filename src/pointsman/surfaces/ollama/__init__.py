@@ -1,0 +1,1 @@
+"""The Ollama dialect, for clients that speak only that."""
