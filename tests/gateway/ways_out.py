@@ -118,6 +118,13 @@ def _preview(gateway: Gateway, body: Body) -> Reply:
     return gateway.ask("POST", "/api/v1/route", {"model": "auto", **body})
 
 
+def _native(path: str, model: str = "auto", **wishes: Any) -> Way:
+    def send(gateway: Gateway, body: Body) -> Reply:
+        return gateway.ask("POST", f"/api/v1/chat/{path}", {"model": model, **wishes, **body})
+
+    return send
+
+
 WAYS: dict[str, Way] = {
     "chat": _chat(),
     "chat, streamed": _chat(stream=True),
@@ -128,6 +135,9 @@ WAYS: dict[str, Way] = {
     "chat with a LiteLLM on loopback": _chat("litellm:claude", stream=True),
     "chat at level high": _chat(headers={"x-pointsman-privacy": "high"}),
     "preview": _preview,
+    "native chat": _native("completions", "openai:gpt-4o", options={"prioritize_speed": True, "x": 1}),
+    "native chat, streamed": _native("streaming"),
+    "native chat, hybrid": _native("hybrid", routing_preferences={"force_provider": "openai"}),
 }
 """Each takes the body of a chat request."""
 
@@ -147,6 +157,8 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", chat, json.dumps(hi).encode()[:-1] + f', "note": "{line}"'.encode())
     yield gateway.ask("POST", chat, {"messages": [{"role": canary, "content": "hi"}], "model": "auto"})
     yield gateway.ask("POST", chat, {**hi, "temperature": canary})
+    for own in ({"mode": canary}, {"routing_preferences": {"force_provider": canary}}, {"options": {canary: canary}}):
+        yield gateway.ask("POST", "/api/v1/chat/completions", {**hi, "model": "auto", **own})
     yield gateway.ask("GET", f"/v1/models/{encoded}")
     yield gateway.ask("GET", f"/api/v1/decisions/{encoded}")
     yield gateway.ask("GET", f"/api/v1/decisions?limit={encoded}")

@@ -27,4 +27,15 @@ class Later:
 
 def ways_in(pipeline: Pipeline) -> dict[tuple[str, str], HotHandler]:
     """Every way in that goes through the pipeline. A new one joins `ways_out.py` of the privacy wall's test."""
-    return {("POST", "/v1/chat/completions"): Converse(ChatDialect(), pipeline)}
+    return {
+        ("POST", "/v1/chat/completions"): Converse(ChatDialect(), pipeline),
+        ("POST", "/api/v1/chat/completions"): Later(lambda: _native_chat(pipeline)),
+        ("POST", "/api/v1/chat/streaming"): Later(lambda: _native_chat(pipeline, streams=True)),
+        ("POST", "/api/v1/chat/hybrid"): Later(lambda: _native_chat(pipeline, mode="hybrid")),
+    }
+
+
+def _native_chat(pipeline: Pipeline, *, mode: str | None = None, streams: bool = False) -> HotHandler:
+    from pointsman.surfaces.native.chat import NativeChat
+
+    return Converse(NativeChat(mode=mode, streams=streams), pipeline)

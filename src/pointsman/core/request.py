@@ -23,7 +23,7 @@ Kind = Literal["chat", "completion", "embeddings"]
 Dialect = Literal["chat", "messages", "responses"]
 """A wire format that both callers and upstreams speak: OpenAI's chat, Anthropic's Messages, OpenAI's Responses."""
 
-OWN_FIELDS = ("routing_preferences",)
+OWN_FIELDS = ("routing_preferences", "auth_override")
 """Fields of ours in a request's body; they are never sent upstream."""
 
 
@@ -83,9 +83,15 @@ class ResponseFormat(msgspec.Struct):
 class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """What a caller may ask of the router beside the OpenAI fields."""
 
+    force_provider: str | None = None
+    """The only provider whose models may answer."""
     privacy_level: PrivacyLevel | None = None
     latency_preference: Literal["speed", "balanced", "quality"] | None = None
     priority: Priority | None = None
+    mode: str | None = None
+    """`auto`, `hybrid` (local models first) or `local`; `surfaces.wishes` checks it and names the choices."""
+    prioritize_privacy: bool = False
+    prioritize_speed: bool = False
 
 
 class ChatParams(msgspec.Struct):

@@ -75,5 +75,6 @@ class Decides(Protocol):
         caller: Caller | None = None,
         means: Means = AMPLE,
         force_provider: str | None = None,
+        local_first: bool = False,
         credentials: Collection[str] = (),
     ) -> Decision: ...

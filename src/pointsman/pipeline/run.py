@@ -53,6 +53,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: Priority | None = None
     force_provider: str | None = None
     """The only provider whose models may answer."""
+    local_first: bool = False
+    """Whether local models go before all others wherever they will do."""
     credentials: Mapping[str, Credential] = MappingProxyType({})
     """The caller's own keys, by provider."""
 
@@ -131,8 +133,8 @@ class Pipeline:
             signals = await self._in_turn(understand, large=request.size >= LARGE)
             if self._people is not None:
                 signals = await self._people(request, signals)
-            if self._redact is None or not signals.privacy.local_only:
-                return signals, None
+            if self._redact is None or not signals.privacy.local_only or request.kind != "chat":
+                return signals, None  # a vector of placeholders would be wrong unsaid; completions are not restored
             redact = partial(self._redact, request, signals)
             return await self._in_turn(redact, large=request.size >= LARGE_TO_REDACT)
         except PointsmanError as error:
@@ -163,7 +165,7 @@ class Pipeline:
         signals = self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
         if self._people is not None:
             signals = self._people.judge(request, signals)
-        if self._redact is not None and signals.privacy.local_only:
+        if self._redact is not None and signals.privacy.local_only and request.kind == "chat":
             signals, _ = self._redact(request, signals)
         means = self._budgets.means(caller) if self._budgets is not None and self._budgets.concerns(caller) else None
         return self._choose(request, signals, caller, wishes, means or AMPLE)
@@ -202,6 +204,7 @@ class Pipeline:
                 caller=caller,
                 means=means,
                 force_provider=wishes.force_provider,
+                local_first=wishes.local_first,
                 credentials=wishes.credentials,
             )
         except (ModelNotFound, NoCapableModel, PrivacyWall):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 import typing
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -50,7 +51,7 @@ def components() -> dict[str, Schema]:
         **found,
         **ANSWERS,
         **ERRORS,
-        **{name: schema for each in DESCRIBED for name, schema in each.components().items()},
+        **{name: schema for each in _described() for name, schema in each.components().items()},
     }
 
 
@@ -245,8 +246,12 @@ class Described(Protocol):
     def components(self) -> dict[str, Schema]: ...
 
 
-DESCRIBED: tuple[Described, ...] = ()
-"""One module a dialect beside OpenAI's chat: `surfaces/<dialect>/described.py`."""
+DESCRIBED: tuple[str, ...] = ("pointsman.surfaces.native.described",)
+"""One module a dialect beside OpenAI's chat; each uses this one, so they are imported by name."""
+
+
+def _described() -> list[Described]:
+    return [cast(Described, importlib.import_module(name)) for name in DESCRIBED]
 
 
 def hot_paths(error: Schema) -> dict[str, Schema]:
@@ -255,7 +260,7 @@ def hot_paths(error: Schema) -> dict[str, Schema]:
     Args:
         error: the response that tells of errors in OpenAI's shape.
     """
-    others = {path: operations for each in DESCRIBED for path, operations in each.paths().items()}
+    others = {path: operations for each in _described() for path, operations in each.paths().items()}
     return {**_chat_and_health(error), **others}
 
 

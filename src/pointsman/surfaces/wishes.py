@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel, RoutingPreferences
 from pointsman.pipeline.run import Wishes
 from pointsman.transport.http import Headers
 
@@ -14,6 +14,8 @@ Word = TypeVar("Word", bound=str)
 LEVELS: tuple[PrivacyLevel, ...] = ("standard", "high", "max")
 """From the most to the least permissive."""
 PRIORITIES: tuple[Priority, ...] = ("balanced", "speed", "quality", "privacy", "cost")
+MODES = ("auto", "hybrid", "local")
+"""Where a request may go: as the policy says; to local models first; to local models alone, as at level max."""
 
 
 def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
@@ -22,7 +24,7 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
     Of several privacy levels the strictest holds, whoever named it; of several priorities the body's.
 
     Raises:
-        InvalidRequest: a header with a word that is none of its choices.
+        InvalidRequest: a header, or the mode, with a word that is none of its choices.
     """
     preferences = request.params.routing_preferences
     levels = _words(headers, "x-pointsman-privacy", LEVELS)
@@ -30,12 +32,28 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
     if preferences is not None:
         if preferences.privacy_level is not None:
             levels.append(preferences.privacy_level)
-        wish = preferences.priority or preferences.latency_preference
+        if preferences.mode is not None and preferences.mode not in MODES:
+            raise InvalidRequest(f"Invalid `mode`: one of {', '.join(MODES)} is expected.", param="mode")
+        if preferences.mode == "local":
+            levels.append("max")
+        wish = _priority(preferences)
         if wish is not None:
             priorities = [wish]
     return Wishes(
-        privacy_level=max(levels, key=LEVELS.index, default=None), priority=priorities[0] if priorities else None
+        privacy_level=max(levels, key=LEVELS.index, default=None),
+        priority=priorities[0] if priorities else None,
+        force_provider=preferences.force_provider if preferences is not None else None,
+        local_first=preferences is not None and preferences.mode == "hybrid",
     )
+
+
+def _priority(preferences: RoutingPreferences) -> Priority | None:
+    """The most telling first: a priority by name, privacy before speed, and a word about speed before a mere yes."""
+    if preferences.priority is not None:
+        return preferences.priority
+    if preferences.prioritize_privacy:
+        return "privacy"
+    return preferences.latency_preference or ("speed" if preferences.prioritize_speed else None)
 
 
 def _words(headers: Headers, name: str, choices: tuple[Word, ...]) -> list[Word]:

@@ -66,6 +66,12 @@ _NOT_OF_KIND = {
 }
 
 
+def _infill(card: ModelCard, demand: Demand) -> str | None:
+    if card.takes_suffix or card.fim is not None:
+        return None
+    return "is not known to fill in the middle (suffix)"
+
+
 def _credential(card: ModelCard, demand: Demand) -> str | None:
     if not card.needs_credential or card.provider in demand.credentials:
         return None
@@ -153,6 +159,7 @@ def _healthy(card: ModelCard, demand: Demand) -> str | None:
 CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("key", "leave for this key", lambda demand: demand.caller is not None, _key),
     Constraint("chat", "the kind of request", lambda demand: True, _kind),
+    Constraint("infill", "fill-in-the-middle", lambda demand: demand.needs.infill, _infill),
     Constraint("credential", "a key of its provider", lambda demand: True, _credential),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
@@ -162,7 +169,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("json", "JSON answers", lambda demand: demand.needs.json_object, _json_object),
     Constraint("json_schema", "a JSON schema", lambda demand: demand.needs.json_schema, _json_schema),
     Constraint("logprobs", "logprobs", lambda demand: demand.needs.logprobs, _logprobs),
-    Constraint("context", "the window", lambda demand: True, _context),
+    # each text to embed stands alone; what is too long for a model its provider says
+    Constraint("context", "the window", lambda demand: demand.needs.kind != "embeddings", _context),
     Constraint("budget", "the budget", lambda demand: demand.means.capped, _budget),
     Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
 )

@@ -52,7 +52,10 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
     """Why the model that the caller named cannot take the request."""
     found = violations(card, demand)
     if "chat" in found:
-        return NoCapableModel(f"{card.id} {found['chat']}.", param="model")
+        also = f", and {found['infill']}" if "infill" in found else ""
+        return NoCapableModel(f"{card.id} {found['chat']}{also}.", param="model")
+    if "infill" in found:
+        return NoCapableModel(f"{card.id} {found['infill']}.", param="suffix")
     if "key" in found and demand.caller is not None:
         return refuse_model(card.id, demand.caller, catalog)
     if "credential" in found:

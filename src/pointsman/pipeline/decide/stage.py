@@ -18,6 +18,9 @@ from pointsman.core.signals import Signals
 from . import explain
 from .candidates import part
 from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
+from .embedding import embedding_model
+from .force import check_named, check_provider
+from .hybrid import rank_local_first, why_local_first
 from .names import Requested, interpret, within
 from .plan import chain, unique
 from .policy import Policy
@@ -42,6 +45,8 @@ class DecideRules:
     """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
     complexity_threshold: float = 0.65
     """For the explanation; the policy has its own."""
+    embedding_model: str = ""
+    """Embeds the texts of callers that name no model; empty: they are refused."""
 
 
 class Choice(NamedTuple):
@@ -71,12 +76,14 @@ class Decide:
         caller: Caller | None = None,
         means: Means = AMPLE,
         force_provider: str | None = None,
+        local_first: bool = False,
         credentials: Collection[str] = (),
     ) -> Decision:
         """Decide one request.
 
         Args:
-            force_provider: the only provider that the caller wants asked; the settings' own comes first.
+            force_provider: the only provider that the caller wants asked, within what the settings allow.
+            local_first: whether local models go before all others wherever they will do.
             credentials: providers for which the caller brought a key.
             unhealthy: model id or provider name → why it is thought to be down.
             caller: who asks; a key may be confined to some models.
@@ -87,7 +94,8 @@ class Decide:
             ModelNotFound: nothing answers to the requested name.
             PrivacyWall: the request must stay on the machine, and the named model, or every model, is elsewhere.
             ContextTooLong: the prompt is longer than the named model's window, or than every window.
-            Forbidden: the named model is not of the forced provider.
+            InvalidRequest: the caller forces a provider that there is not, or that does not serve the named model.
+            Forbidden: the named model, or the provider that the caller forces, is not the settings' forced provider.
             BudgetExceeded: what may be spent does not cover the named model, or any that could answer.
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
@@ -100,7 +108,11 @@ class Decide:
             default_provider=self.rules.default_provider,
         )
         confined = caller if caller is not None and caller.scopes.models else None
+        if force_provider is not None:
+            check_provider(force_provider, catalog, confined, only=self.rules.force_provider)
         requested = read() if confined is None else within(requested_model, catalog, confined, read)
+        if signals.needs.kind == "embeddings":
+            requested = embedding_model(requested, self.rules.embedding_model, catalog)
         if means.tier != signals.budget_tier:
             signals = msgspec.structs.replace(signals, budget_tier=means.tier)
         demand = Demand(
@@ -114,8 +126,12 @@ class Decide:
             means=means,
             now=now,
         )
-        choose = self._forced if requested.mode == "forced" else self._auto
-        choice = choose(requested_model, requested, signals, demand, catalog)
+        if requested.mode == "forced":
+            if force_provider is not None:
+                check_named(force_provider, requested.cards, requested_model)
+            choice = self._forced(requested_model, requested, signals, demand, catalog)
+        else:
+            choice = self._auto(requested_model, requested, signals, demand, catalog, local_first=local_first)
         picked = choice.ranked[0]
         return Decision(
             id=new_decision_id(now),
@@ -135,14 +151,27 @@ class Decide:
             key_id=key_id,
         )
 
-    def _auto(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
+    def _auto(
+        self,
+        name: str,
+        requested: Requested,
+        signals: Signals,
+        demand: Demand,
+        catalog: Catalog,
+        *,
+        local_first: bool,
+    ) -> Choice:
         kept, dropped = part(catalog, demand)
         if not kept:
             raise refuse_all(catalog, demand)
         tiers = self.rules.tier_models.get(signals.budget_tier)
         if tiers:
             kept = _of_tier(kept, dropped, tiers, signals, catalog)
-        ranked = self.policy.rank(predict(kept, signals), signals, preferred=demand.named)
+        arms = predict(kept, signals)
+        if local_first:
+            ranked = rank_local_first(self.policy, arms, signals, preferred=demand.named)
+        else:
+            ranked = self.policy.rank(arms, signals, preferred=demand.named)
         primary = ranked[0].model
         configured = self._configured(primary, catalog)
         if configured is None:
@@ -161,6 +190,8 @@ class Decide:
             hinted=requested.cards,
             left_share=demand.means.left_share,
         )
+        if local_first:
+            reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
         return Choice(ranked, plan, dropped, reasons)
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
@@ -174,7 +205,8 @@ class Decide:
         order = [card.id for card, _ in usable]
         dropped = [_dropped(card, why) for card, why in found if card.id not in order]
         followers = []
-        for card in self._configured(order[0], catalog) or ():
+        stand_ins = () if signals.needs.kind == "embeddings" else self._configured(order[0], catalog) or ()
+        for card in stand_ins:
             why = violations(card, demand, constraints)
             if not why.keys() - {"disabled"}:
                 followers.append(card.id)
