@@ -4,32 +4,37 @@ from .checks import is_loopback
 from .load import (
     ENVIRONMENT,
     NOT_USED_YET,
+    Source,
     child_environment,
     config_path,
     environment_value,
     kind_of,
     load,
+    providers_path,
     unknown_environment,
     unused_environment,
 )
-from .schema import BudgetCap, Price, ProviderSettings, Secret, Section, Server, Settings
+from .schema import BudgetCap, ModelSettings, Price, ProviderSettings, Secret, Section, Server, Settings
 
 __all__ = [
     "ENVIRONMENT",
     "NOT_USED_YET",
     "BudgetCap",
+    "ModelSettings",
     "Price",
     "ProviderSettings",
     "Secret",
     "Section",
     "Server",
     "Settings",
+    "Source",
     "child_environment",
     "config_path",
     "environment_value",
     "is_loopback",
     "kind_of",
     "load",
+    "providers_path",
     "unknown_environment",
     "unused_environment",
 ]

@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from pointsman.core.caller import EndpointClass
+from pointsman.core.catalog import CAPABILITIES
 from pointsman.core.errors import SettingsError
 from pointsman.core.signals import Intent
 
@@ -106,6 +107,7 @@ def check(settings: Settings) -> None:
         checks.append((f"providers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None,
                        "a provider's name is made of small letters, digits, - and _"))  # fmt: skip
     checks += _budget_checks(settings)
+    checks += _model_checks(settings)
     for key, value, fine, mend in checks:
         if not fine:
             raise SettingsError(key, value, mend)
@@ -145,6 +147,39 @@ def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
         for intent in intents:
             checks.append((f"routing.tier_models.{tier}.{intent}", intent, intent == "*" or intent in list(Intent),
                            f"is no intent; there are *, {', '.join(Intent)}"))  # fmt: skip
+    return checks
+
+
+def _model_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    checks: list[tuple[str, Any, bool, str]] = [
+        ("providers.embedded", "…", "embedded" not in settings.providers,
+         "is the gateway's own; the embedded models are set up under `embedded`")
+    ]  # fmt: skip
+    for name, provider in settings.providers.items():
+        for index, model in enumerate(provider.models):
+            key, named = f"providers.{name}.models[{index}]", model if isinstance(model, str) else model.name
+            checks.append((f"{key}.name", named[:200], 0 < len(named) <= 200 and named.isprintable(),
+                           "must be 1 to 200 printable characters"))  # fmt: skip
+            checks.append((f"{key}.name", named[:200], provider.model_names.index(named) == index, "stands twice"))
+            if isinstance(model, str):
+                continue
+            unknown = sorted(set(model.capabilities or ()) - CAPABILITIES)
+            sums = (model.price.input, model.price.output, model.price.cached_input or 0.0) if model.price else ()
+            checks += [
+                (f"{key}.capabilities", unknown, not unknown, f"there are {', '.join(sorted(CAPABILITIES))}"),
+                (f"{key}.context_window", model.context_window,
+                 model.context_window is None or 1 <= model.context_window <= MOST_COUNTED, "must be at least 1 token"),
+                (f"{key}.max_output", model.max_output, model.max_output is None
+                 or 1 <= model.max_output <= MOST_COUNTED, "must be at least 1 token"),
+                (f"{key}.price", sums, all(0 <= one <= MOST_DOLLARS for one in sums),
+                 f"must be US dollars between 0 and {MOST_DOLLARS:,} per million tokens"),
+                (f"{key}.quality", model.quality, model.quality is None or 0 <= model.quality <= 1,
+                 "must be between 0 and 1"),
+            ]  # fmt: skip
+        for model_name, deployment in provider.deployment_of.items():
+            fine = 0 < len(deployment) <= 200 and deployment.isprintable()
+            checks.append((f"providers.{name}.deployments.{model_name}", deployment[:200], fine,
+                           "must be 1 to 200 printable characters"))  # fmt: skip
     return checks
 
 

@@ -1,7 +1,7 @@
 """Reads the settings: the only reader of the environment.
 
-Precedence, strongest first: command line, environment, `pointsman.yaml`, defaults. (A request's own preferences come
-before all of them, in the stages that read them.)
+Precedence, strongest first: command line, environment, `providers.yaml` for the providers that it names,
+`pointsman.yaml`, defaults. (A request's own preferences come before all of them, in the stages that read them.)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from pointsman.core.errors import SettingsError
 
+from . import providers_file
 from .checks import check
 from .schema import Secret, Settings, user_dir
 
@@ -27,6 +28,7 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("APP_ENV", "env"),
     ("POINTSMAN_DATA_DIR", "data_dir"),
     ("POINTSMAN_CACHE_DIR", "cache_dir"),
+    ("POINTSMAN_PROVIDERS", "providers_file"),
     ("PORT", "server.port"),
     ("POINTSMAN_HOST", "server.host"),
     ("POINTSMAN_PORT", "server.port"),
@@ -94,20 +96,109 @@ def load(
         SettingsError: naming the key, the value and the mend.
     """
     environ = os.environ if environ is None else environ  # noqa: TID251 - the one place
-    tree = _read_file(_config_path(config, environ))
-    for name, path in ENVIRONMENT:
-        value = environ.get(name, "").strip()
-        if value:
-            _put(tree, path, value, source=name)
-    for name, provider in (("FORCE_OLLAMA", "ollama"), ("FORCE_OPENAI", "openai")):
-        if _truth(name, environ.get(name, "")):
-            _put(tree, "routing.force_provider", provider, source=name)
-    for path, override in (overrides or {}).items():
-        if override is not None:
-            _put(tree, path, override, source=path)
-    settings = _convert(tree)
-    check(settings)
+    file = _config_path(config, environ)
+    tree = _read_file(file)
+    own = _providers_file(tree, file, overrides or {}, environ)
+    beside = providers_file.read(own) if own is not None else None
+    if beside is not None and isinstance(tree.setdefault("providers", {}), dict):
+        tree["providers"].update(beside.entries)
+    try:
+        _refuse_two_keys(tree)
+        for name, path in ENVIRONMENT:
+            value = environ.get(name, "").strip()
+            if value:
+                _put(tree, path, value, source=name)
+        for name, provider in (("FORCE_OLLAMA", "ollama"), ("FORCE_OPENAI", "openai")):
+            if _truth(name, environ.get(name, "")):
+                _put(tree, "routing.force_provider", provider, source=name)
+        for path, override in (overrides or {}).items():
+            if override is not None:
+                _put(tree, path, override, source=path)
+        settings = _convert(tree)
+        _read_named_keys(settings, environ)
+        check(settings)
+    except SettingsError as error:
+        raise (beside.located(error) if beside is not None else error) from None
     return settings
+
+
+class Source:
+    """Where settings came from, so that they can be read again as they were read first."""
+
+    def __init__(self, overrides: Mapping[str, Any] | None = None, *, config: Path | None = None) -> None:
+        self._overrides = dict(overrides or {})
+        self._config = config
+
+    def load(self) -> Settings:
+        """See `load`."""
+        return load(self._overrides, config=self._config)
+
+    def config_file(self) -> Path | None:
+        """The settings file; None when there is none, or not any more."""
+        try:
+            return config_path(self._config)
+        except SettingsError:
+            return self._config
+
+    def providers_file(self, settings: Settings) -> Path:
+        """Where `providers.yaml` is, or would be looked for."""
+        return settings.providers_file or _beside(self.config_file())
+
+
+def providers_path(settings: Settings, config: Path | None = None) -> Path | None:
+    """The file with providers that `load` would read, or None."""
+    path = Source(config=config).providers_file(settings)
+    return path if path.exists() else None
+
+
+def _beside(config: Path | None) -> Path:
+    return (config.parent if config is not None else user_dir("config")) / providers_file.NAME
+
+
+def _providers_file(
+    tree: Mapping[str, Any], config: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, str]
+) -> Path | None:
+    """
+    Raises:
+        SettingsError: one is named that is not there.
+    """
+    named = overrides.get("providers_file") or environ.get("POINTSMAN_PROVIDERS", "").strip()
+    named = named or tree.get("providers_file")
+    if not isinstance(named, str | Path):
+        path = _beside(config)
+        return path if path.exists() else None
+    path = Path(named).expanduser()
+    if not path.exists():
+        raise SettingsError("providers_file", str(path), "there is no such file; make it, or name another")
+    return path
+
+
+def _refuse_two_keys(tree: Mapping[str, Any]) -> None:
+    providers = tree.get("providers")
+    for name, own in providers.items() if isinstance(providers, dict) else ():
+        if isinstance(own, dict) and own.get("api_key") is not None and own.get("api_key_env") is not None:
+            raise SettingsError(f"providers.{name}.api_key", "…", "stands beside api_key_env: give one of them")
+
+
+def _read_named_keys(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Take the keys that stand in variables which the settings name.
+
+    Raises:
+        SettingsError: there is no such variable.
+    """
+    for name, own in settings.providers.items():
+        if own.api_key_env is None or not own.enabled:
+            continue
+        value = environ.get(own.api_key_env, "").strip()
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", own.api_key_env):
+            # A key that was put here by mistake must not be shown.
+            raise SettingsError(f"providers.{name}.api_key_env", "…", "is no name of an environment variable")
+        if not value:
+            raise SettingsError(
+                f"providers.{name}.api_key_env", own.api_key_env,
+                "there is no such environment variable, or it is empty; set it and start anew",
+            )  # fmt: skip
+        own.api_key = Secret(value)
 
 
 def environment_value(name: str) -> str | None:

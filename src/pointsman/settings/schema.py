@@ -29,6 +29,12 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A part of the settings."""
@@ -108,6 +114,9 @@ class SecuritySettings(Section):
     """How far a signature's timestamp may be from now; its nonce is remembered as long."""
     access_token_seconds: float = 900.0
     refresh_token_days: float = 30.0
+    caller_credentials: Literal["never", "override", "pass"] = "never"
+    """Whether callers may bring providers' keys of their own. `override`: in `auth_override` or the header
+    `x-pointsman-credential`. `pass`: also as the key that a client of OpenAI or Anthropic sends to an open port."""
     public_url: str | None = None
     """The address that browsers reach the gateway under, such as `https://ai.example.org`."""
 
@@ -225,6 +234,9 @@ class Routing(Section):
     max_attempts: int = 4
     tier_models: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Budget tier (high, medium, low) → intent (or `*`) → models to choose from, when one of them can do it."""
+    embedding_model: str = "embedded:static-minilm-v1"
+    """Embeds the texts of callers that name no model, or `auto`. Vectors of two models cannot be compared: after a
+    change what is stored must be embedded anew."""
     default_temperature: float | None = None
     default_max_tokens: int | None = None
 
@@ -258,19 +270,44 @@ class Price(Section):
     cached_input: float | None = None
 
 
+class ModelSettings(Section):
+    """One model of a provider, and what the catalog does not know of it or knows otherwise."""
+
+    name: str
+    """What callers call it, behind the provider's name and a colon."""
+    deployment: str | None = None
+    """What the provider calls it, where that differs (Azure's deployment)."""
+    capabilities: list[str] | None = None
+    """Of chat, tools, vision, json_object, json_schema, logprobs, completion, embeddings: all that it has."""
+    context_window: int | None = None
+    """Tokens of prompt and answer together."""
+    max_output: int | None = None
+    price: Price | None = None
+    quality: float | None = None
+    """Share of requests, in [0, 1], that it answers well: with it `auto` may choose a model that is in no table."""
+
+
 class ProviderSettings(Section):
     """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
 
-    type: Literal["openai", "ollama"] | None = None
+    type: Literal["openai", "ollama", "openai-compatible", "ollama-compatible"] | None = None
     """The API it speaks; None: as the built-in provider of that name does, else openai."""
     base_url: str | None = None
     api_key: Secret | None = None
+    api_key_env: str | None = None
+    """The name of an environment variable that holds the key, in place of `api_key`."""
+    caller_keys: bool | None = None
+    """Whether callers may bring a key of their own for it; None: as security.caller_credentials says."""
     organization: str | None = None
     enabled: bool = True
     local: bool = False
     """Declare that this provider's models run on this machine. Prompts with private content may go there."""
-    models: list[str] = msgspec.field(default_factory=list)
-    """Names to put in the catalog without asking the upstream; empty asks it."""
+    models: list[str | ModelSettings] = msgspec.field(default_factory=list)
+    """Names to put in the catalog without asking the upstream; empty asks it. In place of a name may stand a mapping:
+    `{name: x, deployment: y, capabilities: [chat, tools], context_window: 32768, max_output: 4096, price: {input: 0.5,
+    output: 2}, quality: 0.7}`."""
+    deployments: dict[str, str] = msgspec.field(default_factory=dict)
+    """Model name → what the provider calls it in a request, where that differs (Azure's deployments)."""
     default_model: str | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     prices: dict[str, Price] = msgspec.field(default_factory=dict)
@@ -278,6 +315,27 @@ class ProviderSettings(Section):
     requests_per_minute: int | None = None
     """What the provider allows this installation, over all keys."""
     tokens_per_minute: int | None = None
+
+    @property
+    def model_names(self) -> list[str]:
+        """Of `models`, whichever way they are written."""
+        return [model if isinstance(model, str) else model.name for model in self.models]
+
+    @property
+    def described(self) -> dict[str, ModelSettings]:
+        """Those of `models` that are written as mappings, by name."""
+        return {model.name: model for model in self.models if isinstance(model, ModelSettings)}
+
+    @property
+    def deployment_of(self) -> dict[str, str]:
+        """Model name → what the provider calls it, from wherever that is said."""
+        own = {name: model.deployment for name, model in self.described.items() if model.deployment is not None}
+        return {**self.deployments, **own}
+
+    @property
+    def speaks(self) -> str | None:
+        """`type`, in the word of the provider tables."""
+        return self.type.removesuffix("-compatible") if self.type is not None else None
 
 
 class Log(Section):
@@ -293,6 +351,9 @@ class Settings(Section):
     env: str = "production"
     data_dir: Path = msgspec.field(default_factory=lambda: user_dir("data"))
     cache_dir: Path = msgspec.field(default_factory=lambda: user_dir("cache"))
+    providers_file: Path | None = None
+    """A file with providers alone, which is read again whenever it changes; None: `providers.yaml` beside this file, if
+    there is one."""
     server: Server = msgspec.field(default_factory=Server)
     database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
     state: StateSettings = msgspec.field(default_factory=StateSettings)

@@ -100,7 +100,7 @@ def from_settings(settings: Settings) -> Iterator[Row]:
             state += ", not enabled"
         yield row_of(card, state)
     for provider, own in settings.providers.items():
-        for name in dict.fromkeys([*own.models, *filter(None, [own.default_model])]):
+        for name in dict.fromkeys([*own.model_names, *filter(None, [own.default_model])]):
             yield row_of(card_for(provider, name, local=own.local), "configured" if own.enabled else "disabled")
 
 
