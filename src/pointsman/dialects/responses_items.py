@@ -1,0 +1,140 @@
+"""A conversation as OpenAI's Responses tell it, item by item, as chat messages.
+
+In chat a turn of the model is one message: reasoning, text and calls that follow one another are gathered until a
+result or another speaker comes. Chat wants a call's results right behind it, so text between the two joins the message
+of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pointsman.core.errors import InvalidRequest
+
+from .responses_names import TOOL_SEARCH, flat_name
+from .responses_parts import content, wrong
+from .responses_tools import Tools
+
+Body = dict[str, Any]
+_encoder = msgspec.json.Encoder()
+
+ROLES = ("user", "system", "developer", "assistant")
+
+
+class Messages:
+    """Chat messages under construction."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.made: list[Body] = []
+        self._tools = tools
+        self._open: Body | None = None
+        """What the model said last, to which more may be added."""
+
+    def extend(self, items: Sequence[Any], path: str) -> None:
+        """Take in items that stand at `path`.
+
+        Raises:
+            InvalidRequest: an item of a type that has no inner form, or that cannot be read.
+        """
+        for index, item in enumerate(items):
+            self._add(item, f"{path}[{index}]")
+        self._open = None
+        for message in self.made:
+            if message["role"] == "assistant":  # some upstreams want the field, others a text where nothing is called
+                message.setdefault("content", None if "tool_calls" in message else "")
+
+    def _add(self, item: Any, path: str) -> None:
+        if not isinstance(item, dict):
+            raise wrong(path, "an object is expected")
+        kind = item.get("type") or ("message" if "role" in item else None)
+        if kind == "message":
+            self._message(item, path)
+        elif kind == "reasoning":
+            self._reasoning(item)
+        elif kind == "function_call":
+            name = _flat(item, path)
+            arguments = _text(item, "arguments", path)
+            self._call(item, path, {"type": "function", "function": {"name": name, "arguments": arguments}})
+        elif kind == "custom_tool_call":
+            name = _flat(item, path)
+            self._call(item, path, {"type": "custom", "custom": {"name": name, "input": _text(item, "input", path)}})
+        elif kind == "tool_search_call" and item.get("call_id"):
+            written = _encoder.encode(item.get("arguments")).decode()
+            self._call(item, path, {"type": "function", "function": {"name": TOOL_SEARCH, "arguments": written}})
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            self._result(item, path, content(item.get("output"), f"{path}.output"))
+        elif kind == "tool_search_output" and item.get("call_id"):
+            before = set(self._tools.chat)
+            self._tools.add(item.get("tools"), f"{path}.tools")
+            found = [name for name in self._tools.chat if name not in before]
+            self._result(item, path, _encoder.encode({"found": found}).decode())
+        elif kind == "additional_tools":
+            self._tools.add(item.get("tools"), f"{path}.tools")
+        else:
+            raise _unknown(path, kind)
+
+    def _message(self, item: Body, path: str) -> None:
+        role = item.get("role")
+        if role not in ROLES:
+            raise wrong(f"{path}.role", f"one of {', '.join(ROLES)} is expected")
+        said = content(item.get("content"), f"{path}.content")
+        if role != "assistant":
+            self._open = None
+            self.made.append({"role": role, "content": said})
+        elif self._open is None or ("content" in self._open and "tool_calls" not in self._open):  # speaks again
+            self._begin()["content"] = said
+        elif "content" in self._open:
+            self._open["content"] = [*_parts(self._open["content"]), *_parts(said)]
+        else:
+            self._open["content"] = said
+
+    def _reasoning(self, item: Body) -> None:
+        """Kept as it came: what it holds may be encrypted, and is for the model that wrote it."""
+        latest = self._open
+        if latest is None or ("content" in latest and "tool_calls" not in latest):
+            latest = self._begin()
+        latest.setdefault("reasoning_items", []).append(item)
+
+    def _call(self, item: Body, path: str, call: Body) -> None:
+        latest = self._open if self._open is not None else self._begin()
+        latest.setdefault("tool_calls", []).append({"id": _text(item, "call_id", path), **call})
+
+    def _result(self, item: Body, path: str, result: str | list[Body]) -> None:
+        self._open = None
+        self.made.append({"role": "tool", "tool_call_id": _text(item, "call_id", path), "content": result})
+
+    def _begin(self) -> Body:
+        self._open = {"role": "assistant"}
+        self.made.append(self._open)
+        return self._open
+
+
+def _parts(said: str | list[Body]) -> list[Body]:
+    return [{"type": "text", "text": said}] if isinstance(said, str) else said
+
+
+def _flat(item: Body, path: str) -> str:
+    namespace = item.get("namespace")
+    if namespace is not None and not isinstance(namespace, str):
+        raise wrong(f"{path}.namespace", "a text is expected")
+    return flat_name(_text(item, "name", path), namespace)
+
+
+def _text(item: Body, field: str, path: str) -> str:
+    text = item.get(field)
+    if not isinstance(text, str):
+        raise wrong(f"{path}.{field}", "a text is expected")
+    return text
+
+
+def _unknown(path: str, kind: Any) -> InvalidRequest:
+    shown = kind if isinstance(kind, str) and kind.isascii() and kind.isprintable() and len(kind) <= 64 else None
+    told = f"an item {shown} has" if shown else "this item has"
+    return InvalidRequest(
+        f"Invalid `{path}.type`: {told} no form that models here can be given.",
+        param=f"{path}.type",
+        code="unsupported_item",
+    )

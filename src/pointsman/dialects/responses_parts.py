@@ -1,0 +1,67 @@
+"""Content of OpenAI's Responses as content of its chat, part by part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pointsman.core.errors import InvalidRequest
+
+Body = dict[str, Any]
+
+_TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+
+
+def content(value: Any, path: str) -> str | list[Body]:
+    """The content of a message or of a tool's result.
+
+    Raises:
+        InvalidRequest: a part of a type that has no inner form, or that cannot be read.
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise wrong(path, "a text or a list of parts is expected")
+    return [_part(part, f"{path}[{index}]") for index, part in enumerate(value)]
+
+
+def _part(part: Any, path: str) -> Body:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str):
+        raise wrong(f"{path}.type", "a text is expected")
+    if kind in _TEXTS:
+        return {"type": "text", "text": _text(part, "text", path)}
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": _text(part, "refusal", path)}
+    if kind == "input_image":
+        _refuse_file_id(part, path)
+        url = {"url": _text(part, "image_url", path)}
+        if part.get("detail") is not None:
+            url["detail"] = _text(part, "detail", path)
+        return {"type": "image_url", "image_url": url}
+    if kind == "input_file":
+        _refuse_file_id(part, path)
+        if part.get("file_url") is not None:
+            raise wrong(f"{path}.file_url", "files are not fetched here; send `file_data`")
+        file = {"file_data": _text(part, "file_data", path)}
+        if part.get("filename") is not None:
+            file["filename"] = _text(part, "filename", path)
+        return {"type": "file", "file": file}
+    if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
+        return {"type": "input_audio", "input_audio": part["input_audio"]}
+    raise wrong(f"{path}.type", "there is no such part that models here can be given")
+
+
+def _refuse_file_id(part: Body, path: str) -> None:
+    if part.get("file_id") is not None:
+        raise wrong(f"{path}.file_id", "no files are kept here; send the data itself")
+
+
+def _text(part: Body, field: str, path: str) -> str:
+    text = part.get(field)
+    if not isinstance(text, str):
+        raise wrong(f"{path}.{field}", "a text is expected")
+    return text
+
+
+def wrong(path: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid `{path}`: {reason}.", param=path)
