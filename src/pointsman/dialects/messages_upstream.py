@@ -8,7 +8,7 @@ What stands for nothing on the way out, because it is a label of OpenAI's or rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -74,7 +74,12 @@ ANY_MODEL = Abilities()
 
 
 def to_messages(
-    request: ChatRequest, *, model: str, max_output: int | None = None, abilities: Abilities = ANY_MODEL
+    request: ChatRequest,
+    *,
+    model: str,
+    max_output: int | None = None,
+    abilities: Abilities = ANY_MODEL,
+    dropped: Collection[str] = (),
 ) -> bytes:
     """Translate a request.
 
@@ -82,6 +87,7 @@ def to_messages(
         model: the name that the upstream knows.
         max_output: the model's longest answer in tokens; None when it is not known.
         abilities: what the model takes.
+        dropped: further fields to leave out.
 
     Raises:
         InvalidRequest: a field is not of the shape that OpenAI's API has.
@@ -96,8 +102,11 @@ def to_messages(
     body: dict[str, Any] = {"model": model, "max_tokens": longest, "messages": messages}
     if system is not None:
         body["system"] = system
-    body |= {name: raw for name, raw in fields.items() if name not in TRANSLATED and name not in LABELS}
-    body = {name: value for name, value in body.items() if not isinstance(value, Raw) or bytes(value) != b"null"}
+    body |= {
+        name: raw
+        for name, raw in fields.items()
+        if name not in TRANSLATED and name not in LABELS and name not in dropped and bytes(raw) != b"null"
+    }
     tools = tools_of(params.tools or ())
     if tools:
         body["tools"] = tools
