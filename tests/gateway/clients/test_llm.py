@@ -49,7 +49,7 @@ def test_without_streaming(llm, folder, run, lan):
 
 @pytest.mark.shows("llm", "tools")
 def test_a_tool(llm, folder, run, lan):
-    lan.script(Answer(text=None, tool_calls=(ToolUse("llm_version", "{}"),)), Answer(text="It is recent."))
+    lan.script(Answer(text=None, tool_calls=(ToolUse("llm_version"),)), Answer(text="It is recent."))
     done = run(llm, "-m", "pointsman", "-T", "llm_version", "Which version?", LLM_USER_PATH=str(folder))
     assert done.stdout.strip().endswith("It is recent."), done.stderr
     assert lan.chats[1].json["messages"][-1]["role"] == "tool"
