@@ -46,16 +46,15 @@ def new_tool_id() -> str:
 
 
 class _Block:
-    __slots__ = ("arguments", "begun", "complete", "kind", "length", "looked_at", "signed", "start", "waiting")
+    __slots__ = ("begun", "complete", "kind", "looked_at", "said", "signed", "start", "waiting")
 
     def __init__(self, kind: str, start: dict[str, Any]) -> None:
         self.kind = kind
         self.start = start
         self.waiting: list[Delta] = []
         self.begun = False
-        self.arguments: list[str] = []
-        self.length = 0
-        """Characters of thinking so far."""
+        self.said: list[str] = []
+        """A call's arguments, or thinking."""
         self.signed = False
         self.looked_at = 0
         """Pieces of the arguments when it was last looked whether they are whole."""
@@ -64,9 +63,9 @@ class _Block:
     def may_close(self) -> bool:
         if self.kind != "tool_use":
             return True
-        if not self.complete and len(self.arguments) != self.looked_at:
-            self.looked_at = len(self.arguments)
-            self.complete = is_object("".join(self.arguments))
+        if not self.complete and len(self.said) != self.looked_at:
+            self.looked_at = len(self.said)
+            self.complete = is_object("".join(self.said))
         return self.begun and self.complete
 
 
@@ -78,6 +77,8 @@ class Blocks:
         """The first is open."""
         self._calls: dict[int, _Block] = {}
         self._index = 0
+        self._thought = ""
+        """All thinking so far."""
         self.has_calls = False
         self.written = 0
         """UTF-8 bytes of all deltas."""
@@ -92,12 +93,19 @@ class Blocks:
             self._queue.append(_Block("redacted", {"type": "redacted_thinking", "data": piece.data or ""}))
             return self._advance()
         last = self._queue[-1] if self._queue else None
+        # Some upstreams tell a signed block whole once its text has been told in pieces.
+        repeated = None
+        if piece.signature and last is not None and last.kind == "thinking" and not last.signed:
+            repeated = "".join(last.said)
+        if piece.signature and piece.thinking and piece.thinking in self._thought and piece.thinking != repeated:
+            return b""  # its block is closed: a signature cannot follow it
         if last is None or last.kind != "thinking" or (last.signed and piece.thinking):
             last = _Block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             self._queue.append(last)
         written = b""
-        if piece.thinking and not (piece.signature and len(piece.thinking) == last.length):  # a summing-up at the end
-            last.length += len(piece.thinking)
+        if piece.thinking and piece.thinking != repeated:
+            last.said.append(piece.thinking)
+            self._thought += piece.thinking
             written = self._give(last, ("thinking_delta", piece.thinking))
         if piece.signature:
             last.signed = True
@@ -119,7 +127,7 @@ class Blocks:
         arguments = call.function.arguments if call.function is not None else None
         if not arguments:
             return self._advance()
-        block.arguments.append(arguments)
+        block.said.append(arguments)
         return self._give(block, ("input_json_delta", arguments))
 
     def end(self) -> bytes:

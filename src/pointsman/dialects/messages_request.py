@@ -2,7 +2,8 @@
 
     system                       one system message, first
     user turn                    its tool results as `tool` messages, then the rest as one user message
-    thinking of earlier answers  `thinking_blocks` on the assistant message
+    thinking of earlier answers  `thinking_blocks` on the assistant message; where it has no signature, and so was no
+                                 Claude's, `reasoning_content`
     tool_use                     `tool_calls`; the input's JSON text is the arguments'
     cache_control                stays where it stood: on parts, tool results, calls and tools
 
@@ -147,6 +148,7 @@ class _Run:
         self.results: list[Message] = []
         self.parts: list[Part] = []
         self.thinking: list[Block] = []
+        self.reasoning: list[str] = []
         self.calls: list[dict[str, Any]] = []
         self.order: list[str] = []
 
@@ -165,10 +167,17 @@ class _Run:
                 self.calls.append(_tool_call(block, at))
                 self.order.append("tool_use")
             elif self.role == "assistant" and kind in ("thinking", "redacted_thinking"):
-                self.thinking.append(_thinking(kind, block, at))
-                self.order.append("thinking")
+                self._add_thinking(kind, block, at)
             else:
                 self._add_parts(parts_of(block, at))
+
+    def _add_thinking(self, kind: str, block: Block, where: str) -> None:
+        said = text_field(block, "thinking" if kind == "thinking" else "data", where)
+        if kind == "thinking" and bytes(block.get("signature", b'""')) in (b'""', b"null"):
+            self.reasoning.append(read(as_text, said, f"{where}.thinking"))
+            return
+        self.thinking.append(block)
+        self.order.append("thinking")
 
     def _add_parts(self, parts: list[Part]) -> None:
         self.parts += parts
@@ -186,6 +195,8 @@ class _Run:
                 message["content"] = None
         if self.thinking:
             message["thinking_blocks"] = self.thinking
+        if any(self.reasoning):
+            message["reasoning_content"] = "\n".join(self.reasoning)
         if self.order != sorted(self.order, key=_ORDER.index):
             message["block_order"] = self.order
         return [{**message, **self.beside}]
@@ -226,8 +237,3 @@ def _tool_call(block: Block, where: str) -> dict[str, Any]:
     function = {"name": text_field(block, "name", where), "arguments": bytes(given).decode()}
     call = {"id": text_field(block, "id", where), "type": "function", "function": function}
     return {**call, **extras(block, ("type", "id", "name", "input"), where, _CALL_NAMES)}
-
-
-def _thinking(kind: str, block: Block, where: str) -> Block:
-    text_field(block, "thinking" if kind == "thinking" else "data", where)
-    return block
