@@ -230,7 +230,7 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("dialect", "fields", "kind", "params", "passed", "size")
+    __slots__ = ("dialect", "dropped", "fields", "kind", "params", "passed", "size")
 
     def __init__(
         self,
@@ -252,6 +252,8 @@ class ChatRequest:
         self.params = params
         self.size = size
         """Bytes of the body as it came."""
+        self.dropped: tuple[str, ...] = ()
+        """What the caller asked for and goes without, because nothing here can do it; the answer's head tells."""
 
     @classmethod
     def parse(

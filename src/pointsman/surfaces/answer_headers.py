@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.decide import header_reason
 
@@ -24,7 +26,14 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-pointsman-estimated-cost-usd", format_usd(decision.estimated_cost_micro_usd).encode()))
     if answer.placeholders:
         headers.append((b"x-pointsman-redacted", str(answer.placeholders).encode()))
+    if answer.note is not None:
+        headers.append((b"x-pointsman-note", _ascii(answer.note)))
     return headers
+
+
+def dropped_header(dropped: Sequence[str]) -> tuple[bytes, bytes]:
+    """What of the request was left out, by its place in the body."""
+    return b"x-pointsman-dropped", _ascii(", ".join(dropped))
 
 
 def format_usd(micro_usd: int) -> str:

@@ -17,7 +17,7 @@ from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline, Wishes
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
-from .answer_headers import decision_headers
+from .answer_headers import decision_headers, dropped_header
 from .errors import for_caller
 from .wishes import read_wishes
 
@@ -88,6 +88,8 @@ class Converse:
             return
         async with aclosing(answer.events()) as events:
             headers = decision_headers(answer)
+            if request.dropped:
+                headers.append(dropped_header(request.dropped))
             writer = dialect.writer(request, answer)
             if not request.stream:
                 try:
