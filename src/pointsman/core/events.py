@@ -99,6 +99,8 @@ class Frames(msgspec.Struct, frozen=True, gc=False):
     """The answer goes on behind the usage in the same block."""
     dialect: Dialect = "chat"
     """What the bytes are written in: `chat`, or what the request's caller speaks."""
+    note: str | None = None
+    """What whoever reads the decision should know of this answer."""
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +112,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     answer_id: str | None = None
     finish_reason: str | None = None
     dialect: Dialect = "chat"
+    note: str | None = None
 
 
 Event = Frames | Body

@@ -26,6 +26,11 @@ class Attempt(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     cost_micro_usd: int | None = None
+    note: str | None = None
+    """What its provider noticed of the answer, such as a prompt that was cut unsaid; without any text of either."""
+
+    caller_key: bool = False
+    """Whether it was made with a key that the caller brought, and so costs the caller and not the installation."""
 
     @property
     def tokens(self) -> int | None:
@@ -46,7 +51,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     cost_micro_usd: int | None = None
-    """Over all attempts; None when a price is unknown."""
+    """Over all attempts but those on a caller's own key; None when a price is unknown."""
     first_byte_seconds: float | None = None
     seconds: float = 0.0
     finish_reason: str | None = None

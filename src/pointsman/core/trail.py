@@ -59,10 +59,20 @@ class Trail:
         """The model of the last attempt, which is the one that answered when the request ended well."""
         return self.attempts[-1].model if self.attempts else None
 
-    def begin(self, card: ModelCard) -> None:
+    def begin(self, card: ModelCard, *, caller_key: bool = False) -> None:
+        """
+        Args:
+            caller_key: the attempt is made with a key that the caller brought.
+        """
         self._attempt_started = self.clock.monotonic()
         self.cards.append(card)
-        self.attempts.append(Attempt(model=card.id, started_at=self.clock.now(), status="cancelled"))
+        self.attempts.append(
+            Attempt(model=card.id, started_at=self.clock.now(), status="cancelled", caller_key=caller_key)
+        )
+
+    def moved(self, card: ModelCard) -> None:
+        """The model of the attempt under way has become another since the decision."""
+        self.cards[-1] = card
 
     def first_byte(self) -> None:
         self.attempts[-1].first_byte_seconds = self.clock.monotonic() - self._attempt_started
@@ -81,7 +91,11 @@ class Trail:
         attempt.prompt_tokens = prompt
         attempt.completion_tokens = output
         attempt.cached_tokens = cached
-        attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached)
+        attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached, usage.cache_writes)
+
+    def noted(self, note: str) -> None:
+        """Keep what the provider noticed of its answer."""
+        self.attempts[-1].note = note
 
     def went_on(self) -> None:
         """The answer went on after what was last told of its usage."""

@@ -40,6 +40,12 @@ class Answer:
         return self._trail.model or self.decision.model
 
     @property
+    def note(self) -> str | None:
+        """What the answering provider has noticed of its answer so far; of one that is not streamed, all."""
+        attempts = self._trail.attempts
+        return attempts[-1].note if attempts else None
+
+    @property
     def passed_over(self) -> bool:
         """Whether the decision's model was not even asked, because a limit or a budget stood in the way."""
         tried = [attempt.status for attempt in self._trail.attempts if attempt.model == self.decision.model]

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +25,7 @@ from pointsman.core.errors import (
     UpstreamError,
     UpstreamStatus,
 )
-from pointsman.core.events import Event, Usage
+from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import ChatCall, Health
 from pointsman.dialects.ollama import OllamaStream, read_whole
 from pointsman.dialects.ollama_models import (
@@ -45,6 +45,7 @@ from .cards import card_for
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
 from .ollama_library import Library
 from .openai_compatible import Cards
+from .simulated import simulating, with_simulated_tools
 
 SMALLEST_CONTEXT = 4096
 """Tokens. Ollama's own default on small machines."""
@@ -55,6 +56,8 @@ ROOM_FOR_ANSWER = 2048
 COUNTED_BYTES = 2 * 1024 * 1024
 """Prompts up to this size are counted exactly before a larger context is loaded for them; a tenth of a second."""
 SHOWS_AT_ONCE = 8
+
+T = TypeVar("T", Body, Frames)
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,10 @@ class Ollama:
         local: whether the owner declared this server's models local; cloud models are remote all the same.
         models: names to offer without asking for the list.
         default_model: offered too when the list lacks it.
+        amend: what the owner says of a model in place of what the table and the server tell.
+        keep_alive: how long a model stays in memory after a request that does not say: seconds, `30m`, -1 for ever;
+            None leaves it to the server.
+        simulate_tools: offer tool calls by prompt for models that Ollama says have none.
 
     Raises:
         SettingsError: the address or a header cannot be used.
@@ -86,12 +93,18 @@ class Ollama:
         local: bool = False,
         models: Sequence[str] = (),
         default_model: str | None = None,
+        amend: Callable[[ModelCard], ModelCard] = lambda card: card,
+        keep_alive: str | float | None = None,
+        simulate_tools: bool = True,
     ) -> None:
         self.name = name
         self.local = local
         self._cards = cards
+        self._amend = amend
         self._models = tuple(models)
         self._default_model = default_model
+        self._keep_alive = keep_alive
+        self._simulate_tools = simulate_tools
         own = {"authorization": f"Bearer {api_key}"} if api_key else {}
         given = {key.lower(): value for key, value in (headers or {}).items()}
         self._endpoint = Endpoint(
@@ -108,18 +121,23 @@ class Ollama:
         self._contexts: dict[str, int] = {}
         """Name → the largest `num_ctx` asked for so far."""
 
-    async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        """Answer one request; see `core.ports.Provider`.
+    def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Answer one request; see `core.ports.Provider`. Tools are put into the prompt of models that know none.
 
         Raises, beside what the protocol says:
             InvalidRequest: the request holds what no Ollama model takes.
             UpstreamContextTooLong: the prompt is longer than the model's context.
         """
+        return simulating(self._chat, call)
+
+    async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         card, request = call.card, call.request
         if call.local_only and call.clears is None:
             await self._prove_local(card)
         shown = self._shown.get(card.name)
         prompt = to_ollama(request, can_think=shown is not None and shown[1].thinks)
+        if self._keep_alive is not None:
+            prompt.fields.setdefault("keep_alive", self._keep_alive)
         low, num_ctx = await self._context_for(card, prompt, request.max_output)
         response = await self._endpoint.send(
             "POST",
@@ -130,6 +148,7 @@ class Ollama:
             body=prompt.render(name=card.name, num_ctx=num_ctx, stream=request.stream),
             accept=b"application/x-ndjson" if request.stream else b"application/json",
             clears=call.clears,
+            headers={"authorization": f"Bearer {call.credential.api_key}"} if call.credential is not None else {},
         )
         identity: dict[str, Any] = {
             "model": card.name,
@@ -140,23 +159,20 @@ class Ollama:
             await self._accepted(response)
             if not request.stream:
                 body = read_whole(await response.read(MAX_ANSWER), **identity)
-                self._check(card, body.usage, low, num_ctx)
-                yield body
+                yield self._checked(card, body, low, num_ctx)
                 return
             stream = OllamaStream(**identity, wants_usage=request.wants_usage)
             async for block in response:
                 event = stream.feed(block)
                 if event is not None:
-                    self._check(card, event.usage, low, num_ctx)
-                    yield event
+                    yield self._checked(card, event, low, num_ctx)
                 if stream.failure is not None:
                     raise stream.failure
                 if stream.done:
                     break
             last = stream.end()
             if last is not None:
-                self._check(card, last.usage, low, num_ctx)
-                yield last
+                yield self._checked(card, last, low, num_ctx)
             await settled(response)
         except UpstreamStatus as error:  # stated inside a body whose status was 200
             self._endpoint.cleaned(error)
@@ -211,14 +227,21 @@ class Ollama:
         self._contexts[card.name] = num_ctx
         return low, num_ctx
 
-    def _check(self, card: ModelCard, usage: Usage | None, low: int, num_ctx: int) -> None:
-        """Say so when Ollama read far less than the prompt: it then answered a question that nobody asked."""
-        if usage is not None and low >= 1000 and 0 < usage.prompt_tokens < 0.6 * low:
-            log.warning(
-                "%s read %d tokens of a prompt of at least %d (num_ctx %d): the server cut it, or counts only what its"
-                " cache did not hold. Set OLLAMA_CONTEXT_LENGTH there, or update Ollama, which then refuses instead.",
-                card.id, usage.prompt_tokens, low, num_ctx,
-            )  # fmt: skip
+    def _checked(self, card: ModelCard, event: T, low: int, num_ctx: int) -> T:
+        """The event, with a note where Ollama read far less than the prompt: it answered what nobody asked."""
+        usage = event.usage
+        if usage is None or low < 1000 or not 0 < usage.prompt_tokens < 0.6 * low:
+            return event
+        note = (
+            f"prompt_truncated: {card.id} read {usage.prompt_tokens} tokens of a prompt of at least {low}"
+            f" (num_ctx {num_ctx})"
+        )
+        log.warning(
+            "%s: the server cut it, or counts only what its cache did not hold. Set OLLAMA_CONTEXT_LENGTH there, or"
+            " update Ollama, which then refuses instead.",
+            note,
+        )
+        return msgspec.structs.replace(event, note=note)
 
     async def discover(self) -> Sequence[ModelCard]:
         """The models that it has now, or those of the settings, each as Ollama describes it.
@@ -260,7 +283,9 @@ class Ollama:
         if not elsewhere:
             # What Ollama runs itself costs nothing, declared local or not.
             card = msgspec.structs.replace(card, price_input=0, price_cached_input=0, price_output=0)
-        return completed(card, listed, shown, version)
+        card = self._amend(completed(card, listed, shown, version))
+        told = shown is not None and shown.capabilities is not None
+        return with_simulated_tools(card) if told and self._simulate_tools else card
 
     async def _show(self, name: str) -> Shown:
         raw = await self._endpoint.ask("/api/show", local=self.local, body=msgspec.json.encode({"model": name}))

@@ -32,6 +32,10 @@ REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE = 0.8, 5_000.0, 60.0
 LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE = 0.2, 200.0, 15.0
 """Seconds, tokens a second, tokens a second: what is assumed of a model of which no speed is known."""
 
+SIMULATED_TOOLS = 0.7
+"""Share of a model's success that is left where tools are called by prompt: the answer keeps its form, for the decoding
+is held to it, but the model was never trained to choose a tool. Judgement, until measured."""
+
 ASSUMED_PRICES = (5_000_000, 25_000_000)
 """Micro-dollars per million tokens in and out that a remote model of unknown price is weighed with: those of a dear
 model, because unknown is never free."""
@@ -99,6 +103,8 @@ def predict(cards: Iterable[ModelCard], signals: Signals) -> list[Arm]:
         cost = card.cost_micro_usd(prompt, paid)
         weighed = cost if cost is not None else 0 if card.local else assumed
         quality = _with_odds(card.qualities.get(intent, card.quality), ease) * fit(card, needs)
+        if needs.tools and "tools" in card.simulated:
+            quality *= SIMULATED_TOOLS
         arms.append(Arm(card, quality, cost, weighed, latency(card, prompt, output)))
     return arms
 

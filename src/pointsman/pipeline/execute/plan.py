@@ -19,6 +19,7 @@ from pointsman.core.credential import Credential
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
     BudgetExceeded,
+    CallerKeyRefused,
     Overloaded,
     PointsmanError,
     PrivacyWall,
@@ -35,11 +36,14 @@ from pointsman.core.ports import ChatCall, Clock, Completes, Embeds, Provider, S
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
 
+from .caller_key import judged, unkeyed
+
 
 class Execute:
     """Runs the attempts of a decision.
 
     Args:
+        is_local: whether a model is still local: its provider may have become another one since the decision.
         unreachable: told the card of a model whose provider could not be reached.
         throttle: what providers allow the installation as a whole; None: nothing is known of limits.
     """
@@ -50,10 +54,12 @@ class Execute:
         provider_for: Callable[[ModelCard], Provider],
         timeouts: Timeouts,
         clock: Clock,
+        is_local: Callable[[ModelCard], bool] = lambda card: card.local,
         unreachable: Callable[[ModelCard], None] = lambda card: None,
         throttle: Throttle | None = None,
     ) -> None:
         self._provider_for = provider_for
+        self._is_local = is_local
         self._unreachable = unreachable
         self._throttle = throttle
         self._timeouts = timeouts
@@ -81,6 +87,7 @@ class Execute:
 
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
+            CallerKeyRefused: a provider does not take the key that the caller brought for it.
             ProviderShort: the limit of the last provider is used up.
             StateUnavailable: limits cannot be counted, and the settings say to refuse then.
             PrivacyWall: a stage asked for what must never happen.
@@ -88,7 +95,9 @@ class Execute:
         deadline = trail.started + self._timeouts.total
         failure: PointsmanError | None = None
         throttle = self._throttle
-        plan = decision.plan if throttle is None else self._those_who_wait_last(decision.plan, catalog, trail, throttle)
+        plan = decision.plan
+        if throttle is not None:
+            plan = self._those_who_wait_last(plan, catalog, trail, throttle, credentials)
         for model_id in plan:
             card = catalog.get(model_id)
             if card is None:  # a refresh took it away since the decision
@@ -97,35 +106,45 @@ class Execute:
             remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 raise failure or UpstreamTimeout("total", self._timeouts.total)
-            if purse is not None and not await purse.covers(card, trail):
+            credential = credentials.get(card.provider)
+            if purse is not None and credential is None and not await purse.covers(card, trail):
                 short = BudgetExceeded(f"No budget covers {card.id} beside what earlier attempts may have cost.")
                 trail.begin(card)
                 trail.refused(short)
                 failure = failure or short
                 continue
-            trail.begin(card)
+            trail.begin(card, caller_key=credential is not None)
             answering = finished = told = False
             share: Share | None = None
             sent = True
-            masked = mask if mask is not None and not card.local else None
-            restore = masked.restorer() if masked is not None else None
-            call = ChatCall(
-                card=card,
-                request=request if masked is None else masked.request,
-                local_only=decision.signals.privacy.local_only or mask is not None,
-                timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
-                clears=masked.clears if masked is not None else None,
-                credential=credentials.get(card.provider),
-            )
+            restore = None
             try:
-                if throttle is not None:
+                if throttle is not None and credential is None:  # a caller's own key has limits of its own
                     share = await throttle.take(card, decision.signals.needs, tier)
-                async with aclosing(_ask(self._provider_for(card), call)) as events:
+                provider = self._provider_for(card)
+                if card.local and not self._is_local(card):
+                    card = msgspec.structs.replace(card, local=False)
+                    trail.moved(card)
+                masked = mask if mask is not None and not card.local else None
+                restore = masked.restorer() if masked is not None else None
+                call = ChatCall(
+                    card=card,
+                    request=request if masked is None else masked.request,
+                    local_only=decision.signals.privacy.local_only or mask is not None,
+                    timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
+                    clears=masked.clears if masked is not None else None,
+                    credential=credential,
+                )
+                async with aclosing(_ask(provider, call)) as events:
                     async for event in events:
+                        if credential is not None:
+                            event = unkeyed(event, credential)
                         if not answering:
                             answering = True
                             trail.first_byte()
                         finished = finished or event.finish_reason is not None
+                        if event.note is not None:
+                            trail.noted(event.note)
                         if event.usage is not None:
                             trail.used(event.usage, final=finished)
                             told = not finished or decision.signals.needs.choices > 1
@@ -142,11 +161,14 @@ class Execute:
                 if not isinstance(failure, ProviderShort) or _wait(error) < _wait(failure):
                     failure = error
             except (UpstreamError, Overloaded) as error:
+                if credential is not None and isinstance(refusal := judged(error, credential, card), CallerKeyRefused):
+                    trail.failed(refusal)
+                    raise refusal from None
                 trail.failed(error)
                 if isinstance(error, UpstreamConnectError):
                     self._unreachable(card)
                 sent = not isinstance(error, (UpstreamConnectError, UpstreamLacks, Overloaded))
-                if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait:
+                if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait and not credential:
                     throttle.wait(card, _wait(error))
                 if answering or (isinstance(error, UpstreamError) and not error.retryable):
                     if restore is not None and (rest := restore.end()) is not None:
@@ -155,6 +177,8 @@ class Execute:
                 failure = error
             except PointsmanError as error:
                 sent = not isinstance(error, PrivacyWall)
+                if credential is not None:
+                    judged(error, credential, card)
                 trail.failed(error)
                 raise
             finally:
@@ -163,13 +187,23 @@ class Execute:
         raise failure or UpstreamConnectError("No model of the plan is in the catalog any more.")
 
     def _those_who_wait_last(
-        self, plan: tuple[str, ...], catalog: Catalog, trail: Trail, throttle: Throttle
+        self,
+        plan: tuple[str, ...],
+        catalog: Catalog,
+        trail: Trail,
+        throttle: Throttle,
+        credentials: Mapping[str, Credential],
     ) -> tuple[str, ...]:
-        """The plan with the models behind that want to be left alone now; the trail says why."""
+        """The plan with the models behind that want to be left alone now; the trail says why. It is our key that they
+        want to be left alone by, and not a caller's."""
         if len(plan) < 2:
             return plan
         cards = [card for model_id in plan if (card := catalog.get(model_id)) is not None]
-        waiting = [(card, left) for card in cards if (left := throttle.waiting(card)) > 0]
+        waiting = [
+            (card, left)
+            for card in cards
+            if card.provider not in credentials and (left := throttle.waiting(card)) > 0
+        ]
         if not waiting or len(waiting) == len(cards):
             return plan
         for card, left in waiting:

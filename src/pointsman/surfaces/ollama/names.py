@@ -21,7 +21,8 @@ def known_name(name: str, catalog: Catalog) -> str:
 def find_card(name: str, catalog: Catalog, caller: Caller) -> ModelCard | None:
     """The model that a name or alias means, where this caller may use it."""
     name = known_name(name, catalog)
-    card = catalog.find(name) or catalog.find(name + DEFAULT_TAG)
+    target = catalog.aliases.get(name, name)
+    card = catalog.find(target) or catalog.find(target + DEFAULT_TAG)
     return card if card is not None and caller.may_use(card.id, card.name) else None
 
 
