@@ -125,6 +125,57 @@ def _native(path: str, model: str = "auto", **wishes: Any) -> Way:
     return send
 
 
+def _as_messages(body: Body) -> Body:
+    """A chat body in Anthropic's words; what has none keeps its place, to be refused."""
+    system: list[Body] = []
+    turns: list[Body] = []
+    for message in body["messages"]:
+        said = {name: value for name, value in message.items() if name not in ("role", "content")}
+        content = message["content"]
+        if message["role"] == "system":
+            system.append({"type": "text", "text": content})
+            continue
+        if message["role"] == "tool":
+            content = [{"type": "tool_result", "tool_use_id": said.pop("tool_call_id"), "content": content}]
+        elif calls := said.pop("tool_calls", None):
+            content = [
+                {"type": "tool_use", "id": call["id"], "name": name, "input": json.loads(call["function"]["arguments"])}
+                for call in calls
+                for name in (call["function"]["name"],)
+            ]
+        elif isinstance(content, list):
+            content = [_as_block(part) for part in content]
+        turns.append({"role": "assistant" if message["role"] == "assistant" else "user", "content": content, **said})
+    fields = {name: value for name, value in body.items() if name != "messages"}
+    if "tools" in fields:
+        fields["tools"] = [
+            {"name": f["name"], "description": f["description"], "input_schema": f["parameters"]}
+            for f in (tool["function"] for tool in fields["tools"])
+        ]
+    if form := fields.pop("response_format", None):
+        fields["output_config"] = {"format": {"type": "json_schema", "schema": form["json_schema"]["schema"]}}
+    if stop := fields.pop("stop", None):
+        fields["stop_sequences"] = stop
+    return {"max_tokens": 100, "messages": turns, **({"system": system} if system else {}), **fields}
+
+
+def _as_block(part: Body) -> Body:
+    if part["type"] != "image_url":
+        return part
+    url = part["image_url"]["url"]
+    media, _, data = url.removeprefix("data:").partition(";base64,")
+    if url.startswith("data:"):
+        return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+    return {"type": "image", "source": {"type": "url", "url": url}}
+
+
+def _messages(model: str = "auto", *, stream: bool = False) -> Way:
+    def send(gateway: Gateway, body: Body) -> Reply:
+        return gateway.ask("POST", "/v1/messages", {"model": model, "stream": stream, **_as_messages(body)})
+
+    return send
+
+
 WAYS: dict[str, Way] = {
     "chat": _chat(),
     "chat, streamed": _chat(stream=True),
@@ -166,6 +217,8 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", "/v1/feedback", {"id": decision, "thumb": "up", "comment": f"it had {canary} in it"})
     yield gateway.ask("POST", "/v1/feedback", {"id": canary, "thumb": "up"})
     yield gateway.ask("POST", "/api/v1/route", {**hi, "model": canary})
+    yield gateway.ask("POST", "/api/v1/config", {"routing": {"force_provider": canary, canary: 1}})
+    yield gateway.ask("DELETE", f"/api/v1/config?field={encoded}")
     yield gateway.ask("GET", f"/api/v1/keys/{encoded}")
     yield gateway.ask("GET", f"/api/v1/usage?key={encoded}")
     yield gateway.ask("GET", f"/api/v1/budgets?key={encoded}&user={encoded}")

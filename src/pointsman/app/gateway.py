@@ -16,15 +16,17 @@ from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, SystemClock, Timeouts
 from pointsman.pipeline.admit.proxies import TrustedProxies
 from pointsman.pipeline.admit.signatures import Signatures
-from pointsman.pipeline.decide import Decide, DecideRules
+from pointsman.pipeline.decide import Decide
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import FeedbackStage, Record
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
+from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.settings import Settings
 from pointsman.stores.credentials import REVISION, Credentials
+from pointsman.stores.runtime_settings import RuntimeSettingsStore
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets
 from pointsman.surfaces.entry import Entry
@@ -36,6 +38,7 @@ from .budgets import build_budgets
 from .credentials import LiveCredentials
 from .entities import build_people
 from .limits import build_limits
+from .live_settings import LiveSettings, decide_rules
 from .ollama import ollama_ways
 from .policies import built_in, follow_promotions
 from .providers import OnProgress, build_fleet, build_providers, check_names
@@ -211,6 +214,8 @@ class Gateway:
         if self._fleet is not None:
             providers.insert(0, self._fleet.provider)
             self._stack.push_async_callback(self._fleet.stop)
+        elif settings.embedded.enabled:
+            providers.insert(0, StaticEmbedding())
         check_names(settings, providers)
         self._keeper = CatalogKeeper(
             providers, aliases=settings.routing.aliases, uninvited={"ollama"} - settings.providers.keys()
@@ -262,16 +267,6 @@ class Gateway:
             between_bytes=limits.between_bytes_timeout,
             total=limits.request_timeout,
         )
-        rules = DecideRules(
-            model_names=routing.model_names,
-            force_provider=routing.force_provider,
-            default_provider=routing.default_provider,
-            fallbacks=routing.fallbacks,
-            max_attempts=routing.max_attempts,
-            complexity_threshold=routing.complexity_threshold,
-            tier_models=routing.tier_models,
-            embedding_model=routing.embedding_model,
-        )
         understand = Understand(
             privacy=PrivacyRules(level=privacy.level, sensitive_tokens=tuple(privacy.sensitive_tokens)),
             complexity=ComplexityRules(weights=(length, terms, structure)),
@@ -279,14 +274,24 @@ class Gateway:
             windows=lambda: keeper.catalog.windows,
             priority=routing.priority,
         )
-        decide = Decide(rules=rules, policy=built_in(self.settings))
-        follow_promotions(self.settings, decide, self._database, self._watcher, self._clock)
+        decide = Decide(rules=decide_rules(self.settings), policy=built_in(self.settings))
+        shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
+        live = self._live = LiveSettings(
+            self.settings,
+            RuntimeSettingsStore(self._database, self._clock),
+            self._watcher,
+            providers=lambda: {*keeper.catalog.absent, *(card.provider for card in keeper.catalog)},
+        )
+        load_policy = follow_promotions(
+            lambda: live.current, decide, self._database, self._watcher, self._clock
+        )
+        live.follow(understand=understand, decide=decide, shape=shape, keeper=keeper, load_policy=load_policy)
         self._must_stay = understand.must_stay
         people = build_people(self.settings, understand, secret_key, self._stack)
         return Pipeline(
             understand=understand,
             decide=decide,
-            shape=Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens),
+            shape=shape,
             execute=Execute(
                 provider_for=keeper.provider_for,
                 timeouts=timeouts,
@@ -309,7 +314,7 @@ class Gateway:
         """Why an embedded model that the name may mean is not there yet."""
         if self._fleet is None:
             return None
-        name = self.settings.routing.aliases.get(requested_model, requested_model)
+        name = self._live.current.routing.aliases.get(requested_model, requested_model)
         return self._fleet.coming(None if name in ("", "auto") else name)
 
     def _entry(self, pipeline: Pipeline) -> Entry:
@@ -332,6 +337,7 @@ class Gateway:
             state_health=self._state.health,
             keys=self._keys.store,
             sign_in=self._sign_in,
+            settings=self._live,
             version=__version__,
             started_at=self._clock.now(),
             clock=self._clock,
@@ -344,7 +350,7 @@ class Gateway:
 
         return Entry(
             access=self._access,
-            hot={**ways_in(pipeline), **ollama_ways(pipeline, self._keeper, started_at=services.started_at)},
+            hot={**ways_in(pipeline, self._keeper), **ollama_ways(pipeline, self._keeper, started_at=services.started_at)},
             asgi=AsgiBridge(load_app),
             verify=Signatures(
                 secret_of=self._signing.get,

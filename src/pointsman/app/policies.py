@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from pointsman.core.errors import PointsmanError, StoreError
 from pointsman.core.ports import Clock
@@ -20,12 +21,18 @@ def built_in(settings: Settings) -> RulePolicy:
     return RulePolicy(complexity_threshold=routing.complexity_threshold, default_provider=routing.default_provider)
 
 
-def follow_promotions(settings: Settings, decide: Decide, database: Database, watcher: Watcher, clock: Clock) -> None:
-    """Let `decide` take up what is promoted, at the start and whenever it changes."""
+def follow_promotions(
+    settings: Callable[[], Settings], decide: Decide, database: Database, watcher: Watcher, clock: Clock
+) -> Callable[[], Awaitable[None]]:
+    """Let `decide` take up what is promoted, at the start and whenever it changes; returns what does so now.
+
+    Args:
+        settings: those that hold now.
+    """
     store = PolicyStore(database, clock)
-    base = built_in(settings)
 
     async def reload() -> None:
+        base = built_in(settings())
         policy: Policy = base
         try:
             promoted = await store.promoted()
@@ -41,3 +48,4 @@ def follow_promotions(settings: Settings, decide: Decide, database: Database, wa
         decide.policy = policy
 
     watcher.watch(REVISION, reload)
+    return reload

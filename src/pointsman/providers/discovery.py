@@ -49,7 +49,7 @@ class CatalogKeeper:
         if len(self._providers) != len(providers):
             raise ValueError("two providers have the same name")
         self._aliases = dict(aliases or {})
-        self._uninvited = frozenset(uninvited)
+        self.uninvited = frozenset(uninvited)
         self._interval = interval
         self._start_timeout = start_timeout
         self._ask_timeout = ask_timeout
@@ -95,14 +95,26 @@ class CatalogKeeper:
         if firsts:
             await asyncio.wait(firsts, timeout=self._start_timeout)
 
-    def put(self, provider: Provider) -> None:
+    def is_local(self, card: ModelCard) -> bool:
+        """Whether a model is local as far as is known now: what a decision saw may be out of date when it is sent."""
+        now = self._catalog.get(card.id)
+        return card.local and now is not None and now.local
+
+    def put(self, provider: Provider, *, elsewhere: bool = False) -> None:
         """Take a provider in, or put it in the place of the one with its name: calls from now on go to it.
 
         Its models are asked for at once; until they are here those of the one before stay. Only after `start`.
+
+        Args:
+            elsewhere: it is not where the one before was, or not local any more, so that nothing of that one holds.
         """
         name = provider.name
         self._providers[name] = provider
         if name in self._keeping:
+            if elsewhere:
+                self._cards[name] = ()
+                self._away[name] = "It has not been asked yet."
+                self._rebuild()
             self._hurry[name].set()
             return
         self._cards[name] = ()
@@ -119,6 +131,11 @@ class CatalogKeeper:
             known.pop(name, None)
         self._rebuild()
 
+    def rename(self, aliases: Mapping[str, str]) -> None:
+        """Take up the owner's names for models anew."""
+        self._aliases = dict(aliases)
+        self._rebuild()
+
     async def refresh(self, *names: str) -> None:
         """Ask providers, or every one, for their models now. Never raises for one that is away; `away` tells of it."""
         await asyncio.gather(*map(self._ask, names or self._providers))
@@ -130,7 +147,7 @@ class CatalogKeeper:
         return {
             name: report
             for name, report in zip(asked, reports, strict=True)
-            if report.ok or name not in self._uninvited
+            if report.ok or name not in self.uninvited
         }
 
     def suspect(self, card: ModelCard) -> None:
@@ -206,7 +223,7 @@ class CatalogKeeper:
 
     def _went_away(self, name: str, reason: str) -> None:
         if self._away.get(name) != reason:
-            unasked = name in self._uninvited and not self._cards[name]
+            unasked = name in self.uninvited and not self._cards[name]
             log.log(logging.DEBUG if unasked else logging.WARNING, "%s is away: %s", name, reason)
         self._away[name] = reason
 

@@ -50,11 +50,21 @@ def check(settings: Settings) -> None:
          "must be at least 0 seconds"),
         ("database.spool_max_bytes", settings.database.spool_max_bytes, settings.database.spool_max_bytes >= 1_000_000,
          "must be at least 1000000"),
+        ("responses.keep_days", settings.responses.keep_days, 0 < settings.responses.keep_days <= 3650,
+         "must be more than 0 and at most 3650"),
+        ("responses.max_turn_bytes", settings.responses.max_turn_bytes, settings.responses.max_turn_bytes >= 1024,
+         "must be at least 1024"),
+        ("responses.max_bytes", settings.responses.max_bytes, settings.responses.max_bytes >= 1_000_000,
+         "must be at least 1000000"),
         ("routing.complexity_threshold", routing.complexity_threshold, 0 <= routing.complexity_threshold <= 1,
          "must be between 0 and 1"),
         ("routing.complexity_weights", routing.complexity_weights,
          len(routing.complexity_weights) == 3 and min(routing.complexity_weights) >= 0
          and abs(sum(routing.complexity_weights) - 1) < 1e-6, "must be three numbers of at least 0 that add up to 1"),
+        ("routing.default_temperature", routing.default_temperature,
+         routing.default_temperature is None or 0 <= routing.default_temperature <= 2, "must be between 0 and 2"),
+        ("routing.default_max_tokens", routing.default_max_tokens,
+         routing.default_max_tokens is None or routing.default_max_tokens >= 1, "must be at least 1"),
         ("routing.max_attempts", routing.max_attempts, 1 <= routing.max_attempts <= 16, "must be between 1 and 16"),
         ("embedded.slots", embedded.slots, 1 <= embedded.slots <= 64, "must be between 1 and 64"),
         ("embedded.queue", embedded.queue, embedded.queue >= 0, "must be at least 0"),
@@ -150,12 +160,19 @@ def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
     return checks
 
 
+_DURATION = re.compile(r"-?(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|ms|s|m|h))+|-?[0-9]{1,9}")
+"""A time as Go writes it."""
+
+
 def _model_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
     checks: list[tuple[str, Any, bool, str]] = [
         ("providers.embedded", "…", "embedded" not in settings.providers,
          "is the gateway's own; the embedded models are set up under `embedded`")
     ]  # fmt: skip
     for name, provider in settings.providers.items():
+        checks.append((f"providers.{name}.keep_alive", provider.keep_alive,
+                       not isinstance(provider.keep_alive, str) or _DURATION.fullmatch(provider.keep_alive) is not None,
+                       "must be seconds, or a time such as 30m, 1h30m or -1s"))  # fmt: skip
         for index, model in enumerate(provider.models):
             key, named = f"providers.{name}.models[{index}]", model if isinstance(model, str) else model.name
             checks.append((f"{key}.name", named[:200], 0 < len(named) <= 200 and named.isprintable(),

@@ -114,7 +114,7 @@ def load(
         for path, override in (overrides or {}).items():
             if override is not None:
                 _put(tree, path, override, source=path)
-        settings = _convert(tree)
+        settings = convert(tree)
         _read_named_keys(settings, environ)
         check(settings)
     except SettingsError as error:
@@ -330,7 +330,8 @@ def _dec_hook(kind: type, value: Any) -> Any:
     raise ValueError(f"Expected `{kind.__name__.lower()}`, got `{type(value).__name__}`")
 
 
-def _convert(tree: dict[str, Any]) -> Settings:
+def convert(tree: dict[str, Any]) -> Settings:
+    """The settings that a tree of plain values says, unchecked beyond their types. Raises SettingsError."""
     try:
         return msgspec.convert(tree, Settings, dec_hook=_dec_hook)
     except msgspec.ValidationError as error:
@@ -344,7 +345,7 @@ def _convert(tree: dict[str, Any]) -> Settings:
             named = next(_spelled_out(tree, key), key)
             raise SettingsError(named, _shown(tree, named, of=key), _unknown_key(named)) from None
         named = next((path for path in _spelled_out(tree, key) if not _converts(path, _at(tree, path))), key)
-        choices = _choices(key)
+        choices = choices_of(key)
         if reason.startswith("Invalid enum value") and choices:
             raise SettingsError(named, _at(tree, named), f"must be one of {', '.join(choices)}") from None
         raise SettingsError(named, _shown(tree, named, of=key), _in_words(reason)) from None
@@ -384,7 +385,7 @@ def _in_words(reason: str) -> str:
     return reason
 
 
-def _choices(key: str) -> list[str]:
+def choices_of(key: str) -> list[str]:
     """The words that a setting may be, when it may only be certain words."""
     try:
         kind = kind_of(key.replace("[...]", ".any"))

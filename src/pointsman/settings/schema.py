@@ -231,6 +231,12 @@ class Routing(Section):
     """Your own names for models: `fast: embedded:smollm2:135m`."""
     fallbacks: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Per model id: which models follow when it fails, in order. Others get a chain by utility."""
+    equivalents: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    """Per model id or name: models that stand in for it in an outage, best first, in place of those that its card
+    knows; an empty list: none."""
+    named_stand_ins: bool = False
+    """Whether an equivalent answers when a model that the request names cannot. Otherwise only routing.fallbacks
+    does."""
     max_attempts: int = 4
     tier_models: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Budget tier (high, medium, low) → intent (or `*`) → models to choose from, when one of them can do it."""
@@ -310,6 +316,11 @@ class ProviderSettings(Section):
     """Model name → what the provider calls it in a request, where that differs (Azure's deployments)."""
     default_model: str | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    keep_alive: str | int | float | None = None
+    """Of an Ollama: how long a model stays in memory after a request that does not say, as in `30m`; seconds as a
+    number, -1 for ever. None: as the server has it."""
+    simulate_tools: bool | None = None
+    """Offer tool calls by prompt for chat models that know none. None: for an Ollama's models that say so."""
     prices: dict[str, Price] = msgspec.field(default_factory=dict)
     """Model name → its price, where the catalog has none or a wrong one."""
     requests_per_minute: int | None = None
@@ -338,6 +349,19 @@ class ProviderSettings(Section):
         return self.type.removesuffix("-compatible") if self.type is not None else None
 
 
+class ResponsesSettings(Section):
+    """What is kept of answers in the Responses API, so that they can be continued by their id. Never private ones."""
+
+    store: bool = True
+    """Whether anything is kept; a request's `store: false` holds in any case."""
+    keep_days: float = 30.0
+    """How long a conversation is kept after its last turn."""
+    max_turn_bytes: int = 8 * 1024**2
+    """A turn that is larger is not kept."""
+    max_bytes: int = 1024**3
+    """Beyond so much in all, the oldest turns of whoever has most are forgotten."""
+
+
 class Log(Section):
     """The gateway's own log, on standard error."""
 
@@ -363,6 +387,7 @@ class Settings(Section):
     privacy: PrivacySettings = msgspec.field(default_factory=PrivacySettings)
     routing: Routing = msgspec.field(default_factory=Routing)
     embedded: Embedded = msgspec.field(default_factory=Embedded)
+    responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     providers: dict[str, ProviderSettings] = msgspec.field(default_factory=dict)
     log: Log = msgspec.field(default_factory=Log)
 

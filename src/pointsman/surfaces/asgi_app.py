@@ -20,7 +20,7 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import for_caller, shape_for
-from .native import auth, budgets, decisions, health, keys, metrics, route, usage, users
+from .native import auth, budgets, config, decisions, health, keys, metrics, route, usage, users
 from .oauth import routes as oauth
 from .openai import feedback, models
 from .schemas import components, hot_paths, json_body, ref
@@ -64,6 +64,8 @@ def build_asgi_app(services: Services) -> FastAPI:
         app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
     if services.budgets is not None:
         app.include_router(budgets.router(services.budgets), responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
+    if services.settings is not None:
+        app.include_router(config.router(services.settings), responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
     if services.sign_in is not None:
         for router in (auth.router(services.sign_in), users.router(services.sign_in)):
             app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
@@ -28,6 +29,44 @@ class DatabaseStanding:
     schema_version: int
 
 
+class ChangesSettings(Protocol):
+    """Shows the settings that hold, and changes those that may be changed while the gateway runs."""
+
+    def shown(self) -> dict[str, Any]:
+        """Dotted name → value of every setting; secrets masked."""
+
+    def changed(self) -> dict[str, dict[str, Any]]:
+        """Dotted name → `value`, `changed_at` and `changed_by` of what was changed at run time."""
+
+    def changeable(self) -> dict[str, list[str] | None]:
+        """Dotted name → the words it may be, or None, of what may be changed."""
+
+    async def change(self, tree: Mapping[str, Any], *, by: str | None) -> list[str]:
+        """Change all that is given or nothing; returns the names. It holds when this returns.
+
+        Raises:
+            InvalidRequest: naming the setting and what it may be.
+            StoreError: it could not be kept.
+        """
+
+    async def undo(self, names: Collection[str] = ()) -> list[str]:
+        """Let the settings file hold again for these, or for all; returns what was undone. Raises as `change`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationStanding:
+    """The settings that are read again while the gateway runs."""
+
+    file: str
+    """Where the providers' file is, or is looked for."""
+    found: bool
+    """Whether there is one."""
+    loaded_at: float
+    """When what is in force was read, in seconds since the epoch, UTC."""
+    error: str | None = None
+    """Why what the files say now is not in force; None: it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Handed to `build_asgi_app`."""
@@ -49,8 +88,14 @@ class Services:
     """The stored API keys."""
     budgets: Accounts | None = None
     """What may be spent; None: nothing is capped, and there is no report."""
+    settings: ChangesSettings | None = None
+    """Settings that may be changed at run time; None: none may."""
     sign_in: SignIn | None = None
     """Users and their sessions; None: nobody can sign in."""
+    caller_keys: TakesKeys = NoKeysTaken()
+    """For which providers callers may bring keys of their own."""
+    configuration: Callable[[], ConfigurationStanding] | None = None
+    """How the settings fare that are read again while the gateway runs; None: none are."""
     version: str
     started_at: float
     """When the gateway started, in seconds since the epoch."""

@@ -8,19 +8,31 @@ from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Candidate
 
 
-def chain(primary: str, ranked: Sequence[Candidate], *, catalog: Catalog, max_attempts: int) -> tuple[str, ...]:
+def chain(
+    primary: str,
+    ranked: Sequence[Candidate],
+    *,
+    catalog: Catalog,
+    max_attempts: int,
+    equivalents: Sequence[str] | None = None,
+) -> tuple[str, ...]:
     """The primary, its equivalents, then the others by utility, and the strongest as the last resort.
 
     Draws on `ranked` alone, so that nothing a constraint dropped can follow. A model of a provider that does not stand
     in the plan yet goes before one of a provider that does, because most outages take a whole provider; but for that
     reason alone no remote model goes before a local one when the primary is local.
+
+    Args:
+        equivalents: names of models that stand in for the primary in an outage, best first; None: those of its card.
     """
     if max_attempts <= 1 or len(ranked) == 1:
         return (primary,)
     card = catalog.get(primary)
     allowed = {candidate.model for candidate in ranked}
     plan = [primary]
-    for name in card.equivalents if card is not None else ():
+    if equivalents is None:
+        equivalents = card.equivalents if card is not None else ()
+    for name in equivalents:
         stand_in = catalog.find(name)
         if stand_in is not None and stand_in.id in allowed:
             plan.append(stand_in.id)

@@ -40,6 +40,10 @@ class DecideRules:
     default_provider: str | None = None
     fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Model id or name → those that follow when it fails, in order."""
+    equivalents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Model id or name → those that stand in for it in an outage, in place of what its card says."""
+    named_stand_ins: bool = False
+    """Whether they do so for a model that the request names too."""
     max_attempts: int = 4
     tier_models: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
@@ -175,7 +179,13 @@ class Decide:
         primary = ranked[0].model
         configured = self._configured(primary, catalog)
         if configured is None:
-            plan = chain(primary, ranked, catalog=catalog, max_attempts=self.rules.max_attempts)
+            plan = chain(
+                primary,
+                ranked,
+                catalog=catalog,
+                max_attempts=self.rules.max_attempts,
+                equivalents=self._equivalents(primary, catalog),
+            )
         else:
             constraints = active(demand)
             able = [card.id for card in configured if not violations(card, demand, constraints).keys() - {"disabled"}]
@@ -205,7 +215,11 @@ class Decide:
         order = [card.id for card, _ in usable]
         dropped = [_dropped(card, why) for card, why in found if card.id not in order]
         followers = []
-        stand_ins = () if signals.needs.kind == "embeddings" else self._configured(order[0], catalog) or ()
+        configured = self._configured(order[0], catalog)
+        if configured is None and self.rules.named_stand_ins:
+            names = self._equivalents(order[0], catalog)
+            configured = [card for name in names if (card := catalog.find(name)) is not None]
+        stand_ins = () if signals.needs.kind == "embeddings" else configured or ()
         for card in stand_ins:
             why = violations(card, demand, constraints)
             if not why.keys() - {"disabled"}:
@@ -220,6 +234,14 @@ class Decide:
         ]
         reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=usable[0][1])
         return Choice(ranked, plan, dropped, reasons)
+
+    def _equivalents(self, primary: str, catalog: Catalog) -> Sequence[str]:
+        """Names of models that stand in for this one in an outage, best first."""
+        card = catalog.get(primary)
+        names = self.rules.equivalents.get(primary)
+        if names is None and card is not None:
+            names = self.rules.equivalents.get(card.name, card.equivalents)
+        return names or ()
 
     def _configured(self, primary: str, catalog: Catalog) -> list[ModelCard] | None:
         """The known models of the chain that the operator set for this one; None without a chain."""

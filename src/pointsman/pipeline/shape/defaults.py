@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pointsman.core.request import ChatRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Defaults:
-    """Fills in `temperature` and a bound on the answer's tokens; None leaves the choice to the upstream."""
+    """Fills in `temperature` and a bound on the answer's tokens; None leaves the choice to the upstream. Both may be set anew at any
+    time."""
 
     temperature: float | None = None
     max_tokens: int | None = None
 
     def __call__(self, request: ChatRequest) -> ChatRequest:
+        if request.kind == "embeddings":
+            return request
         defaults: dict[str, float | int] = {}
         if self.temperature is not None:
             defaults["temperature"] = self.temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
 
@@ -105,6 +106,7 @@ class Understand:
                 field_bytes=sum(field.bytes for field in fields),
                 field_values=sum(field.values for field in fields),
                 disguised=sum(field.disguised for field in fields),
+                caches=any(field.caches for field in fields),
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
@@ -114,6 +116,11 @@ class Understand:
             priority=priority or _wish(request) or self._priority,
             prompt_hash=self._prompt_hash(digests),
         )
+
+    def adjust(self, *, level: PrivacyLevel, priority: Priority) -> None:
+        """Take up the installation's level and priority anew."""
+        self._rules = dataclasses.replace(self._rules, level=level)
+        self._priority = priority
 
     def redact(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
         """A redacted copy for remote models, and what is then true of the request.

@@ -12,8 +12,6 @@ from .invocation import Invocation, with_invocation
 from .lazy import Group
 from .output import console, print_json, table
 
-MASK = "…"
-
 
 @click.group(cls=Group)
 def config() -> None:
@@ -26,6 +24,7 @@ def config() -> None:
 def show(invocation: Invocation, as_json: bool) -> None:
     """Every setting in force, with its source. Secrets are masked."""
     from pointsman import settings
+    from pointsman.settings.shown import flatten
 
     file = settings.config_path(invocation.config)
     loaded = invocation.settings()
@@ -79,34 +78,6 @@ def read_tree(file: Path | None) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and plain value of every setting; secrets masked."""
-    import msgspec
-
-    from pointsman.settings import Secret, Section
-    from pointsman.settings.checks import shown_address
-
-    for field in msgspec.structs.fields(section):
-        value, name = getattr(section, field.name), f"{prefix}{field.name}"
-        if isinstance(value, Section):
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, dict) and any(isinstance(inner, Section) for inner in value.values()):
-            for key, inner in value.items():
-                yield from flatten(inner, f"{name}.{key}.")
-        elif field.name == "webhook":
-            yield name, MASK if value else None  # such addresses are often secrets themselves
-        elif field.name == "headers":
-            yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
-        elif field.name == "base_url":
-            yield name, shown_address(value)
-        elif isinstance(value, Secret):
-            yield name, MASK
-        elif isinstance(value, list):
-            yield name, [MASK if isinstance(item, Secret) else item for item in value]
-        else:
-            yield name, str(value) if isinstance(value, Path) else value
-
-
 def _flat_tree(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         yield f"{prefix}{name}", value
@@ -117,6 +88,7 @@ def _flat_tree(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _same(filed: Any, value: Any) -> bool:
     """Whether a value of the file is the one in force; a masked one cannot be told from another."""
     from pointsman.settings.checks import shown_address
+    from pointsman.settings.shown import MASK
 
     if value == MASK or (isinstance(filed, str) and shown_address(filed) == value):
         return True

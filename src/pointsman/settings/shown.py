@@ -1,0 +1,37 @@
+"""The settings as they may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .checks import shown_address
+from .schema import Secret, Section
+
+MASK = "…"
+
+
+def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and plain value of every setting; secrets masked."""
+    for field in msgspec.structs.fields(section):
+        value, name = getattr(section, field.name), f"{prefix}{field.name}"
+        if isinstance(value, Section):
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, dict) and any(isinstance(inner, Section) for inner in value.values()):
+            for key, inner in value.items():
+                yield from flatten(inner, f"{name}.{key}.")
+        elif field.name == "webhook":
+            yield name, MASK if value else None  # such addresses are often secrets themselves
+        elif field.name == "headers":
+            yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
+        elif field.name == "base_url":
+            yield name, shown_address(value)
+        elif isinstance(value, Secret):
+            yield name, MASK
+        elif isinstance(value, list):
+            yield name, [MASK if isinstance(item, Secret) else item for item in value]
+        else:
+            yield name, str(value) if isinstance(value, Path) else value
