@@ -14,6 +14,7 @@ _SECRET = re.compile(
       (?P<url> :// ) [^\s'"<>@/]{0,128}:[^\s'"<>]{0,256}@                      # user:password@ in an address
     | (?P<scheme> \b(?:Bearer|Basic)\s+ ) [A-Za-z0-9._~+/=-]{6,}              # an Authorization header
     | (?P<named> \b(?:api[_-]?key|access[_-]?token|refresh[_-]?token|token|secret|password|passwd|pwd)=) [^\s&'",;]+
+    | (?P<brought> \bx-pointsman-credential\W{1,4}[a-z0-9_-]+= | _api_key"?\s*[:=]\s*"? ) [^\s'",;]+
     | \bpm(?:sig|_[a-z0-9]+)_[A-Za-z0-9_-]{8,}                                # ours
     | \b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}                                        # OpenAI, Anthropic, LiteLLM and others
     | \b(?:gsk|hf|ghp|gho|ghs|github_pat|glpat|xoxb|xoxp|r8|nvapi|fw)[_-][A-Za-z0-9_-]{16,}
@@ -34,4 +35,4 @@ def masked(text: str) -> str:
 def _replacement(found: re.Match[str]) -> str:
     if found["url"]:
         return f"{found['url']}{MASK}@"
-    return f"{found['scheme'] or found['named'] or ''}{MASK}"
+    return f"{found['scheme'] or found['named'] or found['brought'] or ''}{MASK}"

@@ -26,6 +26,11 @@ class LiveCredentials:
         self._credentials = credentials
         self._known: dict[str, Credential] = {}
 
+    @property
+    def known(self) -> Mapping[str, Credential]:
+        """What was stored when it was last read, by provider."""
+        return self._known
+
     async def load(self) -> Mapping[str, Credential]:
         """What is stored now, by provider; those that cannot be decrypted are told in the log, and hold as last known.
 

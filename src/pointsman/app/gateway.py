@@ -24,24 +24,28 @@ from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.static_embedding.provider import StaticEmbedding
-from pointsman.settings import Settings
+from pointsman.settings import Settings, Source
 from pointsman.stores.credentials import REVISION, Credentials
 from pointsman.stores.runtime_settings import RuntimeSettingsStore
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.signing import SigningSecrets
-from pointsman.surfaces.entry import Entry
+from pointsman.surfaces.entry import Entry, HotHandler
 from pointsman.surfaces.services import Services
 from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
 from .access import build_access, build_keys, refuse_open_door
 from .budgets import build_budgets
+from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
 from .entities import build_people
 from .limits import build_limits
+from .live_providers import LiveProviders
 from .live_settings import LiveSettings, decide_rules
 from .ollama import ollama_ways
 from .policies import built_in, follow_promotions
-from .providers import OnProgress, build_fleet, build_providers, check_names
+from .providers import OnProgress, build_fleet, build_providers, check_names, uninvited
+from .reload import Reload
+from .responses import build_responses, responses_ways
 from .secrets import build_sealed
 from .sign_in import announce_setup, build_sign_in, users_at_start
 from .state import build_state, open_state
@@ -57,10 +61,17 @@ log = logging.getLogger(__name__)
 OnReady = Callable[["Gateway"], Awaitable[None]]
 
 
-async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progress: OnProgress | None = None) -> None:
+async def run(
+    settings: Settings,
+    *,
+    source: Source | None = None,
+    on_ready: OnReady | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
     """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers.
 
     Args:
+        source: where the settings came from; providers follow it. None: they stay as they are.
         on_ready: awaited once the gateway listens and its embedded models are loaded, or known not to load.
 
     Raises:
@@ -76,9 +87,9 @@ async def run(settings: Settings, *, on_ready: OnReady | None = None, on_progres
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
-    async with Gateway(settings, on_progress=on_progress) as gateway:
+    async with Gateway(settings, source=source, on_progress=on_progress) as gateway:
         if settings.server.tls_certificate is not None:
-            loop.add_signal_handler(signal.SIGHUP, gateway.hangup.set)
+            loop.add_signal_handler(signal.SIGHUP, gateway.hang_up)
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,13 +110,23 @@ async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
 class Gateway:
     """A gateway under way: `async with Gateway(settings) as gateway`."""
 
-    def __init__(self, settings: Settings, *, on_progress: OnProgress | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, source: Source | None = None, on_progress: OnProgress | None = None
+    ) -> None:
         self.settings = settings
+        self._source = source
+        self._reload: Reload | None = None
+        self._reread = asyncio.Event()
         self._on_progress = on_progress
         self._stack = AsyncExitStack()
         self._clock = SystemClock()
         self.hangup = asyncio.Event()
         """Set to have the certificate read anew."""
+
+    def hang_up(self) -> None:
+        """Have the certificate and the settings of providers read anew, now."""
+        self.hangup.set()
+        self._reread.set()
 
     @property
     def port(self) -> int:
@@ -209,6 +230,7 @@ class Gateway:
         self._fleet = build_fleet(settings, outbound, self._on_progress)
         sealed = build_sealed(settings, self._database, secrets=(secret_key, previous_key), clock=self._clock)
         self._signing = SigningSecrets(sealed)
+        self._responses = build_responses(settings, self._database, sealed, self._clock, self._stack)
         credentials = LiveCredentials(settings, outbound, Credentials(sealed))
         providers = build_providers(settings, outbound, await credentials.load_if_possible())
         if self._fleet is not None:
@@ -217,15 +239,23 @@ class Gateway:
         elif settings.embedded.enabled:
             providers.insert(0, StaticEmbedding())
         check_names(settings, providers)
-        self._keeper = CatalogKeeper(
-            providers, aliases=settings.routing.aliases, uninvited={"ollama"} - settings.providers.keys()
-        )
+        self._keeper = CatalogKeeper(providers, aliases=settings.routing.aliases, uninvited=uninvited(settings))
         self._stack.push_async_callback(self._keeper.close)
         await self._keeper.start()
         if self._fleet is not None:
             self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
+        self._caller_keys = CallerKeys(settings, lambda: {provider.name for provider in self._keeper.providers})
         pipeline = self._pipeline(secret_key)
+        if self._source is not None:
+            live = LiveProviders(
+                settings,
+                outbound=outbound,
+                keeper=self._keeper,
+                credentials=credentials,
+                limits=self._limits.providers,
+            )
+            self._reload = Reload(settings, self._source, apply=live.apply, clock=self._clock)
 
         async def reload_secrets() -> None:
             await credentials.apply(self._keeper)
@@ -253,6 +283,9 @@ class Gateway:
         self._server = await start_server(settings, self._entry(pipeline), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
         await announce_setup(settings, self._sign_in, self.url)
+        if self._reload is not None:
+            following = asyncio.create_task(self._reload.run(self._reread), name="settings")
+            self._stack.callback(following.cancel)
         if tls is not None:
             keeping = asyncio.create_task(keep_certificate(tls, self.hangup), name="certificate")
             self._stack.callback(keeping.cancel)
@@ -296,6 +329,7 @@ class Gateway:
                 provider_for=keeper.provider_for,
                 timeouts=timeouts,
                 clock=self._clock,
+                is_local=keeper.is_local,
                 unreachable=keeper.suspect,
                 throttle=self._limits.providers,
             ),
@@ -307,6 +341,7 @@ class Gateway:
             redact=understand.redact if privacy.redaction else None,
             people=people,
             budgets=self._budgets,
+            caller_keys=self._caller_keys,
             coming=self._coming,
         )
 
@@ -316,6 +351,9 @@ class Gateway:
             return None
         name = self._live.current.routing.aliases.get(requested_model, requested_model)
         return self._fleet.coming(None if name in ("", "auto") else name)
+
+    def _kept_ways(self, pipeline: Pipeline) -> dict[tuple[str, str], HotHandler]:
+        return responses_ways(pipeline, self._responses, keeps=self.settings.responses.store, clock=self._clock)
 
     def _entry(self, pipeline: Pipeline) -> Entry:
         from pointsman.transport.asgi import AsgiBridge
@@ -336,11 +374,14 @@ class Gateway:
             database=partial(standing, self._database, self._watcher),
             state_health=self._state.health,
             keys=self._keys.store,
+            responses=self._responses,
             sign_in=self._sign_in,
             settings=self._live,
             version=__version__,
             started_at=self._clock.now(),
             clock=self._clock,
+            caller_keys=self._caller_keys,
+            configuration=self._reload.standing if self._reload is not None else None,
         )
 
         def load_app() -> Any:
@@ -350,7 +391,11 @@ class Gateway:
 
         return Entry(
             access=self._access,
-            hot={**ways_in(pipeline, self._keeper), **ollama_ways(pipeline, self._keeper, started_at=services.started_at)},
+            hot={
+                **ways_in(pipeline, self._keeper),
+                **self._kept_ways(pipeline),
+                **ollama_ways(pipeline, self._keeper, started_at=services.started_at),
+            },
             asgi=AsgiBridge(load_app),
             verify=Signatures(
                 secret_of=self._signing.get,

@@ -42,15 +42,20 @@ def build_limits(settings: Settings, state: SharedState, clock: Clock) -> BuiltL
         ),
         providers=ProviderLimits(
             state=state,
-            rules={
-                name: ProviderRule(
-                    requests_per_minute=provider.requests_per_minute, tokens_per_minute=provider.tokens_per_minute
-                )
-                for name, provider in settings.providers.items()
-                if provider.requests_per_minute is not None or provider.tokens_per_minute is not None
-            },
+            rules=provider_rules(settings),
             tiers=tiers,
             clock=clock,
             open_when_away=open_when_away,
         ),
     )
+
+
+def provider_rules(settings: Settings) -> dict[str, ProviderRule]:
+    """What the settings say that providers allow."""
+    return {
+        name: ProviderRule(
+            requests_per_minute=provider.requests_per_minute, tokens_per_minute=provider.tokens_per_minute
+        )
+        for name, provider in settings.providers.items()
+        if provider.requests_per_minute is not None or provider.tokens_per_minute is not None
+    }

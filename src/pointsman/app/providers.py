@@ -10,15 +10,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pointsman.core.catalog import ModelCard
 from pointsman.core.credential import Credential
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Provider
-from pointsman.providers.cards import card_for, presets
+from pointsman.providers.caller_keyed import CallerKeyed
+from pointsman.providers.cards import presets
 from pointsman.providers.ollama import Ollama
-from pointsman.providers.openai_compatible import Cards, OpenAICompatible
-from pointsman.settings import Price, ProviderSettings, Server, Settings, child_environment, is_loopback
+from pointsman.providers.openai_compatible import OpenAICompatible
+from pointsman.providers.patience import Patience
+from pointsman.providers.simulated import SimulatedTools
+from pointsman.settings import ProviderSettings, Server, Settings, child_environment, is_loopback
 from pointsman.transport.http import Outbound
+
+from .caller_keys import takes_keys
+from .cards import amend, amended, known_names
 
 if TYPE_CHECKING:
     from pointsman.providers.llamacpp.fleet import Fleet
@@ -27,6 +32,10 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, int, int], None]
 """Told the name of what is fetched, the bytes that are here, and the bytes in all."""
+
+
+PASSED_ON = ("openai", "anthropic")
+"""Providers whose own clients send a key that can be passed on to them, so that they need no settings."""
 
 
 def check_names(settings: Settings, providers: Sequence[Provider]) -> None:
@@ -89,7 +98,13 @@ def build_providers(
 
 def provider_names(settings: Settings, stored: Iterable[str] = ()) -> list[str]:
     """Of every upstream that may be had."""
-    return list(dict.fromkeys(["ollama", *settings.providers, *stored]))
+    passed = PASSED_ON if settings.security.caller_credentials == "pass" else ()
+    return list(dict.fromkeys(["ollama", *settings.providers, *stored, *passed]))
+
+
+def uninvited(settings: Settings) -> frozenset[str]:
+    """Those that are welcome and not missed."""
+    return frozenset({"ollama"} - settings.providers.keys())
 
 
 def build_provider(
@@ -113,30 +128,7 @@ def build_provider(
     if name != "ollama" and name not in settings.providers and not reachable(name, settings):
         log.warning("%s has a stored credential and no address (providers.%s.base_url); it is left out", name, name)
         return None
-    return _provider(name, own, outbound, stored)
-
-
-def _priced(prices: Mapping[str, Price]) -> Cards:
-    """Cards with the prices of the settings in place of those of the table."""
-
-    def card(provider: str, name: str, *, local: bool) -> ModelCard:
-        found = card_for(provider, name, local=local)
-        price = prices.get(name)
-        if price is None:
-            return found
-        cached = None if price.cached_input is None else _per_million(price.cached_input)
-        return msgspec.structs.replace(
-            found,
-            price_input=_per_million(price.input),
-            price_output=_per_million(price.output),
-            price_cached_input=cached,
-        )
-
-    return card
-
-
-def _per_million(dollars: float) -> int:
-    return round(dollars * 1_000_000)
+    return _provider(name, own, settings, outbound, stored)
 
 
 def reachable(name: str, settings: Settings) -> bool:
@@ -157,7 +149,9 @@ def _services() -> frozenset[str]:
     return frozenset({host for host in hosts if host and not is_loopback(host)} | {"ollama.com", "www.ollama.com"})
 
 
-def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Credential | None) -> Provider | None:
+def _provider(
+    name: str, own: ProviderSettings, settings: Settings, outbound: Outbound, stored: Credential | None
+) -> Provider | None:
     preset = presets().get(name)
     base_url = own.base_url or (preset.base_url if preset is not None else None)
     if base_url is None:
@@ -165,7 +159,15 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Cred
     key, organization = own.api_key.reveal() if own.api_key is not None else None, own.organization
     if key is None and stored is not None:
         key, organization = stored.api_key, organization or stored.organization
-    if preset is not None and preset.key_required and key is None and own.base_url is None:
+    kind = own.speaks or (preset.type if preset is not None else "openai")
+    needs_key = preset is not None and preset.key_required and own.base_url is None
+    of_callers = key is None and kind != "ollama" and takes_keys(name, settings) and (needs_key or own.caller_keys)
+    models = own.model_names or (known_names(name) if of_callers else [])
+    if of_callers and not models:
+        log.warning("%s takes callers' keys and has none of ours to ask for its models; providers.%s.models names them",
+                    name, name)  # fmt: skip
+        return None
+    if needs_key and key is None and not of_callers:
         log.warning(
             "%s has no API key and is left out; `pointsman credentials set %s` stores one, providers.%s.api_key names"
             " one in the settings",
@@ -178,21 +180,43 @@ def _provider(name: str, own: ProviderSettings, outbound: Outbound, stored: Cred
         "api_key": key,
         "headers": own.headers,
         "local": own.local or (preset is not None and preset.local),
-        "models": own.models,
+        "models": models,
         "default_model": own.default_model,
-        **({"cards": _priced(own.prices)} if own.prices else {}),
+        "cards": amended(own),
     }
     host = (urlsplit(base_url).hostname or "").lower()
     if own.local and host in _services():
         raise SettingsError(
             f"providers.{name}.local", True, f"cannot be: {host} is a service on the internet, and prompts leave for it"
         )
-    kind = own.type or (preset.type if preset is not None else "openai")
     if kind == "ollama":
-        return Ollama(name, **common)
-    return OpenAICompatible(
-        name,
+        return Ollama(
+            name,
+            **common,
+            amend=amend(own),
+            keep_alive=own.keep_alive,
+            simulate_tools=own.simulate_tools is not False,
+        )
+    common = {
         **common,
-        auth=preset.auth if preset is not None else "bearer",
-        organization=organization,
-    )
+        "deployments": own.deployment_of,
+        "drop_unsupported": own.drop_unsupported,
+        "patience": Patience(**msgspec.structs.asdict(own.timeouts)),
+    }
+    provider: Provider
+    if kind == "anthropic":
+        from pointsman.providers.anthropic import Anthropic
+
+        provider = Anthropic(name, **common, unsupported={*presets()["anthropic"].unsupported, *own.unsupported})
+    else:
+        provider = OpenAICompatible(
+            name,
+            **common,
+            auth=preset.auth if preset is not None else "bearer",
+            organization=organization,
+            preset=preset,
+            unsupported=own.unsupported,
+        )
+    if own.simulate_tools:
+        provider = SimulatedTools(provider)
+    return CallerKeyed(provider) if of_callers else provider

@@ -101,17 +101,17 @@ class Refused(NamedTuple):
 def worst_case_micro_usd(card: ModelCard, needs: Needs, default_output: int | None = None) -> int | None:
     """The most that one call can cost, in micro-dollars; None when the price or the longest answer is unknown.
 
-    The prompt's upper bound at full price, and for every choice the longest answer: the caller's bound, else the
-    installation's, else the model's, else its whole window. Reasoning counts as part of the answer, as it does in
+    The prompt's upper bound at full price (what writing all of it to a cache costs, where the request asks for a cache;
+    the price of long prompts, where it may be one), and for every choice the longest answer: the caller's bound, else
+    the installation's, else the model's, else its whole window. Reasoning counts as part of the answer, as it does in
     every provider's bound.
     """
     if card.price_input is None or card.price_output is None:
         return None
-    dearest_input = max(card.price_input, card.price_cached_input or 0)
-    if dearest_input == 0 and card.price_output == 0:
+    if _dearest_input(card, needs) == 0 and card.price_output == 0:
         return 0
     window = card.context_window
-    longest = needs.output_most or needs.max_output or default_output
+    longest = 0 if needs.kind == "embeddings" else needs.output_most or needs.max_output or default_output
     if longest is None:
         longest = card.max_output if card.max_output is not None else window
     elif window is not None:
@@ -123,7 +123,19 @@ def worst_case_micro_usd(card: ModelCard, needs: Needs, default_output: int | No
         if window is None:
             return None
         prompt = window
-    return -(-(prompt * dearest_input + needs.choices * longest * card.price_output) // 1_000_000)
+    dearest = 0
+    for priced in (card, card.at(prompt)):  # a prompt that turns out shorter may miss the step
+        output = priced.price_output or 0
+        dearest = max(dearest, prompt * _dearest_input(priced, needs) + needs.choices * longest * output)
+    return -(-dearest // 1_000_000)
+
+
+def _dearest_input(card: ModelCard, needs: Needs) -> int:
+    """The most that a token of the prompt can cost, in micro-dollars per million."""
+    price = card.price_input or 0
+    if needs.caches or card.writes_unasked:  # for how long is for the caller to say, in more than one place
+        price = max(price, -(-price * max(card.cache_write_percent) // 100))
+    return max(price, card.price_cached_input or 0)
 
 
 UNMEASURED = 10**9
@@ -150,7 +162,7 @@ def charges(trail: Trail, needs: Needs, default_output: int | None = None) -> li
     found = []
     for index, (attempt, card) in enumerate(zip(trail.attempts, trail.cards, strict=True)):
         cost = attempt.cost_micro_usd
-        if card.price_input == 0 and card.price_output == 0:
+        if attempt.caller_key or (card.price_input == 0 and card.price_output == 0):
             found.append(Charge(card.id, 0, True))
         elif attempt.status == "refused" or index in trail.unbilled:
             found.append(Charge(card.id, max(0, cost or 0), True))

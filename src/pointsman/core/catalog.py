@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -13,6 +13,28 @@ from .locality import Destination
 CAPABILITIES = frozenset(
     {"chat", "tools", "vision", "json_object", "json_schema", "logprobs", "completion", "embeddings"}
 )
+
+
+class FimTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model that fills in the middle wants around the text before the gap and the text behind it."""
+
+    prefix: str
+    suffix: str
+    middle: str
+    end: tuple[str, ...] = ()
+    """What ends the middle, where the model's own end of text does not."""
+    suffix_first: bool = False
+    """Whether the text behind the gap comes first."""
+
+
+class PriceStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The prices of requests with a long prompt. They hold for the whole request, its answer too."""
+
+    above: int
+    """Tokens of prompt beyond which they hold."""
+    price_input: int
+    price_output: int
+    price_cached_input: int | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +61,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     price_input: int | None = None
     price_cached_input: int | None = None
     price_output: int | None = None
+    price_steps: tuple[PriceStep, ...] = ()
+    """What long prompts cost, the shortest first; empty where the price does not depend on the prompt's length."""
+    cache_write_percent: tuple[int, int] = (100, 100)
+    """What it costs to write the prompt to a cache for minutes, and for an hour, in hundredths of `price_input`."""
+    writes_unasked: bool = False
+    """Whether its provider writes prompts to its cache, at that price, though the request asks for no cache."""
     tokens_per_second: float | None = None
     """Prior of the decoding speed; running measurements replace it."""
     prefill_tokens_per_second: float | None = None
@@ -54,6 +82,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """Ids or names of models that may stand in during an outage, best first."""
     stream_usage: bool = True
     """Whether the upstream understands `stream_options.include_usage`."""
+    fim: FimTokens | None = None
+    """None: it is not known to fill in the middle by tokens of its own."""
+    takes_suffix: bool = False
+    """Whether its provider takes a completion's `suffix` as such."""
+    simulated: frozenset[str] = frozenset()
+    """Capabilities that the gateway makes up for, as with tool calls by prompt; less is expected of them."""
     needs_credential: bool = False
     """Whether its provider has no key of ours: only callers who bring their own can use it."""
 
@@ -61,10 +95,36 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     def destination(self) -> Destination:
         return Destination(model=self.id, local=self.local)
 
-    def cost_micro_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int | None:
-        """What so many tokens cost, in micro-dollars, rounded up; None when the price is unknown."""
+    def at(self, prompt_tokens: int) -> ModelCard:
+        """The card with the prices that hold for a prompt of so many tokens."""
+        held = [step for step in self.price_steps if prompt_tokens > step.above]
+        if not held:
+            return self
+        step = held[-1]
+        return msgspec.structs.replace(
+            self,
+            price_input=step.price_input,
+            price_output=step.price_output,
+            price_cached_input=step.price_cached_input,
+            price_steps=(),
+        )
+
+    def cost_micro_usd(
+        self,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cached_tokens: int = 0,
+        cache_writes: tuple[int, int] = (0, 0),
+    ) -> int | None:
+        """What so many tokens cost, in micro-dollars, rounded up; None when the price is unknown.
+
+        Args:
+            cache_writes: of the prompt, the tokens written to a cache for a short time and for long.
+        """
         if self.price_input is None or self.price_output is None:
             return None
+        if self.price_steps and prompt_tokens > self.price_steps[0].above:
+            return self.at(prompt_tokens).cost_micro_usd(prompt_tokens, completion_tokens, cached_tokens, cache_writes)
         cached_tokens = min(cached_tokens, prompt_tokens)  # what upstreams say is not always a sum
         cached_price = self.price_input if self.price_cached_input is None else self.price_cached_input
         total = (
@@ -72,6 +132,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
             + cached_tokens * cached_price
             + completion_tokens * self.price_output
         )
+        short, long = self.cache_write_percent
+        dearer = cache_writes[0] * (short - 100) + cache_writes[1] * (long - 100)
+        if dearer > 0:
+            total += -(-dearer * self.price_input // 100)
         return -(-total // 1_000_000)
 
 
@@ -109,6 +173,14 @@ class Catalog:
 
     def get(self, model_id: str) -> ModelCard | None:
         return self._cards.get(model_id)
+
+    def free_of(self, providers: Collection[str]) -> Catalog:
+        """This catalog, in which the models of these providers cost nothing: whoever brings the key pays."""
+        if not providers:
+            return self
+        free = {"price_input": 0, "price_cached_input": 0, "price_output": 0}
+        cards = (msgspec.structs.replace(card, **free) if card.provider in providers else card for card in self)
+        return Catalog(cards, self.aliases, self.absent)
 
     def find(self, name: str) -> ModelCard | None:
         """The card for an id, an alias, or a provider's own name; None when there is none.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 
@@ -18,3 +20,28 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __repr__(self) -> str:
         return "Credential(…)"
+
+
+class TakesKeys(Protocol):
+    """Says for which providers callers may bring keys of their own."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the key that a client sends to an open port may be its provider's."""
+
+    def knows(self, provider: str) -> bool:
+        """Whether there is such a provider."""
+
+    def takes(self, provider: str) -> bool: ...
+
+
+class NoKeysTaken:
+    """A `TakesKeys` that takes none."""
+
+    passes = False
+
+    def knows(self, provider: str) -> bool:
+        return False
+
+    def takes(self, provider: str) -> bool:
+        return False

@@ -7,6 +7,7 @@
     │   │   ├── ContextTooLong     400; says by how much
     │   │   └── NoCapableModel     400; no model in the catalog can do what the request needs
     │   ├── Unauthenticated        401
+    │   │   └── CallerKeyRefused   401; a provider refused the key that the caller brought for it
     │   ├── Forbidden              403
     │   │   └── PrivacyWall        403; local-only content was about to leave the machine
     │   ├── NotFound               404
@@ -118,6 +119,12 @@ class Unauthenticated(RequestError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class CallerKeyRefused(Unauthenticated):
+    """The model's provider refused the key that came with the request."""
+
+    code = "caller_key_refused"
 
 
 class Forbidden(RequestError):

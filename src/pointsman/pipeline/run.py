@@ -12,7 +12,7 @@ import msgspec
 
 from pointsman.core.budget import AMPLE, Means
 from pointsman.core.caller import Caller
-from pointsman.core.credential import Credential
+from pointsman.core.credential import Credential, NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
     ModelNotFound,
@@ -25,7 +25,7 @@ from pointsman.core.errors import (
 from pointsman.core.mask import Mask
 from pointsman.core.ports import CatalogSource, Clock
 from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
-from pointsman.core.signals import Signals
+from pointsman.core.signals import Needs, Signals
 from pointsman.core.trail import Trail
 
 from .afford import afford
@@ -78,9 +78,11 @@ class Pipeline:
         redact: Redacts | None = None,
         people: Notices | None = None,
         budgets: Spends | None = None,
+        caller_keys: TakesKeys | None = None,
     ) -> None:
         """
         Args:
+            caller_keys: for which providers callers may bring keys of their own; None: for none.
             budgets: where money is reserved before a call; None: nothing is capped.
             people: looks for names of people; None: nobody does.
             redact: makes the copies of private requests that remote models may get; None: they stay local.
@@ -99,6 +101,7 @@ class Pipeline:
         self._redact = redact
         self._people = people
         self._budgets = budgets
+        self.caller_keys = caller_keys or NoKeysTaken()
         self._holds_private = holds_private
         self._large = asyncio.Lock()  # more at once would only take the processor from one another
 
@@ -141,6 +144,15 @@ class Pipeline:
             self.refused(error, caller, request)
             raise
 
+    async def measure(self, request: ChatRequest) -> Needs:
+        """What a request needs, its tokens among them; nothing is decided, called or logged.
+
+        Raises:
+            InvalidRequest: it cannot be read.
+        """
+        signals = await self._in_turn(partial(self._understand, request), large=request.size >= LARGE)
+        return signals.needs
+
     async def _in_turn(self, work: Callable[[], T], *, large: bool) -> T:
         if not large:
             return work()
@@ -155,7 +167,9 @@ class Pipeline:
             if self._budgets is None or not self._budgets.concerns(caller):
                 return self._choose(request, signals, caller, wishes), None
             choose = partial(self._choose, request, signals, caller, wishes)
-            return await afford(choose, caller, self._budgets, lambda: self._models.catalog)
+            return await afford(
+                choose, caller, self._budgets, lambda: self._models.catalog.free_of(wishes.credentials)
+            )
         except PointsmanError as error:
             self.refused(error, caller, request, signals)
             raise

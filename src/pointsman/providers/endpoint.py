@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+import msgspec
+
 from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.locality import Destination
 from pointsman.core.mask import Clears
@@ -20,6 +22,8 @@ MAX_ANSWER = 64 * 1024 * 1024
 MAX_LIST = 8 * 1024 * 1024
 MAX_MODELS = 5000
 MAX_NAME = 200
+SHORTEST_SECRET = 8
+_errors_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 SETTLE_SECONDS = 0.1
 """How long the end of a body may take to follow an answer's own end, so that the connection can be used again."""
 ASKING = Timeouts(connect=2.0, first_byte=5.0, between_bytes=5.0, total=10.0)
@@ -46,7 +50,7 @@ class Endpoint:
         self.shown_url, self.origin, self._path, self._query = _address(name, base_url)
         self._outbound = outbound
         self._headers = _encoded(name, {"user-agent": "pointsman", "accept-encoding": "identity", **headers})
-        self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= 8)
+        self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
     async def send(
         self,
@@ -60,11 +64,13 @@ class Endpoint:
         accept: bytes = b"application/json",
         clears: Clears | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        from_root: bool = False,
     ) -> UpstreamResponse:
         """Send a request; returns when the answer's head has arrived, whatever its status.
 
         Args:
             headers: of this call alone, in place of those of the same name; an empty value leaves one out.
+            from_root: whether the path stands on the host itself, not under the base address.
 
         Raises:
             PrivacyWall, UpstreamError: as `Outbound.send`.
@@ -76,7 +82,11 @@ class Endpoint:
             sent = [*(pair for pair in sent if pair[0] not in own), *given]
         if body:
             sent = [(b"content-type", b"application/json"), *sent]
-        target = self._path + path + (f"?{self._query}" if self._query else "")
+        target = (
+            ("" if from_root else self._path)
+            + path
+            + (f"{'&' if '?' in path else '?'}{self._query}" if self._query else "")
+        )
         return await self._outbound.send(
             UpstreamRequest(
                 destination=destination,
@@ -91,8 +101,11 @@ class Endpoint:
             )
         )
 
-    async def accepted(self, response: UpstreamResponse) -> str:
+    async def accepted(self, response: UpstreamResponse, *secrets: str) -> str:
         """Make sure that an answer is a 200 that can be read; returns its media type in lower case.
+
+        Args:
+            secrets: of this call alone, to be cut out of an error's body too.
 
         Raises:
             UpstreamStatus: an error status; the body is kept up to 64 KiB, and Retry-After in seconds.
@@ -105,7 +118,8 @@ class Endpoint:
             )
         if response.status >= 400:
             raise self.cleaned(
-                UpstreamStatus(response.status, await _bounded(response), retry_after=retry_after(response.headers))
+                UpstreamStatus(response.status, await _bounded(response), retry_after=retry_after(response.headers)),
+                *secrets,
             )
         if response.status != 200:
             raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
@@ -119,9 +133,9 @@ class Endpoint:
             )
         return media
 
-    def cleaned(self, error: UpstreamStatus) -> UpstreamStatus:
-        """The error, without our keys in the body: some upstreams quote them."""
-        for secret in self._secrets:
+    def cleaned(self, error: UpstreamStatus, *secrets: str) -> UpstreamStatus:
+        """The error, without our keys or these in the body: some upstreams quote them."""
+        for secret in (*self._secrets, *(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)):
             error.body = error.body.replace(secret, b"[removed]")
         return error
 
@@ -198,7 +212,23 @@ async def _bounded(response: UpstreamResponse) -> bytes:
                 break
     except UpstreamError:
         pass
-    return body[:MAX_ERROR_BODY]
+    return _one(body[:MAX_ERROR_BODY])
+
+
+def _one(body: bytes) -> bytes:
+    """An error that comes as a list of one, as Gemini's do, as that one."""
+    if not body.lstrip().startswith(b"["):
+        return body
+    try:
+        listed = _errors_decoder.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return body
+    return bytes(listed[0]) if listed else body
+
+
+def origin_of(name: str, base_url: str) -> Origin:
+    """Where a provider of this address is asked. Raises SettingsError."""
+    return _address(name, base_url)[1]
 
 
 def _address(name: str, base_url: str) -> tuple[str, Origin, str, str]:

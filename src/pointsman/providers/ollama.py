@@ -12,16 +12,15 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
 
-from pointsman.core import tokens
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     PrivacyWall,
     UpstreamConnectError,
-    UpstreamContextTooLong,
     UpstreamError,
     UpstreamStatus,
 )
@@ -43,18 +42,11 @@ from pointsman.transport.http import Outbound, UpstreamResponse
 
 from .cards import card_for
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .ollama_contexts import Contexts
 from .ollama_library import Library
 from .openai_compatible import Cards
 from .simulated import simulating, with_simulated_tools
 
-SMALLEST_CONTEXT = 4096
-"""Tokens. Ollama's own default on small machines."""
-LARGEST_CONTEXT = 131_072
-"""Tokens; for models that do not say how long their context may be."""
-ROOM_FOR_ANSWER = 2048
-"""Tokens kept free for an answer whose length the caller does not bound."""
-COUNTED_BYTES = 2 * 1024 * 1024
-"""Prompts up to this size are counted exactly before a larger context is loaded for them; a tenth of a second."""
 SHOWS_AT_ONCE = 8
 
 T = TypeVar("T", Body, Frames)
@@ -118,8 +110,7 @@ class Ollama:
         """The models that it keeps."""
         self._shown: dict[str, tuple[str | None, Shown]] = {}
         """Name → digest and description; asked for again only when the digest changes."""
-        self._contexts: dict[str, int] = {}
-        """Name → the largest `num_ctx` asked for so far."""
+        self._contexts = Contexts()
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`. Tools are put into the prompt of models that know none.
@@ -131,28 +122,79 @@ class Ollama:
         return simulating(self._chat, call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        card, request = call.card, call.request
+        shown = self._shown.get(call.card.name)
+        prompt = to_ollama(call.request, can_think=shown is not None and shown[1].thinks)
+        async with aclosing(self._answer(call, "/api/chat", prompt)) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Go on with a text, or fill a gap in one; see `core.ports.Completes`.
+
+        Raises, beside what `chat` raises:
+            InvalidRequest: several prompts or answers.
+        """
+        from pointsman.dialects.completions_answer import TextAnswer
+        from pointsman.dialects.ollama_other import to_generate
+
+        text = TextAnswer()
+        async with aclosing(self._answer(call, "/api/generate", to_generate(call.request, call.card))) as events:
+            async for event in events:
+                raw = text.body(event) if isinstance(event, Body) else text.frames(event)
+                yield msgspec.structs.replace(event, raw=raw)
+
+    async def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Vectors of texts; see `core.ports.Embeds`."""
+        from pointsman.dialects.ollama_other import read_embedded, to_embed
+
+        response = await self._send(call, "/api/embed", to_embed(call.request, call.card.name, self._keep_alive))
+        try:
+            await self._accepted(response)
+            raw = await response.read(MAX_ANSWER)
+            yield read_embedded(raw, model=call.card.name, count=len(call.request.params.messages))
+        except UpstreamStatus as error:
+            self._endpoint.cleaned(error)
+            raise
+        finally:
+            response.close()
+
+    async def _send(
+        self, call: ChatCall, path: str, body: bytes, accept: bytes = b"application/json"
+    ) -> UpstreamResponse:
+        """
+        Raises:
+            PrivacyWall: the request is local-only, and Ollama passes this model's on to servers elsewhere.
+            UpstreamError: it could not be sent.
+        """
         if call.local_only and call.clears is None:
-            await self._prove_local(card)
-        shown = self._shown.get(card.name)
-        prompt = to_ollama(request, can_think=shown is not None and shown[1].thinks)
-        if self._keep_alive is not None:
-            prompt.fields.setdefault("keep_alive", self._keep_alive)
-        low, num_ctx = await self._context_for(card, prompt, request.max_output)
-        response = await self._endpoint.send(
+            await self._prove_local(call.card)
+        return await self._endpoint.send(
             "POST",
-            "/api/chat",
-            destination=card.destination,
+            path,
+            destination=call.card.destination,
             local_only=call.local_only,
             timeouts=call.timeouts,
-            body=prompt.render(name=card.name, num_ctx=num_ctx, stream=request.stream),
-            accept=b"application/x-ndjson" if request.stream else b"application/json",
+            body=body,
+            accept=accept,
             clears=call.clears,
-            headers={"authorization": f"Bearer {call.credential.api_key}"} if call.credential is not None else {},
+            headers=_own(call),
+        )
+
+    async def _answer(self, call: ChatCall, path: str, prompt: Prompt) -> AsyncGenerator[Event, None]:
+        """The answer of `/api/chat` or `/api/generate` as events of a chat."""
+        card, request = call.card, call.request
+        if self._keep_alive is not None:
+            prompt.fields.setdefault("keep_alive", self._keep_alive)
+        low, num_ctx = await self._contexts.size(card, prompt, request.max_output)
+        response = await self._send(
+            call,
+            path,
+            prompt.render(name=card.name, num_ctx=num_ctx, stream=request.stream),
+            b"application/x-ndjson" if request.stream else b"application/json",
         )
         identity: dict[str, Any] = {
             "model": card.name,
-            "answer_id": f"chatcmpl-{os.urandom(12).hex()}",
+            "answer_id": f"{'chatcmpl' if path == '/api/chat' else 'cmpl'}-{os.urandom(12).hex()}",
             "created": int(time.time()),
         }
         try:
@@ -203,29 +245,6 @@ class Ollama:
                 f"This request holds content that must stay on this machine, and {self.name} passes requests for"
                 f" {card.name} on to servers elsewhere. Use a model that runs here."
             )
-
-    async def _context_for(self, card: ModelCard, prompt: Prompt, max_output: int | None) -> tuple[int, int]:
-        """The fewest tokens that the prompt can have, and the context to ask for."""
-        size = sum(len(text.encode()) for text in prompt.texts)
-        around = prompt.messages * tokens.MESSAGE_OVERHEAD
-        low, high = tokens.bounds(size)
-        largest = card.context_window or LARGEST_CONTEXT
-        room = max_output or ROOM_FOR_ANSWER
-        images = prompt.images * tokens.IMAGE_HIGH
-        if high + around + images + room > max(SMALLEST_CONTEXT, self._contexts.get(card.name, 0)):
-            if size <= COUNTED_BYTES:
-                counted = await asyncio.to_thread(tokens.count, "\n".join(prompt.texts))
-                low = int(counted * tokens.OTHER_TOKENIZERS_LOW)
-                high = int(counted * tokens.OTHER_TOKENIZERS_HIGH) + 1
-            if low > largest:
-                raise UpstreamContextTooLong(card.id, low, largest)
-        need = high + around + images + room
-        num_ctx = max(SMALLEST_CONTEXT, self._contexts.get(card.name, 0))
-        while num_ctx < need:
-            num_ctx *= 2
-        num_ctx = min(num_ctx, largest)
-        self._contexts[card.name] = num_ctx
-        return low, num_ctx
 
     def _checked(self, card: ModelCard, event: T, low: int, num_ctx: int) -> T:
         """The event, with a note where Ollama read far less than the prompt: it answered what nobody asked."""
@@ -322,6 +341,11 @@ class Ollama:
 
     async def close(self) -> None:
         """Nothing: the connections belong to the outbound."""
+
+
+def _own(call: ChatCall) -> dict[str, str]:
+    """Headers that put the caller's key in the place of ours."""
+    return {"authorization": f"Bearer {call.credential.api_key}"} if call.credential is not None else {}
 
 
 def _same(listed: str, name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,8 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("GEMINI_API_KEY", "providers.gemini.api_key"),
     ("OLLAMA_HOST", "providers.ollama.base_url"),
     ("OLLAMA_MODEL", "providers.ollama.default_model"),
+    ("POINTSMAN_LITELLM", "litellm.enabled"),
+    ("POINTSMAN_LITELLM_CONFIG", "litellm.config"),
     ("LITELLM_URL", "providers.litellm.base_url"),
     ("LITELLM_MASTER_KEY", "providers.litellm.api_key"),
 )
@@ -128,9 +131,12 @@ class Source:
     def __init__(self, overrides: Mapping[str, Any] | None = None, *, config: Path | None = None) -> None:
         self._overrides = dict(overrides or {})
         self._config = config
+        self.read_at_ns = 0
+        """When the files were last read, in nanoseconds since the epoch: one that is younger has been changed since."""
 
     def load(self) -> Settings:
         """See `load`."""
+        self.read_at_ns = time.time_ns()
         return load(self._overrides, config=self._config)
 
     def config_file(self) -> Path | None:

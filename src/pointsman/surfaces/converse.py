@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Protocol
 
+import msgspec
+
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError, UpstreamProtocolError
 from pointsman.core.events import Body, Event
@@ -18,6 +20,7 @@ from pointsman.pipeline.run import Pipeline, Wishes
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .answer_headers import decision_headers, dropped_header
+from .credentials_of import credentials_of
 from .errors import for_caller
 from .wishes import read_wishes
 
@@ -123,7 +126,9 @@ class Converse:
         request: ChatRequest | None = None
         try:
             request = await self._dialect.read(http, caller)
-            return request, read_wishes(request, http.headers)
+            credentials = credentials_of(request, http.path, http.headers, caller, self._pipeline.caller_keys)
+            wishes = read_wishes(request, http.headers)
+            return request, msgspec.structs.replace(wishes, credentials=credentials) if credentials else wishes
         except PointsmanError as error:
             self._pipeline.refused(error, caller, request)
             raise

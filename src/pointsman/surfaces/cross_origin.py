@@ -17,6 +17,7 @@ SENT = (
     b"idempotency-key",
     b"x-api-key",
     b"x-csrf-token",
+    b"x-pointsman-credential",
     b"x-pointsman-nonce",
     b"x-pointsman-priority",
     b"x-pointsman-privacy",

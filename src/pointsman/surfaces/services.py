@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pointsman.core.caller import Caller
+from pointsman.core.credential import NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
@@ -15,6 +16,7 @@ from pointsman.pipeline.admit.budget_report import Accounts
 from pointsman.pipeline.record import FeedbackStage
 from pointsman.pipeline.run import Wishes
 from pointsman.stores.keys import KeyStore
+from pointsman.stores.responses import ResponseStore
 
 from .sign_in import SignIn
 
@@ -90,9 +92,11 @@ class Services:
     """What may be spent; None: nothing is capped, and there is no report."""
     settings: ChangesSettings | None = None
     """Settings that may be changed at run time; None: none may."""
+    responses: ResponseStore | None = None
+    """What is kept of answers in the Responses API."""
     sign_in: SignIn | None = None
     """Users and their sessions; None: nobody can sign in."""
-    caller_keys: TakesKeys = NoKeysTaken()
+    caller_keys: TakesKeys = field(default_factory=NoKeysTaken)
     """For which providers callers may bring keys of their own."""
     configuration: Callable[[], ConfigurationStanding] | None = None
     """How the settings fare that are read again while the gateway runs; None: none are."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,8 +123,11 @@ LARGE_TO_CLEAR = 64 * 1024
 """Bytes of a redacted body from which on its last check is made in a thread; it takes some 17 ms a megabyte."""
 
 
-def _guard(request: UpstreamRequest) -> None:
-    guard(request.destination, local_only=request.local_only, clears=request.clears, body=request.body)
+def _guard(request: UpstreamRequest, remote: Container[Origin]) -> None:
+    destination = request.destination
+    if destination.local and request.origin in remote:
+        destination = Destination(destination.model)
+    guard(destination, local_only=request.local_only, clears=request.clears, body=request.body)
 
 
 class Outbound(ABC):
@@ -132,6 +135,9 @@ class Outbound(ABC):
 
     Follows no redirect and reads no proxy from the environment.
     """
+
+    remote: frozenset[Origin] = frozenset()
+    """Addresses that were declared local and are not any more: a request that was decided before must not go there."""
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send a request; returns when the answer's head has arrived.
@@ -141,9 +147,9 @@ class Outbound(ABC):
             UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
         """
         if request.clears is not None and len(request.body) > LARGE_TO_CLEAR:
-            await asyncio.to_thread(_guard, request)
+            await asyncio.to_thread(_guard, request, self.remote)
         else:
-            _guard(request)
+            _guard(request, self.remote)
         return await self._send(request)
 
     @abstractmethod

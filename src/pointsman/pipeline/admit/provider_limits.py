@@ -90,8 +90,14 @@ class ProviderLimits:
             retry_after=wait,
         )
 
+    def set_rules(self, rules: Mapping[str, ProviderRule]) -> None:
+        """Take what providers allow from now on; what their buckets hold stays."""
+        self._rules = dict(rules)
+
     def settle(self, share: Share, *, sent: bool, tokens: int | None) -> None:
-        rule = self._rules[share.provider]
+        rule = self._rules.get(share.provider)
+        if rule is None:  # it was taken away meanwhile
+            return
         if not sent:
             requests, difference = -1, -share.tokens
         elif tokens is not None and rule.tokens_per_minute is not None:

@@ -92,7 +92,7 @@ class Reconciler:
             return {}
         cost: dict[str, int] = {}
         for attempt in attempts:
-            if attempt["status"] == "refused":
+            if attempt["status"] == "refused" or attempt.get("caller_key"):
                 continue
             if attempt["status"] != "ok" or attempt.get("cost_micro_usd") is None:
                 return None

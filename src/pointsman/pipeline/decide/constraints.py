@@ -140,6 +140,8 @@ def _context(card: ModelCard, demand: Demand) -> str | None:
 
 
 def _budget(card: ModelCard, demand: Demand) -> str | None:
+    if card.provider in demand.credentials:  # whoever brings the key pays
+        return None
     worst = worst_case_micro_usd(card, demand.needs, demand.means.default_output)
     if demand.means.affords(card, worst):
         return None

@@ -200,9 +200,7 @@ class Execute:
             return plan
         cards = [card for model_id in plan if (card := catalog.get(model_id)) is not None]
         waiting = [
-            (card, left)
-            for card in cards
-            if card.provider not in credentials and (left := throttle.waiting(card)) > 0
+            (card, left) for card in cards if card.provider not in credentials and (left := throttle.waiting(card)) > 0
         ]
         if not waiting or len(waiting) == len(cards):
             return plan

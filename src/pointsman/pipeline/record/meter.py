@@ -19,6 +19,8 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
 from pointsman.core.trail import Trail
 
+from .tally import Tally
+
 NOTHING_UNDERSTOOD = Signals(
     complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
     privacy=Privacy(),
@@ -39,6 +41,8 @@ class Record:
         self._log = log
         self._clock = clock
         self._store_prompts = store_prompts
+        self.tally = Tally()
+        """What this process has done."""
 
     def _decided(self, decision: Decision, request: ChatRequest) -> None:
         """Queue a decision before it is acted on, with its prompt where the privacy setting allows."""
@@ -79,7 +83,9 @@ class Record:
         )
         self._log.decided(decision, prompt=None)
         status: Status = "refused" if isinstance(error, RequestError) else "error"
-        self._log.ended(decision.id, Outcome(status=status, error=error.code, http_status=error.status))
+        outcome = Outcome(status=status, error=error.code, http_status=error.status)
+        self._log.ended(decision.id, outcome)
+        self.tally.refuse(outcome)
         error.decision_id = decision.id
 
     async def watch(
@@ -88,6 +94,7 @@ class Record:
         """Log the decision before it is acted on; pass the events on; when they end, in whatever way, log the
         outcome."""
         self._decided(decision, request)
+        self.tally.begin()
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
             async with aclosing(events):
@@ -111,6 +118,7 @@ class Record:
             raise
         finally:
             self._log.ended(decision.id, _summed(outcome, trail, self._clock.monotonic()))
+            self.tally.end(outcome, stream=decision.stream)
 
 
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -141,6 +149,11 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
         before = sum(attempt.seconds for attempt in trail.attempts[:-1])
         outcome.first_byte_seconds = before + last.first_byte_seconds
     # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
-    costs = [attempt.cost_micro_usd for attempt in trail.attempts if attempt.status == "ok" or attempt.cost_micro_usd]
+    # What a caller's own key paid for cost the installation nothing.
+    costs = [
+        0 if attempt.caller_key else attempt.cost_micro_usd
+        for attempt in trail.attempts
+        if attempt.status == "ok" or attempt.cost_micro_usd
+    ]
     outcome.cost_micro_usd = None if any(cost is None for cost in costs) else sum(cost or 0 for cost in costs)
     return outcome

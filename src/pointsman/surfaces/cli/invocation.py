@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from pointsman.settings import Settings
+    from pointsman.settings import Settings, Source
 
     from .own_key import KeyFor
 
@@ -28,6 +28,12 @@ class Invocation:
     url: str | None = None
     api_key: str | None = None
     ca_file: Path | None = None
+
+    def source(self, overrides: Mapping[str, Any] | None = None) -> Source:
+        """Where the settings come from, for whoever reads them again."""
+        from pointsman.settings import Source
+
+        return Source(overrides, config=self.config)
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
         """The settings, read now.

@@ -16,7 +16,7 @@ from .invocation import Invocation, run, with_invocation
 from .output import folded
 
 if TYPE_CHECKING:
-    from pointsman.settings import Settings
+    from pointsman.settings import Settings, Source
 
     from .welcome import RunningGateway
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--no-embedded", is_flag=True, help="Do not run the embedded models.")
 @click.option("--embedded-models", metavar="NAMES", help="Which embedded models to run, separated by commas.")
 @click.option("--hub", is_flag=True, help="Fetch weights from the model hub when the package index lacks them.")
+@click.option("--litellm", is_flag=True, help="Run LiteLLM's proxy with the gateway, for many more providers.")
 @click.option("--welcome", is_flag=True, help="Once ready, ask one real question and show what to do next.")
 @click.option("--ready-fd", type=int, hidden=True)
 @with_invocation
@@ -37,6 +38,7 @@ def serve(
     no_embedded: bool,
     embedded_models: str | None,
     hub: bool,
+    litellm: bool,
     welcome: bool,
     ready_fd: int | None,
 ) -> None:
@@ -45,21 +47,23 @@ def serve(
     Needs no configuration: without any it listens on 127.0.0.1:8000 with the embedded models, and with every provider
     whose key or address the environment names.
     """
-    settings = invocation.settings(
+    source = invocation.source(
         {
             "server.host": host,
             "server.port": port,
             "embedded.enabled": False if no_embedded else None,
             "embedded.models": embedded_models,
             "embedded.hub": True if hub else None,
+            "litellm.enabled": True if litellm else None,
         }
     )
+    settings = source.load()
     if ready_fd is not None:  # for the command that started it alone, on loopback
         settings.server.tls_certificate = settings.server.tls_key = None
     check_port(invocation, settings)
     _leave_no_core()
     try:
-        run(_serve(settings, welcome=welcome, ready_fd=ready_fd), serving=True)
+        run(_serve(settings, source, welcome=welcome, ready_fd=ready_fd), serving=True)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:  # someone was quicker since the check
             raise click.ClickException(_taken(settings.server.port)) from None
@@ -106,7 +110,7 @@ def _taken(port: int, *, ours: bool = False) -> str:
     return f"Port {port} is taken by {who}. Choose another: PORT={other} make run, or `pointsman serve --port {other}`."
 
 
-async def _serve(settings: Settings, *, welcome: bool, ready_fd: int | None) -> None:
+async def _serve(settings: Settings, source: Source, *, welcome: bool, ready_fd: int | None) -> None:
     from .progress import shown_progress
 
     app = importlib.import_module("pointsman.app")  # it stands above this layer, so it is loaded as the entry is
@@ -115,11 +119,11 @@ async def _serve(settings: Settings, *, welcome: bool, ready_fd: int | None) -> 
             from .parent import Parent
 
             parent = stack.enter_context(Parent(ready_fd))
-            await app.run(settings, on_ready=parent.ready, on_progress=parent.progress)
+            await app.run(settings, source=source, on_ready=parent.ready, on_progress=parent.progress)
             return
         bars = stack.enter_context(ExitStack())
         progress = bars.enter_context(shown_progress())
-        await app.run(settings, on_ready=_announce(bars, welcome=welcome), on_progress=progress)
+        await app.run(settings, source=source, on_ready=_announce(bars, welcome=welcome), on_progress=progress)
 
 
 def _announce(bars: ExitStack, *, welcome: bool) -> Callable[[RunningGateway], Awaitable[None]]:

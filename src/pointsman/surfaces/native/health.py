@@ -44,6 +44,16 @@ class StateHealth(BaseModel):
     mend: str | None = Field(description="What to do about it, for admins; empty when there is nothing to do.")
 
 
+class ConfigurationHealth(BaseModel):
+    """How the settings fare that are read again while the gateway runs: those of providers."""
+
+    ok: bool = Field(description="Whether what the files say now is in force.")
+    loaded_at: float = Field(description="When what is in force was read: seconds since the epoch, UTC.")
+    file: str | None = Field(description="Where `providers.yaml` is, or is looked for; for admins.")
+    found: bool = Field(description="Whether there is one.")
+    error: str | None = Field(description="Why what the files say now is not in force; for admins.")
+
+
 class GatewayHealth(BaseModel):
     status: Literal["ok", "degraded", "down"] = Field(
         description="`degraded`: a provider, the database or the shared state does not answer, or the log is not"
@@ -57,6 +67,7 @@ class GatewayHealth(BaseModel):
     decision_log: LogHealth
     database: DatabaseHealth | None
     shared_state: StateHealth
+    configuration: ConfigurationHealth | None
 
 
 def router(services: Services) -> APIRouter:
@@ -76,7 +87,9 @@ def router(services: Services) -> APIRouter:
         state = await services.state_health()
         connected = [provider.connected for provider in providers.values()]
         database = services.database() if services.database is not None else None
+        configuration = _configuration(services, admin=admin)
         fine = all(connected) and log.ok and state.ok and (database is None or database.connected)
+        fine = fine and (configuration is None or configuration.ok)
         status: Literal["ok", "degraded", "down"] = "ok" if fine else "degraded"
         return GatewayHealth(
             status=status if any(connected) else "down",
@@ -105,6 +118,20 @@ def router(services: Services) -> APIRouter:
                 detail=state.detail if admin else None,
                 mend=state.mend if admin else None,
             ),
+            configuration=configuration,
         )
 
     return routes
+
+
+def _configuration(services: Services, *, admin: bool) -> ConfigurationHealth | None:
+    if services.configuration is None:
+        return None
+    found = services.configuration()
+    return ConfigurationHealth(
+        ok=found.error is None,
+        loaded_at=found.loaded_at,
+        file=found.file if admin else None,
+        found=found.found,
+        error=found.error if admin else None,
+    )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from pointsman.core.request import ChatRequest
 from pointsman.surfaces.asgi_caller import caller_of
+from pointsman.surfaces.credentials_of import credentials_of
 from pointsman.surfaces.schemas import json_body, ref
 from pointsman.surfaces.services import Services
 from pointsman.surfaces.wishes import read_wishes
@@ -28,9 +29,11 @@ def router(services: Services) -> APIRouter:
     async def route(request: Request) -> Response:
         """Takes a chat body, answers with the decision, and logs nothing."""
         chat = ChatRequest.parse(await request.body())
-        wishes = read_wishes(chat, request.headers.raw)
+        caller, headers = caller_of(request), request.headers.raw
+        credentials = credentials_of(chat, request.url.path, headers, caller, services.caller_keys)
+        wishes = msgspec.structs.replace(read_wishes(chat, headers), credentials=credentials)
         # In a thread, as a prompt of many megabytes takes seconds to understand.
-        decision = await asyncio.to_thread(services.decide, chat, caller_of(request), wishes)
+        decision = await asyncio.to_thread(services.decide, chat, caller, wishes)
         body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
         return Response(body, media_type="application/json")
 
