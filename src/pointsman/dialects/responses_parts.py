@@ -21,7 +21,9 @@ def content(value: Any, path: str) -> str | list[Body]:
         return value
     if not isinstance(value, list):
         raise wrong(path, "a text or a list of parts is expected")
-    return [_part(part, f"{path}[{index}]") for index, part in enumerate(value)]
+    parts = [_part(part, f"{path}[{index}]") for index, part in enumerate(value)]
+    # A text alone is told as one, which every upstream takes, and which a cache of prompts knows again.
+    return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
 def _part(part: Any, path: str) -> Body:

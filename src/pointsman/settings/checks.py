@@ -99,6 +99,10 @@ def check(settings: Settings) -> None:
         checks.append((f"limits.{name}", value, value > 0, "must be a number of seconds above 0"))
     checks += _limit_checks(settings)
     for name, provider in settings.providers.items():
+        for phase in provider.timeouts.__struct_fields__:
+            value = getattr(provider.timeouts, phase)
+            checks.append((f"providers.{name}.timeouts.{phase}", value, value is None or value > 0,
+                           "must be a number of seconds above 0"))  # fmt: skip
         url = provider.base_url
         if url is not None and "://" not in url and name == "ollama":
             url = provider.base_url = f"http://{url}"

@@ -268,6 +268,15 @@ class Embedded(Section):
     """Fetch weights from the official model hub when the package index does not have them."""
 
 
+class LiteLLMSettings(Section):
+    """LiteLLM's proxy as a process beside the gateway, for providers that are not reached directly."""
+
+    enabled: bool = False
+    """Install it, where it is not, and keep it running with the gateway."""
+    config: Path | None = None
+    """A LiteLLM configuration of your own; None: ours, which offers what the environment has variables for."""
+
+
 class Price(Section):
     """US dollars per million tokens."""
 
@@ -293,10 +302,20 @@ class ModelSettings(Section):
     """Share of requests, in [0, 1], that it answers well: with it `auto` may choose a model that is in no table."""
 
 
+class ProviderTimeouts(Section):
+    """Seconds for calls to one provider, in place of those of `limits`."""
+
+    connect: float | None = None
+    first_byte: float | None = None
+    between_bytes: float | None = None
+    total: float | None = None
+    """For one attempt; limits.request_timeout bounds it all the same."""
+
+
 class ProviderSettings(Section):
     """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
 
-    type: Literal["openai", "ollama", "openai-compatible", "ollama-compatible"] | None = None
+    type: Literal["openai", "ollama", "anthropic", "openai-compatible", "ollama-compatible"] | None = None
     """The API it speaks; None: as the built-in provider of that name does, else openai."""
     base_url: str | None = None
     api_key: Secret | None = None
@@ -326,6 +345,12 @@ class ProviderSettings(Section):
     requests_per_minute: int | None = None
     """What the provider allows this installation, over all keys."""
     tokens_per_minute: int | None = None
+    unsupported: list[str] = msgspec.field(default_factory=list)
+    """Parameters of a request that it does not take (`logit_bias`, `seed`), beside those that are known of it. A request
+    that asks something by one goes to the next model, or gets a 400 that names it."""
+    drop_unsupported: bool = False
+    """Leave such parameters out instead, with a line in the log."""
+    timeouts: ProviderTimeouts = msgspec.field(default_factory=ProviderTimeouts)
 
     @property
     def model_names(self) -> list[str]:
@@ -388,6 +413,7 @@ class Settings(Section):
     routing: Routing = msgspec.field(default_factory=Routing)
     embedded: Embedded = msgspec.field(default_factory=Embedded)
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
+    litellm: LiteLLMSettings = msgspec.field(default_factory=LiteLLMSettings)
     providers: dict[str, ProviderSettings] = msgspec.field(default_factory=dict)
     log: Log = msgspec.field(default_factory=Log)
 

@@ -23,6 +23,8 @@ from .errors import for_caller, shape_for
 from .native import auth, budgets, config, decisions, health, keys, metrics, route, usage, users
 from .oauth import routes as oauth
 from .openai import feedback, models
+from .responses import routes as responses
+from .responses.memory import Memory
 from .schemas import components, hot_paths, json_body, ref
 from .services import Services
 from .web import pages, sign_in
@@ -62,6 +64,9 @@ def build_asgi_app(services: Services) -> FastAPI:
         keys.router(services),
     ):
         app.include_router(router, responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
+    if services.responses is not None:
+        kept = responses.router(Memory(services.responses, keeps=True, clock=services.clock))
+        app.include_router(kept, responses={"4XX": OPENAI_ERROR, "5XX": OPENAI_ERROR})
     if services.budgets is not None:
         app.include_router(budgets.router(services.budgets), responses={"4XX": NATIVE_ERROR, "5XX": NATIVE_ERROR})
     if services.settings is not None:

@@ -246,7 +246,11 @@ class Described(Protocol):
     def components(self) -> dict[str, Schema]: ...
 
 
-DESCRIBED: tuple[str, ...] = ("pointsman.surfaces.native.described",)
+DESCRIBED: tuple[str, ...] = (
+    "pointsman.surfaces.anthropic.described",
+    "pointsman.surfaces.native.described",
+    "pointsman.surfaces.responses.described",
+)
 """One module a dialect beside OpenAI's chat; each uses this one, so they are imported by name."""
 
 
