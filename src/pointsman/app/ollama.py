@@ -46,6 +46,11 @@ def ollama_ways(pipeline: Pipeline, keeper: CatalogKeeper, *, started_at: float)
 
         return Ask("generate", pipeline, keeper)
 
+    def embed(*, old: bool) -> HotHandler:
+        from pointsman.surfaces.ollama.embedding import Embed
+
+        return Embed(pipeline, keeper, old=old)
+
     def refuse(why: str) -> HotHandler:
         from pointsman.surfaces.ollama.looking_after import Refuse
 
@@ -56,6 +61,8 @@ def ollama_ways(pipeline: Pipeline, keeper: CatalogKeeper, *, started_at: float)
     return {
         ("POST", "/api/chat"): Later(chat),
         ("POST", "/api/generate"): Later(generate),
+        ("POST", "/api/embed"): Later(lambda: embed(old=False)),
+        ("POST", "/api/embeddings"): Later(lambda: embed(old=True)),
         ("GET", "/api/version"): version,
         ("HEAD", "/api/version"): version,
         ("GET", "/api/tags"): tags,

@@ -33,6 +33,8 @@ class _Message(msgspec.Struct):
 
 class _Line(msgspec.Struct):
     message: _Message | None = None
+    response: str | None = None
+    """Of `/api/generate`, in place of a message."""
     done: bool = False
     done_reason: str | None = None
     prompt_eval_count: int | None = None
@@ -200,6 +202,8 @@ def _decode(text: bytes) -> _Line:
         text.decode()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a line that cannot be read: {error}.") from None
+    if line.message is None and line.response is not None:
+        line.message = _Message(content=line.response)
     if line.message is None and not line.done and not line.error:
         raise UpstreamProtocolError("The model's provider sent a line that is no part of an answer.")
     return line

@@ -12,6 +12,9 @@ from pointsman.core.request import Kind
 
 from .ollama_in_options import Common, Fields, common_fields, content_of, read_body
 
+MOST_TEXTS = 2048
+"""To embed in one request, as with OpenAI's API."""
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -127,7 +130,7 @@ def read_embed(body: bytes, *, old: bool = False) -> Asked:
     """`/api/embed`, or with `old` `/api/embeddings`, whose one text is called `prompt`. No message: nothing to embed.
 
     Raises:
-        InvalidRequest: the body cannot be read, or names no model.
+        InvalidRequest: the body cannot be read, or names no model; one of several texts is empty.
     """
     asked, raw = read_body(body, _Embed)
     if not asked.model:
@@ -135,11 +138,16 @@ def read_embed(body: bytes, *, old: bool = False) -> Asked:
     given = asked.prompt if old else asked.input
     if given is None and not old:
         raise InvalidRequest("Invalid `input`: a text or a list of texts is expected.", param="input")
-    texts = [given] if isinstance(given, str) else given or []
+    texts = ([given] if given else []) if isinstance(given, str) else given or []
+    if len(texts) > MOST_TEXTS:
+        raise InvalidRequest(f"Invalid `input`: more than {MOST_TEXTS} texts in one request.", param="input")
+    if "" in texts:
+        place = f"input[{texts.index('')}]"
+        raise InvalidRequest(f"Invalid `{place}`: it is empty.", param=place)
     known = {"model", "input", "prompt", "stream", "encoding_format"}
     fields: Fields = {name: value for name, value in raw.items() if name not in known and bytes(value) != b"null"}
     fields["model"] = asked.model
-    fields["messages"] = [{"role": "user", "content": text} for text in texts if text or not old]
+    fields["messages"] = [{"role": "user", "content": text} for text in texts]
     return Asked(kind="embeddings", fields=fields)
 
 

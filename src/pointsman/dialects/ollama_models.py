@@ -10,13 +10,14 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 
 CAPABILITIES = {
-    "completion": frozenset({"chat", "json_object", "json_schema"}),
+    "completion": frozenset({"chat", "json_object", "json_schema", "completion"}),
     "tools": frozenset({"tools"}),
     "vision": frozenset({"vision"}),
     "insert": frozenset({"completion"}),
     "embedding": frozenset({"embeddings"}),
 }
-"""Ollama's word for what a model can do → ours. `thinking` has no counterpart in a card."""
+"""Ollama's word for what a model can do → ours. `thinking` has no counterpart in a card; `insert` also says that a
+completion's `suffix` is taken."""
 
 LOGPROBS_SINCE = (0, 12, 11)
 """The version from which `/api/chat` gives log-probabilities."""
@@ -102,5 +103,6 @@ def completed(card: ModelCard, listed: Listed, shown: Shown | None, version: Ver
             if "chat" in capabilities and version is not None and version.gives_logprobs:
                 capabilities |= {"logprobs"}
             fields["capabilities"] = capabilities
+            fields["takes_suffix"] = "insert" in shown.capabilities
             fields["routable"] = card.routable and "chat" in capabilities
     return msgspec.structs.replace(card, **fields)

@@ -62,7 +62,7 @@ class Prompt:
         """
         options = dict(self.fields["options"])
         if num_ctx is not None:
-            options.setdefault("num_ctx", num_ctx)
+            options["num_ctx"] = num_ctx
         return _encoder.encode({**self.fields, "model": name, "options": options, "stream": stream, "truncate": False})
 
 
@@ -87,7 +87,7 @@ def to_ollama(request: ChatRequest, *, can_think: bool = False) -> Prompt:
         translated = _message(message, index, names, texts)
         images += len(translated.get("images", ()))
         messages.append(translated)
-    fields: dict[str, Any] = {"messages": messages, "options": _options(request)}
+    fields: dict[str, Any] = {"messages": messages, "options": options_of(request)}
     tools = _tools(request)
     if tools:
         fields["tools"] = tools
@@ -110,7 +110,12 @@ def to_ollama(request: ChatRequest, *, can_think: bool = False) -> Prompt:
     return Prompt(fields=fields, texts=texts, images=images, messages=len(messages))
 
 
-def _options(request: ChatRequest) -> dict[str, Any]:
+def options_of(request: ChatRequest) -> dict[str, Any]:
+    """The request's bounds and sampling as Ollama calls them, and what the caller put into `options` itself.
+
+    Raises:
+        InvalidRequest: `options` is no object.
+    """
     params = request.params
     stop = [params.stop] if isinstance(params.stop, str) else params.stop
     options: dict[str, Any] = {

@@ -167,12 +167,15 @@ async def test_a_refusal_for_length_lets_the_next_model_try(upstream, provider):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_cut_prompt_is_told_of(upstream, provider, caplog, stream):
     long = "The quick brown fox jumps over the lazy dog. " * 600
+    notes = []
     upstream.script(Answer(usage=Tokens(prompt=2050)), Answer(usage=Tokens(prompt=6010)))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             call = call_for(local(), messages=[{"role": "user", "content": long}], stream=stream)
-            await events_of(provider, call)
-    assert [record.getMessage()[:37] for record in caplog.records] == ["ollama:llama3.2 read 2050 tokens of a"]
+            notes.append([event.note for event in await events_of(provider, call) if event.note])
+    begun = "prompt_truncated: ollama:llama3.2 read 2050 tokens of a prompt of at least 5400 (num_ctx 16384)"
+    assert [record.getMessage()[: len(begun)] for record in caplog.records] == [begun]
+    assert notes == [[begun], []]
     assert "fox" not in caplog.text
 
 

@@ -180,7 +180,9 @@ def test_the_request_in_ollamas_words() -> None:
 
 
 def test_a_callers_own_context_size_wins() -> None:
-    assert translated(options={"num_ctx": 999, "mirostat": 1})["options"] == {"num_ctx": 999, "mirostat": 1}
+    assert translated(options={"num_gpu": 9, "mirostat": 1})["options"] == {
+        "num_gpu": 9, "mirostat": 1, "num_ctx": 4096,
+    }  # fmt: skip
 
 
 def test_tool_turns() -> None:
