@@ -230,7 +230,7 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("dialect", "dropped", "fields", "kind", "params", "passed", "size")
+    __slots__ = ("dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size")
 
     def __init__(
         self,
@@ -247,6 +247,8 @@ class ChatRequest:
         self.dialect = dialect
         """What the caller speaks: an upstream that speaks the same may have its answer relayed as the bytes that come.
         A redacted copy is always `chat`, so that its answer can be read and restored."""
+        self.origin = dialect
+        """What the caller speaks, of a redacted copy too: which fields of other dialects may stand in the body."""
         self.passed = passed
         """Headers, in lower case, for an upstream of the caller's dialect."""
         self.params = params
@@ -311,7 +313,9 @@ class ChatRequest:
 
     def redacted(self, fields: Mapping[str, Any]) -> ChatRequest:
         """A copy with other fields, whose answer must be readable as chat."""
-        return ChatRequest.build(fields, kind=self.kind, passed=self.passed)
+        copy = ChatRequest.build(fields, kind=self.kind, passed=self.passed)
+        copy.origin = self.origin
+        return copy
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> ChatRequest:
         """This request, with fields that the caller left out, or gave as null, filled in."""
@@ -324,7 +328,9 @@ class ChatRequest:
             return self
         fields = {**self.fields, **missing}
         params = _params_decoder.decode(_encoder.encode(fields))
-        return ChatRequest(fields, params, self.size, kind=self.kind, dialect=self.dialect, passed=self.passed)
+        filled = ChatRequest(fields, params, self.size, kind=self.kind, dialect=self.dialect, passed=self.passed)
+        filled.origin = self.origin
+        return filled
 
     @property
     def model(self) -> str:

@@ -65,12 +65,16 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a model must be able to do, and how many tokens the request takes."""
 
     kind: Kind = "chat"
+    infill: bool = False
+    """A completion with text behind the gap."""
     tools: bool = False
     vision: bool = False
     json_object: bool = False
     json_schema: bool = False
     logprobs: bool = False
     choices: int = 1
+    caches: bool = False
+    """It marks what the provider should keep in a cache: writing it there may cost more than reading the prompt."""
     prompt_tokens_low: int = 0
     prompt_tokens_high: int = 0
     prompt_tokens_most: int = 0

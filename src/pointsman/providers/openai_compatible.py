@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
 import msgspec
+from msgspec import Raw
 
 from pointsman.core.catalog import ModelCard
-from pointsman.core.errors import UpstreamConnectError, UpstreamError, UpstreamProtocolError, UpstreamStatus
+from pointsman.core.errors import (
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamLacks,
+    UpstreamProtocolError,
+    UpstreamStatus,
+)
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.core.request import ChatRequest
+from pointsman.dialects.loose_calls import LooseCalls, signed
 from pointsman.dialects.openai_chat import ChatStream, frames_of, read_body
+from pointsman.dialects.plain_chat import plain_chat
 from pointsman.transport.http import Outbound
 
-from .cards import card_for
+from .azure import per_deployment, under
+from .cards import Preset, card_for, takes_effort
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .openai_other import complete, embed
+from .patience import Patience
+from .unsupported import Unsupported
+
+ANYBODY_TAKES = frozenset({"top_k"})
+"""Fields of other dialects that servers of which nothing is known take more often than not."""
 
 
 class Cards(Protocol):
@@ -61,6 +80,11 @@ class OpenAICompatible:
         local: whether the owner declared its models local.
         models: names to offer without asking the upstream for its list.
         default_model: offered too when the list lacks it.
+        deployments: model name → what the upstream calls it. Where the address ends in `/openai` or names a deployment
+            (Azure), it is a part of the path.
+        preset: what is known of upstreams of its kind.
+        unsupported: parameters that it does not take, beside the preset's; `drop_unsupported` leaves them out.
+        patience: its own time-outs.
 
     Raises:
         SettingsError: the address or a header cannot be used.
@@ -80,9 +104,15 @@ class OpenAICompatible:
         local: bool = False,
         models: Sequence[str] = (),
         default_model: str | None = None,
+        deployments: Mapping[str, str] | None = None,
+        preset: Preset | None = None,
+        unsupported: Collection[str] = (),
+        drop_unsupported: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         self.name = name
         self.local = local
+        self._auth = auth
         self._cards = cards
         self._models = tuple(models)
         self._default_model = default_model
@@ -92,29 +122,45 @@ class OpenAICompatible:
         if organization:
             own["openai-organization"] = organization
         given = {key.lower(): value for key, value in (headers or {}).items()}
-        self._endpoint = Endpoint(
-            name,
-            base_url=base_url,
-            outbound=outbound,
-            headers={**own, **given},
-            secrets=(api_key or "", *given.values()),
-        )
+        self._deployments = dict(deployments or {})
+        self._known = preset is not None
+        self._preset = preset or Preset(type="openai")
+        self._unsupported = Unsupported(name, {*self._preset.unsupported, *unsupported}, drop=drop_unsupported)
+        self._patience = patience or Patience()
+        base_url, self._per_deployment = per_deployment(base_url, named=bool(self._deployments))
+
+        def endpoint(path: str = "") -> Endpoint:
+            return Endpoint(
+                name,
+                base_url=under(base_url, path),
+                outbound=outbound,
+                headers={**own, **given},
+                secrets=(api_key or "", *given.values()),
+            )
+
+        self._endpoint = endpoint()
+        self._endpoint_at = cache(endpoint)
 
     async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
         streamed = call.request.stream
-        response = await self._endpoint.send(
+        call = self._placed(call)
+        endpoint = self._at(call.card)
+        rendered = self._render(call)
+        response = await endpoint.send(
             "POST",
             "/chat/completions",
             destination=call.card.destination,
             local_only=call.local_only,
             timeouts=call.timeouts,
-            body=render(call.request, call.card),
+            body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
+            headers=self._own(call),
         )
+        secrets = (call.credential.api_key,) if call.credential is not None else ()
         try:
-            media = await self._endpoint.accepted(response)
+            media = await endpoint.accepted(response, *secrets)
             if not streamed:
                 if media == "text/event-stream":
                     raise UpstreamProtocolError(f"{self.name} streamed its answer to a request that was not streamed.")
@@ -124,10 +170,11 @@ class OpenAICompatible:
                 yield frames_of(body, wants_usage=call.request.wants_usage)
             else:
                 stream = ChatStream(wants_usage=call.request.wants_usage)
+                calls = LooseCalls() if self._preset.gemini else None
                 async for block in response:
                     event = stream.feed(block)
                     if event is not None:
-                        yield event
+                        yield event if calls is None else calls.mend(event)
                     if stream.failure is not None:
                         raise stream.failure
                     if stream.done:
@@ -135,10 +182,71 @@ class OpenAICompatible:
                 stream.end()
                 await settled(response)
         except UpstreamStatus as error:  # stated inside a body whose status was 200
-            self._endpoint.cleaned(error)
+            endpoint.cleaned(error, *secrets)
             raise
         finally:
             response.close()
+
+    def _render(self, call: ChatCall) -> bytes:
+        """
+        Raises:
+            UpstreamLacks: the request asks for what this upstream does not take.
+        """
+        request, card = call.request, call.card
+        left_out = self._unsupported.left_out(request)
+        if request.origin == "chat" and not left_out and not self._preset.gemini:
+            return render(request, card)
+        replace: dict[str, Any] = {}
+        drop = set(left_out)
+        if request.origin != "chat":
+            takes = self._preset.takes if self._known else self._preset.takes | ANYBODY_TAKES
+            try:
+                replace, foreign = plain_chat(request, takes, reasons=takes_effort(card.name))
+            except UpstreamLacks as error:
+                raise error.at(self.name) from None
+            drop |= foreign
+            if self._preset.max_completion_tokens and "max_tokens" in request.fields:
+                replace["max_completion_tokens"] = request.fields["max_tokens"]
+                drop.add("max_tokens")
+        if self._preset.gemini:
+            replace["messages"] = [
+                signed(_raw(message)) for message in replace.get("messages", request.params.messages)
+            ]
+        return render(request, card, replace=replace, drop=drop)
+
+    def _placed(self, call: ChatCall) -> ChatCall:
+        """The call with the upstream's own name of the model, and this upstream's time-outs."""
+        timeouts = self._patience.with_(call.timeouts)
+        deployment = self._deployments.get(call.card.name)
+        if deployment is None:
+            return call if timeouts is call.timeouts else msgspec.structs.replace(call, timeouts=timeouts)
+        card = msgspec.structs.replace(call.card, name=deployment)
+        return msgspec.structs.replace(call, card=card, timeouts=timeouts)
+
+    def _at(self, card: ModelCard) -> Endpoint:
+        return (
+            self._endpoint_at(f"/deployments/{quote(card.name, safe='')}") if self._per_deployment else self._endpoint
+        )
+
+    def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Go on with a text; see `core.ports.Completes`."""
+        call = self._placed(call)
+        return complete(self._at(call.card), call, headers=self._own(call))
+
+    def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Vectors of texts; see `core.ports.Embeds`."""
+        call = self._placed(call)
+        return embed(self._at(call.card), call, headers=self._own(call))
+
+    def _own(self, call: ChatCall) -> dict[str, str]:
+        """Headers that put the caller's key in the place of ours."""
+        credential = call.credential
+        if credential is None:
+            return {}
+        own = {"api-key": credential.api_key}
+        if self._auth == "bearer":
+            own = {"authorization": f"Bearer {credential.api_key}"}
+        return {**own, "openai-organization": credential.organization or ""}
 
     async def discover(self) -> Sequence[ModelCard]:
         """The models that it lists now, or those of the settings.
@@ -181,14 +289,29 @@ class OpenAICompatible:
         """Nothing: the connections belong to the outbound."""
 
 
-def render(request: ChatRequest, card: ModelCard) -> bytes:
-    """The body for the upstream: the caller's, with the model's own name, and with usage asked for in streams."""
+def render(
+    request: ChatRequest,
+    card: ModelCard,
+    *,
+    replace: Mapping[str, Any] = MappingProxyType({}),
+    drop: Collection[str] = (),
+) -> bytes:
+    """The body for the upstream: the caller's, with the model's own name, and with usage asked for in streams.
+
+    Args:
+        replace, drop: further fields to put in place of the caller's, or to leave out.
+    """
+    own = {**replace, "model": card.name}
     if not request.stream:
-        return request.render({"model": card.name})
+        return request.render(own, drop=drop)
     if not card.stream_usage:
-        return request.render({"model": card.name}, drop=("stream_options",))
+        return request.render(own, drop=("stream_options", *drop))
     options = _options_decoder.decode(request.fields.get("stream_options", b"null")) or {}
-    return request.render({"model": card.name, "stream_options": {**options, "include_usage": True}})
+    return request.render({**own, "stream_options": {**options, "include_usage": True}}, drop=drop)
+
+
+def _raw(message: Any) -> Raw:
+    return message if isinstance(message, Raw) else Raw(msgspec.json.encode(message))
 
 
 def _names(provider: str, raw: bytes) -> dict[str, int | None]:

@@ -346,8 +346,8 @@ class ProviderSettings(Section):
     """What the provider allows this installation, over all keys."""
     tokens_per_minute: int | None = None
     unsupported: list[str] = msgspec.field(default_factory=list)
-    """Parameters of a request that it does not take (`logit_bias`, `seed`), beside those that are known of it. A request
-    that asks something by one goes to the next model, or gets a 400 that names it."""
+    """Parameters of a request that it does not take (`logit_bias`, `seed`), beside those that are known of it. A
+    request that asks something by one goes to the next model, or gets a 400 that names it."""
     drop_unsupported: bool = False
     """Leave such parameters out instead, with a line in the log."""
     timeouts: ProviderTimeouts = msgspec.field(default_factory=ProviderTimeouts)

@@ -133,8 +133,8 @@ def test_what_does_not_chat_is_never_routed_to(name, capabilities, local):
 def test_an_endpoint_that_lacks_a_capability_takes_it_from_the_card():
     direct = card_for("anthropic", "claude-opus-5-5", local=False)
     elsewhere = card_for("openrouter", "anthropic/claude-opus-5-5", local=False)
-    assert "json_schema" not in direct.capabilities
-    assert elsewhere.capabilities >= direct.capabilities | {"json_schema"}
+    assert "json_object" not in direct.capabilities
+    assert elsewhere.capabilities >= direct.capabilities | {"json_object"}
     assert card_for("mistral", "codestral-latest", local=False).stream_usage is False
 
 

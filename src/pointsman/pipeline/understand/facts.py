@@ -14,6 +14,7 @@ from .detectors import Detectors
 from .strings import SEPARATOR, all_strings
 from .tool_results import is_tool_result, looks_failed
 
+CACHE_MARK = "cache_control"
 _SEAM = 512
 """Characters on either side of the place where two text parts meet."""
 
@@ -31,6 +32,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     images: int = 0
     unmeasured: int = 0
     """Parts of which nobody here knows how many tokens they take: sound, films, documents, files by their id."""
+    caches: bool = False
+    """It speaks of `cache_control`: as a mark, or in its text, which cannot be told apart cheaply."""
     tool_calls: int = 0
     tool_result: bool = False
     """A tool's answer, in a message of role `tool`, or pasted into a user message as some agents do."""
@@ -50,6 +53,7 @@ class FieldFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int
     disguised: int = 0
     values: int = 1
+    caches: bool = False
     detectors: tuple[str, ...] = ()
 
 
@@ -72,6 +76,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         values=values,
         images=len(pictures),
         unmeasured=_unmeasured(message),
+        caches=CACHE_MARK in text,
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
         failed=result and looks_failed(message.text),
@@ -91,6 +96,7 @@ def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:
         bytes=utf8_length(text),
         disguised=strings.left_out,
         values=strings.values,
+        caches=CACHE_MARK in text,
         detectors=detectors.find(text),
     )
 

@@ -45,6 +45,7 @@ def find_needs(
     field_bytes: int,
     field_values: int = 0,
     disguised: int = 0,
+    caches: bool = False,
     intent: Intent,
     complexity: float,
     windows: Iterable[int],
@@ -56,6 +57,7 @@ def find_needs(
         field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
         field_values: JSON values in these fields.
         disguised: bytes in these fields that are written like a picture, and read as text.
+        caches: whether one of these fields speaks of a cache.
         windows: context windows, in tokens, of the models that are known.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
@@ -71,9 +73,12 @@ def find_needs(
         values += message.values
         unmeasured += message.unmeasured
         disguised += message.disguised
+        caches = caches or message.caches
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
     low, typical, high = _prompt_tokens(size, images)
+    if request.kind == "embeddings":
+        output = 0
     answer = request.max_output or output
     if size <= MOST_COUNTED_BYTES and any(low < window <= high + answer for window in windows):
         exact = count()
@@ -82,12 +87,15 @@ def find_needs(
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
     return Needs(
         kind=request.kind,
+        infill=request.kind == "completion" and bytes(request.fields.get("suffix", NOTHING)) != b"null",
         tools=tools,
         vision=images > 0,
         json_object=form == "json_object",
         json_schema=form == "json_schema",
         logprobs=bool(params.logprobs) or bool(params.top_logprobs),
-        choices=params.n or 1,
+        # each prompt of a completion is answered `n` times
+        choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
+        caches=caches,
         prompt_tokens_low=low,
         prompt_tokens=typical,
         prompt_tokens_high=high,
@@ -125,7 +133,7 @@ _tool_decoder = msgspec.json.Decoder(_Tool)
 
 def _searches(request: ChatRequest) -> bool:
     """Whether the provider may add to the prompt by itself: with what it finds in the web or in files."""
-    if any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in ("web_search_options", "plugins")):
+    if any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in _SEARCHES):
         return True
     try:
         return any(_tool_decoder.decode(tool).type not in _CALLERS_OWN for tool in request.params.tools or ())
@@ -133,6 +141,7 @@ def _searches(request: ChatRequest) -> bool:
         return True
 
 
+_SEARCHES = ("web_search_options", "plugins", "mcp_servers")
 _CALLERS_OWN = (None, "function", "custom")
 """Types of tools that the caller runs."""
 
