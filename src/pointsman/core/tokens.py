@@ -9,6 +9,7 @@ than `high`, and only padding or a few scripts that o200k_base packs densely (Cy
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol, cast
 
@@ -38,6 +39,7 @@ _PIECE = 200_000
 
 class _Encoding(Protocol):
     def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode_bytes(self, tokens: Sequence[int]) -> bytes: ...
 
 
 def bounds(n_bytes: int) -> tuple[int, int]:
@@ -60,6 +62,18 @@ def count(text: str, encoding: str = DEFAULT_ENCODING) -> int:
     """
     encode = _encoding(encoding).encode_ordinary
     return sum(len(encode(text[at : at + _PIECE])) for at in range(0, len(text), _PIECE))
+
+
+def decode(ids: Sequence[int], encoding: str = DEFAULT_ENCODING) -> str:
+    """The text of token ids.
+
+    Raises:
+        ValueError: an id is none of the encoding's.
+    """
+    try:
+        return _encoding(encoding).decode_bytes(ids).decode("utf-8", "replace")
+    except (KeyError, IndexError, OverflowError, TypeError) as error:
+        raise ValueError(f"no such token: {error}") from None
 
 
 @lru_cache(maxsize=4)

@@ -176,6 +176,8 @@ class Logprobs(msgspec.Struct):
 
 class EngineChoice(msgspec.Struct):
     delta: EngineDelta = msgspec.field(default_factory=EngineDelta)
+    text: str | None = None
+    """Of a completion of plain text."""
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
 
@@ -232,7 +234,14 @@ _chunk_decoder = msgspec.json.Decoder(EngineChunk)
 
 
 async def complete(
-    outbound: Outbound, engine: Engine, body: bytes, *, card: ModelCard, local_only: bool, timeouts: Timeouts
+    outbound: Outbound,
+    engine: Engine,
+    body: bytes,
+    *,
+    card: ModelCard,
+    local_only: bool,
+    timeouts: Timeouts,
+    target: str = "/v1/chat/completions",
 ) -> AsyncGenerator[EngineChunk, None]:
     """The chunks of one streamed completion. Closing the generator ends the engine's work.
 
@@ -246,7 +255,7 @@ async def complete(
             local_only=local_only,
             origin=engine.origin,
             method="POST",
-            target="/v1/chat/completions",
+            target=target,
             headers=(
                 (b"content-type", b"application/json"),
                 (b"accept", b"text/event-stream"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.core.errors import PointsmanError
+from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.transport.http import Outbound
 
 from .context import available_memory, context_for, default_threads
@@ -67,7 +68,7 @@ class Fleet:
         on_progress: Callable[[str, int, int], None] | None = None,
         on_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.provider = LlamaCppProvider(outbound=outbound, queue=rules.queue)
+        self.provider = LlamaCppProvider(outbound=outbound, queue=rules.queue, static=StaticEmbedding())
         self.on_change = on_change
         self._rules = rules
         self._cache_dir = cache_dir

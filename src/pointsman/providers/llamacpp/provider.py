@@ -14,11 +14,13 @@ from pointsman.core.errors import EngineError, UpstreamTimeout
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.providers.cards import card_for
+from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.transport.http import Outbound
 
 from .admission import Admission
 from .answer import Answer, Delta, PlainChoice, ToolChoice
 from .completion import Job, complete, prepare
+from .continuation import continue_texts
 from .engine import Engine, EngineState
 
 NAME = "embedded"
@@ -33,13 +35,15 @@ class LlamaCppProvider:
 
     Args:
         queue: requests that may wait for each engine.
+        static: embeds texts beside the engines' work.
     """
 
     name = NAME
 
-    def __init__(self, *, outbound: Outbound, queue: int = 64) -> None:
+    def __init__(self, *, outbound: Outbound, queue: int = 64, static: StaticEmbedding | None = None) -> None:
         self._outbound = outbound
         self._queue = queue
+        self._static = static
         self._engines: dict[str, Engine] = {}
         self._admissions: dict[str, Admission] = {}
         self.missing: dict[str, str] = {}
@@ -63,7 +67,8 @@ class LlamaCppProvider:
 
     async def discover(self) -> Sequence[ModelCard]:
         """The cards of the models whose engines run, are loading, or start when they are asked."""
-        return [card_of(engine) for engine in self._engines.values() if engine.state is not EngineState.FAILED]
+        cards = [card_of(engine) for engine in self._engines.values() if engine.state is not EngineState.FAILED]
+        return cards if self._static is None else [*cards, self._static.card()]
 
     async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request.
@@ -76,9 +81,7 @@ class LlamaCppProvider:
             UpstreamError: the engine failed.
         """
         name = call.card.name
-        engine = self._engines.get(name)
-        if engine is None:
-            raise EngineError(f"There is no engine of {name} any more.")
+        engine = self._engine(name)
         job = prepare(call.request)
         loop = asyncio.get_running_loop()
         arrived = loop.time()
@@ -93,6 +96,37 @@ class LlamaCppProvider:
                     async for event in events:
                         yield event
             yield answer.usage_frame() if call.request.stream else answer.body()
+
+    async def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Go on with a text, or fill a gap in it.
+
+        Raises:
+            Overloaded, UpstreamContextTooLong, UpstreamTimeout, UpstreamError: as `chat`.
+        """
+        engine = self._engine(call.card.name)
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        async with self._admissions[call.card.name].slot(call.timeouts.first_byte):
+            await engine.ready(timeout=max(0.0, call.timeouts.first_byte - (loop.time() - arrived)))
+            async with aclosing(continue_texts(self._outbound, engine, call, arrived=arrived)) as events:
+                async for event in events:
+                    yield event
+
+    def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        """Vectors of texts, by the table.
+
+        Raises:
+            EngineError: there is none.
+        """
+        if self._static is None:
+            raise EngineError(f"{call.card.name} is not served any more.")
+        return self._static.embed(call)
+
+    def _engine(self, name: str) -> Engine:
+        engine = self._engines.get(name)
+        if engine is None:
+            raise EngineError(f"There is no engine of {name} any more.")
+        return engine
 
     async def _choice(
         self, call: ChatCall, engine: Engine, job: Job, answer: Answer, index: int, remaining: float

@@ -1,0 +1,1 @@
+"""How good sentence vectors are: a table against the encoder that it was distilled from, and against TF-IDF."""

@@ -1,0 +1,70 @@
+"""Text to word pieces: BERT's uncased WordPiece, over words as code and prose write them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+|[^\w\s]|_")
+_ACCENT = re.compile(r"[\u0300-\u036f]")
+
+LONGEST_WORD = 100
+"""Letters; a longer run is no word, and finding its pieces is quadratic."""
+MOST_REMEMBERED = 50_000
+"""Words whose pieces are kept; about 200 bytes each."""
+
+
+class WordPieces:
+    """Finds the pieces of a text.
+
+    Args:
+        vocabulary: every piece, by id; pieces that continue a word begin with `##`.
+    """
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self._ids = {piece: number for number, piece in enumerate(vocabulary) if piece}
+        self._words: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of the pieces, in order; a word that cannot be made of pieces has none.
+
+        Beside BERT's own rules `camelCase` counts as two words.
+        """
+        if not text.isascii():
+            text = _ACCENT.sub("", unicodedata.normalize("NFD", text))
+        words = _WORD.findall(_CAMEL.sub(" ", text).lower())
+        found: list[int] = []
+        known = self._words
+        for word in words:
+            pieces = known.get(word)
+            if pieces is None:
+                pieces = self._of_word(word)
+                if len(known) >= MOST_REMEMBERED:
+                    known.clear()
+                known[word] = pieces
+            found += pieces
+        return found
+
+    def _of_word(self, word: str) -> tuple[int, ...]:
+        whole = self._ids.get(word)
+        if whole is not None:
+            return (whole,)
+        if len(word) > LONGEST_WORD:
+            return ()
+        found = []
+        start = 0
+        while start < len(word):
+            end = len(word)
+            while end > start:
+                piece = self._ids.get(word[start:end] if start == 0 else "##" + word[start:end])
+                if piece is not None:
+                    found.append(piece)
+                    break
+                end -= 1
+            else:
+                return ()
+            start = end
+        return tuple(found)
