@@ -66,6 +66,7 @@ class _Message(msgspec.Struct):
     tool_calls: list[_Call] | None = None
     tool_call_id: str | None = None
     thinking_blocks: list[Raw] | None = None
+    block_order: list[str] | None = None
     cache_control: Raw = NOTHING
     is_error: Raw = NOTHING
     toolset_name: Raw = NOTHING
@@ -144,15 +145,20 @@ class Turns:
 
 
 def _assistant(message: _Message, at: str) -> list[Any]:
-    blocks: list[Any] = list(message.thinking_blocks or ())
     if bytes(message.audio) != b"null":
         raise UpstreamLacks("messages", "has no spoken answers")
     if bytes(message.function_call) != b"null":
         raise UpstreamLacks("messages", "has no `function_call`; send `tool_calls`")
-    blocks += _content(message, at)
+    said = _content(message, at)
     if message.refusal:
-        blocks.append({"type": "text", "text": message.refusal})
-    return blocks + [_call(call, index, at) for index, call in enumerate(message.tool_calls or ())]
+        said.append({"type": "text", "text": message.refusal})
+    calls = [_call(call, index, at) for index, call in enumerate(message.tool_calls or ())]
+    blocks = {"thinking": list(message.thinking_blocks or ()), "content": said, "tool_use": calls}
+    order = message.block_order
+    if order is None or any(order.count(kind) != len(of_kind) for kind, of_kind in blocks.items()):
+        return [block for of_kind in blocks.values() for block in of_kind]
+    waiting = {kind: iter(of_kind) for kind, of_kind in blocks.items()}
+    return [next(waiting[kind]) for kind in order if kind in waiting]
 
 
 def _call(call: _Call, index: int, at: str) -> dict[str, Any]:
