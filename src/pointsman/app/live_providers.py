@@ -69,10 +69,10 @@ class LiveProviders:
         for name, provider in built.items():
             if provider is None:
                 self._keeper.drop(name)
+                log.info("the provider %s was taken away", name)
             else:
                 self._keeper.put(provider, elsewhere=_moved(name, before.get(name), new.providers.get(name)))
-            word = "added" if name not in before else "changed" if name in new.providers else "taken away"
-            log.info("the provider %s was %s", name, word)
+                log.info("the provider %s was %s", name, "changed" if name in before else "added")
 
 
 def _moved(name: str, before: ProviderSettings | None, now: ProviderSettings | None) -> bool:

@@ -14,11 +14,14 @@ from .load import (
     unknown_environment,
     unused_environment,
 )
+from .providers_file import NAME as PROVIDERS_NAME
+from .providers_file import read as read_providers
 from .schema import BudgetCap, ModelSettings, Price, ProviderSettings, Secret, Section, Server, Settings
 
 __all__ = [
     "ENVIRONMENT",
     "NOT_USED_YET",
+    "PROVIDERS_NAME",
     "BudgetCap",
     "ModelSettings",
     "Price",
@@ -35,6 +38,7 @@ __all__ = [
     "kind_of",
     "load",
     "providers_path",
+    "read_providers",
     "unknown_environment",
     "unused_environment",
 ]

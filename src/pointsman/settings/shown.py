@@ -32,6 +32,14 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         elif isinstance(value, Secret):
             yield name, MASK
         elif isinstance(value, list):
-            yield name, [MASK if isinstance(item, Secret) else item for item in value]
+            yield name, [MASK if isinstance(item, Secret) else _plain(item) for item in value]
         else:
             yield name, str(value) if isinstance(value, Path) else value
+
+
+def _plain(item: Any) -> Any:
+    """An entry of a list; of a section what was set."""
+    if not isinstance(item, Section):
+        return item
+    plain = msgspec.to_builtins(item)
+    return {name: value for name, value in plain.items() if value is not None}

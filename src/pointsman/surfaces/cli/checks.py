@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from pointsman.core.errors import PointsmanError
-from pointsman.settings import Settings, config_path, unknown_environment, unused_environment
+from pointsman.settings import Settings, config_path, providers_path, unknown_environment, unused_environment
 
 from .invocation import Invocation
 from .output import size
@@ -80,9 +80,12 @@ def settings_file(invocation: Invocation) -> tuple[Settings | None, list[Finding
     try:
         file = config_path(invocation.config)
         settings = invocation.settings()
+        beside = providers_path(settings, invocation.config)
     except PointsmanError as error:
         return None, [broken("Settings", error.message, "`pointsman config example` shows every setting.")]
     where = f"from {file.absolute()}" if file is not None else "no file, defaults and environment"
+    if beside is not None:
+        where += f", providers from {beside.absolute()}"
     return settings, [fine("Settings", where)]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .invocation import Invocation, with_invocation
 from .lazy import Group
 from .output import console, print_json, table
+
+if TYPE_CHECKING:
+    from pointsman.core.ports import Provider
+    from pointsman.settings import Settings
 
 
 @click.group(cls=Group)
@@ -30,22 +34,55 @@ def show(invocation: Invocation, as_json: bool) -> None:
     loaded = invocation.settings()
     unset = settings.Settings(providers={name: settings.ProviderSettings() for name in loaded.providers})
     defaults = dict(flatten(unset))
-    filed = dict(_flat_tree(read_tree(file)))
+    beside = settings.providers_path(loaded, invocation.config)
+    own = settings.read_providers(beside).entries if beside else {}
+    tree = read_tree(file)
+    if isinstance(tree.get("providers"), Mapping):
+        tree["providers"] = {name: value for name, value in tree["providers"].items() if name not in own}
+    filed, provided = dict(_flat_tree(tree)), dict(_flat_tree(own, "providers."))
     rows = []
     for key, value in flatten(loaded):
         source = "default"
-        if key in filed and _same(filed[key], value):
+        names = [name for name, path in settings.ENVIRONMENT if path == key]
+        if key in filed and (not names or _same(filed[key], value)):
             source = "file"
-        elif key in filed or defaults[key] != value:
-            names = [name for name, path in settings.ENVIRONMENT if path == key]
+        elif key in provided and (not names or _same(provided[key], value)):
+            source = settings.PROVIDERS_NAME
+        elif key in filed or key in provided or defaults[key] != value:
             source = f"environment ({', '.join(names)})" if names else "environment"
         rows.append({"setting": key, "value": value, "source": source})
     if as_json:
-        print_json({"file": str(file) if file else None, "settings": rows})
+        files = {"file": str(file) if file else None, "providers_file": str(beside) if beside else None}
+        print_json({**files, "settings": rows})
         return
     out = console()
-    out.print(f"Settings file: {file or 'none; `pointsman config example > pointsman.yaml` makes one'}\n")
+    out.print(f"Settings file: {file or 'none; `pointsman config example > pointsman.yaml` makes one'}")
+    out.print(f"Providers file: {beside or 'none'}\n")
     out.print(table(("Setting", "Value", "Source"), [(r["setting"], _text(r["value"]), r["source"]) for r in rows]))
+
+
+@config.command()
+@with_invocation
+def check(invocation: Invocation) -> None:
+    """Read the settings as a start would. Fails with the first thing that is wrong, and how to mend it."""
+    from pointsman import settings
+
+    loaded = invocation.settings()
+    files = [settings.config_path(invocation.config), settings.providers_path(loaded, invocation.config)]
+    count = len(_built(loaded))
+    read = " and ".join(str(file) for file in files if file is not None) or "no file, defaults and environment"
+    click.echo(f"Nothing is wrong ({read}; {count} provider{'' if count == 1 else 's'}).")
+
+
+def _built(loaded: Settings) -> Sequence[Provider]:
+    """Every upstream, built as a start would, and not asked. Raises SettingsError."""
+    import importlib
+
+    from pointsman.transport.pool import Pool
+
+    # The composition stands above this layer; it is looked up by name, as the commands are.
+    found: Sequence[Provider] = importlib.import_module("pointsman.app").build_providers(loaded, Pool())
+    return found
 
 
 @config.command()
