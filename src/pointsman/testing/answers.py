@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .chat_answer import Answer, SeenRequest, Step, Tokens, ToolUse, Wire
+from .chat_answer import GEMINI, Answer, SeenRequest, Step, Tokens, ToolUse, Wire
+from .messages_answer import error_body
 
 __all__ = [
     "Answer",
@@ -39,7 +40,7 @@ _USUAL = Answer()
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """An error status, with an error body in OpenAI's shape unless one is given."""
+    """An error status, with an error body in the shape of the API that is asked unless one is given."""
 
     code: int
     body: bytes | None = None
@@ -51,7 +52,7 @@ class Status:
     async def play(self, request: SeenRequest, wire: Wire) -> None:
         body = self.body
         if body is None:
-            body = _encoder.encode({"error": {"message": f"scripted {self.code}", "type": "scripted", "code": None}})
+            body = _error(self.code, request.path.split("?")[0])
         headers = {"content-type": self.content_type, **self.headers}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -98,6 +99,27 @@ class Raw:
     async def play(self, request: SeenRequest, wire: Wire) -> None:
         await wire.write(self.data)
         wire.hang_up()
+
+
+_MESSAGES_ERRORS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def _error(code: int, path: str) -> bytes:
+    message = f"scripted {code}"
+    if path.endswith("/messages"):
+        return error_body(_MESSAGES_ERRORS.get(code, "invalid_request_error"), message)
+    if GEMINI in path:
+        return _encoder.encode([{"error": {"code": code, "message": message, "status": "SCRIPTED"}}])
+    return _encoder.encode({"error": {"message": message, "type": "scripted", "code": None}})
 
 
 class _Full(Exception):

@@ -1,6 +1,7 @@
 """What a scripted upstream says when all goes well, in the dialect of the request that it meets.
 
-An `Answer` is rendered as OpenAI chat (streamed or not) or as Ollama's `/api/chat` (streamed or not).
+An `Answer` is rendered as OpenAI chat, as Ollama's `/api/chat` or as Anthropic's `/v1/messages`, streamed or not, by
+the path of the request; under `/v1beta/openai/` with the ways of Gemini's OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from . import messages_answer
+
+GEMINI = "/v1beta/openai/"
 _encoder = msgspec.json.Encoder()
 
 
@@ -31,6 +35,9 @@ class Tokens:
     prompt: int = 10
     completion: int = 5
     cached: int = 0
+    """Of the prompt, read from a cache."""
+    written: int = 0
+    """Of the prompt, written to a cache; only Messages tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +120,27 @@ class Answer:
     async def play(self, request: SeenRequest, wire: Wire) -> None:
         await asyncio.sleep(self.first_delay)
         asked = request.json
-        ollama = request.path.split("?")[0].endswith("/api/chat")
+        path = request.path.split("?")[0]
+        ollama, messages = path.endswith("/api/chat"), path.endswith("/messages")
+        if messages and (refused := messages_answer.refusal(request)) is not None:
+            await wire.head(refused[0], {"content-type": "application/json"}, length=len(refused[1]))
+            await wire.body(refused[1])
+            return
         streamed = not self.unstreamed and asked.get("stream", ollama)
         if not streamed:
             await asyncio.sleep(self.delay)
-            body = _encoder.encode(self._ollama_whole(asked) if ollama else self._openai_whole(asked))
+            whole = self._ollama_whole if ollama else self._messages_whole if messages else self._openai_whole
+            body = _encoder.encode(whole(asked))
             headers = {"content-type": "application/json", **self.headers}
             await wire.head(200, headers, length=len(body))
             await wire.body(body)
             return
         kind = "application/x-ndjson" if ollama else "text/event-stream; charset=utf-8"
         await wire.head(200, {"content-type": kind, **self.headers}, length=None)
-        for line in self.ollama_lines(asked) if ollama else self.openai_frames(asked):
+        lines = self.ollama_lines if ollama else self.messages_frames if messages else self.openai_frames
+        if GEMINI in path:
+            lines = self.gemini_frames
+        for line in lines(asked):
             await asyncio.sleep(self.delay)
             await wire.body(line)
         await wire.end()
@@ -133,11 +149,42 @@ class Answer:
     def _finish(self) -> str:
         return self.finish or ("tool_calls" if self.tool_calls else "stop")
 
-    def _split(self, text: str) -> list[str]:
+    def split(self, text: str) -> list[str]:
+        """A text in `pieces`."""
         if not text:
             return []
         size = -(-len(text) // max(1, self.pieces))
         return [text[start : start + size] for start in range(0, len(text), size)]
+
+    # Anthropic
+
+    def _messages_whole(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return messages_answer.whole(self, asked, self._finish)
+
+    def messages_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """The events of a streamed message for a request's fields."""
+        return messages_answer.frames(self, asked, self._finish)
+
+    # Gemini
+
+    def gemini_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """As OpenAI's, but: usage in every chunk, each tool call whole in one chunk, without its index and with a
+        signature, and `stop` at the end whatever the answer holds."""
+        base = {"id": self.id, "object": "chat.completion.chunk", "created": 1, "model": asked.get("model")}
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": piece} for piece in self.split(self.text)]
+        for call in self._openai_calls():
+            signed = {**call, "extra_content": {"google": {"thought_signature": f"signed-{call['id']}"}}}
+            deltas.append({"role": "assistant", "tool_calls": [signed]})
+        finish = "length" if self._finish == "length" else "stop"
+        chunks: list[dict[str, Any]] = []
+        for at, delta in enumerate(deltas):
+            choice = {"index": 0, "delta": delta}
+            chunks.append(
+                {**base, "choices": [choice if at < len(deltas) - 1 else {**choice, "finish_reason": finish}]}
+            )
+        usage = self._openai_usage()
+        told = chunks if usage is None else [{**chunk, "usage": usage} for chunk in chunks]
+        return [*(b"data: " + _encoder.encode(chunk) + b"\n\n" for chunk in told), b"data: [DONE]\n\n"]
 
     # OpenAI
 
@@ -185,15 +232,15 @@ class Answer:
         chunks: list[dict[str, Any]] = []
         for choice in range(self.n):
             deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-            deltas += [{"reasoning_content": piece} for piece in self._split(self.reasoning)]
-            deltas += [{"content": piece} for piece in self._split(self.text)]
+            deltas += [{"reasoning_content": piece} for piece in self.split(self.reasoning)]
+            deltas += [{"content": piece} for piece in self.split(self.text)]
             for index, call in enumerate(self._openai_calls()):
                 arguments = call["function"]["arguments"]
                 opening = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
                 deltas.append({"tool_calls": [opening]})
                 deltas += [
                     {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-                    for piece in self._split(arguments)
+                    for piece in self.split(arguments)
                 ]
             chunks += [
                 {**base, "choices": [{"index": choice, "delta": delta, "finish_reason": None}]} for delta in deltas
@@ -241,9 +288,9 @@ class Answer:
         """The lines of a streamed Ollama answer for a request's fields."""
         stamp = {"model": asked.get("model"), "created_at": "2026-01-01T00:00:00.000000001Z"}
         messages: list[dict[str, Any]] = [
-            {"role": "assistant", "content": "", "thinking": piece} for piece in self._split(self.reasoning)
+            {"role": "assistant", "content": "", "thinking": piece} for piece in self.split(self.reasoning)
         ]
-        messages += [{"role": "assistant", "content": piece} for piece in self._split(self.text)]
+        messages += [{"role": "assistant", "content": piece} for piece in self.split(self.text)]
         if self.tool_calls:
             messages.append({"role": "assistant", "content": "", "tool_calls": self._ollama_calls()})
         lines = [{**stamp, "message": message, "done": False} for message in messages]

@@ -34,6 +34,7 @@ class ScriptedUpstream:
         requests: every request that came, in order.
         models: names that `GET …/models` and `GET /api/tags` list.
         tags: extra fields of a model's entry in `/api/tags` (`details`, `digest`, `remote_host`), by name.
+        described: extra fields of a model in Anthropic's list (`max_tokens`, `capabilities`), by name.
         shows: what `POST /api/show` answers, by name; others get a 404.
         version: what `GET /api/version` answers.
         pages: path (without the query) → step, before anything else.
@@ -47,6 +48,7 @@ class ScriptedUpstream:
         self.models = models
         self.tags: dict[str, Mapping[str, Any]] = {}
         self.shows: dict[str, Mapping[str, Any]] = {}
+        self.described: dict[str, Mapping[str, Any]] = {}
         self.version = "0.12.0"
         self.pages: dict[str, Step] = {}
         self.requests: list[SeenRequest] = []
@@ -68,6 +70,11 @@ class ScriptedUpstream:
     def base_url(self) -> str:
         """`http://127.0.0.1:port/v1`, as an OpenAI-compatible base address."""
         return f"{self.root}/v1"
+
+    @property
+    def gemini_url(self) -> str:
+        """The base address under which it has the ways of Gemini's OpenAI-compatible endpoint."""
+        return f"{self.root}/v1beta/openai"
 
     @property
     def chats(self) -> list[SeenRequest]:
@@ -160,9 +167,13 @@ class ScriptedUpstream:
         path = request.path.split("?")[0]
         if path in self.pages:
             return self.pages[path]
+        if path.endswith("/models") and request.method == "GET" and "anthropic-version" in request.headers:
+            return _json(self._anthropic_models())
         if path.endswith("/models") and request.method == "GET":
             listed = [{"id": name, "object": "model", "created": 1, "owned_by": "scripted"} for name in self.models]
             return _json({"object": "list", "data": listed})
+        if path.endswith("/messages/count_tokens"):
+            return _json({"input_tokens": len(request.body) // 4})
         if path == "/api/tags":
             listed = [{"name": name, "model": name, "size": 1, **self.tags.get(name, {})} for name in self.models]
             return _json({"models": listed})
@@ -172,6 +183,12 @@ class ScriptedUpstream:
             shown = self.shows.get(request.json.get("model", ""))
             return Status(404, b'{"error":"model not found"}') if shown is None else _json(shown)
         return None
+
+    def _anthropic_models(self) -> dict[str, Any]:
+        stamp = {"type": "model", "created_at": "2026-01-01T00:00:00Z", "lifecycle": "active"}
+        listed = [{"id": name, "display_name": name, **stamp, **self.described.get(name, {})} for name in self.models]
+        ends = {"first_id": self.models[0], "last_id": self.models[-1]} if self.models else {}
+        return {"data": listed, "has_more": False, **ends}
 
 
 def _json(value: Any) -> Page:
