@@ -176,6 +176,41 @@ def _messages(model: str = "auto", *, stream: bool = False) -> Way:
     return send
 
 
+def _as_items(body: Body) -> Body:
+    """A chat body in the words of OpenAI's Responses; what has none keeps its place."""
+    items: list[Body] = []
+    for message in body["messages"]:
+        content = message["content"]
+        if isinstance(content, list):
+            content = [_as_part(part) for part in content]
+        if message["role"] == "tool":
+            items.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": content})
+            continue
+        calls = message.get("tool_calls") or ()
+        items += [{"type": "function_call", "call_id": call["id"], **call["function"]} for call in calls]
+        if content is not None:
+            items.append({**message, "content": content})
+    fields = {name: value for name, value in body.items() if name != "messages"}
+    if "tools" in fields:
+        fields["tools"] = [{"type": "function", **tool["function"]} for tool in fields["tools"]]
+    if form := fields.pop("response_format", None):
+        fields["text"] = {"format": {"type": "json_schema", **form["json_schema"]}}
+    return {"input": items, **fields}
+
+
+def _as_part(part: Body) -> Body:
+    if part["type"] == "image_url":
+        return {"type": "input_image", "image_url": part["image_url"]["url"]}
+    return {**part, "type": "input_text"}
+
+
+def _responses(model: str = "auto", *, stream: bool = False) -> Way:
+    def send(gateway: Gateway, body: Body) -> Reply:
+        return gateway.ask("POST", "/v1/responses", {"model": model, "stream": stream, **_as_items(body)})
+
+    return send
+
+
 WAYS: dict[str, Way] = {
     "chat": _chat(),
     "chat, streamed": _chat(stream=True),
@@ -185,6 +220,10 @@ WAYS: dict[str, Way] = {
     "chat with an Ollama that nobody declared local": _chat("ollama:llama3:8b"),
     "chat with a LiteLLM on loopback": _chat("litellm:claude", stream=True),
     "chat at level high": _chat(headers={"x-pointsman-privacy": "high"}),
+    "messages": _messages(),
+    "messages with a remote model, streamed": _messages("openai:gpt-4o", stream=True),
+    "responses": _responses(),
+    "responses with a remote model, streamed": _responses("openai:gpt-4o", stream=True),
     "preview": _preview,
     "native chat": _native("completions", "openai:gpt-4o", options={"prioritize_speed": True, "x": 1}),
     "native chat, streamed": _native("streaming"),
@@ -210,6 +249,20 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", chat, {**hi, "temperature": canary})
     for own in ({"mode": canary}, {"routing_preferences": {"force_provider": canary}}, {"options": {canary: canary}}):
         yield gateway.ask("POST", "/api/v1/chat/completions", {**hi, "model": "auto", **own})
+    message = {"max_tokens": 9, **hi}
+    for name in ("anthropic-beta", "anthropic-version"):
+        yield gateway.ask("POST", "/v1/messages?beta=true", {"model": "auto", **message}, headers={name: line})
+    yield gateway.ask("POST", "/v1/messages", {**message, "model": canary})
+    yield gateway.ask("POST", "/v1/messages", {**message, "system": [{"type": canary, "text": canary}]})
+    yield gateway.ask("POST", "/v1/messages", {**message, "tools": [{"type": canary, "name": canary}]})
+    yield gateway.ask("POST", "/v1/messages/count_tokens", {"messages": [{"role": "user", "content": canary}]})
+    said = {"model": "auto", "input": "hi", "store": False}
+    yield gateway.ask("POST", "/v1/responses", {**said, "previous_response_id": canary})
+    yield gateway.ask("POST", "/v1/responses", {**said, "input": [{"type": canary}]})
+    yield gateway.ask("POST", "/v1/responses", {**said, "input": [{"type": "item_reference", "id": canary}]})
+    yield gateway.ask("POST", "/v1/responses", {**said, "tools": [{"type": canary}], "stream_options": {canary: 1}})
+    yield gateway.ask("POST", "/v1/responses", {**said, "client_metadata": {"note": canary}})
+    yield gateway.ask("GET", f"/v1/responses/{encoded}")
     yield gateway.ask("GET", f"/v1/models/{encoded}")
     yield gateway.ask("GET", f"/api/v1/decisions/{encoded}")
     yield gateway.ask("GET", f"/api/v1/decisions?limit={encoded}")

@@ -134,7 +134,7 @@ def inner_fields(asked: Asked) -> tuple[dict[str, Any], list[str]]:
         dropped.append("client_metadata")
     for name, value in (asked.stream_options or {}).items():
         if name != "include_obfuscation":
-            raise wrong(f"stream_options.{name}", "there is no such option")
+            raise wrong("stream_options", "`include_obfuscation` is what it may hold")
         if value:
             dropped.append("stream_options.include_obfuscation")
     return inner, dropped

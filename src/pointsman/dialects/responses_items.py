@@ -15,12 +15,16 @@ import msgspec
 from pointsman.core.errors import InvalidRequest
 
 from .responses_names import TOOL_SEARCH, flat_name
-from .responses_parts import content, wrong
+from .responses_parts import content, extras, plain_name, wrong
 from .responses_tools import Tools
 
 Body = dict[str, Any]
 _encoder = msgspec.json.Encoder()
 
+_MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
+_CALL = frozenset({"type", "id", "status", "call_id", "name", "namespace", "arguments", "input", "output", "tools",
+                   "caller", "execution", "async", "created_by"})  # fmt: skip
+"""Fields that are read, or that only keep the items in order; others stay with what is made of the item."""
 ROLES = ("user", "system", "developer", "assistant")
 
 
@@ -81,15 +85,16 @@ class Messages:
         if role not in ROLES:
             raise wrong(f"{path}.role", f"one of {', '.join(ROLES)} is expected")
         said = content(item.get("content"), f"{path}.content")
+        more = extras(item, _MESSAGE)
         if role != "assistant":
             self._open = None
-            self.made.append({"role": role, "content": said})
-        elif self._open is None or ("content" in self._open and "tool_calls" not in self._open):  # speaks again
-            self._begin()["content"] = said
-        elif "content" in self._open:
-            self._open["content"] = [*_parts(self._open["content"]), *_parts(said)]
-        else:
-            self._open["content"] = said
+            self.made.append({"role": role, "content": said, **more})
+            return
+        latest = self._open
+        if latest is None or ("content" in latest and "tool_calls" not in latest):  # it speaks again
+            latest = self._begin()
+        latest["content"] = [*_parts(latest["content"]), *_parts(said)] if "content" in latest else said
+        latest.update(more)
 
     def _reasoning(self, item: Body) -> None:
         """Kept as it came: what it holds may be encrypted, and is for the model that wrote it."""
@@ -100,11 +105,13 @@ class Messages:
 
     def _call(self, item: Body, path: str, call: Body) -> None:
         latest = self._open if self._open is not None else self._begin()
-        latest.setdefault("tool_calls", []).append({"id": _text(item, "call_id", path), **call})
+        made = {"id": _text(item, "call_id", path), **call, **extras(item, _CALL)}
+        latest.setdefault("tool_calls", []).append(made)
 
     def _result(self, item: Body, path: str, result: str | list[Body]) -> None:
         self._open = None
-        self.made.append({"role": "tool", "tool_call_id": _text(item, "call_id", path), "content": result})
+        named = {"role": "tool", "tool_call_id": _text(item, "call_id", path)}
+        self.made.append({**named, "content": result, **extras(item, _CALL)})
 
     def _begin(self) -> Body:
         self._open = {"role": "assistant"}
@@ -131,8 +138,7 @@ def _text(item: Body, field: str, path: str) -> str:
 
 
 def _unknown(path: str, kind: Any) -> InvalidRequest:
-    shown = kind if isinstance(kind, str) and kind.isascii() and kind.isprintable() and len(kind) <= 64 else None
-    told = f"an item {shown} has" if shown else "this item has"
+    told = f"an item {kind} has" if plain_name(kind) else "this item has"
     return InvalidRequest(
         f"Invalid `{path}.type`: {told} no form that models here can be given.",
         param=f"{path}.type",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pointsman.core.errors import PointsmanError
+from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Usage
 
 from .responses_fields import Asked
@@ -129,3 +129,26 @@ def _code(error: PointsmanError) -> str:
     if error.type in ("rate_limit_error", "insufficient_quota"):
         return "rate_limit_exceeded"
     return "invalid_prompt" if error.type == "invalid_request_error" else "server_error"
+
+
+def listed_page(items: Sequence[Body], *, after: str | None, limit: int, newest_first: bool) -> Body:
+    """A page of a list of items.
+
+    Raises:
+        InvalidRequest: there is no item `after`.
+    """
+    items = list(reversed(items)) if newest_first else list(items)
+    start = 0
+    if after is not None:
+        places = [index for index, item in enumerate(items) if item["id"] == after]
+        if not places:
+            raise InvalidRequest("Invalid `after`: no item has this id.", param="after")
+        start = places[0] + 1
+    page = items[start : start + limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else "",
+        "last_id": page[-1]["id"] if page else "",
+        "has_more": len(items) > start + limit,
+    }

@@ -13,10 +13,12 @@ from typing import Any
 from pointsman.core.errors import InvalidRequest
 
 from .responses_names import TOOL_SEARCH, Known, flat_name
+from .responses_parts import plain_name
 
 LEFT_OUT = frozenset({"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"})
-_FUNCTION = frozenset({"type", "name", "description", "parameters", "strict", "defer_loading"})
-_CUSTOM = frozenset({"type", "name", "description", "format", "defer_loading"})
+_READ = frozenset({"type", "name", "description", "parameters", "strict", "format", "defer_loading", "cache_control",
+                   "async", "allowed_callers"})  # fmt: skip
+"""Every tool is given to the model at once, one whose loading might be deferred too."""
 
 Body = dict[str, Any]
 
@@ -66,7 +68,10 @@ class Tools:
             if about:
                 inner["description"] = f"{about}\n\n{inner.get('description') or ''}".rstrip()
             self._keep(made, inner["name"], known, path)
-            self.dropped += [f"{path}.{field}" for field in tool if field not in (_FUNCTION | _CUSTOM)]
+            if "cache_control" in tool:
+                made["cache_control"] = tool["cache_control"]
+            left = [field for field in tool if field not in _READ]
+            self.dropped += [f"{path}.{field}" if plain_name(field) else path for field in left]
         elif kind == "namespace" and namespace is None:
             inside = tool.get("tools")
             if not isinstance(inside, list):
@@ -133,7 +138,7 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[Any, list[Body]]:
         elif kind == "function" or kind == "custom":
             allowed.append(_named(named, tools, path))
         else:
-            raise _hosted(f"{path}.type", str(kind)[:64])
+            raise _hosted(f"{path}.type", str(kind))
     return mode, [tools.chat[flat] for flat in dict.fromkeys(allowed)]
 
 
@@ -195,7 +200,7 @@ def _wrong(path: str, reason: str) -> InvalidRequest:
 
 
 def _hosted(path: str, kind: str) -> InvalidRequest:
-    shown = kind if kind.isascii() and kind.isprintable() and len(kind) <= 64 else "of this type"
+    shown = kind if plain_name(kind) else "of this type"
     return InvalidRequest(
         f"Invalid `{path}`: a tool {shown} runs at OpenAI alone. Tools of the caller's own work here: function, custom,"
         " namespace, and tool_search with execution client.",

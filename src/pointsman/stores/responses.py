@@ -178,9 +178,7 @@ class ResponseStore:
                 self._key = None  # somebody may have begun anew with another
                 log.error("The response %s cannot be decrypted; it counts as gone.", identifier)
                 continue
-            turns.append(
-                Turn(id=identifier, owner=owner, previous_id=previous, created_at=created_at, content=content)
-            )
+            turns.append(Turn(id=identifier, owner=owner, previous_id=previous, created_at=created_at, content=content))
         return turns
 
     async def _key_at_hand(self) -> bytes:
