@@ -1,0 +1,49 @@
+"""The Codex CLI, with the gateway as a model provider of its config: it runs a command and answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pointsman.testing.answers import Answer, ToolUse
+
+from .environments import SECONDS, node_tool
+
+pytestmark = [pytest.mark.client, pytest.mark.timeout(SECONDS + 120)]
+
+CONFIG = """
+model = "openai:gpt-4o"
+model_provider = "pointsman"
+
+[model_providers.pointsman]
+name = "Pointsman"
+base_url = "{base_url}"
+wire_api = "responses"
+"""
+
+
+@pytest.fixture(scope="module")
+def codex() -> Path:
+    return node_tool("codex")
+
+
+@pytest.mark.shows("codex", "stream")
+@pytest.mark.shows("codex", "tools")
+def test_one_turn_with_a_tool(codex, gateway, run, tmp_path, cloud):
+    home = tmp_path / "codex"
+    home.mkdir()
+    (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url))
+    look = ToolUse("exec_command", {"cmd": "cat hello.py"}, id="call_look")
+    cloud.script(Answer(text=None, tool_calls=(look,)), Answer(text="It greets with hello.", pieces=4))
+    done = run(
+        codex, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
+        "What does hello.py say?", CODEX_HOME=str(home),
+    )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    said = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
+    assert said == ["It greets with hello."], done.stdout + done.stderr
+    result = cloud.chats[-1].json["messages"][-1]
+    assert (result["role"], result["tool_call_id"]) == ("tool", "call_look")
+    assert "return" in str(result["content"])
