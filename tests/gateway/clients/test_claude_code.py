@@ -1,4 +1,4 @@
-"""Claude Code in print mode, pointed at the gateway by `ANTHROPIC_BASE_URL`: it reads a file with a tool and answers."""
+"""Claude Code in print mode, pointed at the gateway by `ANTHROPIC_BASE_URL`: it reads a file and answers."""
 
 from __future__ import annotations
 
