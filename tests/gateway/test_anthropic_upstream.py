@@ -210,8 +210,8 @@ def test_overloaded_before_the_first_word_lets_another_step_in(client, cloud, la
 
 
 def _listen(client: openai.OpenAI, heard: list[str]) -> None:
-    for chunk in client.chat.completions.create(model=PINNED, messages=HI, stream=True):
-        heard.append(chunk.choices[0].delta.content or "")
+    chunks = client.chat.completions.create(model=PINNED, messages=HI, stream=True)
+    heard.extend(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
 @pytest.mark.parametrize(

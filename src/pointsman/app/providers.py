@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,10 +13,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pointsman.core.credential import Credential
-from pointsman.core.errors import SettingsError
+from pointsman.core.errors import SettingsError, UpstreamConnectError
 from pointsman.core.ports import Provider
+from pointsman.providers import prices
 from pointsman.providers.caller_keyed import CallerKeyed
 from pointsman.providers.cards import presets
+from pointsman.providers.litellm import state
+from pointsman.providers.litellm.provider import LiteLLM
 from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import OpenAICompatible
 from pointsman.providers.patience import Patience
@@ -90,8 +95,9 @@ def build_fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress 
 def build_providers(
     settings: Settings, outbound: Outbound, stored: Mapping[str, Credential] = MappingProxyType({})
 ) -> list[Provider]:
-    """Every upstream that the settings name, or that has a stored credential, and that can be asked; and an Ollama on
-    its usual port."""
+    """Every upstream that the settings name, or that has a stored credential, and that can be asked; an Ollama on its
+    usual port, and a LiteLLM that `pointsman litellm` runs."""
+    prices.use(settings.data_dir)
     built = (build_provider(name, settings, outbound, stored.get(name)) for name in provider_names(settings, stored))
     return [provider for provider in built if provider is not None]
 
@@ -99,12 +105,14 @@ def build_providers(
 def provider_names(settings: Settings, stored: Iterable[str] = ()) -> list[str]:
     """Of every upstream that may be had."""
     passed = PASSED_ON if settings.security.caller_credentials == "pass" else ()
-    return list(dict.fromkeys(["ollama", *settings.providers, *stored, *passed]))
+    return list(dict.fromkeys(["ollama", "litellm", *settings.providers, *stored, *passed]))
 
 
 def uninvited(settings: Settings) -> frozenset[str]:
     """Those that are welcome and not missed."""
-    return frozenset({"ollama"} - settings.providers.keys())
+    return frozenset({"ollama"} - settings.providers.keys()) | (
+        frozenset() if settings.litellm.enabled else frozenset({"litellm"} - settings.providers.keys())
+    )
 
 
 def build_provider(
@@ -147,6 +155,18 @@ def _services() -> frozenset[str]:
     """Hosts that nobody can have on a machine of their own."""
     hosts = {urlsplit(preset.base_url).hostname or "" for preset in presets().values() if preset.base_url}
     return frozenset({host for host in hosts if host and not is_loopback(host)} | {"ollama.com", "www.ollama.com"})
+
+
+def _beside(data_dir: Path) -> tuple[str, str] | None:
+    """Where the LiteLLM beside the gateway is, and its key.
+
+    Raises:
+        UpstreamConnectError: it is not there yet.
+    """
+    running = state.running(data_dir)
+    if running is None and state.keeper(data_dir) is not None:
+        raise UpstreamConnectError("LiteLLM is being started; `pointsman litellm logs` has its words.")
+    return None if running is None else (running.base_url, running.key)
 
 
 def _provider(
@@ -208,6 +228,16 @@ def _provider(
         from pointsman.providers.anthropic import Anthropic
 
         provider = Anthropic(name, **common, unsupported={*presets()["anthropic"].unsupported, *own.unsupported})
+    elif kind == "litellm":
+        beside = own.base_url is None and key is None
+        provider = LiteLLM(
+            name,
+            **common,
+            amend=amend(own),
+            where=partial(_beside, settings.data_dir) if beside else None,
+            preset=presets()["litellm"],
+            unsupported=own.unsupported,
+        )
     else:
         provider = OpenAICompatible(
             name,

@@ -1,7 +1,7 @@
 """Tool calls of streams that tell them loosely, as Gemini's OpenAI-compatible endpoint does, put in OpenAI's order.
 
-There a call comes without an `index`, which clients need to join its pieces, and the answer ends with `stop` where it
-ends with calls.
+There a call comes without an `index`, which clients need to join its pieces, the answer ends with `stop` where it ends
+with calls, and each chunk tells the role again, which OpenAI's own client joins as if it were text.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ _encoder = msgspec.json.Encoder()
 
 
 class LooseCalls:
-    """Mends the frames of one answer. A block that holds no tool calls, before the first of them, passes as it came."""
+    """Mends the frames of one answer. A block in which nothing is to be mended passes as it came."""
 
     def __init__(self) -> None:
         self._calls: dict[Any, dict[Any, int]] = {}
         """Choice → a call's id → its index."""
         self._last: dict[Any, int] = {}
+        self._roles: set[Any] = set()
+        """Choices whose role was told."""
 
     def mend(self, event: Frames) -> Frames:
-        if b'"tool_calls"' not in event.raw and not (self._calls and event.finish_reason == "stop"):
+        loose = b'"tool_calls"' in event.raw or b'"role"' in event.raw
+        if not loose and not (self._calls and event.finish_reason == "stop"):
             return event
         mended = [self._frame(payload) for payload in payloads(event.raw)]
         finish = "tool_calls" if self._calls and event.finish_reason == "stop" else event.finish_reason
@@ -42,6 +45,9 @@ class LooseCalls:
 
     def _choice(self, choice: dict[str, Any]) -> None:
         at = choice.get("index", 0)
+        if at in self._roles:
+            (choice.get("delta") or {}).pop("role", None)
+        self._roles.add(at)
         for call in (choice.get("delta") or {}).get("tool_calls") or ():
             if call.get("index") is None:
                 call["index"] = self._index(at, call)

@@ -121,7 +121,8 @@ class Answer:
         await asyncio.sleep(self.first_delay)
         asked = request.json
         path = request.path.split("?")[0]
-        ollama, messages = path.endswith("/api/chat"), path.endswith("/messages")
+        generate = path.endswith("/api/generate")
+        ollama, messages = generate or path.endswith("/api/chat"), path.endswith("/messages")
         if messages and (refused := messages_answer.refusal(request)) is not None:
             await wire.head(refused[0], {"content-type": "application/json"}, length=len(refused[1]))
             await wire.body(refused[1])
@@ -130,7 +131,7 @@ class Answer:
         if not streamed:
             await asyncio.sleep(self.delay)
             whole = self._ollama_whole if ollama else self._messages_whole if messages else self._openai_whole
-            body = _encoder.encode(whole(asked))
+            body = _encoder.encode(_generated(whole(asked)) if generate else whole(asked))
             headers = {"content-type": "application/json", **self.headers}
             await wire.head(200, headers, length=len(body))
             await wire.body(body)
@@ -142,7 +143,7 @@ class Answer:
             lines = self.gemini_frames
         for line in lines(asked):
             await asyncio.sleep(self.delay)
-            await wire.body(line)
+            await wire.body(_encoder.encode(_generated(msgspec.json.decode(line))) + b"\n" if generate else line)
         await wire.end()
 
     @property
@@ -296,3 +297,11 @@ class Answer:
         lines = [{**stamp, "message": message, "done": False} for message in messages]
         lines.append({**stamp, "message": {"role": "assistant", "content": ""}, **self._ollama_last()})
         return [_encoder.encode(line) + b"\n" for line in lines]
+
+
+def _generated(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of Ollama's chat as its `/api/generate` writes it."""
+    message = said.get("message", {})
+    rest = {name: value for name, value in said.items() if name != "message"}
+    thinking = {"thinking": message["thinking"]} if message.get("thinking") else {}
+    return {**rest, "response": message.get("content", ""), **thinking}

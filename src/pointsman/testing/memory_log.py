@@ -9,8 +9,13 @@ import msgspec
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.errors import StoreError
+from pointsman.core.figures import Figure
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
+
+ENDED = (
+    "status", "prompt_tokens", "completion_tokens", "cached_tokens", "cost_micro_usd", "first_byte_seconds", "seconds",
+)  # fmt: skip
 
 
 class MemoryDecisionLog:
@@ -46,6 +51,10 @@ class MemoryDecisionLog:
     async def recent(self, limit: int, *, caller: Caller | None = None) -> list[dict[str, Any]]:
         return [self._record(decision) for decision in self._newest_first(caller)[:limit]]
 
+    async def figures(self, *, since: float, most: int, candidates: bool = False) -> list[Figure]:
+        recent = [decision for decision in self._newest_first(None) if decision.created_at >= since]
+        return [self._figure(decision, candidates=candidates) for decision in recent[:most]]
+
     async def feedback(self, feedback: Feedback) -> None:
         if feedback.decision_id not in self.decisions:
             raise StoreError(f"There is no decision {feedback.decision_id} to keep feedback for.")
@@ -60,6 +69,23 @@ class MemoryDecisionLog:
     def _newest_first(self, caller: Caller | None) -> list[Decision]:
         seen = (one for one in self.decisions.values() if caller is None or caller.may_see(one.key_id))
         return sorted(seen, key=lambda decision: (decision.created_at, decision.id), reverse=True)
+
+    def _figure(self, decision: Decision, *, candidates: bool) -> Figure:
+        outcome, feedback = self.outcomes.get(decision.id), self.feedbacks.get(decision.id)
+        ended: dict[str, Any] = {}
+        if outcome is not None:
+            ended = {name: getattr(outcome, name) for name in ENDED} | {"answered_by": outcome.model}
+        said = {name: getattr(feedback, name) for name in ("score", "thumb", "outcome")} if feedback is not None else {}
+        return Figure(
+            created_at=decision.created_at,
+            model=decision.model,
+            mode=decision.mode,
+            intent=decision.signals.intent,
+            stream=decision.stream,
+            candidates=msgspec.json.encode(decision.candidates) if candidates else None,
+            **ended,
+            **said,
+        )
 
     def _record(self, decision: Decision) -> dict[str, Any]:
         record = {

@@ -37,6 +37,7 @@ class ScriptedUpstream:
         described: extra fields of a model in Anthropic's list (`max_tokens`, `capabilities`), by name.
         shows: what `POST /api/show` answers, by name; others get a 404.
         version: what `GET /api/version` answers.
+        loaded: the models that `GET /api/ps` lists.
         pages: path (without the query) → step, before anything else.
         accepted: connections accepted so far.
         open_connections: connections open now.
@@ -50,6 +51,7 @@ class ScriptedUpstream:
         self.shows: dict[str, Mapping[str, Any]] = {}
         self.described: dict[str, Mapping[str, Any]] = {}
         self.version = "0.12.0"
+        self.loaded: list[Mapping[str, Any]] = []
         self.pages: dict[str, Step] = {}
         self.requests: list[SeenRequest] = []
         self.accepted = 0
@@ -177,6 +179,8 @@ class ScriptedUpstream:
         if path == "/api/tags":
             listed = [{"name": name, "model": name, "size": 1, **self.tags.get(name, {})} for name in self.models]
             return _json({"models": listed})
+        if path == "/api/ps":
+            return _json({"models": self.loaded})
         if path == "/api/version":
             return _json({"version": self.version})
         if path == "/api/show":
