@@ -39,6 +39,7 @@ from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
 from .entities import build_people
 from .limits import build_limits
+from .litellm import keep_litellm
 from .live_providers import LiveProviders
 from .live_settings import LiveSettings, decide_rules
 from .ollama import ollama_ways
@@ -245,6 +246,8 @@ class Gateway:
         if self._fleet is not None:
             self._fleet.on_change = partial(self._keeper.refresh, self._fleet.provider.name)
             self._fleet.start()
+        if settings.litellm.enabled:
+            keep_litellm(settings, outbound, self._keeper, self._stack)
         self._caller_keys = CallerKeys(settings, lambda: {provider.name for provider in self._keeper.providers})
         pipeline = self._pipeline(secret_key)
         if self._source is not None:
@@ -309,12 +312,14 @@ class Gateway:
         )
         decide = Decide(rules=decide_rules(self.settings), policy=built_in(self.settings))
         shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
+        self._record = Record(log=self._log, clock=self._clock, store_prompts=privacy.store_prompts)
         live = self._live = LiveSettings(
             self.settings,
             RuntimeSettingsStore(self._database, self._clock),
             self._watcher,
             providers=lambda: {*keeper.catalog.absent, *(card.provider for card in keeper.catalog)},
         )
+        self._decide = decide
         load_policy = follow_promotions(
             lambda: live.current, decide, self._database, self._watcher, self._clock
         )
@@ -333,7 +338,7 @@ class Gateway:
                 unreachable=keeper.suspect,
                 throttle=self._limits.providers,
             ),
-            record=Record(log=self._log, clock=self._clock, store_prompts=privacy.store_prompts),
+            record=self._record,
             models=keeper,
             unhealthy=keeper.unhealthy,
             clock=self._clock,
@@ -376,6 +381,10 @@ class Gateway:
             keys=self._keys.store,
             responses=self._responses,
             sign_in=self._sign_in,
+            tally=self._record.tally,
+            policy=lambda: self._decide.policy,
+            unhealthy=self._keeper.unhealthy,
+            equivalents=self._decide.equivalents,
             settings=self._live,
             version=__version__,
             started_at=self._clock.now(),

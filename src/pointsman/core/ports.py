@@ -14,6 +14,7 @@ from .catalog import Catalog, ModelCard
 from .credential import Credential
 from .decision import Decision
 from .events import Event
+from .figures import Figure
 from .mask import Clears
 from .outcome import Feedback, Outcome
 from .request import ChatRequest
@@ -164,6 +165,13 @@ class DecisionLog(Protocol):
 
     async def recent(self, limit: int, *, caller: Caller | None = None) -> list[dict[str, Any]]:
         """The latest records, newest first, as `get` gives them."""
+
+    async def figures(self, *, since: float, most: int, candidates: bool = False) -> list[Figure]:
+        """Requests of everybody, newest first: at most `most` since then (seconds since the epoch).
+
+        Raises:
+            StoreError: the log cannot be read.
+        """
 
     async def feedback(self, feedback: Feedback) -> None:
         """Keep feedback for a decision, replacing earlier feedback for it; written when this returns.

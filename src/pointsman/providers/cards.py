@@ -83,6 +83,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     parameters: str | None = None
     licence: str | None = None
     equivalents: tuple[str, ...] = ()
+    recommended_temperature: float | None = None
 
 
 class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.errors import StoreError, StoreUnavailable
+from pointsman.core.figures import Figure
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
 
@@ -161,6 +162,10 @@ class StoredDecisionLog:
         scope, key = _scope(caller, 2)
         query = f"{rows.SELECT} WHERE TRUE{scope} ORDER BY d.created_at DESC, d.id DESC LIMIT $1"
         return await self._do(lambda writer: [rows.record(row) for row in writer.fetch(query, limit, *key)])
+
+    async def figures(self, *, since: float, most: int, candidates: bool = False) -> list[Figure]:
+        query = rows.select_figures(candidates=candidates)
+        return await self._do(lambda writer: [rows.figure(row) for row in writer.fetch(query, since, most)])
 
     async def feedback(self, feedback: Feedback) -> None:
         def write(writer: LogWriter) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.decision import Decision
+from pointsman.core.figures import Figure
 from pointsman.core.outcome import Feedback, Outcome
 
 Row = tuple[Any, ...]
@@ -153,6 +154,28 @@ def record(row: Row) -> dict[str, Any]:
         "outcome": outcome,
         "feedback": feedback if feedback["decision_id"] is not None else None,
     }
+
+
+FIGURE_COLUMNS = (
+    "created_at", "model", "mode", "intent", "stream", "status", "answered_by", "prompt_tokens", "completion_tokens",
+    "cached_tokens", "cost_micro_usd", "first_byte_seconds", "seconds",
+)  # fmt: skip
+
+
+@cache
+def select_figures(*, candidates: bool) -> str:
+    """The latest requests as `figure` reads them. The candidates are most of a row, and left out unless asked for."""
+    columns = [f"d.{name}" for name in FIGURE_COLUMNS] + ["f.score", "f.thumb", "f.outcome"]
+    columns.append("d.candidates" if candidates else "NULL")
+    return (
+        f"SELECT {', '.join(columns)} FROM decisions d LEFT JOIN feedback f ON f.decision_id = d.id"  # noqa: S608
+        " WHERE d.created_at >= $1 ORDER BY d.created_at DESC LIMIT $2"
+    )
+
+
+def figure(row: Row) -> Figure:
+    values = dict(zip((*FIGURE_COLUMNS, "score", "thumb", "outcome", "candidates"), row, strict=True))
+    return Figure(**{**values, "stream": bool(values["stream"])})
 
 
 def _json(value: object) -> str:

@@ -20,7 +20,21 @@ from pointsman.core.errors import InvalidRequest, MethodNotAllowed, NotFound, Po
 
 from .asgi_caller import caller_of
 from .errors import for_caller, shape_for
-from .native import auth, budgets, config, decisions, health, keys, metrics, route, usage, users
+from .native import (
+    auth,
+    budgets,
+    config,
+    decisions,
+    figures,
+    health,
+    health_details,
+    keys,
+    metrics,
+    route,
+    usage,
+    users,
+)
+from .native import models as native_models
 from .oauth import routes as oauth
 from .openai import feedback, models
 from .responses import routes as responses
@@ -59,7 +73,10 @@ def build_asgi_app(services: Services) -> FastAPI:
         decisions.router(services),
         route.router(services),
         health.router(services),
+        health_details.router(services),
+        figures.router(services),
         metrics.router(services),
+        native_models.router(services),
         usage.router(services),
         keys.router(services),
     ):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pointsman.core.caller import Caller
+from pointsman.core.catalog import ModelCard
 from pointsman.core.credential import NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
 from pointsman.pipeline.admit.budget_report import Accounts
-from pointsman.pipeline.record import FeedbackStage
+from pointsman.pipeline.decide import Policy
+from pointsman.pipeline.record import FeedbackStage, Tally
 from pointsman.pipeline.run import Wishes
 from pointsman.stores.keys import KeyStore
 from pointsman.stores.responses import ResponseStore
@@ -90,6 +92,14 @@ class Services:
     """The stored API keys."""
     budgets: Accounts | None = None
     """What may be spent; None: nothing is capped, and there is no report."""
+    tally: Tally
+    """What this process has done."""
+    policy: Callable[[], Policy]
+    """The policy that serves now."""
+    unhealthy: Callable[[], Mapping[str, str]]
+    """Model id → why it cannot be asked now."""
+    equivalents: Callable[[ModelCard], Sequence[str]]
+    """Names of models that stand in for one in an outage."""
     settings: ChangesSettings | None = None
     """Settings that may be changed at run time; None: none may."""
     responses: ResponseStore | None = None

@@ -238,10 +238,12 @@ class Decide:
     def _equivalents(self, primary: str, catalog: Catalog) -> Sequence[str]:
         """Names of models that stand in for this one in an outage, best first."""
         card = catalog.get(primary)
-        names = self.rules.equivalents.get(primary)
-        if names is None and card is not None:
-            names = self.rules.equivalents.get(card.name, card.equivalents)
-        return names or ()
+        return self.equivalents(card) if card is not None else ()
+
+    def equivalents(self, card: ModelCard) -> Sequence[str]:
+        """Names of models that stand in for one in an outage: as the settings say, else its card."""
+        names = self.rules.equivalents.get(card.id)
+        return self.rules.equivalents.get(card.name, card.equivalents) if names is None else names
 
     def _configured(self, primary: str, catalog: Catalog) -> list[ModelCard] | None:
         """The known models of the chain that the operator set for this one; None without a chain."""

@@ -2,5 +2,6 @@
 
 from .feedback import FeedbackRequest, FeedbackStage
 from .meter import Record
+from .tally import Tally
 
-__all__ = ["FeedbackRequest", "FeedbackStage", "Record"]
+__all__ = ["FeedbackRequest", "FeedbackStage", "Record", "Tally"]

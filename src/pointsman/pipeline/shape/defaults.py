@@ -9,8 +9,8 @@ from pointsman.core.request import ChatRequest
 
 @dataclass(slots=True, kw_only=True)
 class Defaults:
-    """Fills in `temperature` and a bound on the answer's tokens; None leaves the choice to the upstream. Both may be set anew at any
-    time."""
+    """Fills in `temperature` and a bound on the answer's tokens; None leaves the choice to the upstream. Both may be
+    set anew at any time."""
 
     temperature: float | None = None
     max_tokens: int | None = None

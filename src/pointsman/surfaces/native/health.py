@@ -76,50 +76,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("/api/v1/health", operation_id="health", summary="Tell how everything fares")
     async def health(request: Request) -> GatewayHealth:
         """Asks every provider. The status is 200 as long as the gateway itself answers; read `status`."""
-        admin = caller_of(request).admin  # addresses and paths are not for every key
-        providers = {
-            name: ProviderHealth(
-                connected=found.ok, detail=found.detail if admin else None, mend=found.mend if admin else None
-            )
-            for name, found in (await services.providers_health()).items()
-        }
-        log = services.log.status()
-        state = await services.state_health()
-        connected = [provider.connected for provider in providers.values()]
-        database = services.database() if services.database is not None else None
-        configuration = _configuration(services, admin=admin)
-        fine = all(connected) and log.ok and state.ok and (database is None or database.connected)
-        fine = fine and (configuration is None or configuration.ok)
-        status: Literal["ok", "degraded", "down"] = "ok" if fine else "degraded"
-        return GatewayHealth(
-            status=status if any(connected) else "down",
-            version=services.version,
-            started_at=services.started_at,
-            uptime=services.uptime,
-            models=len(services.catalog.catalog),
-            providers=providers,
-            decision_log=LogHealth(
-                ok=log.ok,
-                pending=log.pending,
-                spooled=log.spooled,
-                dropped=log.dropped,
-                last_error=log.last_error if admin else None,
-            ),
-            database=DatabaseHealth(
-                backend=database.backend,
-                connected=database.connected,
-                schema_version=database.schema_version,
-                detail=database.where if admin else None,
-            )
-            if database is not None
-            else None,
-            shared_state=StateHealth(
-                connected=state.ok,
-                detail=state.detail if admin else None,
-                mend=state.mend if admin else None,
-            ),
-            configuration=configuration,
-        )
+        return await gateway_health(services, admin=caller_of(request).admin)
 
     return routes
 
@@ -134,4 +91,51 @@ def _configuration(services: Services, *, admin: bool) -> ConfigurationHealth | 
         file=found.file if admin else None,
         found=found.found,
         error=found.error if admin else None,
+    )
+
+
+async def gateway_health(services: Services, *, admin: bool) -> GatewayHealth:
+    """How everything fares, asked now; addresses and paths are for admins alone."""
+    providers = {
+        name: ProviderHealth(
+            connected=found.ok, detail=found.detail if admin else None, mend=found.mend if admin else None
+        )
+        for name, found in (await services.providers_health()).items()
+    }
+    log = services.log.status()
+    state = await services.state_health()
+    connected = [provider.connected for provider in providers.values()]
+    database = services.database() if services.database is not None else None
+    configuration = _configuration(services, admin=admin)
+    fine = all(connected) and log.ok and state.ok and (database is None or database.connected)
+    fine = fine and (configuration is None or configuration.ok)
+    status: Literal["ok", "degraded", "down"] = "ok" if fine else "degraded"
+    return GatewayHealth(
+        status=status if any(connected) else "down",
+        version=services.version,
+        started_at=services.started_at,
+        uptime=services.uptime,
+        models=len(services.catalog.catalog),
+        providers=providers,
+        decision_log=LogHealth(
+            ok=log.ok,
+            pending=log.pending,
+            spooled=log.spooled,
+            dropped=log.dropped,
+            last_error=log.last_error if admin else None,
+        ),
+        database=DatabaseHealth(
+            backend=database.backend,
+            connected=database.connected,
+            schema_version=database.schema_version,
+            detail=database.where if admin else None,
+        )
+        if database is not None
+        else None,
+        shared_state=StateHealth(
+            connected=state.ok,
+            detail=state.detail if admin else None,
+            mend=state.mend if admin else None,
+        ),
+        configuration=configuration,
     )

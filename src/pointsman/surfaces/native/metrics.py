@@ -16,6 +16,8 @@ from pointsman.pipeline.admit.budget_report import Report
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
 
+from .request_metrics import request_metrics
+
 MICRO = 1_000_000
 
 
@@ -30,12 +32,20 @@ def router(services: Services) -> APIRouter:
         responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
     )
     async def metrics(request: Request) -> Response:
-        """For admins: budgets, the decision log, and what the gateway stands on."""
+        """For admins: requests, budgets, the decision log, and what the gateway stands on."""
         caller = caller_of(request)
         caller.require_admin()
         report = await services.budgets.report(caller) if services.budgets is not None else None
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Gathered([*_gateway(services, state=(await services.state_health()).ok), *_budgets(report)]))
+        registry.register(
+            _Gathered(
+                [
+                    *_gateway(services, state=(await services.state_health()).ok),
+                    *request_metrics(services.tally),
+                    *_budgets(report),
+                ]
+            )
+        )
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes

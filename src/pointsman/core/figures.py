@@ -1,0 +1,42 @@
+"""What the decision log says of past requests, for those who sum it up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .outcome import Status
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One request, as far as sums look. Outcome fields are None while it runs."""
+
+    created_at: float
+    """Seconds since the epoch, UTC."""
+    model: str
+    """The model that was chosen; '' when the request was refused before."""
+    mode: str
+    intent: str
+    stream: bool
+    status: Status | None = None
+    answered_by: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost_micro_usd: int | None = None
+    first_byte_seconds: float | None = None
+    seconds: float | None = None
+    score: float | None = None
+    """From here on: feedback."""
+    thumb: str | None = None
+    outcome: str | None = None
+    candidates: bytes | str | None = None
+    """JSON; None where it was not asked for."""
+
+    @property
+    def judged(self) -> bool | None:
+        """Whether the caller thought the answer good; None where nothing was said, or neither."""
+        if self.outcome in ("success", "failure"):
+            return self.outcome == "success"
+        if self.thumb is not None:
+            return self.thumb == "up"
+        return None if self.score is None else self.score >= 0.5

@@ -1,0 +1,75 @@
+"""What this process has done since its start, counted in memory for Prometheus: a few dictionary entries a request."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from pointsman.core.outcome import Outcome
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds of the buckets of whole answers."""
+FIRST_BYTE_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+Tokens = tuple[str, str]
+"""A model's id, and `prompt`, `completion` or `cached` (which is a part of `prompt`)."""
+
+
+class Histogram:
+    """Counts by bucket; the last one has no bound."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Tally:
+    """Every mapping's first key is the id of the model that answered, or was asked last; '' where none was."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        """Requests whose answers are under way."""
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """By model and status."""
+        self.seconds: dict[str, Histogram] = {}
+        """Of answers that ended well."""
+        self.first_byte: dict[str, Histogram] = {}
+        """Of streamed ones."""
+        self.tokens: Counter[Tokens] = Counter()
+        self.cost_micro_usd: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        self.active += 1
+
+    def end(self, outcome: Outcome, *, stream: bool) -> None:
+        """A request that had begun is over."""
+        self.active -= 1
+        self.refuse(outcome)
+        model = outcome.model or ""
+        if outcome.status == "ok":
+            _of(self.seconds, model, SECONDS).observe(outcome.seconds)
+            if stream and outcome.first_byte_seconds is not None:
+                _of(self.first_byte, model, FIRST_BYTE_SECONDS).observe(outcome.first_byte_seconds)
+        for attempt in outcome.attempts:
+            if attempt.prompt_tokens is not None:
+                self.tokens[attempt.model, "prompt"] += attempt.prompt_tokens
+                self.tokens[attempt.model, "completion"] += attempt.completion_tokens or 0
+                self.tokens[attempt.model, "cached"] += attempt.cached_tokens or 0
+            if attempt.cost_micro_usd and not attempt.caller_key:
+                self.cost_micro_usd[attempt.model] += attempt.cost_micro_usd
+
+    def refuse(self, outcome: Outcome) -> None:
+        """A request ended before any model was asked."""
+        self.requests[outcome.model or "", outcome.status] += 1
+
+
+def _of(histograms: dict[str, Histogram], model: str, bounds: tuple[float, ...]) -> Histogram:
+    found = histograms.get(model)
+    if found is None:
+        found = histograms[model] = Histogram(bounds)
+    return found

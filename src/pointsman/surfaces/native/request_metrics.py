@@ -1,0 +1,49 @@
+"""The part of `/metrics` that tells of requests, from what this process has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from pointsman.pipeline.record import Tally
+from pointsman.pipeline.record.tally import Histogram
+
+MODEL = ["provider", "model"]
+MICRO = 1_000_000
+
+
+def request_metrics(tally: Tally) -> Iterator[Metric]:
+    """Model and provider are empty where no model was asked."""
+    yield GaugeMetricFamily("pointsman_active_requests", "Answers under way.", value=tally.active)
+    requests = CounterMetricFamily(
+        "pointsman_requests", "Requests that have ended: ok, error, refused or cancelled.", labels=[*MODEL, "status"]
+    )
+    for (model, status), count in tally.requests.items():
+        requests.add_metric([*_labels(model), status], count)
+    tokens = CounterMetricFamily(
+        "pointsman_tokens", "As upstreams told them; cached ones are a part of the prompt's.", labels=[*MODEL, "kind"]
+    )
+    for (model, kind), count in tally.tokens.items():
+        tokens.add_metric([*_labels(model), kind], count)
+    cost = CounterMetricFamily("pointsman_cost_dollars", "What the installation's own keys paid for.", labels=MODEL)
+    for model, micro_usd in tally.cost_micro_usd.items():
+        cost.add_metric(_labels(model), micro_usd / MICRO)
+    yield from (requests, tokens, cost)
+    yield _histogram("pointsman_request_seconds", "To the end of answers that ended well.", tally.seconds)
+    yield _histogram("pointsman_first_byte_seconds", "To the first byte of streamed ones.", tally.first_byte)
+
+
+def _labels(model: str) -> list[str]:
+    return [model.partition(":")[0], model]
+
+
+def _histogram(name: str, help_text: str, by_model: Mapping[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, help_text, labels=MODEL)
+    for model, histogram in by_model.items():
+        bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+        family.add_metric(
+            _labels(model), list(zip(bounds, accumulate(histogram.counts), strict=True)), sum_value=histogram.sum
+        )
+    return family
