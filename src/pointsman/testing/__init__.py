@@ -16,6 +16,7 @@ from .answers import (
     ToolUse,
     Truncated,
 )
+from .ollama_answer import Pulling, Vectors
 from .upstream import ScriptedUpstream
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Drip",
     "HangUp",
     "Page",
+    "Pulling",
     "Raw",
     "Reset",
     "ScriptedUpstream",
@@ -34,4 +36,5 @@ __all__ = [
     "Tokens",
     "ToolUse",
     "Truncated",
+    "Vectors",
 ]
