@@ -43,6 +43,7 @@ ANTHROPIC_ONLY = frozenset(
 )  # fmt: skip
 """Blocks that tell of what Anthropic's own servers did. They stay as they came."""
 
+_NAME = re.compile(r"[a-z]{1,20}(?:_(?:[a-z]{1,20}|[0-9]{1,8})){0,6}")
 _BASE64 = re.compile(rb'"[A-Za-z0-9+/]*={0,2}"')
 
 
@@ -64,7 +65,7 @@ def parts_of(block: Block, where: str) -> list[Part]:
     if kind in ANTHROPIC_ONLY:
         return [dict(block)]
     raise InvalidRequest(
-        f"Invalid `{where}.type`: blocks of the type `{_shown(kind)}` cannot be taken here.", param=f"{where}.type"
+        f"Invalid `{where}.type`: blocks of the type `{shown(kind)}` cannot be taken here.", param=f"{where}.type"
     )
 
 
@@ -90,9 +91,14 @@ def content_parts(raw: Raw, where: str) -> list[Part]:
     return [part for index, block in enumerate(content) for part in parts_of(block, f"{where}[{index}]")]
 
 
-def _shown(kind: str) -> str:
-    """A type is told to the caller, and logged: what is no name is not."""
-    return kind if re.fullmatch(r"[a-z0-9_]{1,64}", kind) else "…"
+def shown(kind: str) -> str:
+    """A type as errors tell it, which are logged: what is no name, and may be a secret, is left out."""
+    return kind if is_name(kind) else "…"
+
+
+def is_name(kind: str) -> bool:
+    """Whether it is written as types of blocks and tools are: short words, and a date perhaps."""
+    return _NAME.fullmatch(kind) is not None
 
 
 def _beside(block: Block, known: tuple[str, ...], where: str) -> dict[str, Any]:
@@ -196,6 +202,6 @@ def _data_url(source: Block, where: str, types: Sequence[str]) -> str:
 
 def _no_source(kind: str, where: str, choices: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid `{where}.type`: a source of the type `{_shown(kind)}` cannot be taken here; one of {choices} can.",
+        f"Invalid `{where}.type`: a source of the type `{shown(kind)}` cannot be taken here; one of {choices} can.",
         param=f"{where}.type",
     )

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from pointsman.core.errors import InvalidRequest
 
-from .messages_request_blocks import kind_of
+from .messages_request_blocks import is_name, kind_of
 from .messages_request_reading import Block, extras, is_null, object_field, read, text_field
 
 _TOOL_NAMES = frozenset({"function", "custom"})
@@ -27,6 +27,8 @@ def tool_of(tool: Block, where: str) -> dict[str, Any]:
             f"Invalid `{where}.type`: tools of the Messages API have no type, or `custom`.", param=f"{where}.type"
         )
     if kind != "custom":
+        if not is_name(kind):
+            raise InvalidRequest(f"Invalid `{where}.type`: there is no such type of tool.", param=f"{where}.type")
         return dict(tool)
     function: dict[str, Any] = {"name": text_field(tool, "name", where)}
     if "description" in tool and not is_null(tool["description"]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ EFFORTS = ((2048, "low"), (8192, "medium"))
 WORDS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 """`output_config.effort` → `reasoning_effort`, in the words that every maker knows."""
 
+_NAME = re.compile(r"[a-z]{1,20}(?:_(?:[a-z]{1,20}|[0-9]{1,8})){0,6}")
 _decoder = msgspec.json.Decoder()
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 
@@ -140,7 +142,7 @@ def _parts(raw: Raw, takes: Collection[str], *, answered: bool) -> list[dict[str
         if names is None:
             if answered:  # what a provider's own tool did: the model's words about it stay
                 continue
-            raise UpstreamLacks("messages", f"has no content of the type {str(kind)[:50]!r}")
+            raise UpstreamLacks("messages", f"has no content of the type {_shown(kind)}")
         found.append(_document(part) if kind == "file" else _only(part, names, takes))
     return found
 
@@ -161,11 +163,16 @@ def _document(part: Mapping[str, Raw]) -> dict[str, Any]:
     return {"type": part["type"], "file": {"filename": title or "document.pdf", **file}}
 
 
+def _shown(kind: object) -> str:
+    """A type as errors tell it, which are logged: what is no name, and may be a secret, is left out."""
+    return repr(kind) if isinstance(kind, str) and _NAME.fullmatch(kind) else "that is given"
+
+
 def _tool(raw: Raw, takes: Collection[str]) -> Any:
     tool = _fields_decoder.decode(raw)
     kind = _decoder.decode(tool.get("type", NOTHING))
     if kind not in ("function", "custom") or ("function" not in tool and "custom" not in tool):
-        raise UpstreamLacks("tools", f"has no tool of the type {str(kind)[:50]!r}")
+        raise UpstreamLacks("tools", f"has no tool of the type {_shown(kind)}")
     return _only(tool, TOOL_FIELDS, takes)
 
 
