@@ -41,6 +41,7 @@ def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
 
 SHAPES: tuple[tuple[str, str, str], ...] = (
     ("/api/v1", "pointsman.surfaces.native.errors", "to_native"),
+    ("/v1/messages", "pointsman.surfaces.anthropic.errors", "to_anthropic"),
     ("/api/health", "pointsman.surfaces.openai.errors", "to_openai"),
     ("/api/", "pointsman.surfaces.ollama.errors", "to_ollama"),
 )
