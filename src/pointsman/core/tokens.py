@@ -70,6 +70,8 @@ def decode(ids: Sequence[int], encoding: str = DEFAULT_ENCODING) -> str:
     Raises:
         ValueError: an id is none of the encoding's.
     """
+    if any(number < 0 for number in ids):
+        raise ValueError("a token's id is no negative number")
     try:
         return _encoding(encoding).decode_bytes(ids).decode("utf-8", "replace")
     except (KeyError, IndexError, OverflowError, TypeError) as error:

@@ -250,6 +250,7 @@ DESCRIBED: tuple[str, ...] = (
     "pointsman.surfaces.anthropic.described",
     "pointsman.surfaces.native.described",
     "pointsman.surfaces.ollama.described",
+    "pointsman.surfaces.openai.described",
     "pointsman.surfaces.responses.described",
 )
 """One module a dialect beside OpenAI's chat; each uses this one, so they are imported by name."""
