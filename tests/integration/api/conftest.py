@@ -22,7 +22,8 @@ from pointsman.core.request import ChatRequest
 from pointsman.pipeline.admit import Access
 from pointsman.pipeline.admit.limits import BucketRule, Limits
 from pointsman.pipeline.admit.tiers import Tier, Tiers
-from pointsman.pipeline.record import FeedbackStage
+from pointsman.pipeline.decide import RulePolicy
+from pointsman.pipeline.record import FeedbackStage, Tally
 from pointsman.stores.keys import KeyStore
 from pointsman.stores.memory_state import MemoryState
 from pointsman.stores.secret_key import SecretKey
@@ -141,6 +142,10 @@ async def _running(path: Path, keys: Any) -> AsyncIterator[Api]:
         limits=limits.report,
         state_health=MemoryState().health,
         keys=KeyStore(database, SecretKey(b"a secret of the test's own"), SystemClock(), tiers=["free"]),
+        tally=Tally(),
+        policy=RulePolicy,
+        unhealthy=dict,
+        equivalents=lambda card: card.equivalents,
         version="1.2.3",
         started_at=1_700_000_000.5,
         clock=SystemClock(),

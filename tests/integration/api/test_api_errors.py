@@ -142,7 +142,7 @@ async def test_an_application_without_the_front_door_answers_500():
     class Nothing:
         clock, version = SystemClock(), "1"
         started_at = 0.0
-        budgets = sign_in = None
+        budgets = sign_in = settings = responses = None
 
     scope = {"type": "http", "method": "GET", "path": "/docs", "query_string": b"", "headers": [], "state": {}}
     await build_asgi_app(Nothing())(scope, receive, send)  # type: ignore[arg-type]

@@ -16,11 +16,14 @@ from pointsman.core.errors import (
     RateLimited,
     RequestError,
     Unauthenticated,
+    UpstreamContextTooLong,
     UpstreamError,
+    UpstreamLacks,
     UpstreamStatus,
     UpstreamTimeout,
 )
 from pointsman.core.usage import LimitUse, iso_utc
+from pointsman.surfaces.openai.errors import describe as describe_for_openai
 
 CODES: tuple[tuple[type[PointsmanError], str], ...] = (
     (RateLimited, "rate_limit_exceeded"),
@@ -28,11 +31,16 @@ CODES: tuple[tuple[type[PointsmanError], str], ...] = (
     (Unauthenticated, "auth_error"),
     (Forbidden, "auth_error"),
     (RequestError, "validation_error"),
+    (UpstreamContextTooLong, "validation_error"),
+    (UpstreamLacks, "validation_error"),
     (UpstreamError, "provider_error"),
     (Overloaded, "provider_error"),
     (PointsmanError, "system_error"),
 )
 """The first row that an error is an instance of gives its code."""
+
+OF_THE_REQUEST = frozenset({400, 413, 422})
+"""Statuses with which an upstream says that the request itself is wrong."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -46,15 +54,20 @@ def to_native(error: PointsmanError) -> tuple[int, list[tuple[bytes, bytes]], by
         headers.extend(error.headers)
     if error.decision_id is not None:
         headers.append((b"x-pointsman-decision", error.decision_id.encode()))
-    return error.status, headers, _encoder.encode({"error": describe(error)})
+    return describe_for_openai(error)[0], headers, _encoder.encode({"error": describe(error)})
 
 
 def describe(error: PointsmanError) -> dict[str, Any]:
-    """The `error` object. `details.reason` is the finer code that the `/v1` shape carries."""
+    """The `error` object. `details.reason` is the finer code that the `/v1` shape carries; an upstream's own words
+    about the request are told as they are there."""
+    status, told = describe_for_openai(error)
+    code = next(code for kind, code in CODES if isinstance(error, kind))
+    if isinstance(error, UpstreamStatus) and status in OF_THE_REQUEST:
+        code = "validation_error"
     return {
-        "code": next(code for kind, code in CODES if isinstance(error, kind)),
-        "message": error.message,
-        "details": _details(error),
+        "code": code,
+        "message": told["message"],
+        "details": {"reason": told["code"], "param": told["param"], **_details(error)},
         "remediation": {
             "retry_after": error.retry_after,
             "alternatives": list(error.alternatives),
@@ -64,7 +77,7 @@ def describe(error: PointsmanError) -> dict[str, Any]:
 
 
 def _details(error: PointsmanError) -> dict[str, Any]:
-    details: dict[str, Any] = {"reason": error.code, "param": error.param}
+    details: dict[str, Any] = {}
     if error.decision_id is not None:
         details["decision_id"] = error.decision_id
     if isinstance(error, UpstreamStatus):
