@@ -61,6 +61,11 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
         tree: dict[str, Any] = {
             "providers": {
                 "openai": {"base_url": away, "api_key": "sk-upstream-planted-key", "models": ["gpt-4o", "gpt-4o-mini"]},
+                "anthropic": {
+                    "base_url": elsewhere["anthropic"].root,
+                    "api_key": "sk-ant-planted-key",
+                    "models": ["claude-opus-5-5"],
+                },
                 "lan": {"base_url": lan.base_url, "local": True, "models": ["llama3.1:8b"]},
                 "ollama": {"base_url": elsewhere["ollama"].root},
                 "litellm": {"base_url": elsewhere["litellm"].base_url, "models": ["claude"]},
@@ -128,6 +133,6 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
                 server.requests.clear()
         assert sent >= (200 if data_plane == "native" else 100)
         if redaction and data_plane == "native":  # the search was made where it could have found something
-            assert reached == {"cloud", "ollama", "litellm", "hook"}
+            assert reached == {"cloud", "anthropic", "ollama", "litellm", "hook"}
         assert "proxy" not in reached
         assert {200, 403} <= statuses

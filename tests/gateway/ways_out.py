@@ -32,7 +32,7 @@ CANARIES = {
     ),
 }
 
-ELSEWHERE = ("cloud", "ollama", "litellm", "proxy", "hook")
+ELSEWHERE = ("cloud", "anthropic", "ollama", "litellm", "proxy", "hook")
 """What is not local: a cloud, an Ollama and a LiteLLM on loopback that nobody declared local, a proxy that the
 environment names, and the address for alerts."""
 
@@ -219,6 +219,10 @@ WAYS: dict[str, Way] = {
     "chat with an alias of a remote model": _chat("mine", stream=True),
     "chat with an Ollama that nobody declared local": _chat("ollama:llama3:8b"),
     "chat with a LiteLLM on loopback": _chat("litellm:claude", stream=True),
+    "chat with a model of Anthropic's": _chat("anthropic:claude-opus-5-5"),
+    "chat with a model of Anthropic's, streamed": _chat("anthropic:claude-opus-5-5", stream=True),
+    "messages to Anthropic": _messages("anthropic:claude-opus-5-5"),
+    "messages to Anthropic, streamed": _messages("anthropic:claude-opus-5-5", stream=True),
     "chat at level high": _chat(headers={"x-pointsman-privacy": "high"}),
     "messages": _messages(),
     "messages with a remote model, streamed": _messages("openai:gpt-4o", stream=True),
