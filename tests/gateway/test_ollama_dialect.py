@@ -259,3 +259,15 @@ def test_a_client_that_leaves_cancels_the_call(gateway, lan, background):
     answer.close()
     connection.close()
     background.run(lan.wait_until(lambda server: server.abandoned == 1, timeout=5))
+
+
+def test_what_only_an_ollama_knows_is_sent_to_no_other(client, lan, cloud):
+    asked = {"options": {"num_ctx": 9000, "top_k": 5, "mirostat": 1}, "keep_alive": "5m", "think": "low"}
+    for model, server in ((LAN, lan), ("openai:gpt-4o", cloud)):
+        client.chat(model, HI, **asked)
+        client.chat(model, [*HI, {"role": "assistant", "content": "a", "thinking": "hm"}, *HI], **asked)
+        for request in server.chats:
+            assert not {"options", "keep_alive", "think", "mirostat"} & set(request.json), model
+    assert lan.chats[0].json["top_k"] == 5
+    assert "top_k" not in cloud.chats[0].json
+    assert "reasoning_content" not in cloud.chats[1].json["messages"][1]

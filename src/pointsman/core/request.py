@@ -20,8 +20,9 @@ PrivacyLevel = Literal["standard", "high", "max"]
 Priority = Literal["balanced", "speed", "quality", "privacy", "cost"]
 Kind = Literal["chat", "completion", "embeddings"]
 """What is asked for. A completion's prompt and each text to embed stand as user messages in the inner form."""
-Dialect = Literal["chat", "messages", "responses"]
-"""A wire format that both callers and upstreams speak: OpenAI's chat, Anthropic's Messages, OpenAI's Responses."""
+Dialect = Literal["chat", "messages", "responses", "ollama"]
+"""A wire format that both callers and upstreams speak: OpenAI's chat, Anthropic's Messages, OpenAI's Responses,
+Ollama's."""
 
 OWN_FIELDS = ("routing_preferences", "auth_override")
 """Fields of ours in a request's body; they are never sent upstream."""

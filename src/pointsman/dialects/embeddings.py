@@ -21,6 +21,7 @@ from pointsman.core.errors import InvalidRequest, UpstreamProtocolError
 from pointsman.core.events import Body, Usage
 from pointsman.core.request import NOTHING, ChatRequest, invalid
 from pointsman.dialects.completions import texts_of
+from pointsman.dialects.ollama_only import ollama_only
 from pointsman.dialects.openai_errors import stated_error
 
 MOST_TEXTS = 2048
@@ -138,7 +139,7 @@ def to_embeddings(request: ChatRequest, model: str, *, base64: bool) -> bytes:
     Args:
         base64: whether it gives vectors as base64 when the caller wants them so.
     """
-    drop = ("messages",) if base64 else ("messages", "encoding_format")
+    drop = {"messages", *(() if base64 else ("encoding_format",)), *ollama_only(request)}
     return request.render({"model": model, "input": texts_of(request)}, drop=drop)
 
 

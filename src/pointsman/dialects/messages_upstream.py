@@ -19,6 +19,7 @@ from pointsman.core.request import NOTHING, OWN_FIELDS, ChatRequest, invalid
 
 from .messages_blocks import Turns
 from .messages_tools import tool_choice_of, tools_of
+from .ollama_only import ollama_only
 
 DEFAULT_MAX_TOKENS = 8192
 """Where neither the caller nor the model's card bounds the answer: Messages wants a bound, and refuses one that is
@@ -102,11 +103,8 @@ def to_messages(
     body: dict[str, Any] = {"model": model, "max_tokens": longest, "messages": messages}
     if system is not None:
         body["system"] = system
-    body |= {
-        name: raw
-        for name, raw in fields.items()
-        if name not in TRANSLATED and name not in LABELS and name not in dropped and bytes(raw) != b"null"
-    }
+    left_out = {*TRANSLATED, *LABELS, *dropped, *ollama_only(request)}
+    body |= {name: raw for name, raw in fields.items() if name not in left_out and bytes(raw) != b"null"}
     tools = tools_of(params.tools or ())
     if tools:
         body["tools"] = tools

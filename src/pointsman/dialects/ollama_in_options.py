@@ -17,6 +17,8 @@ SAME = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
 """Options that OpenAI's body has at its top under the same name."""
 EXTRA = ("top_k", "min_p", "repeat_penalty")
 """Options that stand at the top as fields beside OpenAI's: several kinds of upstreams know them there."""
+EFFORTS = ("low", "medium", "high")
+"""Words of `think`."""
 IMAGE_GENERATION = ("width", "height", "steps")
 
 Fields = dict[str, Any]
@@ -80,6 +82,8 @@ def common_fields(asked: Common, raw: Fields, *, handled: frozenset[str]) -> Fie
         fields["stream_options"] = {"include_usage": True}
     fields |= _options(asked.options or {})
     fields |= _format(asked.format)
+    if isinstance(asked.think, str) and asked.think in EFFORTS:
+        fields["reasoning_effort"] = asked.think  # what other upstreams call it
     if asked.logprobs:
         fields["logprobs"] = True
         if asked.top_logprobs:

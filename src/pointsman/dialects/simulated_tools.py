@@ -145,7 +145,7 @@ def _of_tools(message: Message) -> bool:
 
 def _built(request: ChatRequest, fields: dict[str, Any]) -> ChatRequest:
     built = ChatRequest.build(fields)
-    built.passed = request.passed
+    built.passed, built.origin, built.dropped = request.passed, request.origin, request.dropped
     return built
 
 

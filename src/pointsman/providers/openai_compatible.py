@@ -34,7 +34,7 @@ from .openai_other import complete, embed
 from .patience import Patience
 from .unsupported import Unsupported
 
-ANYBODY_TAKES = frozenset({"top_k"})
+ANYBODY_TAKES = frozenset({"top_k", "min_p", "repeat_penalty"})
 """Fields of other dialects that servers of which nothing is known take more often than not."""
 
 

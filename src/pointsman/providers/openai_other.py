@@ -13,6 +13,7 @@ from pointsman.core.ports import ChatCall
 from pointsman.dialects.completions import dropped, suffix_of, texts_of, to_completion
 from pointsman.dialects.completions_answer import TextAnswer, streamed
 from pointsman.dialects.embeddings import read_embeddings, to_embeddings
+from pointsman.dialects.ollama_only import ollama_only
 from pointsman.dialects.openai_chat import ChatStream, read_body
 from pointsman.transport.http import UpstreamResponse
 
@@ -115,7 +116,7 @@ def _rendered(call: ChatCall, route: CompletionRoute | None) -> bytes:
     request, card = call.request, call.card
     fim = card.fim if route is None and suffix_of(request) is not None else None
     replace: dict[str, Any] = {"model": card.name, **to_completion(request, fim)}
-    drop = dropped(fim)
+    drop = (*dropped(fim), *ollama_only(request))
     if not request.stream:
         return request.render(replace, drop=drop)
     if not card.stream_usage:

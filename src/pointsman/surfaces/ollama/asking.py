@@ -51,7 +51,7 @@ class OllamaDialect:
         if isinstance(asked, Load):
             raise _Loads(asked)
         asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog)
-        return ChatRequest.build(asked.fields, kind=asked.kind)
+        return ChatRequest.build(asked.fields, kind=asked.kind, dialect="ollama")
 
     def writer(self, request: ChatRequest, answer: Answer) -> OllamaWriter:
         return OllamaWriter(self._endpoint, request.model, answer.started)

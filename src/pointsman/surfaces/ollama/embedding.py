@@ -48,7 +48,7 @@ class EmbedDialect:
         if not asked.fields["messages"]:
             raise _Nothing(asked.fields["model"])
         asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog)
-        request = ChatRequest.build(asked.fields, kind="embeddings")
+        request = ChatRequest.build(asked.fields, kind="embeddings", dialect="ollama")
         _dimensions(request)  # said now, and not once a model has answered
         return request
 
