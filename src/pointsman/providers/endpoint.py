@@ -173,12 +173,13 @@ async def settled(response: UpstreamResponse) -> None:
 def retry_after(headers: Headers, now: float | None = None) -> float | None:
     """Seconds that an upstream wants us to wait; None when it does not say, or not in a readable way.
 
-    Reads `retry-after-ms`, and `retry-after` as seconds or as an HTTP date (against `now`, seconds since the epoch).
+    Reads `retry-after-ms`, and `retry-after` as seconds or as an HTTP date (against `now`, seconds since the epoch);
+    LiteLLM hands on its provider's under a name of its own.
     """
     milliseconds = _number(header(headers, b"retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = header(headers, b"retry-after")
+    value = header(headers, b"retry-after") or header(headers, b"llm_provider-retry-after")
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds

@@ -76,7 +76,7 @@ def row_of(entry: Mapping[str, Any]) -> Row | None:
     out: the gateway asks for none of them.
     """
     mode = entry.get("mode") or "chat"
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         return None
     price_input, price_output = _price(entry.get("input_cost_per_token")), _price(entry.get("output_cost_per_token"))
     if mode == "embedding" and price_output is None:

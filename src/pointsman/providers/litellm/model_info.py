@@ -61,13 +61,18 @@ def known_models(raw: bytes) -> dict[str, Known]:
 
 def _row(info: dict[str, Any]) -> Row | None:
     mode = info.get("mode") or "chat"
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         return None
     row = row_of(info) or Row(mode=mode)
-    if "chat" in row.capabilities and "logprobs" in (info.get("supported_openai_params") or ()):
+    if "chat" in row.capabilities and _takes_logprobs(info):
         row = msgspec.structs.replace(row, can=(*row.can, "logprobs"))
     # A price of 0 is what it says of a model whose price it does not know.
     return row if row.price_input or row.price_output else msgspec.structs.replace(row, price_input=None)
+
+
+def _takes_logprobs(info: dict[str, Any]) -> bool:
+    parameters = info.get("supported_openai_params")
+    return isinstance(parameters, list) and "logprobs" in parameters
 
 
 def _dearness(known: Known) -> int:

@@ -99,7 +99,7 @@ class LiteLLM(OpenAICompatible):
                 # A key that may only chat cannot ask this: the cards then say what our own tables do.
                 log.info("LiteLLM does not tell what it knows of its models: %s", error)
                 self._told, self._told_of = {}, names
-        return [self._described(card) for card in cards]
+        return [self._described(card) for card in cards if self._can_be_asked(card.name)]
 
     async def health(self) -> Health:
         try:
@@ -144,6 +144,11 @@ class LiteLLM(OpenAICompatible):
             return await response.read(MAX_ANSWER)  # 7 kB a model: hundreds behind one wildcard are megabytes
         finally:
             response.close()
+
+    def _can_be_asked(self, name: str) -> bool:
+        """Whether it is a model that answers text; images, sound and rankings are left out."""
+        known = self._told.get(name)
+        return known is None or known.row is not None or name in self._named
 
     def _described(self, card: ModelCard) -> ModelCard:
         known = self._told.get(card.name)

@@ -70,7 +70,8 @@ def _content(source: Path) -> bytes:
 
 
 def show(done: Refreshed) -> None:
-    rows = [cells for change in done.changes for cells in _rows(change)]
+    by_kind = sorted(done.changes, key=lambda change: ("changed", "new", "gone").index(change.kind))
+    rows = [cells for change in by_kind for cells in _rows(change)]
     if rows:
         console().print(shown(("Model", "What", "Before", "After"), rows[:MOST_ROWS], right=("Before", "After")))
     if len(rows) > MOST_ROWS:
