@@ -59,6 +59,7 @@ def _price(price: Price) -> dict[str, Any]:
         "price_input": _per_million(price.input),
         "price_output": _per_million(price.output),
         "price_cached_input": cached,
+        "price_steps": (),
     }
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "chat": Entry(f"{HERE}.chat:chat", "Talk with the models in the terminal."),
     "complete": Entry(f"{HERE}.complete:complete", "Answer one prompt; reads pipes, writes plain text."),
     "models": Entry(f"{HERE}.models:models", "List, fetch and describe models."),
+    "litellm": Entry(f"{HERE}.litellm:litellm", "Run LiteLLM beside the gateway, for many more providers."),
     "why": Entry(f"{HERE}.why:why", "Explain a decision: who was considered, and why this one."),
     "keys": Entry(f"{HERE}.keys:keys", "Make, list, change, rotate and revoke API keys."),
     "limits": Entry(f"{HERE}.limits:limits", "Show what a key may ask, and what is left of it."),
