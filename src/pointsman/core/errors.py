@@ -299,7 +299,7 @@ class UpstreamStatus(UpstreamError):
     @property
     def asks_to_wait(self) -> bool:
         """Whether the provider says that it will refuse for a while, and for how long."""
-        return self.upstream_status in (429, 503) and bool(self.retry_after)
+        return self.upstream_status in (429, 503, 529) and bool(self.retry_after)
 
 
 class UpstreamContextTooLong(UpstreamError):
