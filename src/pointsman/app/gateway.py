@@ -317,7 +317,10 @@ class Gateway:
             self.settings,
             RuntimeSettingsStore(self._database, self._clock),
             self._watcher,
-            providers=lambda: {*keeper.catalog.absent, *(card.provider for card in keeper.catalog)},
+            providers=lambda: {
+                *({provider.name for provider in keeper.providers} - uninvited(self.settings)),
+                *(card.provider for card in keeper.catalog),
+            },
         )
         self._decide = decide
         load_policy = follow_promotions(

@@ -140,4 +140,5 @@ def first_frames(raw: bytes, told: Mapping[str, Any]) -> bytes | None:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
     chunks[0] = _encoder.encode({**fields, **told})
-    return b"".join(map(encode_frame, chunks))
+    # Line feeds can only stand between a chunk's parts, and in a frame each would begin another field.
+    return b"".join(encode_frame(chunk.replace(b"\n", b" ")) for chunk in chunks)

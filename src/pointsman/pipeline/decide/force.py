@@ -25,7 +25,7 @@ def check_provider(name: str, catalog: Catalog, caller: Caller | None, *, only: 
     serving = {card.provider for card in catalog if caller is None or caller.may_use(card.id, card.name)}
     absent = catalog.absent if caller is None else {}
     if name not in serving and name not in absent:
-        known = ", ".join(sorted({*serving, *absent})) or "none"
+        known = ", ".join(sorted(serving)) or "none"
         raise InvalidRequest(
             f"Invalid `{PARAM}`: there is no such provider here that may be used; there are: {known}.",
             param=PARAM,
