@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.providers.llamacpp.sources import load_sources
+from pointsman.testing import Stream
 
 from .commands import run_command
 from .standin import page
@@ -90,7 +91,29 @@ async def test_pull_refuses_what_it_cannot_fetch(env) -> None:
     assert unknown.code == 1
     assert "there are smollm2:135m" in unknown.err
     ollama = await run_command("models", "pull", "ollama:mistral", env=env)
-    assert (ollama.code, "`ollama pull mistral`" in ollama.err) == (1, True)
+    assert (ollama.code, "No gateway answers" in ollama.err) == (1, True)
+    with_hub = await run_command("models", "pull", "--hub", "ollama:mistral", env=env)
+    assert (with_hub.code, "--hub" in with_hub.err) == (1, True)
+
+
+async def test_an_ollama_pulls_through_the_gateway(gateway, with_gateway) -> None:
+    layer = {"status": "pulling a", "digest": "sha256:a", "total": 2_000_000}
+    steps = [{"status": "pulling manifest"}, {**layer, "completed": 1_000_000}, {**layer, "completed": 2_000_000}]
+    told = [b"data: " + json.dumps(step).encode() + b"\n\n" for step in [*steps, {"status": "success"}]]
+    path = "/api/v1/models/ollama/pull"
+    gateway.pages[path] = Stream(told, delay=0.01)
+    ran = await run_command("models", "pull", "ollama:mistral", env=with_gateway)
+    assert (ran.code, ran.out) == (0, "ollama:mistral\n"), ran.err
+    assert "Fetching ollama:mistral: " in ran.err
+    assert "(100 %)" in ran.err
+    [asked] = [request for request in gateway.requests if request.path == path]
+    assert asked.json == {"model": "ollama:mistral"}
+    gateway.pages[path] = Stream([told[0], b'data: {"error": {"code": "NOT_FOUND", "message": "no such model"}}\n\n'])
+    ran = await run_command("models", "pull", "ollama:mistral", env=with_gateway)
+    assert (ran.code, "no such model" in ran.err) == (1, True)
+    gateway.pages[path] = Stream(told[:2])
+    ran = await run_command("models", "pull", "ollama:mistral", env=with_gateway)
+    assert (ran.code, "broke off" in ran.err) == (1, True)
 
 
 async def test_pull_checks_what_is_there_and_tells_the_mend_when_nothing_can_be_had(env, tmp_path: Path) -> None:

@@ -211,6 +211,54 @@ def _responses(model: str = "auto", *, stream: bool = False) -> Way:
     return send
 
 
+def _ollama(model: str = "auto", *, stream: bool = True) -> Way:
+    """The Ollama dialect: what OpenAI writes otherwise than Ollama is rewritten, every other field goes as it is."""
+
+    def send(gateway: Gateway, body: Body) -> Reply:
+        fields = {name: value for name, value in body.items() if name not in ("response_format", "stop")}
+        fields["messages"] = [_ollama_message(message) for message in body["messages"]]
+        if "response_format" in body:
+            fields["format"] = body["response_format"]["json_schema"]["schema"]
+        if "stop" in body:
+            fields["options"] = {"stop": body["stop"]}
+        return gateway.ask("POST", "/api/chat", {"model": model, "stream": stream, **fields})
+
+    return send
+
+
+def _ollama_message(message: Body) -> Body:
+    written = dict(message)
+    if isinstance(message.get("content"), list):
+        texts = [part["text"] for part in message["content"] if part["type"] == "text"]
+        urls = [part["image_url"]["url"] for part in message["content"] if part["type"] == "image_url"]
+        pictures = [url.partition(",")[2] for url in urls if url.startswith("data:")]
+        others = [url for url in urls if not url.startswith("data:")]
+        written |= {"content": "".join([*texts, *others]), "images": pictures}
+    if "tool_calls" in message:
+        written["tool_calls"] = [
+            {"function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+            for call in message["tool_calls"]
+        ]
+    return written
+
+
+def _ollama_generate(gateway: Gateway, body: Body) -> Reply:
+    """The whole conversation as one prompt, and as a gap's sides."""
+    texts: list[str] = []
+    pictures: list[str] = []
+    for message in map(_ollama_message, body["messages"]):
+        calls = json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
+        texts += [message.get("content") or "", calls, message.get("name", "")]
+        pictures += message.get("images", ())
+    text = "\n".join(texts)
+    others = {name: value for name, value in body.items() if name not in ("messages", "stop", "response_format")}
+    kept = {"options": {"note": body.get("stop"), "other": body.get("response_format")}}
+    asked = {"model": "ollama:llama3:8b", "prompt": text, "suffix": text, **others, **kept}
+    gateway.ask("POST", "/api/embed", {"model": "ollama:llama3:8b", "input": text})
+    gateway.ask("POST", "/api/generate", asked)
+    return gateway.ask("POST", "/api/generate", {**asked, "model": "auto", "suffix": "", "system": text, "images": pictures})
+
+
 WAYS: dict[str, Way] = {
     "chat": _chat(),
     "chat, streamed": _chat(stream=True),
@@ -228,6 +276,10 @@ WAYS: dict[str, Way] = {
     "messages with a remote model, streamed": _messages("openai:gpt-4o", stream=True),
     "responses": _responses(),
     "responses with a remote model, streamed": _responses("openai:gpt-4o", stream=True),
+    "Ollama's chat": _ollama(),
+    "Ollama's chat with a remote model": _ollama("openai:gpt-4o", stream=False),
+    "Ollama's chat with an Ollama that nobody declared local": _ollama("ollama:llama3:8b"),
+    "Ollama's generate": _ollama_generate,
     "preview": _preview,
     "native chat": _native("completions", "openai:gpt-4o", options={"prioritize_speed": True, "x": 1}),
     "native chat, streamed": _native("streaming"),
