@@ -73,8 +73,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     json_schema: bool = False
     logprobs: bool = False
     choices: int = 1
-    caches: bool = False
-    """It marks what the provider should keep in a cache: writing it there may cost more than reading the prompt."""
+    cache_marks: int = 0
+    """Messages and fields that speak of what the provider should keep in a cache: writing may cost more than reading."""
     prompt_tokens_low: int = 0
     prompt_tokens_high: int = 0
     prompt_tokens_most: int = 0
