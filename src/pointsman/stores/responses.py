@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NONCE = 12
-MOST_TURNS = 1000
-"""In a conversation."""
-MOST_ASKED = 500
-"""Turns that are fetched by their ids at once."""
+MOST_TURNS = MOST_ASKED = 500
+"""In a conversation, and fetched by their ids at once."""
+MOST_OF_CONVERSATION = 32 * 1024**2
+"""Bytes of a conversation that can still be continued by its id: as many as a request's body may have by default."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TooLarge(StoreError):
-    """The turn is larger than what is kept of one."""
+    """It is larger than what is kept."""
 
     code = "response_too_large"
 
@@ -72,6 +72,8 @@ class ResponseStore:
         self._most_of_one = most_of_one
         self._most_of_all = most_of_all
         self._key: bytes | None = None
+        self._written = 0
+        """Bytes since the last purge."""
 
     async def keep(self, turn: Turn) -> None:
         """Keep a turn; the conversation that it continues is kept as long as it.
@@ -99,6 +101,12 @@ class ResponseStore:
                 Statement("UPDATE responses SET expires_at = $1 WHERE root_id = $2", (ends, root)),
             ]
         )
+        self._written += len(content)
+        if self._written > self._most_of_all // 16:  # between two regular purges, much can come
+            try:
+                await self.purge()
+            except StoreError as error:
+                log.warning("Old responses cannot be purged now. %s", error.message)
 
     async def get(self, identifier: str, *, owner: str | None) -> Turn | None:
         """A turn, or None where there is none that this owner may see; without an owner, anybody's."""
@@ -121,22 +129,28 @@ class ResponseStore:
 
     async def conversation(self, identifier: str, *, owner: str | None) -> list[Turn]:
         """A turn and those before it, the oldest first; it is cut where one is gone, and then begins with a turn whose
-        `previous_id` is set."""
+        `previous_id` is set.
+
+        Raises:
+            TooLarge: all of it is more than `MOST_OF_CONVERSATION`.
+        """
         rows = await self._database.fetch(
-            "WITH RECURSIVE chain (id, owner, previous_id, created_at, depth) AS ("
-            " SELECT id, owner, previous_id, created_at, 1 FROM responses WHERE id = $1 AND expires_at > $2"
-            " UNION ALL SELECT r.id, r.owner, r.previous_id, r.created_at, chain.depth + 1 FROM responses r"
+            "WITH RECURSIVE chain (id, owner, previous_id, size, depth) AS ("
+            " SELECT id, owner, previous_id, size, 1 FROM responses WHERE id = $1 AND expires_at > $2"
+            " UNION ALL SELECT r.id, r.owner, r.previous_id, r.size, chain.depth + 1 FROM responses r"
             " JOIN chain ON r.id = chain.previous_id WHERE chain.depth < $3 AND r.expires_at > $2)"
-            " SELECT chain.id, chain.owner, chain.previous_id, chain.created_at, kept.content"
-            " FROM chain JOIN responses kept ON kept.id = chain.id ORDER BY chain.depth DESC",
+            " SELECT id, owner, size FROM chain ORDER BY depth DESC",
             identifier,
             self._clock.now(),
             MOST_TURNS,
         )
         if owner is not None and any(row[1] != owner for row in rows):
             return []
-        opened = await self._opened(rows)
-        return opened if len(opened) == len(rows) else []
+        size = sum(int(row[2]) for row in rows)
+        if size > MOST_OF_CONVERSATION:
+            raise TooLarge(f"A conversation of {size} bytes is more than {MOST_OF_CONVERSATION}.")
+        found = {turn.id: turn for turn in await self.some([row[0] for row in rows], owner=None)}
+        return [found[row[0]] for row in rows] if len(found) == len(rows) else []
 
     async def remove(self, identifier: str, *, owner: str | None) -> bool:
         """Forget a turn; False where there is none that this owner may see."""
@@ -147,6 +161,7 @@ class ResponseStore:
 
     async def purge(self) -> int:
         """Forget what is over its time, and the oldest of whoever has most, while all is too much."""
+        self._written = 0
         gone = await self._database.execute("DELETE FROM responses WHERE expires_at <= $1", self._clock.now())
         while True:
             rows = await self._database.fetch(

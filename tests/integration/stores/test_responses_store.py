@@ -113,19 +113,35 @@ async def test_a_conversation_that_lost_a_turn_shows_it(store):
 
 
 async def test_too_large_a_turn_is_refused_and_too_much_forgotten_where_most_is(database, clock):
-    store = store_of(database, clock, most=5_000)
+    store = store_of(database, clock)
     with pytest.raises(TooLarge):
         await store.keep(turn(1, content=b"x" * 10_001))
     await store.keep(turn(1, owner="key_b", content=b"x" * 900))
     for number in range(2, 12):
         await store.keep(turn(number, content=b"x" * 900))
-    gone = await store.purge()
+    gone = await store_of(database, clock, most=5_000).purge()
     assert gone == 11 - await count(database)
     kept = {row[0] for row in await database.fetch("SELECT id FROM responses")}
     assert {"resp_1", "resp_11"} <= kept
     assert "resp_2" not in kept
     total = (await database.fetch("SELECT SUM(size) FROM responses"))[0][0]
     assert 3_000 < int(total) <= 5_000
+
+
+async def test_between_two_purges_not_much_more_can_gather(database, clock):
+    store = store_of(database, clock, most=16_000)
+    for number in range(60):
+        await store.keep(turn(number, content=b"x" * 900))
+        assert int((await database.fetch("SELECT SUM(size) FROM responses"))[0][0]) <= 18_000
+
+
+async def test_a_conversation_that_nobody_could_send_is_not_read(store, monkeypatch):
+    monkeypatch.setattr("pointsman.stores.responses.MOST_OF_CONVERSATION", 15_000)
+    await store.keep(turn(1, content=b"x" * 9_000))
+    await store.keep(turn(2, after=1, content=b"x" * 9_000))
+    assert await store.conversation("resp_1", owner="key_a")
+    with pytest.raises(TooLarge):
+        await store.conversation("resp_2", owner="key_a")
 
 
 async def test_many_turns_are_a_conversation_still(store, database):

@@ -52,7 +52,10 @@ class Memory:
             InvalidRequest: it is not there, was never kept, or an earlier turn is gone.
             StoreError: the database is away.
         """
-        turns = await self._store.conversation(previous_id, owner=_bound(caller))
+        try:
+            turns = await self._store.conversation(previous_id, owner=_bound(caller))
+        except TooLarge:
+            raise _no_previous("its conversation has grown too long; send what matters of it as `input`") from None
         if not turns:
             raise _no_previous(why_absent(previous_id) or "there is no such response")
         if turns[0].previous_id is not None:
