@@ -256,7 +256,9 @@ def _ollama_generate(gateway: Gateway, body: Body) -> Reply:
     asked = {"model": "ollama:llama3:8b", "prompt": text, "suffix": text, **others, **kept}
     gateway.ask("POST", "/api/embed", {"model": "ollama:llama3:8b", "input": text})
     gateway.ask("POST", "/api/generate", asked)
-    return gateway.ask("POST", "/api/generate", {**asked, "model": "auto", "suffix": "", "system": text, "images": pictures})
+    return gateway.ask(
+        "POST", "/api/generate", {**asked, "model": "auto", "suffix": "", "system": text, "images": pictures}
+    )
 
 
 WAYS: dict[str, Way] = {
