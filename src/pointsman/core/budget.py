@@ -133,7 +133,7 @@ def worst_case_micro_usd(card: ModelCard, needs: Needs, default_output: int | No
 def _dearest_input(card: ModelCard, needs: Needs) -> int:
     """The most that a token of the prompt can cost, in micro-dollars per million."""
     price = card.price_input or 0
-    if needs.caches or card.writes_unasked:  # for how long is for the caller to say, in more than one place
+    if needs.cache_marks or card.writes_unasked:  # for how long is for the caller to say, in more than one place
         price = max(price, -(-price * max(card.cache_write_percent) // 100))
     return max(price, card.price_cached_input or 0)
 

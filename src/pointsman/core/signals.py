@@ -74,7 +74,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     logprobs: bool = False
     choices: int = 1
     cache_marks: int = 0
-    """Messages and fields that speak of what the provider should keep in a cache: writing may cost more than reading."""
+    """Messages and fields that speak of what the provider should keep in a cache: writing it may cost more than reading
+    it."""
     prompt_tokens_low: int = 0
     prompt_tokens_high: int = 0
     prompt_tokens_most: int = 0

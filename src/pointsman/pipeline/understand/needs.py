@@ -45,7 +45,7 @@ def find_needs(
     field_bytes: int,
     field_values: int = 0,
     disguised: int = 0,
-    caches: bool = False,
+    cache_marks: int = 0,
     intent: Intent,
     complexity: float,
     windows: Iterable[int],
@@ -57,7 +57,7 @@ def find_needs(
         field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
         field_values: JSON values in these fields.
         disguised: bytes in these fields that are written like a picture, and read as text.
-        caches: whether one of these fields speaks of a cache.
+        cache_marks: how many of these fields speak of a cache.
         windows: context windows, in tokens, of the models that are known.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
@@ -73,7 +73,7 @@ def find_needs(
         values += message.values
         unmeasured += message.unmeasured
         disguised += message.disguised
-        caches = caches or message.caches
+        cache_marks += message.caches
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
     low, typical, high = _prompt_tokens(size, images)
@@ -95,7 +95,7 @@ def find_needs(
         logprobs=bool(params.logprobs) or bool(params.top_logprobs),
         # each prompt of a completion is answered `n` times
         choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
-        caches=caches,
+        cache_marks=cache_marks,
         prompt_tokens_low=low,
         prompt_tokens=typical,
         prompt_tokens_high=high,

@@ -106,7 +106,7 @@ class Understand:
                 field_bytes=sum(field.bytes for field in fields),
                 field_values=sum(field.values for field in fields),
                 disguised=sum(field.disguised for field in fields),
-                caches=any(field.caches for field in fields),
+                cache_marks=sum(field.caches for field in fields),
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
