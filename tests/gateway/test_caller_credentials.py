@@ -32,6 +32,8 @@ def providers(cloud_server, lan_server) -> dict[str, Any]:
         "bare": {"base_url": cloud_server.base_url, "caller_keys": True, "models": ["m"]},
         "anthropic": {"base_url": cloud_server.root, "caller_keys": True, "models": ["claude-opus-5-5"]},
         "lan": {"base_url": lan_server.base_url, "local": True, "models": ["llama3.1:8b"]},
+        "box": {"type": "ollama-compatible", "base_url": cloud_server.root, "caller_keys": True,
+                "models": ["qwen3:8b"]},
         "ollama": {"enabled": False},
         "litellm": {"enabled": False},
     }  # fmt: skip
@@ -79,15 +81,20 @@ def test_a_key_goes_to_its_provider_in_place_of_ours(gateway, cloud, way, stream
         ("/v1/messages", {"model": PINNED, "max_tokens": 50, "messages": HI}),
         ("/api/v1/chat/completions", {"model": PINNED, "messages": HI}),
         ("/api/chat", {"model": PINNED, "messages": HI, "stream": False}),
+        ("/api/generate", {"model": PINNED, "prompt": "hi", "stream": False}),
+        ("/v1/responses", {"model": PINNED, "input": "hi"}),
     ],
 )
-def test_every_way_in_takes_the_header(gateway, cloud, path, body):
+def test_every_way_in_takes_both(gateway, cloud, path, body):
     vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "model": "m"}
-    if path == "/v1/embeddings":
-        cloud.script(Page(json.dumps(vectors).encode(), "application/json"))
-    reply = gateway.ask("POST", path, body, headers=HEADER)
-    assert reply.status == 200, reply.body
-    assert cloud.chats[-1].headers["authorization"] == f"Bearer {KEY}"
+    for fields, headers in ((body, HEADER), ({**body, **OVERRIDE}, {})):
+        cloud.reset()
+        if path == "/v1/embeddings":
+            cloud.script(Page(json.dumps(vectors).encode(), "application/json"))
+        reply = gateway.ask("POST", path, fields, headers=headers)
+        assert reply.status == 200, reply.body
+        assert cloud.chats[-1].headers["authorization"] == f"Bearer {KEY}"
+        assert b"auth_override" not in cloud.chats[-1].body
 
 
 def test_a_provider_without_a_key_of_ours(gateway, cloud):
@@ -303,6 +310,12 @@ def told(gateway: Gateway, cloud, model: str) -> Iterator[tuple[str, Reply]]:
             way: dict[str, Any] = OVERRIDE if stream else {}
             reply = gateway.ask("POST", chat, {**body, "stream": stream, **way}, headers={} if stream else HEADER)
             yield name, reply
+    for name in ("401", "400", "500", "no JSON", "a good answer"):
+        cloud.reset()
+        cloud.script(FAULTS[name])
+        fields = {**body, "model": "box:qwen3:8b", "auth_override": {"box_api_key": KEY}}
+        yield f"Ollama, {name}", gateway.ask("POST", chat, fields)
+        assert cloud.chats[-1].headers["authorization"] == f"Bearer {KEY}"
     cloud.reset()
     cloud.script(FAULTS["401"], FAULTS["400"])
     for path in ("/v1/messages", "/api/v1/chat/completions", "/api/chat", "/v1/responses", "/v1/completions"):

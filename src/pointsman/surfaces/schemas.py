@@ -111,6 +111,11 @@ def _complete_chat(chat: Schema) -> None:
             number["maximum"] = high
     properties["tools"]["anyOf"][0]["items"] = {"type": "object"}
     properties["routing_preferences"]["description"] = "For the router alone; never sent to a model."
+    properties["auth_override"] = {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": ["string", "null"]},
+        "description": "The caller's own keys (`openai_api_key`, `openai_org_id`, …), where the settings allow them.",
+    }
 
 
 _TEXT = {"type": ["string", "null"]}
