@@ -268,6 +268,20 @@ def _running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def _by_its_address(folder: Path) -> None:
+    """A gateway that knows nothing of the data folder uses the proxy by address and key, as it would any other."""
+    state = json.loads((folder / "data" / "litellm" / "state.json").read_text())
+    settings = {"providers": {"ollama": {"enabled": False}}}
+    for key, fine in ((state["key"], True), ("sk-wrong", False)):
+        environ = {"LITELLM_URL": state["base_url"], "LITELLM_MASTER_KEY": key}
+        with running(folder / f"by-address-{fine}", settings, env=environ) as gateway:
+            if fine:
+                until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)))
+            else:
+                health = gateway.ask("GET", "/api/v1/health").json["providers"]["litellm"]
+                assert "refuses the key" in health["detail"]
+
+
 def test_the_command_runs_one_without_a_gateway(tmp_path: Path, cloud_server):
     environ = {
         **{name: value for name, value in os.environ.items() if not name.endswith("_KEY")},
@@ -291,6 +305,7 @@ def test_the_command_runs_one_without_a_gateway(tmp_path: Path, cloud_server):
         settings = {"data_dir": environ["POINTSMAN_DATA_DIR"], "providers": {"ollama": {"enabled": False}}}
         with running(tmp_path / "gateway", settings) as gateway:
             until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)), patience=20)
+        _by_its_address(tmp_path)
     finally:
         down = pointsman("down")
     assert down.stdout == "LiteLLM is stopped.\n", down.stderr
