@@ -7,7 +7,6 @@ Another `num_ctx` than the last makes Ollama load the model again: sizes go up i
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -19,7 +18,6 @@ import msgspec
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
-    PrivacyWall,
     UpstreamConnectError,
     UpstreamError,
     UpstreamStatus,
@@ -27,27 +25,16 @@ from pointsman.core.errors import (
 from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import ChatCall, Health
 from pointsman.dialects.ollama import OllamaStream, read_whole
-from pointsman.dialects.ollama_models import (
-    Listed,
-    Shown,
-    Version,
-    completed,
-    runs_elsewhere,
-    show_decoder,
-    tags_decoder,
-    version_decoder,
-)
 from pointsman.dialects.ollama_request import Prompt, to_ollama
 from pointsman.transport.http import Outbound, UpstreamResponse
 
 from .cards import card_for
-from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .endpoint import MAX_ANSWER, Endpoint, settled
 from .ollama_contexts import Contexts
+from .ollama_descriptions import Descriptions
 from .ollama_library import Library
 from .openai_compatible import Cards
-from .simulated import simulating, with_simulated_tools
-
-SHOWS_AT_ONCE = 8
+from .simulated import simulating
 
 T = TypeVar("T", Body, Frames)
 
@@ -91,12 +78,7 @@ class Ollama:
     ) -> None:
         self.name = name
         self.local = local
-        self._cards = cards
-        self._amend = amend
-        self._models = tuple(models)
-        self._default_model = default_model
         self._keep_alive = keep_alive
-        self._simulate_tools = simulate_tools
         own = {"authorization": f"Bearer {api_key}"} if api_key else {}
         given = {key.lower(): value for key, value in (headers or {}).items()}
         self._endpoint = Endpoint(
@@ -108,8 +90,15 @@ class Ollama:
         )
         self.library = Library(self._endpoint, local=local)
         """The models that it keeps."""
-        self._shown: dict[str, tuple[str | None, Shown]] = {}
-        """Name → digest and description; asked for again only when the digest changes."""
+        self._descriptions = Descriptions(
+            self._endpoint,
+            local=local,
+            cards=cards,
+            amend=amend,
+            models=models,
+            default_model=default_model,
+            simulate_tools=simulate_tools,
+        )
         self._contexts = Contexts()
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
@@ -122,8 +111,7 @@ class Ollama:
         return simulating(self._chat, call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        shown = self._shown.get(call.card.name)
-        prompt = to_ollama(call.request, can_think=shown is not None and shown[1].thinks)
+        prompt = to_ollama(call.request, can_think=self._descriptions.thinks(call.card.name))
         async with aclosing(self._answer(call, "/api/chat", prompt)) as events:
             async for event in events:
                 yield event
@@ -167,7 +155,7 @@ class Ollama:
             UpstreamError: it could not be sent.
         """
         if call.local_only and call.clears is None:
-            await self._prove_local(call.card)
+            await self._descriptions.prove_local(call.card)
         return await self._endpoint.send(
             "POST",
             path,
@@ -230,22 +218,6 @@ class Ollama:
                 error.retryable = True  # too long for this model: the next of the plan may hold more
             raise
 
-    async def _prove_local(self, card: ModelCard) -> None:
-        """Ask what a model is before it gets a local-only request, when nothing is known of it yet.
-
-        Raises:
-            PrivacyWall: Ollama passes its requests on to servers elsewhere.
-            UpstreamError: it cannot be asked.
-        """
-        if card.name not in self._shown and card.local:
-            self._shown[card.name] = (None, await self._show(card.name))
-        known = self._shown.get(card.name)
-        if runs_elsewhere(card.name, known[1] if known is not None else None):
-            raise PrivacyWall(
-                f"This request holds content that must stay on this machine, and {self.name} passes requests for"
-                f" {card.name} on to servers elsewhere. Use a model that runs here."
-            )
-
     def _checked(self, card: ModelCard, event: T, low: int, num_ctx: int) -> T:
         """The event, with a note where Ollama read far less than the prompt: it answered what nobody asked."""
         usage = event.usage
@@ -268,66 +240,13 @@ class Ollama:
         Raises:
             UpstreamError: the list cannot be had.
         """
-        listed = [Listed(name=name) for name in self._models] or await self._list()
-        if self._default_model is not None and not any(_same(model.name, self._default_model) for model in listed):
-            listed = [*listed, Listed(name=self._default_model)]
-        try:
-            version = await self._version()
-        except UpstreamStatus:
-            version = None
-        gate = asyncio.Semaphore(SHOWS_AT_ONCE)
-        return await asyncio.gather(*(self._card(model, version, gate) for model in listed))
-
-    async def _list(self) -> list[Listed]:
-        raw = await self._endpoint.ask("/api/tags", local=self.local)
-        try:
-            models = tags_decoder.decode(raw).models[:MAX_MODELS]
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise unreadable(self.name, "a list of models", error) from None
-        return [model for model in models if 0 < len(model.name) <= MAX_NAME and model.name.isprintable()]
-
-    async def _card(self, listed: Listed, version: Version | None, gate: asyncio.Semaphore) -> ModelCard:
-        known = self._shown.get(listed.name)
-        if known is None or known[0] != listed.digest or listed.digest is None:
-            async with gate:
-                try:
-                    known = listed.digest, await self._show(listed.name)
-                    self._shown[listed.name] = known
-                except UpstreamError:
-                    self._shown.pop(listed.name, None)
-                    known = None
-        shown = known[1] if known is not None else None
-        elsewhere = runs_elsewhere(listed.name, listed) or runs_elsewhere(listed.name, shown)
-        card = self._cards(self.name, listed.name, local=self.local and not elsewhere)
-        if not elsewhere:
-            # What Ollama runs itself costs nothing, declared local or not.
-            card = msgspec.structs.replace(card, price_input=0, price_cached_input=0, price_output=0)
-        card = self._amend(completed(card, listed, shown, version))
-        told = shown is not None and shown.capabilities is not None
-        return with_simulated_tools(card) if told and self._simulate_tools else card
-
-    async def _show(self, name: str) -> Shown:
-        raw = await self._endpoint.ask("/api/show", local=self.local, body=msgspec.json.encode({"model": name}))
-        try:
-            shown: Shown = show_decoder.decode(raw)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise unreadable(self.name, f"a description of {name}", error) from None
-        return shown
-
-    async def _version(self) -> Version | None:
-        """Its version; None from a server that has no such thing."""
-        raw = await self._endpoint.ask("/api/version", local=self.local)
-        try:
-            version: Version = version_decoder.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-        return version
+        return await self._descriptions.cards()
 
     async def health(self) -> Health:
         """Whether it answers, asked for its version."""
         where = self._endpoint.shown_url
         try:
-            version = await self._version()
+            version = await self._descriptions.version()
         except UpstreamConnectError as error:
             mend = f"Start it with `ollama serve`, or set OLLAMA_HOST (providers.{self.name}.base_url)."
             return Health(ok=False, detail=f"{where}: {error.message}", mend=mend)
@@ -346,7 +265,3 @@ class Ollama:
 def _own(call: ChatCall) -> dict[str, str]:
     """Headers that put the caller's key in the place of ours."""
     return {"authorization": f"Bearer {call.credential.api_key}"} if call.credential is not None else {}
-
-
-def _same(listed: str, name: str) -> bool:
-    return listed == name or listed == f"{name}:latest"
