@@ -350,3 +350,47 @@ def test_a_client_that_leaves_ends_the_pull(kept, gateway, background):
     connection.close()
     background.run(kept.wait_until(lambda server: server.abandoned == 1, timeout=5))
     assert time.monotonic() - left < 3
+
+
+def test_tools_by_prompt_for_another_provider_that_is_declared_so(server, kept, background, tmp_path):
+    tree = {
+        "providers": {
+            "vllm": {"base_url": server.base_url, "local": True, "models": ["base"], "simulate_tools": True},
+            "ollama": {"base_url": server.root, "local": True, "simulate_tools": False},
+        }
+    }
+    with running(tmp_path, tree) as gateway:
+        listed = {model["id"]: model["pointsman"] for model in gateway.ask("GET", "/v1/models").json["data"]}
+        assert "tools" in listed["vllm:base"]["capabilities"]
+        assert "tools" not in listed["ollama:plain:1b"]["capabilities"]
+        kept.script(Answer(text=CALL))
+        answer = gateway.chat(model="vllm:base", tools=[ADD]).json["choices"][0]
+        assert answer["message"]["tool_calls"][0]["function"]["name"] == "add"
+        sent = kept.chats[-1].json
+        assert ("tools" in sent, sent["response_format"]["type"]) == (False, "json_schema")
+        with openai.OpenAI(base_url=gateway.base_url, api_key="none", max_retries=0) as sdk:
+            kept.script(Answer(text=CALL, pieces=7))
+            with sdk.chat.completions.stream(model="vllm:base", messages=HI, tools=[ADD]) as stream:
+                final = stream.get_final_completion()
+        assert final.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_key_that_is_confined_sees_and_asks_its_models_alone(kept, gateway):
+    fields = {"name": "confined", "models": ["ollama:plain:1b"]}
+    key = gateway.ask("POST", "/api/v1/keys", fields).json["token"]
+    with ollama.Client(host=gateway.url, headers={"authorization": f"Bearer {key}"}) as client:
+        assert [model.model for model in client.list().models] == ["auto", "ollama:plain:1b"]
+        assert client.show("auto").modelinfo["pointsman.context_length"] == 8192
+        for refused in (client.show, lambda name: client.generate(name, "")):
+            with pytest.raises(ollama.ResponseError) as error:
+                refused("ollama:tooled:3b")
+            assert error.value.status_code == 404
+        with pytest.raises(ollama.ResponseError) as error:
+            client.chat("ollama:tooled:3b", HI)
+        assert error.value.status_code == 403
+        assert client.chat("auto", HI).message.content
+    kept.loaded = [{"model": "tooled:3b", "name": "tooled:3b"}]
+    headers = {"authorization": f"Bearer {key}"}
+    assert gateway.ask("GET", "/api/ps", headers=headers).json["models"] == []
+    kept_models = gateway.ask("GET", "/api/v1/models/ollama", headers=headers).json["data"]
+    assert [model["id"] for model in kept_models] == ["ollama:plain:1b"]

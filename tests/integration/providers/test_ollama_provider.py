@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import aclosing
 
 import pytest
 from provider_calls import call_for, card, events_of, raw, reasoning_of, text_of
 
+from pointsman.core.catalog import FimTokens
 from pointsman.core.errors import (
     InvalidRequest,
     PrivacyWall,
@@ -22,6 +24,8 @@ from pointsman.core.errors import (
     UpstreamTimeout,
 )
 from pointsman.core.events import Body, ToolCallDelta, deltas
+from pointsman.core.ports import ChatCall, Timeouts
+from pointsman.core.request import ChatRequest
 from pointsman.providers.ollama import Ollama
 from pointsman.testing import (
     Answer,
@@ -256,3 +260,49 @@ async def test_health(upstream, provider):
     away = await provider.health()
     assert not away.ok
     assert "ollama serve" in away.mend
+
+
+def other_call(kind, *texts, local_only=False, model=None, **fields):
+    body = {"messages": [{"role": "user", "content": text} for text in texts], **fields}
+    request = ChatRequest.build(body, kind=kind)
+    return ChatCall(card=model or local(), request=request, local_only=local_only, timeouts=Timeouts(total=5.0))
+
+
+@pytest.mark.parametrize("kind", ["completion", "embeddings"])
+async def test_nothing_private_goes_to_a_cloud_model_in_any_kind_of_request(upstream, provider, kind):
+    upstream.shows["copied"] = {"capabilities": ["completion"], "remote_host": "https://ollama.com"}
+    asked = other_call(kind, "hi", local_only=True, model=local("copied"))
+    answer = provider.complete(asked) if kind == "completion" else provider.embed(asked)
+    with pytest.raises(PrivacyWall):
+        await anext(answer)
+    assert not [request for request in upstream.requests if request.path in ("/api/generate", "/api/embed")]
+
+
+async def test_a_gap_by_the_models_own_tokens(upstream, provider):
+    tokens = FimTokens(prefix="<PRE>", suffix="<SUF>", middle="<MID>", end=("<EOT>",))
+    asked = other_call("completion", "a<PRE>b", suffix="c", stop=["x"], model=local(fim=tokens))
+    async with aclosing(provider.complete(asked)) as events:
+        [event] = [event async for event in events]
+    assert json.loads(event.raw)["choices"][0]["text"] == "Hello from upstream."
+    sent = upstream.requests[-1].json
+    assert sent["prompt"] == "<PRE>a<\u200bPRE>b<SUF>c<MID>"
+    assert (sent["raw"], sent["options"]["stop"], "suffix" in sent) == (True, ["x", "<EOT>"], False)
+    with pytest.raises(InvalidRequest, match="one completion"):
+        await anext(provider.complete(other_call("completion", "a", "b")))
+
+
+async def test_embeddings_are_counted(upstream, provider):
+    upstream.pages["/api/embed"] = Page(b'{"embeddings": [[0.5]]}', "application/json")
+    with pytest.raises(UpstreamProtocolError, match="asked for 2"):
+        await anext(provider.embed(other_call("embeddings", "a", "b")))
+    upstream.pages["/api/embed"] = Page(b'{"error": "no memory"}', "application/json")
+    with pytest.raises(UpstreamError):
+        await anext(provider.embed(other_call("embeddings", "a")))
+
+
+async def test_a_callers_own_context_holds_where_it_is_enough(upstream, provider):
+    long = "The quick brown fox jumps over the lazy dog. " * 600
+    for content, num_ctx in (("hi", 2500), ("hi", 9000), (long, 3000), ("hi", None)):
+        options = {} if num_ctx is None else {"options": {"num_ctx": num_ctx}}
+        await events_of(provider, call_for(local(), messages=[{"role": "user", "content": content}], **options))
+    assert [request.json["options"]["num_ctx"] for request in upstream.chats] == [2500, 9000, 12_000, 4096]
