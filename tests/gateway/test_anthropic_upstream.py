@@ -278,3 +278,39 @@ def test_a_stream_that_was_answered_whole(client, cloud):
     cloud.script(Answer(text="whole", unstreamed=True))
     chunks = list(client.chat.completions.create(model=PINNED, messages=HI, stream=True))
     assert chunks[0].choices[0].delta.content == "whole"
+
+
+PATCH = {"type": "custom", "custom": {"name": "patch", "description": "Apply a patch.", "format": {"type": "text"}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_custom_tool_is_a_function_of_one_text(gateway, cloud, stream):
+    text = "*** Begin\n+ö\n"
+    cloud.script(Answer(text="", tool_calls=[ToolUse("patch", {"input": text})]), Answer())
+    body = {"model": PINNED, "messages": HI, "tools": [PATCH, WEATHER], "stream": stream}
+    choice = {"type": "custom", "custom": {"name": "patch"}}
+    reply = gateway.ask("POST", "/v1/chat/completions", {**body, "tool_choice": choice})
+    if stream:
+        chunks = [json.loads(line[6:]) for line in reply.body.splitlines() if line.startswith(b"data: {")]
+        told = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        assert (told[0]["type"], told[0]["custom"]["name"]) == ("custom", "patch")
+        assert "".join(call["custom"]["input"] for call in told) == text
+        call = {"id": told[0]["id"], "type": "custom", "custom": {"name": "patch", "input": text}}
+    else:
+        call = reply.json["choices"][0]["message"]["tool_calls"][0]
+        assert call == {"id": "call_1", "type": "custom", "custom": {"name": "patch", "input": text}}
+    tool = cloud.chats[0].json["tools"][0]
+    assert (tool["name"], tool["input_schema"]["required"]) == ("patch", ["input"])
+    assert cloud.chats[0].json["tool_choice"] == {"type": "tool", "name": "patch"}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "done"}
+    history = [*HI, {"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    assert gateway.ask("POST", "/v1/chat/completions", {**body, "messages": history}).status == 200
+    assert cloud.chats[1].json["messages"][1]["content"][0]["input"] == {"input": text}
+
+
+def test_responses_with_a_custom_tool(client, cloud):
+    cloud.script(Answer(text="", tool_calls=[ToolUse("patch", {"input": "p"})]))
+    tool = {"type": "custom", "name": "patch", "description": "Apply a patch."}
+    answer = client.responses.create(model=PINNED, input="go", tools=[tool], store=False)
+    [call] = [item for item in answer.output if item.type == "custom_tool_call"]
+    assert (call.name, call.input) == ("patch", "p")

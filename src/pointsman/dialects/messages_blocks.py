@@ -13,6 +13,8 @@ from msgspec import Raw
 from pointsman.core.errors import InvalidRequest, UpstreamLacks
 from pointsman.core.request import NOTHING, invalid
 
+from .messages_tools import TEXT
+
 PART_EXTRAS = ("cache_control", "citations", "title", "context", "transformations")
 """Fields of Anthropic's blocks that stand on content parts."""
 CALL_EXTRAS = ("cache_control", "caller", "toolset_name")
@@ -51,9 +53,15 @@ class _Function(msgspec.Struct):
     arguments: str = ""
 
 
+class _CustomCall(msgspec.Struct):
+    name: str
+    input: str = ""
+
+
 class _Call(msgspec.Struct):
     id: str | None = None
     function: _Function | None = None
+    custom: _CustomCall | None = None
     cache_control: Raw = NOTHING
     caller: Raw = NOTHING
     toolset_name: Raw = NOTHING
@@ -162,16 +170,21 @@ def _assistant(message: _Message, at: str) -> list[Any]:
 
 
 def _call(call: _Call, index: int, at: str) -> dict[str, Any]:
-    if call.function is None:
+    called = call.function or call.custom
+    if called is None:
         raise UpstreamLacks("messages", "has calls of functions only")
-    arguments = call.function.arguments.strip() or "{}"
+    given = _arguments(called.arguments) if isinstance(called, _Function) else {TEXT: called.input}
+    block = {"type": "tool_use", "id": plain_id(call.id or f"call_{index}"), "name": called.name, "input": given}
+    return block | _extras(call, CALL_EXTRAS)
+
+
+def _arguments(text: str) -> Any:
+    arguments = text.strip() or "{}"
     try:
         _loose_decoder.decode(arguments)
-        given: Any = Raw(arguments.encode())
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        given = {"arguments": call.function.arguments}  # what a model wrote that is no object is not lost
-    block = {"type": "tool_use", "id": plain_id(call.id or f"call_{index}"), "name": call.function.name, "input": given}
-    return block | _extras(call, CALL_EXTRAS)
+        return {"arguments": text}  # what a model wrote that is no object is not lost
+    return Raw(arguments.encode())
 
 
 def _result(message: _Message, at: str) -> dict[str, Any]:
@@ -181,7 +194,8 @@ def _result(message: _Message, at: str) -> dict[str, Any]:
         block["content"] = message.content
     elif blocks:
         block["content"] = blocks
-    return _marked([block | _extras(message, RESULT_EXTRAS)], message.cache_control)[0]
+    mark = {} if bytes(message.cache_control) == b"null" else {"cache_control": message.cache_control}
+    return block | _extras(message, RESULT_EXTRAS) | mark
 
 
 def plain_id(identifier: str) -> str:

@@ -30,6 +30,7 @@ from .messages_events import (
     read_event,
     usage_fields,
 )
+from .messages_tools import text_of_call
 from .sse import FrameBuffer
 
 THINKING = ("thinking", "redacted_thinking")
@@ -44,9 +45,11 @@ class MessagesStream:
         model: the name to put into the chunks.
         created: seconds since the epoch.
         wants_usage: whether the caller asked for a usage chunk.
+        customs: names of tools that OpenAI calls custom; their text comes whole.
     """
 
-    def __init__(self, *, model: str, created: int, wants_usage: bool) -> None:
+    def __init__(self, *, model: str, created: int, wants_usage: bool, customs: frozenset[str] = frozenset()) -> None:
+        self._customs = customs
         self._frames = FrameBuffer()
         self._base: dict[str, Any] = {"object": "chat.completion.chunk", "created": created, "model": model}
         self._wants_usage = wants_usage
@@ -133,10 +136,12 @@ class MessagesStream:
         elif block.type in THINKING:
             self._open[index] = _dict_decoder.decode(raw)
         elif block.type == "tool_use":
-            call = self._open[index] = _Call(self._calls, block.input)
+            call = self._open[index] = _Call(self._calls, block.input, custom=block.name in self._customs)
             self._calls += 1
-            function = {"name": block.name, "arguments": ""}
-            self._say(chunks, tool_calls=[{"index": call.at, "id": block.id, "type": "function", "function": function}])
+            told: dict[str, Any] = {"type": "function", "function": {"name": block.name, "arguments": ""}}
+            if call.custom is not None:
+                told = {"type": "custom", "custom": {"name": block.name, "input": ""}}
+            self._say(chunks, tool_calls=[{"index": call.at, "id": block.id, **told}])
 
     def _delta(self, index: int, delta: Delta, chunks: list[bytes]) -> None:
         opened = self._open.get(index)
@@ -149,6 +154,9 @@ class MessagesStream:
         elif delta.type == "signature_delta" and isinstance(opened, dict):
             opened["signature"] = opened.get("signature", "") + (delta.signature or "")
         elif delta.type == "input_json_delta" and delta.partial_json and isinstance(opened, _Call):
+            if opened.custom is not None:
+                opened.custom += delta.partial_json
+                return
             opened.told = True
             self._say(chunks, tool_calls=[{"index": opened.at, "function": {"arguments": delta.partial_json}}])
 
@@ -156,6 +164,9 @@ class MessagesStream:
         opened = self._open.pop(index, None)
         if isinstance(opened, dict):
             self._thoughts.append(opened)
+        elif isinstance(opened, _Call) and opened.custom is not None:
+            text = text_of_call(opened.custom or opened.begun)
+            self._say(chunks, tool_calls=[{"index": opened.at, "custom": {"input": text}}])
         elif isinstance(opened, _Call) and not opened.told:  # a call without arguments is told without a word of them
             self._say(chunks, tool_calls=[{"index": opened.at, "function": {"arguments": opened.begun}}])
 
@@ -191,15 +202,17 @@ class MessagesStream:
 class _Call:
     """A tool call while it is told."""
 
-    __slots__ = ("at", "begun", "told")
+    __slots__ = ("at", "begun", "custom", "told")
 
-    def __init__(self, at: int, begun: Raw) -> None:
+    def __init__(self, at: int, begun: Raw, *, custom: bool) -> None:
         self.at = at
+        self.custom = "" if custom else None
+        """What was told so far of a custom tool's arguments; None of a function's."""
         self.begun = bytes(begun).decode() if bytes(begun) != b"null" else "{}"
         self.told = False
 
 
-def read_message(raw: bytes, *, created: int) -> Body:
+def read_message(raw: bytes, *, created: int, customs: frozenset[str] = frozenset()) -> Body:
     """An unstreamed answer.
 
     Raises:
@@ -219,7 +232,7 @@ def read_message(raw: bytes, *, created: int) -> Body:
             thoughts.append(part)
             thought.append(_dict_decoder.decode(part).get("thinking") or "")
         elif block.type == "tool_use":
-            calls.append(_whole_call(block))
+            calls.append(_whole_call(block, customs))
     fields: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or (None if calls else "")}
     if any(thought):
         fields["reasoning_content"] = "".join(thought)
@@ -259,6 +272,8 @@ def ended(frames: FrameBuffer, *, begun: bool, done: bool) -> None:
     raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
 
 
-def _whole_call(block: Block) -> dict[str, Any]:
+def _whole_call(block: Block, customs: frozenset[str]) -> dict[str, Any]:
     arguments = bytes(block.input).decode() if bytes(block.input) != b"null" else "{}"
+    if block.name in customs:
+        return {"id": block.id, "type": "custom", "custom": {"name": block.name, "input": text_of_call(arguments)}}
     return {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": arguments}}

@@ -27,6 +27,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.dialects.messages_models import Listed, read_models
 from pointsman.dialects.messages_relay import MessagesRelay, relay_message
 from pointsman.dialects.messages_stream import MessagesStream, read_message
+from pointsman.dialects.messages_tools import custom_names
 from pointsman.dialects.messages_upstream import Abilities, to_messages
 from pointsman.dialects.openai_chat import frames_of
 from pointsman.transport.http import Outbound
@@ -140,21 +141,24 @@ class Anthropic:
             headers=headers,
         )
         created = int(time.time())
+        customs = custom_names(request.params.tools or ())
         try:
             media = await self._endpoint.accepted(response, *secrets)
             if not streamed:
                 if media == "text/event-stream":
                     raise UpstreamProtocolError(f"{self.name} streamed its answer to a request that was not streamed.")
                 raw = await response.read(MAX_ANSWER)
-                yield relay_message(raw) if relayed else read_message(raw, created=created)
+                yield relay_message(raw) if relayed else read_message(raw, created=created, customs=customs)
             elif media.endswith("json"):
-                body: Body = read_message(await response.read(MAX_ANSWER), created=created)
+                body: Body = read_message(await response.read(MAX_ANSWER), created=created, customs=customs)
                 yield frames_of(body, wants_usage=request.wants_usage)
             else:
                 reader: Reader = (
                     MessagesRelay()
                     if relayed
-                    else MessagesStream(model=call.card.name, created=created, wants_usage=request.wants_usage)
+                    else MessagesStream(
+                        model=call.card.name, created=created, wants_usage=request.wants_usage, customs=customs
+                    )
                 )
                 async for block in response:
                     event = reader.feed(block)
