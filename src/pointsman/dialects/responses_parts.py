@@ -57,7 +57,7 @@ def _part(part: Any, path: str) -> Body:
             file["filename"] = _text(part, "filename", path)
         return {"type": "file", "file": file, **extras(part, _FILE)}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-        return part
+        return {**part}
     raise wrong(f"{path}.type", "there is no such part that models here can be given")
 
 
