@@ -323,9 +323,7 @@ class Gateway:
             },
         )
         self._decide = decide
-        load_policy = follow_promotions(
-            lambda: live.current, decide, self._database, self._watcher, self._clock
-        )
+        load_policy = follow_promotions(lambda: live.current, decide, self._database, self._watcher, self._clock)
         live.follow(understand=understand, decide=decide, shape=shape, keeper=keeper, load_policy=load_policy)
         self._must_stay = understand.must_stay
         people = build_people(self.settings, understand, secret_key, self._stack)
