@@ -19,6 +19,8 @@ PART_EXTRAS = ("cache_control", "citations", "title", "context", "transformation
 """Fields of Anthropic's blocks that stand on content parts."""
 CALL_EXTRAS = ("cache_control", "caller", "toolset_name")
 RESULT_EXTRAS = ("is_error", "toolset_name")
+SYSTEM_EXTRAS = ("clear_at", "output_config")
+"""Fields of a system message in the middle of a conversation; one that has any is a turn of its own."""
 _STRANGE = re.compile(r"[^A-Za-z0-9_-]")
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
 
@@ -80,6 +82,8 @@ class _Message(msgspec.Struct):
     toolset_name: Raw = NOTHING
     function_call: Raw = NOTHING
     audio: Raw = NOTHING
+    clear_at: Raw = NOTHING
+    output_config: Raw = NOTHING
 
 
 _message_decoder = msgspec.json.Decoder(_Message)
@@ -101,6 +105,8 @@ class Turns:
         self._turns: list[tuple[str, list[Any]]] = []
         self._waiting: list[Any] = []
         """System text that came behind an assistant's turn: it follows the next user's."""
+        self._beside: dict[int, dict[str, Any]] = {}
+        """Further fields of turns, by their index."""
 
     def add(self, raw: Raw, index: int) -> None:
         """
@@ -128,7 +134,14 @@ class Turns:
         system = self._system + self._waiting
         if not self._turns and system:  # a prompt that is all system has nothing to answer
             self._turns, system = [("user", system)], []
-        messages = [{"role": role, "content": _simple(_results_first(blocks))} for role, blocks in self._turns]
+        messages = [
+            {
+                "role": role,
+                **({"content": _simple(_results_first(blocks))} if blocks else {}),
+                **self._beside.get(index, {}),
+            }
+            for index, (role, blocks) in enumerate(self._turns)
+        ]
         return (_simple(system) if system else None), messages
 
     def _add_system(self, message: _Message, at: str) -> None:
@@ -137,6 +150,9 @@ class Turns:
             self._system += blocks
         elif self._turns[-1][0] == "assistant":
             self._waiting += blocks
+        elif beside := _extras(message, SYSTEM_EXTRAS):
+            self._beside[len(self._turns)] = beside
+            self._turns.append(("system", blocks))
         else:
             self._extend("system", blocks)
 
@@ -146,7 +162,7 @@ class Turns:
             self._waiting = []
         if not blocks:
             return
-        if self._turns and self._turns[-1][0] == role:
+        if self._turns and self._turns[-1][0] == role and len(self._turns) - 1 not in self._beside:
             self._turns[-1][1].extend(blocks)
         else:
             self._turns.append((role, blocks))

@@ -217,7 +217,8 @@ def _messages(turns: list[Block]) -> list[Message]:
             if run is not None:
                 found += run.messages()
             run = _Run(role, beside)
-        run.add(needed(turn, "content", where), f"{where}.content")
+        if role != "system" or not beside or "content" in turn:  # it may carry a change of settings alone
+            run.add(needed(turn, "content", where), f"{where}.content")
     return [*found, *run.messages()] if run is not None else found
 
 

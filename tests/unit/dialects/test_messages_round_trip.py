@@ -159,3 +159,16 @@ def bodies(draw: st.DrawFn) -> Body:
 @rules(deadline=None)
 def test_meaning_is_kept(body):
     assert meaning(there_and_back(body)) == meaning(body)
+
+
+def test_system_messages_in_the_middle_keep_their_place_and_fields():
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "system", "content": "Now in French.", "clear_at": "next_user_message"},
+        {"role": "system", "content": "And short."},
+        {"role": "assistant", "content": "Salut."},
+        {"role": "user", "content": "more"},
+        {"role": "system", "output_config": {"effort": "low"}},
+    ]
+    there = there_and_back({"model": "m", "max_tokens": 9, "messages": turns})["messages"]
+    assert there == turns
