@@ -290,3 +290,21 @@ def test_the_official_sdk(gateway, cloud, lan):
             client.chat.completions.create(
                 model="openai:gpt-4o", messages=[{"role": "user", "content": f"is {SECRET} good?"}]
             )
+
+
+def test_a_callers_own_key_goes_to_its_provider_and_nowhere_else(settings, cloud, lan, tmp_path):
+    key = "sk-callers-own-0123456789abcdefghijkl"
+    own = {"openai_api_key": key, "openai_org_id": "org-1"}
+    with running(tmp_path, {**settings, "security": {"caller_credentials": "override"}}) as gateway:
+        for path in ("completions", "streaming", "hybrid"):
+            reply = ask(gateway, path=path, model="openai:gpt-4o", auth_override=own)
+            assert reply.status == 200
+            assert key.encode() not in reply.body
+            seen = cloud.chats[-1]
+            assert seen.headers["authorization"] == f"Bearer {key}"
+            assert seen.headers["openai-organization"] == "org-1"
+            assert "auth_override" not in seen.json
+            assert key not in json.dumps(gateway.decision(reply))
+        private = ask(gateway, auth_override=own)  # a key beside the request is no private content in it
+        assert private.json["routing_metrics"]["privacy_impact"] == "none"
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
