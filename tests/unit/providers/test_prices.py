@@ -176,7 +176,7 @@ def test_a_long_prompt_is_billed_at_its_step():
 def test_no_bill_is_above_the_worst_case(bound, actual, output, written, unasked):
     actual, written = min(actual, bound), min(written, actual, bound)
     card = stepped(cache_write_percent=(125, 200), writes_unasked=unasked)
-    needs = Needs(prompt_tokens_most=bound, prompt_tokens_high=bound, max_output=4000, caches=not unasked)
+    needs = Needs(prompt_tokens_most=bound, prompt_tokens_high=bound, max_output=4000, cache_marks=0 if unasked else 1)
     worst = worst_case_micro_usd(card, needs)
     assert card.cost_micro_usd(actual, output, 0, (0, written)) <= worst
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamError
+from pointsman.core.errors import PointsmanError, SettingsError, UpstreamConnectError, UpstreamError
 from pointsman.masking import masked
 from pointsman.providers import llamacpp
 from pointsman.providers.endpoint import Endpoint
@@ -105,10 +105,13 @@ class Supervisor:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def keep(self) -> None:
-        """`run` for a gateway that lives without it: what cannot be mended here is told in the log, and tried again."""
+        """`run` for a gateway that lives without it: what is wrong is told, and tried again, save settings."""
         while True:
             try:
                 await self.run()
+            except SettingsError as error:
+                log.error("LiteLLM is not started: %s", error.message)
+                return
             except PointsmanError as error:
                 level = logging.INFO if error.code == RUNS_ALREADY else logging.ERROR
                 log.log(level, "LiteLLM is not started: %s", error.message)

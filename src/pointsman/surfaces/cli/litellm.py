@@ -12,6 +12,7 @@ from pointsman.core.errors import PointsmanError
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .output import console, note, print_json, styled, table
+from .text import safe_line
 
 if TYPE_CHECKING:
     from .litellm_actions import Standing
@@ -103,4 +104,4 @@ def logs(invocation: Invocation, lines: int) -> None:
     told = actions.last_lines(invocation.settings(), lines)
     if not told:
         raise PointsmanError("There is no log: LiteLLM has not run here.", code="no_log")
-    click.echo("\n".join(told))
+    click.echo("\n".join(map(safe_line, told)))
