@@ -16,6 +16,8 @@ from pointsman.testing.upstream import ScriptedUpstream
 from .running import Background, Gateway, running
 from .ways_out import CANARIES, ELSEWHERE, WAYS, disguises, faults, other_ways, spellings
 
+OPENAIS = ("gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small")
+
 
 @contextmanager
 def upstream(background: Background) -> Iterator[ScriptedUpstream]:
@@ -60,7 +62,7 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
             server.default = faults(away)
         tree: dict[str, Any] = {
             "providers": {
-                "openai": {"base_url": away, "api_key": "sk-upstream-planted-key", "models": ["gpt-4o", "gpt-4o-mini"]},
+                "openai": {"base_url": away, "api_key": "sk-upstream-planted-key", "models": [*OPENAIS]},
                 "anthropic": {
                     "base_url": elsewhere["anthropic"].root,
                     "api_key": "sk-ant-planted-key",

@@ -328,6 +328,13 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", "/v1/feedback", {"id": decision, "thumb": "up", "comment": f"it had {canary} in it"})
     yield gateway.ask("POST", "/v1/feedback", {"id": canary, "thumb": "up"})
     yield gateway.ask("POST", "/api/v1/route", {**hi, "model": canary})
+    remote, instruct, embedder = "openai:gpt-4o", "openai:gpt-3.5-turbo-instruct", "openai:text-embedding-3-small"
+    yield gateway.ask("POST", "/v1/completions", {"model": remote, "prompt": f"see {canary} there"})
+    yield gateway.ask("POST", "/v1/completions", {"model": instruct, "prompt": ["a", canary], "stream": True})
+    yield gateway.ask("POST", "/v1/completions", {"model": instruct, "prompt": "a", "suffix": f"\n{canary}\n"})
+    yield gateway.ask("POST", "/v1/completions", {"model": instruct, "prompt": "a", "stop": [canary], "user": canary})
+    yield gateway.ask("POST", "/v1/embeddings", {"model": embedder, "input": ["fine", f"see {canary} there"]})
+    yield gateway.ask("POST", "/v1/embeddings", {"model": embedder, "input": "a", "user": canary, "x": {"y": canary}})
     yield gateway.ask("POST", "/api/v1/config", {"routing": {"force_provider": canary, canary: 1}})
     yield gateway.ask("DELETE", f"/api/v1/config?field={encoded}")
     yield gateway.ask("GET", f"/api/v1/keys/{encoded}")

@@ -1,8 +1,9 @@
 """Measures of sentence vectors: `python -m pointsman.evals.embedding.measure ENCODER_FOLDER DATA_FOLDER`.
 
 Two tasks with known answers: a programmer's question is found by its title (StackEval: recall at 1 and mean reciprocal
-rank), and the nearest neighbour of an examination question is of its own subject (MMLU, 57 subjects). And how far the
-table ranks pairs as the encoder does (Spearman's rank correlation of cosines).
+rank), and the nearest neighbour of an examination question is of its own subject (MMLU, 57 subjects; only questions
+that the table was not fitted to). And how far the table ranks pairs as the encoder does (Spearman's rank correlation of
+cosines).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointsman.providers.static_embedding.bert import Bert
+from pointsman.providers.static_embedding.distil import held_out
 from pointsman.providers.static_embedding.model import embedded_model
 from pointsman.providers.static_embedding.pieces import WordPieces
 
@@ -30,7 +32,6 @@ Embed = Callable[[Sequence[str]], Vectors]
 
 LONGEST = 254
 """Pieces that the encoder reads; it was trained on 128 and its makers cut at 256."""
-SUBJECT_ROWS = 2_000
 _WORD = re.compile(r"\w+")
 
 
@@ -110,8 +111,7 @@ def main(arguments: list[str]) -> int:
     asked = [row["prompt"].partition("\n") for row in _rows(folder / "intent" / "stackeval.jsonl.gz")]
     asked = [parts for parts in asked if len(parts[2]) >= 80]
     titles, bodies = [title for title, _, _ in asked], [body for _, _, body in asked]
-    exams = _rows(folder / "routing" / "routellm_mmlu.jsonl.gz")
-    exams = [exams[at] for at in np.random.default_rng(1).permutation(len(exams))[:SUBJECT_ROWS]]
+    exams = [row for row in _rows(folder / "routing" / "routellm_mmlu.jsonl.gz") if held_out(row["prompt"])]
     questions, subjects = [row["prompt"] for row in exams], [row["category"] for row in exams]
     model = embedded_model()
     encoder = by_encoder(Bert(Path(arguments[0])))

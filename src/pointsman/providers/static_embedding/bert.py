@@ -28,7 +28,7 @@ class Bert:
         self.vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")[: int(config["vocab_size"])]
         self._weights = _read(folder / "model.safetensors")
         self._first, self._last = self.vocabulary.index("[CLS]"), self.vocabulary.index("[SEP]")
-        self.longest = int(config["max_position_embeddings"]) - 2
+        self.width = int(config["hidden_size"])
 
     def __call__(self, pieces: Sequence[Sequence[int]]) -> Array:
         """The mean of the last layer over each text's positions; texts must have equally many pieces.
