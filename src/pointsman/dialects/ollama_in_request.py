@@ -38,6 +38,9 @@ class _Message(msgspec.Struct):
     tool_call_id: str | None = None
 
 
+_MESSAGE_FIELDS = frozenset(_Message.__struct_fields__)
+
+
 class _Chat(Common):
     messages: list[_Message] | None = None
     tools: list[dict[str, Raw]] | None = None
@@ -89,7 +92,11 @@ def read_chat(body: bytes) -> Asked | Load:
     if not asked.messages:
         return _load(asked)
     open_calls: list[tuple[str, str]] = []
-    fields["messages"] = [_message(message, at, open_calls) for at, message in enumerate(asked.messages)]
+    told = msgspec.json.decode(raw["messages"], type=list[dict[str, Raw]])
+    fields["messages"] = [
+        {**_unknown(whole), **_message(message, at, open_calls)}
+        for at, (message, whole) in enumerate(zip(asked.messages, told, strict=True))
+    ]
     if asked.tools:
         fields["tools"] = [{"type": "function", **tool} for tool in asked.tools]
     return Asked(kind="chat", fields=fields)
@@ -155,6 +162,11 @@ def _load(asked: Common) -> Load:
     alive = asked.keep_alive
     unload = alive in (0, "0") or (isinstance(alive, str) and alive.rstrip("hmnsuµ") in ("0", "0.0"))
     return Load(model=asked.model, unload=unload, stream=asked.stream is not False)
+
+
+def _unknown(message: dict[str, Raw]) -> Fields:
+    """Fields of a message that Ollama does not know; they stay, as such fields of a request do."""
+    return {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS}
 
 
 def _message(message: _Message, at: int, open_calls: list[tuple[str, str]]) -> Fields:

@@ -75,6 +75,12 @@ def test_bytes_that_are_no_json(body):
             read(b"\xff" + body)
 
 
+def test_fields_that_ollama_does_not_know_stay():
+    asked = chat(messages=[{"role": "user", "content": "x", "name": "ann"}], metadata={"a": 1})
+    assert bytes(asked.fields["messages"][0]["name"]) == b'"ann"'
+    assert bytes(asked.fields["metadata"]) == b'{"a": 1}'
+
+
 def test_results_belong_to_the_earliest_open_call_of_their_tool():
     call = {"function": {"name": "f", "arguments": {}}}
     other = {"function": {"name": "g", "arguments": {}}}
