@@ -77,6 +77,7 @@ def asked(upstream: ScriptedUpstream) -> tuple[str, dict[str, Any]]:
     return seen.path, seen.json
 
 
+@pytest.mark.shows("openai", "completions with a suffix")
 def test_a_gap_is_filled_by_the_models_own_tokens(client, gateway, lan):
     lan.script(page(completion()))
     answer = client.completions.create(
@@ -91,6 +92,12 @@ def test_a_gap_is_filled_by_the_models_own_tokens(client, gateway, lan):
     )
     assert (body["model"], body["max_tokens"], body["logprobs"]) == ("qwen2.5-coder:7b", 8, 1)
     assert {"messages", "suffix", "top_logprobs"}.isdisjoint(body)
+
+
+def test_nobody_fills_a_gap_for_a_key_of_a_forced_provider(gateway):
+    wishes = {"routing_preferences": {"force_provider": "ollama"}}
+    reply = gateway.ask("POST", "/v1/completions", {"prompt": "a", "suffix": "b", **wishes})
+    assert (reply.status, reply.json["error"]["code"]) == (400, "no_capable_model")
 
 
 def test_auto_with_a_suffix_finds_who_can(client, lan):
@@ -198,6 +205,7 @@ def test_who_hangs_up_ends_the_upstreams_work(gateway, lan_server: ScriptedUpstr
     assert lan_server.abandoned == 1
 
 
+@pytest.mark.shows("openai", "embeddings")
 def test_vectors_in_the_order_of_the_texts(client, gateway, cloud):
     packed = struct.pack("<2f", 0.5, -0.25)
     cloud.script(vectors(base64.b64encode(packed).decode(), [1.0, 2.0]))

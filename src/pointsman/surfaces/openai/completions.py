@@ -38,7 +38,7 @@ class CompletionsDialect:
         request = ChatRequest.build(fields)
         card = self._named(request.model)
         if "suffix" in fields or (card is not None and "completion" in card.capabilities):
-            return ChatRequest.build(fields, kind="completion")
+            return ChatRequest(request.fields, request.params, request.size, kind="completion")
         if len(request.params.messages) > 1:
             raise InvalidRequest(
                 "Invalid `prompt`: a chat model, or `auto`, takes one prompt in a request; name a model that completes"
