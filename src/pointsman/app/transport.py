@@ -9,6 +9,7 @@ import logging
 from pointsman.core.errors import SettingsError
 from pointsman.settings import Settings
 from pointsman.surfaces.entry import Entry
+from pointsman.surfaces.errors import tell
 from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
 from pointsman.transport.tls import ServerTls
@@ -64,7 +65,9 @@ async def start_server(settings: Settings, entry: Entry, tls: ServerTls | None =
     if server.data_plane == "asgi":
         from pointsman.transport.asgi_server import serve_asgi
 
-        return await serve_asgi(entry, host=server.host, port=server.port, limits=limits, ssl_context=context)
+        return await serve_asgi(
+            entry, host=server.host, port=server.port, limits=limits, ssl_context=context, tells=tell
+        )
     from pointsman.transport.server import serve
 
-    return await serve(entry, host=server.host, port=server.port, limits=limits, ssl_context=context)
+    return await serve(entry, host=server.host, port=server.port, limits=limits, ssl_context=context, tells=tell)

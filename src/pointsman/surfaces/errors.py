@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import (
+    BodyTooLarge,
     EngineError,
     PointsmanError,
+    RequestError,
     StoreError,
     UpstreamBroken,
     UpstreamConnectError,
     UpstreamProtocolError,
     WeightsError,
 )
+from pointsman.transport.http import Headers
 
 from .openai.errors import to_openai
 
@@ -55,3 +58,10 @@ def shape_for(path: str) -> Shape:
             shape: Shape = getattr(importlib.import_module(module), name)
             return shape
     return to_openai
+
+
+def tell(path: str, status: int, code: str, message: str) -> tuple[Headers, bytes]:
+    """What the server itself refuses, in the shape of the path: a `transport.http.Tells`."""
+    kind = BodyTooLarge if status == 413 else RequestError if status < 500 else PointsmanError
+    _, headers, body = shape_for(path)(kind(message, code=code))
+    return headers, body

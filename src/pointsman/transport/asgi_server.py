@@ -19,9 +19,9 @@ from .asgi import Message, Receive, Send
 from .body_budget import SMALL_BODY, BodyBudget
 from .chunked import body_too_large
 from .head import Refusal
-from .http import Handler, Headers, HttpRequest
+from .http import Handler, Headers, HttpRequest, Tells
 from .limits import RunningServer, ServerLimits
-from .wire import ALWAYS, FRAMING, INTERNAL_ERROR, JSON, OVER_TLS, header_block
+from .wire import ALWAYS, FRAMING, OVER_TLS, header_block, internal_error, plainly
 
 if TYPE_CHECKING:
     import ssl
@@ -36,8 +36,9 @@ _BODILESS = frozenset({204, 304})
 class AsgiServer:
     """A `Handler` as an ASGI application: bodies read whole and bounded, a leaving client cancels the handler."""
 
-    def __init__(self, handler: Handler, limits: ServerLimits | None = None) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits | None = None, tells: Tells = plainly) -> None:
         self._handler = handler
+        self._tells = tells
         self._limits = limits or ServerLimits()
         self.bodies = BodyBudget(self._limits)
 
@@ -61,7 +62,8 @@ class AsgiServer:
         try:
             body = await self._read_body(scope["headers"], receive, held)
         except Refusal as refusal:
-            answer.send(refusal.status, [JSON, (b"connection", b"close")], refusal.body())
+            told, refused = self._tells(scope["path"], refusal.status, refusal.code, str(refusal))
+            answer.send(refusal.status, [*told, (b"connection", b"close")], refused)
             await answer.pump(send)
             return
         if body is None:
@@ -135,7 +137,7 @@ class AsgiServer:
             log.error("%s in the handler of %s %s\n%s", type(error).__name__, request.method, request.path, frames)
         finally:
             if not answer.started:
-                answer.send(500, [JSON], INTERNAL_ERROR)
+                answer.send(500, *internal_error(self._tells, request.path))
             elif not answer.finished:
                 answer.abort()
 
@@ -261,8 +263,9 @@ async def serve_asgi(
     limits: ServerLimits | None = None,
     sock: socket.socket | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    tells: Tells = plainly,
 ) -> RunningServer:
-    """Serve a handler with uvicorn, in the running loop and without its signal handlers.
+    """Serve a handler with uvicorn, in the running loop and without its signal handlers; see `server.serve`.
 
     Raises:
         OSError: the address cannot be had.
@@ -274,7 +277,7 @@ async def serve_asgi(
         )[0]
         sock = socket.create_server(address[:2], family=family, backlog=2048)
     sock.setblocking(False)
-    running = UvicornServer(handler, limits, sock, ssl_context)
+    running = UvicornServer(AsgiServer(handler, limits, tells), limits, sock, ssl_context)
     await running.start()
     return running
 
@@ -283,12 +286,12 @@ class UvicornServer:
     """uvicorn, run in the loop of its owner."""
 
     def __init__(
-        self, handler: Handler, limits: ServerLimits, sock: socket.socket, ssl_context: ssl.SSLContext | None
+        self, app: AsgiServer, limits: ServerLimits, sock: socket.socket, ssl_context: ssl.SSLContext | None
     ) -> None:
         address = sock.getsockname()
         self.port: int = address[1] if isinstance(address, tuple) else 0
         self._sock = sock
-        self._server = _quiet_uvicorn(AsgiServer(handler, limits), limits, ssl_context)
+        self._server = _quiet_uvicorn(app, limits, ssl_context)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

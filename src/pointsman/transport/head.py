@@ -14,7 +14,6 @@ from urllib.parse import unquote
 import httptools
 
 from .limits import ServerLimits
-from .wire import error_body
 
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -30,10 +29,6 @@ class Refusal(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
-
-    def body(self) -> bytes:
-        kind = "invalid_request_error" if self.status < 500 else "api_error"
-        return error_body(str(self), type=kind, code=self.code)
 
 
 def malformed(message: str) -> Refusal:

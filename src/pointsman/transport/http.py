@@ -71,6 +71,10 @@ class Responder(Protocol):
 
 Handler = Callable[[HttpRequest, Responder], Awaitable[None]]
 
+Tells = Callable[[str, int, str, str], tuple[Headers, bytes]]
+"""Headers and body with which the server itself refuses, in the words of whoever asks: path (empty where it is not
+known), status, code, message."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:

@@ -11,11 +11,11 @@ import traceback
 from email.utils import formatdate
 
 from .body_budget import BodyBudget
-from .http import Handler, HttpRequest
+from .http import Handler, HttpRequest, Tells
 from .limits import RunningServer, ServerLimits
 from .responder import Answer
 from .server_protocol import Connection
-from .wire import ALWAYS, INTERNAL_ERROR, JSON, OVER_TLS, header_block, status_line
+from .wire import ALWAYS, OVER_TLS, header_block, internal_error, plainly, status_line
 
 __all__ = ["NativeServer", "RunningServer", "ServerLimits", "serve"]
 
@@ -35,13 +35,17 @@ async def serve(
     limits: ServerLimits | None = None,
     sock: socket.socket | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    tells: Tells = plainly,
 ) -> NativeServer:
     """Listen on `host` and `port` (0: any free one), or on `sock`, which is taken over.
+
+    Args:
+        tells: the words in which the server itself refuses.
 
     Raises:
         OSError: the address cannot be had.
     """
-    server = NativeServer(handler, limits or ServerLimits())
+    server = NativeServer(handler, limits or ServerLimits(), tells)
     await server.listen(host, port, sock, ssl_context)
     return server
 
@@ -49,8 +53,9 @@ async def serve(
 class NativeServer:
     """A running server. Its connections share the limits, a clock read once a tick, and the cached Date header."""
 
-    def __init__(self, handler: Handler, limits: ServerLimits) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits, tells: Tells = plainly) -> None:
         self.handler = handler
+        self.tells = tells
         self.limits = limits
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time()
@@ -166,7 +171,7 @@ class NativeServer:
             await self.handler(request, answer)
             if not answer.finished:
                 log.error("the handler of %s %s ended without finishing its answer", request.method, request.path)
-                self._fail(answer)
+                self._fail(request.path, answer)
         except asyncio.CancelledError:
             answer.abort()
             raise
@@ -174,7 +179,7 @@ class NativeServer:
             # Neither the message nor the locals are logged: either may quote the request's body.
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("%s in the handler of %s %s\n%s", type(error).__name__, request.method, request.path, frames)
-            self._fail(answer)
+            self._fail(request.path, answer)
         finally:
             task = asyncio.current_task()
             assert task is not None
@@ -182,9 +187,9 @@ class NativeServer:
             if self.closing:
                 self._something_ended.set()
 
-    def _fail(self, answer: Answer) -> None:
+    def _fail(self, path: str, answer: Answer) -> None:
         if not answer.started:
-            answer.send(500, [JSON], INTERNAL_ERROR)
+            answer.send(500, *internal_error(self.tells, path))
         else:
             answer.abort()
 

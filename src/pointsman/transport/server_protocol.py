@@ -12,7 +12,7 @@ from .chunked import ChunkedBody, body_too_large
 from .head import Refusal, RequestHead, malformed
 from .http import HttpRequest
 from .responder import Answer
-from .wire import JSON, header_block
+from .wire import header_block, path_in
 
 if TYPE_CHECKING:
     from .server import NativeServer
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
             try:
                 self._read(data)
             except Refusal as refusal:
-                self._refuse(refusal)
+                self._refuse(refusal, data)
         elif self._state == _ANSWERING:
             self._buffer += data
             if len(self._buffer) > _PIPELINED_BYTES and not self._reading_paused:
@@ -257,9 +257,9 @@ class Connection(asyncio.Protocol):
             if end < 0:
                 self._keep_part_of_head(data)
                 return
+            head = RequestHead(data[: end + 4], self._server.limits)
             self._scanned = 0
             self._buffer = b""
-            head = RequestHead(data[: end + 4], self._server.limits)
             self._begin_body(head, data[end + 4 :])
         elif self._chunked_body is not None:
             self._hold(data)
@@ -366,13 +366,18 @@ class Connection(asyncio.Protocol):
             try:
                 self._read(data)
             except Refusal as refusal:
-                self._refuse(refusal)
+                self._refuse(refusal, data)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer for the server itself, then read on for a while so that the client gets to see it."""
-        body = refusal.body()
+    def _refuse(self, refusal: Refusal, data: bytes = b"") -> None:
+        """Answer for the server itself, then read on for a while so that the client gets to see it.
+
+        Args:
+            data: what was read last.
+        """
+        path = self._head.path if self._head is not None else path_in(self._buffer + data)
         status = refusal.status
-        headers = [JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        told, body = self._server.tells(path, status, refusal.code, str(refusal))
+        headers = [*told, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         if status == 503:
             headers.append((b"retry-after", b"1"))
         elif status == 405:

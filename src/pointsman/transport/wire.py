@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from .http import Headers
+from .http import Headers, Tells
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -57,9 +57,18 @@ def offender(headers: Headers) -> str:
     return "?"
 
 
-def error_body(message: str, *, type: str, code: str) -> bytes:
-    """An error in OpenAI's shape."""
-    return msgspec.json.encode({"error": {"message": message, "type": type, "param": None, "code": code}})
+def plainly(path: str, status: int, code: str, message: str) -> tuple[Headers, bytes]:
+    """A `Tells` that knows OpenAI's shape alone."""
+    kind = "invalid_request_error" if status < 500 else "api_error"
+    return [JSON], msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-INTERNAL_ERROR = error_body("Something went wrong inside the gateway.", type="api_error", code="internal_error")
+def internal_error(tells: Tells, path: str) -> tuple[Headers, bytes]:
+    """Headers and body of a 500."""
+    return tells(path, 500, "internal_error", "Something went wrong inside the gateway.")
+
+
+def path_in(head: bytes) -> str:
+    """The path that a head asks for, as far as it can be made out; a head that is refused may be cut or broken."""
+    target = head[: head.find(b"\r\n")].split(b" ")[1:2]
+    return target[0].partition(b"?")[0][:1024].decode("ascii", "replace") if target else ""
