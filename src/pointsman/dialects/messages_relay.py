@@ -1,7 +1,7 @@
 """Answers of an Anthropic upstream for a caller who speaks Messages too: the bytes that came, looked at in passing.
 
-Of most blocks only four byte searches are made; a frame is decoded when one of them hits. The quotes make the searches
-safe: inside a JSON string they would be escaped.
+Of most blocks only four byte searches are made, and a check that they are JSON; a frame is decoded when a search hits.
+The quotes make the searches safe: inside a JSON string they would be escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pointsman.core.events import Body, Frames, Usage, payloads
 
 from .messages_events import FINISH, Counts, check_utf8, failure_of, id_of, read_answer, read_event
 from .messages_stream import ended
-from .sse import FrameBuffer
+from .sse import FrameBuffer, check_objects
 
 _BLANK = re.compile(rb"\n\r?\n")
 _LOOKED_AT = (b'"message_start"', b'"message_delta"', b'"message_stop"', b'"error"')
@@ -42,12 +42,13 @@ class MessagesRelay:
 
         Raises:
             UpstreamError: the upstream reported an error, and nothing of the answer is before it.
-            UpstreamProtocolError: not UTF-8; the first frame does not begin a message; a frame is too large.
+            UpstreamProtocolError: not UTF-8 or JSON; the first frame does not begin a message; a frame is too large.
         """
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
         check_utf8(frames)
+        check_objects(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or any(word in frames for word in _LOOKED_AT):

@@ -2,9 +2,9 @@
 
 What is looked at, and what it costs: the first frame of a stream is decoded, because an answer must be known for one
 before anything is promised to the caller. Of later blocks only four byte searches are made (`[DONE]`, `"error"`,
-`"usage":`, `"finish_reason":"`) and a check that they are UTF-8; a frame is decoded when one of the searches hits. The
-quotes make the searches safe: inside a JSON string they would be escaped. So later frames that are broken JSON without
-any of those words are passed on as they are.
+`"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON, as clients stumble over what is not; a frame
+is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON string they would be escaped.
+What the fields hold is passed on as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtoco
 from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
 
 from .openai_errors import stated_error
-from .sse import FrameBuffer, frame_end
+from .sse import FrameBuffer, check_objects, frame_end
 
 MAX_ID = 200
 """Characters; a longer id could not be asked for, and the log keeps ids."""
@@ -29,6 +29,8 @@ _BLANK = re.compile(rb"\n\r?\n")
 
 class _Choice(msgspec.Struct):
     finish_reason: Any = None
+    message: msgspec.Raw = msgspec.Raw(b"")
+    text: Any = None
 
 
 class _Envelope(msgspec.Struct):
@@ -78,7 +80,7 @@ class ChatStream:
 
         Raises:
             UpstreamError: the upstream reported an error and no frame of the answer is before it in this block.
-            UpstreamProtocolError: not UTF-8; the first frame is not a chunk; a frame is too large.
+            UpstreamProtocolError: not UTF-8, or no JSON; the first frame is not a chunk; a frame is too large.
         """
         frames = self._frames.feed(block)
         if not frames:
@@ -91,10 +93,13 @@ class ChatStream:
             if payload is None:  # comments that keep the connection open promise nothing yet
                 return None
             answer_id = _first_id(payload)
+            check_objects(frames)
         elif self._answer_id is None and self._looks_for_id:
             self._looks_for_id -= 1
             envelope = _loosely(next(payloads(frames), b""))
             answer_id = _id(envelope) if envelope is not None else None
+        if self._started:
+            check_objects(frames)
         usage = finish = None
         went_on = False
         if b'"error"' in frames:
@@ -175,6 +180,8 @@ def read_body(raw: bytes) -> Body:
     envelope = _checked(raw)
     if not envelope.choices:
         raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
+    if any(choice.text is None and bytes(choice.message)[:1] != b"{" for choice in envelope.choices):
+        raise UpstreamProtocolError("The model's provider answered with a choice that holds no message.")
     reasons = [choice.finish_reason for choice in envelope.choices if isinstance(choice.finish_reason, str)]
     return Body(raw, _usage(envelope), _id(envelope), reasons[-1][:MAX_WORD] if reasons else None)
 
