@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any
 
 import msgspec
@@ -91,7 +92,7 @@ def read_chat(body: bytes) -> Asked | Load:
     fields = common_fields(asked, raw, handled=frozenset({"messages", "tools"}))
     if not asked.messages:
         return _load(asked)
-    open_calls: list[tuple[str, str]] = []
+    open_calls = _OpenCalls()
     told = msgspec.json.decode(raw["messages"], type=list[dict[str, Raw]])
     fields["messages"] = [
         {**_unknown(whole), **_message(message, at, open_calls)}
@@ -158,6 +159,40 @@ def read_embed(body: bytes, *, old: bool = False) -> Asked:
     return Asked(kind="embeddings", fields=fields)
 
 
+class _Open(msgspec.Struct):
+    """A call that has no result yet."""
+
+    identifier: str
+    answered: bool = False
+
+
+class _OpenCalls:
+    """The calls of earlier turns that have no result yet, found in one step however many there are."""
+
+    def __init__(self) -> None:
+        self._every: deque[_Open] = deque()
+        self._named: defaultdict[str, deque[_Open]] = defaultdict(deque)
+        self._identified: defaultdict[str, deque[_Open]] = defaultdict(deque)
+
+    def add(self, name: str, identifier: str) -> None:
+        call = _Open(identifier)
+        for calls in (self._every, self._named[name], self._identified[identifier]):
+            calls.append(call)
+
+    def answered(self, message: _Message) -> str | None:
+        """The id of the earliest call that a result belongs to, which has its result now."""
+        if message.tool_call_id:
+            waiting = self._identified.get(message.tool_call_id)
+        else:
+            waiting = self._named.get(message.tool_name) if message.tool_name else self._every
+        while waiting:
+            call = waiting.popleft()
+            if not call.answered:
+                call.answered = True
+                return call.identifier
+        return None
+
+
 def _load(asked: Common) -> Load:
     alive = asked.keep_alive
     unload = alive in (0, "0") or (isinstance(alive, str) and alive.rstrip("hmnsuµ") in ("0", "0.0"))
@@ -169,7 +204,7 @@ def _unknown(message: dict[str, Raw]) -> Fields:
     return {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS}
 
 
-def _message(message: _Message, at: int, open_calls: list[tuple[str, str]]) -> Fields:
+def _message(message: _Message, at: int, open_calls: _OpenCalls) -> Fields:
     content = content_of(message.content or "", message.images, f"messages[{at}].images")
     fields: Fields = {"role": message.role, "content": content}
     if message.thinking:
@@ -177,9 +212,10 @@ def _message(message: _Message, at: int, open_calls: list[tuple[str, str]]) -> F
     if message.tool_calls:
         fields["content"] = content or None
         fields["tool_calls"] = calls = [_call(call, at, index) for index, call in enumerate(message.tool_calls)]
-        open_calls += [(call["function"]["name"], call["id"]) for call in calls]
+        for call in calls:
+            open_calls.add(call["function"]["name"], call["id"])
     if message.role == "tool":
-        fields["tool_call_id"] = _answered(message, at, open_calls)
+        fields["tool_call_id"] = open_calls.answered(message) or message.tool_call_id or f"call_{at}"
         if message.tool_name:
             fields["name"] = message.tool_name
     return fields
@@ -189,14 +225,3 @@ def _call(call: _Call, at: int, index: int) -> Fields:
     arguments = _encoder.encode(call.function.arguments or {}).decode()
     function = {"name": call.function.name, "arguments": arguments}
     return {"id": call.id or f"call_{at}_{index}", "type": "function", "function": function}
-
-
-def _answered(message: _Message, at: int, open_calls: list[tuple[str, str]]) -> str:
-    """The id of the call that a result belongs to."""
-    for place, (name, identifier) in enumerate(open_calls):
-        if message.tool_call_id == identifier or (
-            not message.tool_call_id and (not message.tool_name or message.tool_name == name)
-        ):
-            del open_calls[place]
-            return identifier
-    return message.tool_call_id or f"call_{at}"

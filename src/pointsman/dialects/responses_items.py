@@ -8,6 +8,7 @@ of the call.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -71,9 +72,9 @@ class Messages:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._result(item, path, content(item.get("output"), f"{path}.output"))
         elif kind == "tool_search_output" and item.get("call_id"):
-            before = set(self._tools.chat)
+            before = len(self._tools.chat)
             self._tools.add(item.get("tools"), f"{path}.tools")
-            found = [name for name in self._tools.chat if name not in before]
+            found = list(islice(reversed(self._tools.chat), len(self._tools.chat) - before))[::-1]
             self._result(item, path, _encoder.encode({"found": found}).decode())
         elif kind == "additional_tools":
             self._tools.add(item.get("tools"), f"{path}.tools")
@@ -93,7 +94,11 @@ class Messages:
         latest = self._open
         if latest is None or ("content" in latest and "tool_calls" not in latest):  # it speaks again
             latest = self._begin()
-        latest["content"] = [*_parts(latest["content"]), *_parts(said)] if "content" in latest else said
+        if "content" in latest:
+            latest["content"] = parts = _parts(latest["content"])
+            parts += _parts(said)
+        else:
+            latest["content"] = said
         latest.update(more)
 
     def _reasoning(self, item: Body) -> None:

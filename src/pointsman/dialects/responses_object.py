@@ -44,7 +44,9 @@ def with_ids(items: Sequence[Body], mark: str) -> list[Body]:
     """What a caller sent, as it is listed: every item has a type and an id, and content is parts."""
     listed = []
     for index, item in enumerate(items):
-        item = {**item, "id": item.get("id") or f"in_{mark}_i{index}", "type": item.get("type") or "message"}
+        known = item.get("id")
+        identifier = known if known and isinstance(known, str) else f"in_{mark}_i{index}"
+        item = {**item, "id": identifier, "type": item.get("type") or "message"}
         if item["type"] == "message":
             item.setdefault("status", "completed")
             said = item.get("content")

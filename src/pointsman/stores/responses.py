@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -114,18 +114,28 @@ class ResponseStore:
         return found[0] if found else None
 
     async def some(self, identifiers: Sequence[str], *, owner: str | None) -> list[Turn]:
-        """Those of these turns that are there, in no order. At most `MOST_ASKED` are looked for."""
-        wanted = list(dict.fromkeys(identifiers))[:MOST_ASKED]
-        if not wanted:
+        """Those of these turns that are there for this owner, in no order. At most `MOST_ASKED` are looked for.
+
+        Raises:
+            TooLarge: they are more than `MOST_OF_CONVERSATION` together.
+        """
+        rows = await self._rows("id, owner, size", list(dict.fromkeys(identifiers))[:MOST_ASKED])
+        rows = [row for row in rows if owner is None or row[1] == owner]
+        size = sum(int(row[2]) for row in rows)
+        if size > MOST_OF_CONVERSATION:
+            raise TooLarge(f"Turns of {size} bytes are more than {MOST_OF_CONVERSATION}.")
+        rows = await self._rows("id, owner, previous_id, created_at, content", [row[0] for row in rows])
+        return await self._opened(rows)
+
+    async def _rows(self, columns: str, identifiers: Sequence[str]) -> Sequence[tuple[Any, ...]]:
+        if not identifiers:
             return []
-        places = ", ".join(f"${number}" for number in range(2, len(wanted) + 2))
-        rows = await self._database.fetch(
-            "SELECT id, owner, previous_id, created_at, content FROM responses"  # noqa: S608
-            f" WHERE expires_at > $1 AND id IN ({places})",
+        places = ", ".join(f"${number}" for number in range(2, len(identifiers) + 2))
+        return await self._database.fetch(
+            f"SELECT {columns} FROM responses WHERE expires_at > $1 AND id IN ({places})",  # noqa: S608
             self._clock.now(),
-            *wanted,
+            *identifiers,
         )
-        return await self._opened(row for row in rows if owner is None or row[1] == owner)
 
     async def conversation(self, identifier: str, *, owner: str | None) -> list[Turn]:
         """A turn and those before it, the oldest first; it is cut where one is gone, and then begins with a turn whose

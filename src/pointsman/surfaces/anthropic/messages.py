@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -14,13 +13,11 @@ from pointsman.core.request import ChatRequest
 from pointsman.dialects.messages_answer import MessagesStream, write_message
 from pointsman.dialects.messages_request import read_messages
 from pointsman.pipeline.answer import Answer
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import Headers, HttpRequest
 
 from .errors import to_anthropic, to_event
-
-LARGE = 512 * 1024
-"""Bytes of a body from which on it is translated in a thread: some 5 ms a megabyte."""
 
 _VERSION = re.compile(rb"20\d\d-\d\d-\d\d")
 _BETA = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)*-20\d\d-?\d\d-?\d\d")
@@ -38,7 +35,7 @@ async def read_request(http: HttpRequest, *, bounded: bool = True) -> ChatReques
         InvalidRequest: see `read_messages`; or a header of Anthropic's is malformed.
     """
     read = partial(_read, http.body, passed=tuple(passed_headers(http.headers)), bounded=bounded)
-    return await asyncio.to_thread(read) if len(http.body) >= LARGE else read()
+    return await aside(read, len(http.body))
 
 
 def _read(body: bytes, *, passed: tuple[tuple[bytes, bytes], ...], bounded: bool) -> ChatRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from pointsman.core.events import DONE, Body, Event, encode_frame
 from pointsman.core.request import ChatRequest
 from pointsman.dialects.native_chat import first_frames, read_request, with_metrics
 from pointsman.pipeline.answer import Answer
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 
@@ -38,7 +40,7 @@ class NativeChat:
         self._streams = streams
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        return read_request(http.body, mode=self._mode, stream=self._streams)
+        return await aside(partial(read_request, http.body, mode=self._mode, stream=self._streams), len(http.body))
 
     def writer(self, request: ChatRequest, answer: Answer) -> NativeWriter:
         return NativeWriter(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import ModelNotFound, PointsmanError
@@ -14,6 +15,7 @@ from pointsman.dialects.ollama_in_answer import Endpoint, OllamaAnswer, error_li
 from pointsman.dialects.ollama_in_request import Asked, Load, read_chat, read_generate
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import JSON, Converse, Refusal
 from pointsman.surfaces.errors import for_caller
 from pointsman.transport.http import Headers, HttpRequest, Responder
@@ -47,10 +49,13 @@ class OllamaDialect:
         self._models = models
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        asked = READERS[self._endpoint](http.body)
+        return await aside(partial(self._read, http.body, caller), len(http.body))
+
+    def _read(self, body: bytes, caller: Caller) -> ChatRequest:
+        asked = READERS[self._endpoint](body)
         if isinstance(asked, Load):
             raise _Loads(asked)
-        asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog)
+        asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog, caller)
         return ChatRequest.build(asked.fields, kind=asked.kind, dialect="ollama")
 
     def writer(self, request: ChatRequest, answer: Answer) -> OllamaWriter:
@@ -110,7 +115,7 @@ class Ask:
             self._loaded(asked.load, respond, caller)
 
     def _loaded(self, load: Load, respond: Responder, caller: Caller) -> None:
-        name = known_name(load.model, self._models.catalog)
+        name = known_name(load.model, self._models.catalog, caller)
         if name != AUTO and find_card(name, self._models.catalog, caller) is None:
             respond.send(*to_ollama(for_caller(ModelNotFound(f"model {name[:200]!r} not found"), caller)))
             return

@@ -71,7 +71,7 @@ class Catalogue:
     async def show(self, http: HttpRequest, respond: Responder, caller: Caller) -> None:
         try:
             asked, _ = read_body(http.body, _Show)
-            name = known_name(asked.model or asked.name, self._models.catalog)
+            name = known_name(asked.model or asked.name, self._models.catalog, caller)
             if not name:
                 raise InvalidRequest("model is required", param="model")
             card = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from pointsman.dialects.ollama_in_answer import embedded
 from pointsman.dialects.ollama_in_request import read_embed
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import JSON, Converse, Refusal
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
@@ -44,10 +46,13 @@ class EmbedDialect:
         self._old = old
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        asked = read_embed(http.body, old=self._old)
+        return await aside(partial(self._read, http.body, caller), len(http.body))
+
+    def _read(self, body: bytes, caller: Caller) -> ChatRequest:
+        asked = read_embed(body, old=self._old)
         if not asked.fields["messages"]:
             raise _Nothing(asked.fields["model"])
-        asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog)
+        asked.fields["model"] = known_name(asked.fields["model"], self._models.catalog, caller)
         request = ChatRequest.build(asked.fields, kind="embeddings", dialect="ollama")
         _dimensions(request)  # said now, and not once a model has answered
         return request

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import DONE, Body, Event
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.answer import Answer
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 
@@ -19,7 +22,7 @@ class ChatDialect:
     stream_headers = EVENT_STREAM
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        return ChatRequest.parse(http.body)
+        return await aside(partial(ChatRequest.parse, http.body), len(http.body))
 
     def writer(self, request: ChatRequest, answer: Answer) -> ChatDialect:
         return self

@@ -6,6 +6,8 @@ A model that completes plain text is asked for just that, and its answer is rela
 
 from __future__ import annotations
 
+from functools import partial
+
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest, PointsmanError
@@ -15,6 +17,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.dialects.completions import read_fields
 from pointsman.dialects.completions_answer import TextAnswer
 from pointsman.pipeline.answer import Answer
+from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 
@@ -34,9 +37,12 @@ class CompletionsDialect:
         self._models = models
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        fields = read_fields(http.body)
+        return await aside(partial(self._read, http.body, caller), len(http.body))
+
+    def _read(self, body: bytes, caller: Caller) -> ChatRequest:
+        fields = read_fields(body)
         request = ChatRequest.build(fields)
-        card = self._named(request.model)
+        card = self._named(request.model, caller)
         if "suffix" in fields or (card is not None and "completion" in card.capabilities):
             return ChatRequest(request.fields, request.params, request.size, kind="completion")
         if len(request.params.messages) > 1:
@@ -47,9 +53,11 @@ class CompletionsDialect:
             )
         return request
 
-    def _named(self, name: str) -> ModelCard | None:
+    def _named(self, name: str, caller: Caller) -> ModelCard | None:
+        """The model, if the caller may use it: what is said of prompts must not tell that another is there."""
         catalog = self._models.catalog
-        return catalog.find(name) or catalog.find(f"{name}:latest")
+        card = catalog.find(name) or catalog.find(f"{name}:latest")
+        return card if card is not None and caller.may_use(card.id, card.name) else None
 
     def writer(self, request: ChatRequest, answer: Answer) -> CompletionWriter:
         return CompletionWriter(native=request.kind == "completion")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from pointsman.core.ports import Clock
 from pointsman.dialects.responses_object import why_absent
 from pointsman.dialects.responses_request import response_of
 from pointsman.stores.responses import MOST_ASKED, ResponseStore, TooLarge, Turn
+from pointsman.surfaces.aside import aside
 
 log = logging.getLogger(__name__)
 
@@ -60,19 +62,26 @@ class Memory:
             raise _no_previous(why_absent(previous_id) or "there is no such response")
         if turns[0].previous_id is not None:
             raise _no_previous("an earlier turn of its conversation is gone; send all of it as `input`")
-        kept = [_decoder.decode(turn.content) for turn in turns]
-        return [item for turn in kept for item in (*turn.input, *turn.response["output"])]
+        return await aside(partial(_items, turns), _size(turns))
 
     async def items(self, identifiers: list[str], caller: Caller) -> Mapping[str, Item]:
-        """Those of these items that are kept. Raises StoreError."""
+        """Those of these items that are kept.
+
+        Raises:
+            InvalidRequest: they are of too many responses, or of too long ones.
+            StoreError: the database is away.
+        """
         wanted = list(dict.fromkeys(of for each in identifiers if (of := response_of(each)) is not None))
         if len(wanted) > MOST_ASKED:
             raise InvalidRequest(f"Invalid `input`: items of more than {MOST_ASKED} responses.", param="input")
-        found: dict[str, Item] = {}
-        for turn in await self._store.some(wanted, owner=_bound(caller)):
-            kept = _decoder.decode(turn.content)
-            found |= {item["id"]: item for item in (*kept.input, *kept.response["output"])}
-        return found
+        try:
+            turns = await self._store.some(wanted, owner=_bound(caller))
+        except TooLarge:
+            raise InvalidRequest(
+                "Invalid `input`: the responses of its items are too long together; send the items themselves.",
+                param="input",
+            ) from None
+        return {item["id"]: item for item in await aside(partial(_items, turns), _size(turns))}
 
     async def keep(self, response: Item, items: list[Item], *, owner: str) -> bool:
         """Keep an answer; False, with a line in the log, where that cannot be done."""
@@ -108,6 +117,15 @@ class Memory:
         """Raises as `get`."""
         if not await self._store.remove(identifier, owner=_bound(caller)):
             raise _absent(identifier)
+
+
+def _items(turns: Sequence[Turn]) -> list[Item]:
+    kept = [_decoder.decode(turn.content) for turn in turns]
+    return [item for turn in kept for item in (*turn.input, *turn.response["output"])]
+
+
+def _size(turns: Sequence[Turn]) -> int:
+    return sum(len(turn.content) for turn in turns)
 
 
 def owner_of(caller: Caller) -> str:

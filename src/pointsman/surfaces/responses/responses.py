@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from pointsman.dialects.responses_object import Keeping, new_mark, response_id, 
 from pointsman.dialects.responses_output import Events
 from pointsman.dialects.responses_request import ResponsesRequest, own_items, references, to_chat
 from pointsman.pipeline.answer import Answer
+from pointsman.surfaces.aside import LARGE, aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.surfaces.openai.errors import to_openai
 from pointsman.transport.http import HttpRequest
@@ -38,7 +40,7 @@ class ResponsesDialect:
         self._told: set[str] = set()
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        asked, rest = read_fields(http.body)
+        asked, rest = await aside(partial(read_fields, http.body), len(http.body))
         before: list[Item] = []
         if asked.previous_response_id is not None:
             before = await self._memory.conversation(asked.previous_response_id, caller)
@@ -46,7 +48,8 @@ class ResponsesDialect:
         wanted = [each for each in references(own_items(asked)) if each not in kept]
         if wanted:
             kept |= await self._memory.items(wanted, caller)
-        request = to_chat(asked, rest, before=before, kept=kept, owner=owner_of(caller))
+        make = partial(to_chat, asked, rest, before=before, kept=kept, owner=owner_of(caller))
+        request = await aside(make, LARGE if before else len(http.body))
         self._tell(request)
         return request
 
