@@ -307,7 +307,7 @@ def test_what_the_codex_cli_sends(gateway, cloud):
     }  # fmt: skip
     reply = gateway.ask("POST", "/v1/responses", body)
     assert reply.status == 200, reply.body
-    assert reply.headers["x-pointsman-dropped"] == "tools[4] web_search, reasoning.summary, client_metadata"
+    assert reply.headers["x-pointsman-dropped"] == "tools[4] web_search, client_metadata, reasoning.summary"
     events = [json.loads(frame.partition("data: ")[2]) for frame in reply.body.decode().split("\n\n")[:-1]]
     spawned, patched, searched = events[-1]["response"]["output"]
     assert (spawned["type"], spawned["namespace"], spawned["name"]) == ("function_call", "agents", "spawn")

@@ -10,7 +10,7 @@ import pytest
 
 from pointsman.core.decision import Decision, new_decision_id
 from pointsman.core.errors import UpstreamBroken
-from pointsman.core.events import Body, Event, Frames
+from pointsman.core.events import Body, Event, Frames, payloads
 from pointsman.core.ports import SystemClock
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, PrivacyClass, Signals
 from pointsman.core.trail import Trail
@@ -64,20 +64,45 @@ async def writer(tmp_path: Path):
     await database.close()
 
 
-async def test_frames_and_bodies_in_the_same_words_pass_as_they_are(writer):
-    told = b'event: response.created\ndata: {"type":"response.created"}\n\n'
+def event(kind: str, number: int, **fields: object) -> bytes:
+    told = {"type": kind, "sequence_number": number, **fields}
+    return f"event: {kind}\ndata: {json.dumps(told)}\n\n".encode()
+
+
+def response(status: str) -> dict[str, object]:
+    return {"id": "resp_theirs", "status": status, "output": [], "store": False, "x": 1}
+
+
+def read(frames: bytes) -> list[dict[str, object]]:
+    return [json.loads(payload) for payload in payloads(frames)]
+
+
+async def test_a_relayed_response_gets_the_id_under_which_it_is_kept(writer):
     relay = writer()
     assert relay.begin() == b""
-    assert relay.write(Frames(told, dialect="responses")) == told
-    assert await relay.end() == b""
-    body = Body(b'{"object": "response", "x": 1}', dialect="responses")
-    assert await writer().whole(body) == body.raw
+    (created,) = read(relay.write(Frames(event("response.created", 0, response=response("in_progress")),
+                                         dialect="responses")))  # fmt: skip
+    delta = event("response.output_text.delta", 1, delta='"type": "response.created"')
+    assert relay.write(Frames(delta, dialect="responses")) == delta
+    last = Frames(event("response.completed", 2, response=response("completed")), dialect="responses")
+    assert relay.write(last) == b"", "the answer is kept before its end is told"
+    (completed,) = read(await relay.end())
+    assert (completed["type"], completed["sequence_number"]) == ("response.completed", 2)
+    for told in (created["response"], completed["response"]):
+        assert (told["model"], told["store"], told["x"]) == ("lan:small", True, 1)
+    assert created["response"]["id"] == completed["response"]["id"] != "resp_theirs"
+    whole = json.loads(await writer().whole(Body(json.dumps(response("completed")).encode(), dialect="responses")))
+    assert (whole["id"][:5], whole["x"], whole["store"]) == ("resp_", 1, True)
+    private = writer(Privacy(local_only=True))
+    whole = json.loads(await private.whole(Body(json.dumps(response("completed")).encode(), dialect="responses")))
+    assert (whole["id"][:13], whole["store"]) == ("resp_private_", False)
 
 
 async def test_a_relayed_stream_that_breaks_says_so(writer):
     relay = writer()
-    relay.write(Frames(b'event: response.created\ndata: {"type":"response.created"}\n\n', dialect="responses"))
-    assert relay.broken(UpstreamBroken()).startswith(b"event: response.failed\n")
+    relay.write(Frames(event("response.created", 0, response=response("in_progress")), dialect="responses"))
+    (failed,) = read(relay.broken(UpstreamBroken()))
+    assert (failed["type"], failed["sequence_number"]) == ("response.failed", 1)
 
 
 async def test_a_stream_that_breaks_before_its_first_event_begins_and_fails(writer):

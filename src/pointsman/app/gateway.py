@@ -359,7 +359,15 @@ class Gateway:
         return self._fleet.coming(None if name in ("", "auto") else name)
 
     def _kept_ways(self, pipeline: Pipeline) -> dict[tuple[str, str], HotHandler]:
-        return responses_ways(pipeline, self._responses, keeps=self.settings.responses.store, clock=self._clock)
+        keeps = self.settings.responses.store
+        return responses_ways(pipeline, self._responses, keeps=keeps, clock=self._clock, hosts=self._hosts)
+
+    def _hosts(self, requested_model: str) -> bool:
+        """Whether a name means models of upstreams that speak Responses."""
+        catalog = self._keeper.catalog
+        name = catalog.aliases.get(requested_model, requested_model)
+        meant = [card for card in catalog if name in (card.id, card.name)]
+        return bool(meant) and all(card.responses for card in meant)
 
     def _entry(self, pipeline: Pipeline) -> Entry:
         from pointsman.transport.asgi import AsgiBridge

@@ -17,7 +17,7 @@ from pointsman.core.errors import SettingsError, UpstreamConnectError
 from pointsman.core.ports import Provider
 from pointsman.providers import prices
 from pointsman.providers.caller_keyed import CallerKeyed
-from pointsman.providers.cards import presets
+from pointsman.providers.cards import Preset, presets
 from pointsman.providers.litellm import state
 from pointsman.providers.litellm.provider import LiteLLM
 from pointsman.providers.ollama import Ollama
@@ -151,6 +151,18 @@ def _is_this_gateway(base_url: str, server: Server) -> bool:
     return parts.port == server.port != 0 and (host == server.host.strip("[]") or is_loopback(host))
 
 
+def _speaks_responses(own: ProviderSettings, preset: Preset | None) -> bool:
+    """Whether an upstream is asked in Responses. What stands at another address under a known name may be anything."""
+    if own.responses is not None:
+        return own.responses
+    usual = preset is not None and (own.base_url is None or _host(own.base_url) == _host(preset.base_url or ""))
+    return preset is not None and preset.responses and usual
+
+
+def _host(address: str) -> str | None:
+    return urlsplit(address).hostname
+
+
 def _services() -> frozenset[str]:
     """Hosts that nobody can have on a machine of their own."""
     hosts = {urlsplit(preset.base_url).hostname or "" for preset in presets().values() if preset.base_url}
@@ -245,6 +257,7 @@ def _provider(
             auth=preset.auth if preset is not None else "bearer",
             organization=organization,
             preset=preset,
+            responses=_speaks_responses(own, preset),
             unsupported=own.unsupported,
         )
     if own.simulate_tools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from pointsman.core.errors import StoreError
@@ -44,19 +45,20 @@ def build_responses(
 
 
 def responses_ways(
-    pipeline: Pipeline, store: ResponseStore, *, keeps: bool, clock: Clock
+    pipeline: Pipeline, store: ResponseStore, *, keeps: bool, clock: Clock, hosts: Callable[[str], bool]
 ) -> dict[tuple[str, str], HotHandler]:
     """The way in that may keep its answers.
 
     Args:
         keeps: whether it does.
+        hosts: whether the model that a request names is at an upstream that speaks Responses.
     """
 
     def make() -> HotHandler:
         from pointsman.surfaces.responses.memory import Memory
         from pointsman.surfaces.responses.responses import ResponsesDialect
 
-        return Converse(ResponsesDialect(Memory(store, keeps=keeps, clock=clock), clock), pipeline)
+        return Converse(ResponsesDialect(Memory(store, keeps=keeps, clock=clock), clock, hosts=hosts), pipeline)
 
     return {("POST", "/v1/responses"): Later(make)}
 

@@ -88,6 +88,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its provider takes a completion's `suffix` as such."""
     simulated: frozenset[str] = frozenset()
     """Capabilities that the gateway makes up for, as with tool calls by prompt; less is expected of them."""
+    responses: bool = False
+    """Whether its provider speaks OpenAI's Responses, and is asked in them by callers who speak them."""
     needs_credential: bool = False
     """Whether its provider has no key of ours: only callers who bring their own can use it."""
 

@@ -333,6 +333,10 @@ class ChatRequest:
         filled.origin = self.origin
         return filled
 
+    def without(self, dialect: Dialect) -> tuple[str, ...]:
+        """What the caller asked for and goes without in an answer that an upstream gave in this dialect."""
+        return self.dropped
+
     @property
     def model(self) -> str:
         return self.params.model

@@ -39,7 +39,10 @@ NEAREST: Mapping[str, tuple[str, ...]] = {
 """`reasoning_effort` → `output_config.effort`: the first of these that the model knows."""
 
 LABELS = frozenset(
-    {"store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "stream_options", "user", *OWN_FIELDS}
+    {
+        *("store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "stream_options", "user"),
+        *("responses_only", *OWN_FIELDS),
+    }
 )
 """Fields of OpenAI's that change nothing of an answer and have no word here; `user` becomes `metadata.user_id`."""
 TRANSLATED = frozenset(

@@ -14,6 +14,9 @@ from pointsman.core.request import NOTHING, invalid
 from .responses_parts import wrong
 
 LOGPROBS = "message.output_text.logprobs"
+ONLY = "responses_only"
+"""The field of the inner form that holds what chat has no word for: `include`, `reasoning`, `truncation`,
+`max_tool_calls`. An upstream that speaks Responses is told it, others are not."""
 INCLUDES = frozenset(
     {
         LOGPROBS,
@@ -26,7 +29,7 @@ INCLUDES = frozenset(
         "file_search_call.results",
     }
 )
-"""Most tell of tools that cannot run here, and so of nothing."""
+"""Most tell of tools that run at OpenAI alone; where no such tool runs, they tell of nothing."""
 
 REFUSED = {
     "conversation": "conversations are not kept here; send `previous_response_id`, or all of it as `input`",
@@ -35,6 +38,7 @@ REFUSED = {
     "background_options": "answers are not made in the background here",
     "access_programs": "there are none here",
     "image": "images are given to models as they come",
+    ONLY: "it is a name of the gateway's own",
 }
 CALLED_OTHERWISE = {
     "messages": "input",
@@ -110,14 +114,16 @@ def read_fields(body: bytes) -> tuple[Asked, dict[str, Raw]]:
     return asked, {name: raw for name, raw in fields.items() if name not in _READ and name not in REFUSED}
 
 
-def inner_fields(asked: Asked) -> tuple[dict[str, Any], list[str]]:
-    """What the fields say, in chat's words, and what of them nothing here can do.
+def inner_fields(asked: Asked) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What the fields say, in chat's words; what of them nothing here can do; and what else chat cannot.
 
     Raises:
         InvalidRequest: a field that cannot be had here.
     """
     inner: dict[str, Any] = {}
+    only: dict[str, Any] = {}
     dropped: list[str] = []
+    in_chat: list[str] = []
     if asked.stream is not None:
         inner["stream"] = asked.stream
     if asked.stream:
@@ -127,9 +133,18 @@ def inner_fields(asked: Asked) -> tuple[dict[str, Any], list[str]]:
     if LOGPROBS in (asked.include or ()) or asked.top_logprobs:
         inner["logprobs"] = True
     _text(asked.text or {}, inner)
-    _reasoning(asked.reasoning or {}, inner, dropped)
+    thoughts = _reasoning(asked.reasoning or {}, inner, in_chat)
+    if thoughts:
+        only["reasoning"] = thoughts
+    if asked.include:
+        only["include"] = asked.include
+    if asked.max_tool_calls is not None:
+        only["max_tool_calls"] = asked.max_tool_calls
     if asked.truncation == "auto":
-        dropped.append("truncation")
+        only["truncation"] = "auto"
+        in_chat.append("truncation")
+    if only:
+        inner[ONLY] = only
     if asked.client_metadata is not None:
         dropped.append("client_metadata")
     for name, value in (asked.stream_options or {}).items():
@@ -137,7 +152,7 @@ def inner_fields(asked: Asked) -> tuple[dict[str, Any], list[str]]:
             raise wrong("stream_options", "`include_obfuscation` is what it may hold")
         if value:
             dropped.append("stream_options.include_obfuscation")
-    return inner, dropped
+    return inner, dropped, in_chat
 
 
 def _refuse(asked: Asked, fields: Mapping[str, Raw]) -> None:
@@ -186,13 +201,17 @@ def _format(form: Any) -> dict[str, Any] | None:
     return {"type": kind, kind: {name: value for name, value in form.items() if name != "type"}}
 
 
-def _reasoning(reasoning: Mapping[str, Any], inner: dict[str, Any], dropped: list[str]) -> None:
+def _reasoning(reasoning: Mapping[str, Any], inner: dict[str, Any], in_chat: list[str]) -> dict[str, Any]:
+    """What is asked of the reasoning and chat has no word for."""
+    only: dict[str, Any] = {}
     for name, value in reasoning.items():
         if value is None:
             continue
         if name == "effort":
             inner["reasoning_effort"] = value
         elif name in ("summary", "generate_summary", "context"):
-            dropped.append(f"reasoning.{name}")  # what is told of the reasoning is given whole
+            only[name] = value
+            in_chat.append(f"reasoning.{name}")  # what is told of the reasoning is given whole
         elif name != "mode" or value != "standard":
             raise wrong("reasoning", "`effort`, `summary` and `context` are what it may hold")
+    return only

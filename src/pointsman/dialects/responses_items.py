@@ -22,9 +22,28 @@ from .responses_tools import Tools
 Body = dict[str, Any]
 _encoder = msgspec.json.Encoder()
 
-_MESSAGE = frozenset({"type", "role", "content", "id", "status", "phase"})
+HOSTED = frozenset(
+    {
+        *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
+        *("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"),
+    }
+)
+"""What OpenAI's own tools did: kept for an upstream that speaks Responses. What the model said of it stays for all."""
+_CHATS = {
+    "role",
+    "content",
+    "tool_calls",
+    "tool_call_id",
+    "function",
+    "custom",
+    "index",
+    "reasoning_items",
+    "item_order",
+}
+"""Names that what is made of an item has for itself; no item of the API has them beside."""
+_MESSAGE = frozenset({"type", "id", "status", *_CHATS})
 _CALL = frozenset({"type", "id", "status", "call_id", "name", "namespace", "arguments", "input", "output", "tools",
-                   "caller", "execution", "async", "created_by"})  # fmt: skip
+                   "caller", "execution", "async", "created_by", *_CHATS})  # fmt: skip
 """Fields that are read, or that only keep the items in order; others stay with what is made of the item."""
 ROLES = ("user", "system", "developer", "assistant")
 
@@ -37,6 +56,10 @@ class Messages:
         self._tools = tools
         self._open: Body | None = None
         """What the model said last, to which more may be added."""
+        self._order: list[str] = []
+        """What it is made of."""
+        self.hosted: dict[str, str] = {}
+        """Where the first item of each type stands that a tool of the provider's own made."""
 
     def extend(self, items: Sequence[Any], path: str) -> None:
         """Take in items that stand at `path`.
@@ -46,7 +69,7 @@ class Messages:
         """
         for index, item in enumerate(items):
             self._add(item, f"{path}[{index}]")
-        self._open = None
+        self._close()
         for message in self.made:
             if message["role"] == "assistant":  # some upstreams want the field, others a text where nothing is called
                 message.setdefault("content", None if "tool_calls" in message else "")
@@ -58,7 +81,10 @@ class Messages:
         if kind == "message":
             self._message(item, path)
         elif kind == "reasoning":
-            self._reasoning(item)
+            self._kept(item)
+        elif isinstance(kind, str) and kind in HOSTED:
+            self.hosted.setdefault(kind, f"{path} {kind}")
+            self._kept(item)
         elif kind == "function_call":
             name = _flat(item, path)
             arguments = _text(item, "arguments", path)
@@ -88,12 +114,13 @@ class Messages:
         said = content(item.get("content"), f"{path}.content")
         more = extras(item, _MESSAGE)
         if role != "assistant":
-            self._open = None
+            self._close()
             self.made.append({"role": role, "content": said, **more})
             return
         latest = self._open
         if latest is None or ("content" in latest and "tool_calls" not in latest):  # it speaks again
             latest = self._begin()
+        self._order.append("message")
         if "content" in latest:
             latest["content"] = parts = _parts(latest["content"])
             parts += _parts(said)
@@ -101,27 +128,40 @@ class Messages:
             latest["content"] = said
         latest.update(more)
 
-    def _reasoning(self, item: Body) -> None:
+    def _kept(self, item: Body) -> None:
         """Kept as it came: what it holds may be encrypted, and is for the model that wrote it."""
         latest = self._open
         if latest is None or ("content" in latest and "tool_calls" not in latest):
             latest = self._begin()
+        self._order.append("kept")
         latest.setdefault("reasoning_items", []).append(item)
 
     def _call(self, item: Body, path: str, call: Body) -> None:
         latest = self._open if self._open is not None else self._begin()
+        self._order.append("call")
         made = {"id": _text(item, "call_id", path), **call, **extras(item, _CALL)}
         latest.setdefault("tool_calls", []).append(made)
 
     def _result(self, item: Body, path: str, result: str | list[Body]) -> None:
-        self._open = None
+        self._close()
         named = {"role": "tool", "tool_call_id": _text(item, "call_id", path)}
         self.made.append({**named, "content": result, **extras(item, _CALL)})
 
     def _begin(self) -> Body:
+        self._close()
         self._open = {"role": "assistant"}
         self.made.append(self._open)
         return self._open
+
+    def _close(self) -> None:
+        """End what the model said. An order that is not the usual one is kept: reasoning belongs to what follows it."""
+        order = self._order
+        if self._open is not None and "kept" in order and order != sorted(order, key=_USUAL.index):
+            self._open["item_order"] = order
+        self._open, self._order = None, []
+
+
+_USUAL = ("kept", "message", "call")
 
 
 def _parts(said: str | list[Body]) -> list[Body]:

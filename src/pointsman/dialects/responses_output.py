@@ -14,10 +14,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Events:
-    """Server-sent events, numbered from 0."""
+    """Server-sent events, numbered from 0, or from `first`."""
 
-    def __init__(self) -> None:
-        self._number = 0
+    def __init__(self, first: int = 0) -> None:
+        self._number = first
         self._waiting: list[bytes] = []
 
     def tell(self, kind: str, **fields: Any) -> None:
@@ -111,7 +111,7 @@ class Called:
         kind, text = self._known.kind, "".join(self._pieces)
         item: Body = {"id": self.id, "type": _TYPE[kind], "call_id": self.call_id}
         if kind == "tool_search":
-            return {**item, "status": status, "execution": "client", "arguments": _object(text)}
+            return {**item, "status": status, "execution": "client", "arguments": object_of(text)}
         item["name"] = self._known.name
         if self._known.namespace is not None:
             item["namespace"] = self._known.namespace
@@ -140,7 +140,7 @@ _TYPE = {"function": "function_call", "custom": "custom_tool_call", "tool_search
 _EVENT = {"function": "function_call_arguments", "custom": "custom_tool_call_input"}
 
 
-def _object(text: str) -> Any:
+def object_of(text: str) -> Any:
     """Arguments as a value; what is none yet, or cannot be read, is told as it stands."""
     try:
         return msgspec.json.decode(text) if text else {}

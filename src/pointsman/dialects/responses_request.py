@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Raw
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.core.request import ChatRequest
+from pointsman.core.request import ChatRequest, Dialect
 
 from .responses_fields import Asked, inner_fields
 from .responses_items import Messages
@@ -28,15 +28,20 @@ _ITEM_ID = re.compile(r"[a-z]{2,8}_([0-9a-f]{32})_i?[0-9]{1,6}")
 class ResponsesRequest(ChatRequest):
     """The inner form, with what the answer must be told of the request."""
 
-    __slots__ = ("asked", "items", "known", "owner")
+    __slots__ = ("asked", "in_chat", "items", "known", "owner")
 
     asked: Asked
+    in_chat: tuple[str, ...]
+    """What an answer goes without when it comes from an upstream that is asked in chat's words."""
     items: list[Body]
     """What this request adds to the conversation; references are resolved."""
     known: Mapping[str, Known]
     """The tools by the names that chat has for them."""
     owner: str
     """Whose key asks; what is kept of the answer is for it alone."""
+
+    def without(self, dialect: Dialect) -> tuple[str, ...]:
+        return self.dropped if dialect == "responses" else (*self.dropped, *self.in_chat)
 
 
 def own_items(asked: Asked) -> list[Any]:
@@ -58,19 +63,26 @@ def response_of(item_id: str) -> str | None:
 
 
 def to_chat(
-    asked: Asked, rest: Mapping[str, Raw], *, before: Sequence[Body], kept: Mapping[str, Body], owner: str
+    asked: Asked,
+    rest: Mapping[str, Raw],
+    *,
+    before: Sequence[Body],
+    kept: Mapping[str, Body],
+    owner: str,
+    hosts: bool = False,
 ) -> ResponsesRequest:
     """
     Args:
         rest: fields that pass through, as `read_fields` gives them.
         before: the items of the conversation that `previous_response_id` names.
         kept: items by id, for references.
+        hosts: whether the model that is asked for is at an upstream that speaks Responses, and runs tools of its own.
 
     Raises:
         InvalidRequest: something has no inner form, or a referred item is not there.
     """
     items = _resolved(own_items(asked), kept)
-    tools = Tools()
+    tools = Tools(hosts=hosts)
     tools.add(asked.tools or [], "tools")
     messages = Messages(tools)
     if asked.instructions:
@@ -80,7 +92,7 @@ def to_chat(
     tools.settle(asked.tool_choice)
     if not messages.made:
         raise wrong("input", "it is empty")
-    inner, dropped = inner_fields(asked)
+    inner, dropped, in_chat = inner_fields(asked)
     choice, offered = chosen(asked.tool_choice, tools)
     if offered:  # without tools, some upstreams refuse whatever is said about them
         inner["tools"] = offered
@@ -94,6 +106,7 @@ def to_chat(
     assert isinstance(request, ResponsesRequest)
     request.asked, request.items, request.known, request.owner = asked, items, tools.known, owner
     request.dropped = (*tools.dropped, *dropped)
+    request.in_chat = (*in_chat, *messages.hosted.values())
     return request
 
 

@@ -1,8 +1,9 @@
 """Tools and the choice among them: the flat form of OpenAI's Responses as the nested one of its chat.
 
-What runs at OpenAI's side alone (web search, code interpreter, MCP …) has no inner form and is refused by name, with
-one exception. The Codex CLI names `web_search` unless its configuration turns it off: beside tools of the caller's own,
-where the model may choose freely, it is left out, and the answer's `x-pointsman-dropped` header tells so.
+What runs at OpenAI's side alone (web search, code interpreter, MCP …) stays among the tools as it came where the
+request names a model whose upstream speaks Responses, and is refused by name elsewhere, with one exception. The Codex
+CLI names `web_search` unless its configuration turns it off: beside tools of the caller's own, where the model may
+choose freely, it is left out, and the answer's `x-pointsman-dropped` header tells so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .responses_names import TOOL_SEARCH, Known, flat_name
 from .responses_parts import plain_name
 
 LEFT_OUT = frozenset({"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"})
+HOSTED = LEFT_OUT | {"file_search", "code_interpreter", "image_generation", "mcp"}
+"""Those that an upstream which speaks Responses runs by itself, and tells of in items."""
 _READ = frozenset({"type", "name", "description", "parameters", "strict", "format", "defer_loading", "cache_control",
                    "async", "allowed_callers"})  # fmt: skip
 """Every tool is given to the model at once, one whose loading might be deferred too."""
@@ -24,9 +27,16 @@ Body = dict[str, Any]
 
 
 class Tools:
-    """The tools of one request, gathered."""
+    """The tools of one request, gathered.
 
-    def __init__(self) -> None:
+    Args:
+        hosts: whether the request names a model whose upstream runs tools of its own.
+    """
+
+    def __init__(self, *, hosts: bool = False) -> None:
+        self._hosts = hosts
+        self.hosted: list[Body] = []
+        """Tools that the upstream runs, as they came."""
         self.chat: dict[str, Body] = {}
         """In the inner form, by flat name."""
         self.known: dict[str, Known] = {}
@@ -82,6 +92,8 @@ class Tools:
             inner = {"name": TOOL_SEARCH, **{f: tool[f] for f in ("description", "parameters") if tool.get(f)}}
             made = {"type": "function", "function": inner}
             self._keep(made, TOOL_SEARCH, Known("tool_search", TOOL_SEARCH), path)
+        elif isinstance(kind, str) and self._hosts and kind in HOSTED and namespace is None:
+            self.hosted.append(tool)
         elif isinstance(kind, str) and kind in LEFT_OUT and namespace is None:
             self._hosted.append(f"{path} {kind}")
         elif isinstance(kind, str):
@@ -103,7 +115,7 @@ def chosen(choice: Any, tools: Tools) -> tuple[Any, list[Body]]:
     Raises:
         InvalidRequest: a choice that is not known, or names a tool that is not there.
     """
-    every = list(tools.chat.values())
+    every = [*tools.chat.values(), *tools.hosted]
     if choice is None or isinstance(choice, str):
         if choice not in (None, "none", "auto", "required"):
             raise _wrong("tool_choice", "there is no such choice")
@@ -118,6 +130,8 @@ def chosen(choice: Any, tools: Tools) -> tuple[Any, list[Body]]:
         return {"type": kind, kind: {"name": flat}}, every
     if kind == "tool_search" and TOOL_SEARCH in tools.chat:
         return {"type": "function", "function": {"name": TOOL_SEARCH}}, every
+    if any(kind == tool["type"] for tool in tools.hosted):
+        return choice, every
     if kind == "allowed_tools":
         return _allowed(choice, tools)
     raise _hosted("tool_choice.type", kind) if isinstance(kind, str) else _wrong("tool_choice.type", "it is missing")
@@ -129,7 +143,7 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[Any, list[Body]]:
         raise _wrong("tool_choice.mode", "`auto` or `required` is expected")
     if not isinstance(names, list) or not names:
         raise _wrong("tool_choice.tools", "a list of tools is expected")
-    allowed = []
+    allowed, hosted = [], []
     for index, named in enumerate(names):
         path = f"tool_choice.tools[{index}]"
         kind = named.get("type") if isinstance(named, Mapping) else None
@@ -137,9 +151,11 @@ def _allowed(choice: Mapping[str, Any], tools: Tools) -> tuple[Any, list[Body]]:
             allowed.append(TOOL_SEARCH)
         elif kind == "function" or kind == "custom":
             allowed.append(_named(named, tools, path))
+        elif found := [tool for tool in tools.hosted if tool["type"] == kind]:
+            hosted += [tool for tool in found if tool not in hosted]
         else:
             raise _hosted(f"{path}.type", str(kind))
-    return mode, [tools.chat[flat] for flat in dict.fromkeys(allowed)]
+    return mode, [*(tools.chat[flat] for flat in dict.fromkeys(allowed)), *hosted]
 
 
 def _named(choice: Mapping[str, Any], tools: Tools, path: str) -> str:

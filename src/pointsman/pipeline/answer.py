@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from pointsman.core.decision import Decision
 from pointsman.core.events import Event
+from pointsman.core.request import Dialect
 from pointsman.core.trail import Trail
 
 from .protocols import Grant
@@ -40,6 +41,11 @@ class Answer:
         return self._trail.model or self.decision.model
 
     @property
+    def dialect(self) -> Dialect:
+        """What the answer comes in."""
+        return self._first.dialect if self._first is not None else "chat"
+
+    @property
     def note(self) -> str | None:
         """What the answering provider has noticed of its answer so far; of one that is not streamed, all."""
         attempts = self._trail.attempts
@@ -61,12 +67,20 @@ class Answer:
         finally:
             await self._rest.aclose()
 
+    async def unusable(self, error: Exception) -> None:
+        """Say that what came cannot be told to the caller, so that the log does; without effect once it has ended."""
+        with suppress(type(error), StopAsyncIteration):
+            await self._rest.athrow(error)
+
 
 async def settling(grant: Grant, trail: Trail, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
     """Pass the events on; when they end, in whatever way, settle what was reserved."""
     try:
         async with aclosing(events):
             async for event in events:
-                yield event
+                try:
+                    yield event
+                except Exception as error:  # thrown in by whoever reads
+                    await events.athrow(error)
     finally:
         grant.settle(trail)

@@ -58,6 +58,10 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it has Gemini's ways with tool calls: streamed without their index, and signed."""
     max_completion_tokens: bool = False
     """Whether it wants an answer's bound under that name; others know `max_tokens`."""
+    responses: bool = False
+    """Whether it speaks OpenAI's Responses too, at its usual address."""
+    custom_tools: bool = False
+    """Whether it knows tools that take free text."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +30,7 @@ from pointsman.dialects.ollama_request import Prompt, to_ollama
 from pointsman.transport.http import Outbound, UpstreamResponse
 
 from .cards import card_for
+from .custom_tools import with_functions
 from .endpoint import MAX_ANSWER, Endpoint, settled
 from .ollama_contexts import Contexts
 from .ollama_descriptions import Descriptions
@@ -108,7 +110,7 @@ class Ollama:
             InvalidRequest: the request holds what no Ollama model takes.
             UpstreamContextTooLong: the prompt is longer than the model's context.
         """
-        return simulating(self._chat, call)
+        return with_functions(partial(simulating, self._chat), call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         prompt = to_ollama(call.request, can_think=self._descriptions.thinks(call.card.name))

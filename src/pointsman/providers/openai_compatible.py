@@ -29,8 +29,10 @@ from pointsman.transport.http import Outbound
 
 from .azure import per_deployment, under
 from .cards import Preset, card_for, takes_effort
+from .custom_tools import with_functions
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
 from .openai_other import complete, embed
+from .openai_responses import respond, responses_body, speaks_responses
 from .patience import Patience
 from .unsupported import Unsupported
 
@@ -83,6 +85,7 @@ class OpenAICompatible:
         deployments: model name → what the upstream calls it. Where the address ends in `/openai` or names a deployment
             (Azure), it is a part of the path.
         preset: what is known of upstreams of its kind.
+        responses: whether it speaks OpenAI's Responses too, and is asked in them when the caller is.
         unsupported: parameters that it does not take, beside the preset's; `drop_unsupported` leaves them out.
         patience: its own time-outs.
 
@@ -106,6 +109,7 @@ class OpenAICompatible:
         default_model: str | None = None,
         deployments: Mapping[str, str] | None = None,
         preset: Preset | None = None,
+        responses: bool = False,
         unsupported: Collection[str] = (),
         drop_unsupported: bool = False,
         patience: Patience | None = None,
@@ -128,6 +132,7 @@ class OpenAICompatible:
         self._unsupported = Unsupported(name, {*self._preset.unsupported, *unsupported}, drop=drop_unsupported)
         self._patience = patience or Patience()
         base_url, self._per_deployment = per_deployment(base_url, named=bool(self._deployments))
+        self._responses = responses and not self._per_deployment
 
         def endpoint(path: str = "") -> Endpoint:
             return Endpoint(
@@ -141,10 +146,21 @@ class OpenAICompatible:
         self._endpoint = endpoint()
         self._endpoint_at = cache(endpoint)
 
-    async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+    def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
-        streamed = call.request.stream
+        if self._responses and call.request.dialect == "responses" and speaks_responses(call.card.name):
+            reasons = takes_effort(call.card.name)
+            call = self._placed(call)
+            left_out = self._unsupported.left_out(call.request)
+            body = responses_body(call, reasons=reasons, left_out=left_out)
+            if body is not None:
+                return respond(self._endpoint, call, body, headers=self._own(call))
+            return self._chat(call)
         call = self._placed(call)
+        return self._chat(call) if self._preset.custom_tools else with_functions(self._chat, call)
+
+    async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        streamed = call.request.stream
         endpoint = self._at(call.card)
         rendered = self._render(call)
         response = await endpoint.send(
@@ -263,6 +279,8 @@ class OpenAICompatible:
 
     def _card(self, name: str, window: int | None) -> ModelCard:
         card = self._cards(self.name, name, local=self.local)
+        if self._responses and speaks_responses(name):
+            card = msgspec.structs.replace(card, responses=True)
         return card if window is None else msgspec.structs.replace(card, context_window=window)
 
     async def health(self) -> Health:

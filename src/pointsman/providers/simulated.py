@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health, Provider
+
+from .custom_tools import with_functions
 
 Chat = Callable[[ChatCall], AsyncGenerator[Event, None]]
 
@@ -62,7 +65,7 @@ class SimulatedTools:
         return [with_simulated_tools(card) for card in await self._inner.discover()]
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        return simulating(cast(Chat, self._inner.chat), call)
+        return with_functions(partial(simulating, cast(Chat, self._inner.chat)), call)
 
     async def health(self) -> Health:
         return await self._inner.health()

@@ -338,6 +338,9 @@ class ProviderSettings(Section):
     keep_alive: str | int | float | None = None
     """Of an Ollama: how long a model stays in memory after a request that does not say, as in `30m`; seconds as a
     number, -1 for ever. None: as the server has it."""
+    responses: bool | None = None
+    """Whether it speaks OpenAI's Responses (`POST …/responses`): requests that come in them then go out in them. None:
+    OpenAI does, at its own address."""
     simulate_tools: bool | None = None
     """Offer tool calls by prompt for chat models that know none. None: for an Ollama's models that say so."""
     prices: dict[str, Price] = msgspec.field(default_factory=dict)

@@ -6,6 +6,7 @@ who is told what of an error, when a stream begins, and that a client who leaves
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -91,21 +92,17 @@ class Converse:
             return
         async with aclosing(answer.events()) as events:
             headers = decision_headers(answer)
-            if request.dropped:
-                headers.append(dropped_header(request.dropped))
+            if dropped := request.without(answer.dialect):
+                headers.append(dropped_header(dropped))
             writer = dialect.writer(request, answer)
             if not request.stream:
                 try:
-                    body: Body | None = None
-                    async for event in events:
-                        if isinstance(event, Body):
-                            body = event
-                    if body is None or not body.raw:
-                        raise UpstreamProtocolError("The model's provider answered with an empty body.")
-                    written = await writer.whole(body)
+                    written = await _whole(writer, events)
                 except PointsmanError as error:
+                    await answer.unusable(error)
                     status, error_headers, refusal = dialect.refuse(for_caller(error, caller))
-                    respond.send(status, [*error_headers, *headers], refusal)
+                    told = {name for name, _ in error_headers}
+                    respond.send(status, [*error_headers, *(pair for pair in headers if pair[0] not in told)], refusal)
                     return
                 respond.send(200, [JSON, *headers], written)
                 return
@@ -119,7 +116,12 @@ class Converse:
                         await respond.drain()
                 respond.write(await writer.end())
             except PointsmanError as error:
+                await answer.unusable(error)
                 respond.write(writer.broken(for_caller(error, caller)))
+            except Exception as error:
+                await answer.unusable(error)
+                respond.write(writer.broken(PointsmanError()))
+                raise
         respond.finish()
 
     async def _read(self, http: HttpRequest, caller: Caller) -> tuple[ChatRequest, Wishes]:
@@ -132,3 +134,19 @@ class Converse:
         except PointsmanError as error:
             self._pipeline.refused(error, caller, request)
             raise
+
+
+async def _whole(writer: Writer, events: AsyncIterator[Event]) -> bytes:
+    """What an answer that is not streamed is written as. It is written before the events end, so that an answer which
+    cannot be is no good one in the log.
+
+    Raises:
+        PointsmanError: the model failed, or its answer cannot be written.
+    """
+    written: bytes | None = None
+    async for event in events:
+        if isinstance(event, Body) and event.raw:
+            written = await writer.whole(event)
+    if written is None:
+        raise UpstreamProtocolError("The model's provider answered with an empty body.")
+    return written

@@ -1,7 +1,8 @@
 """What a scripted upstream says when all goes well, in the dialect of the request that it meets.
 
-An `Answer` is rendered as OpenAI chat, as Ollama's `/api/chat` or as Anthropic's `/v1/messages`, streamed or not, by
-the path of the request; under `/v1beta/openai/` with the ways of Gemini's OpenAI-compatible endpoint.
+An `Answer` is rendered as OpenAI chat, as OpenAI's `/v1/responses`, as Ollama's `/api/chat` or as Anthropic's
+`/v1/messages`, streamed or not, by the path of the request; under `/v1beta/openai/` with the ways of Gemini's
+OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from . import messages_answer
+from . import messages_answer, responses_answer
 
 GEMINI = "/v1beta/openai/"
 _encoder = msgspec.json.Encoder()
@@ -98,6 +99,8 @@ class Answer:
     text: str = "Hello from upstream."
     reasoning: str = ""
     tool_calls: Sequence[ToolUse] = ()
+    hosted: Sequence[Mapping[str, Any]] = ()
+    """Items of tools that the API runs by itself; only Responses tell them."""
     usage: Tokens | None = Tokens()
     finish: str | None = None
     """None: `tool_calls` when there are any, else `stop`."""
@@ -123,7 +126,10 @@ class Answer:
         path = request.path.split("?")[0]
         generate = path.endswith("/api/generate")
         ollama, messages = generate or path.endswith("/api/chat"), path.endswith("/messages")
-        if messages and (refused := messages_answer.refusal(request)) is not None:
+        responses = path.endswith("/responses")
+        refused = messages_answer.refusal(request) if messages else None
+        refused = responses_answer.refusal(asked) if responses else refused
+        if refused is not None:
             await wire.head(refused[0], {"content-type": "application/json"}, length=len(refused[1]))
             await wire.body(refused[1])
             return
@@ -131,6 +137,8 @@ class Answer:
         if not streamed:
             await asyncio.sleep(self.delay)
             whole = self._ollama_whole if ollama else self._messages_whole if messages else self._openai_whole
+            if responses:
+                whole = self._responses_whole
             body = _encoder.encode(_generated(whole(asked)) if generate else whole(asked))
             headers = {"content-type": "application/json", **self.headers}
             await wire.head(200, headers, length=len(body))
@@ -139,6 +147,8 @@ class Answer:
         kind = "application/x-ndjson" if ollama else "text/event-stream; charset=utf-8"
         await wire.head(200, {"content-type": kind, **self.headers}, length=None)
         lines = self.ollama_lines if ollama else self.messages_frames if messages else self.openai_frames
+        if responses:
+            lines = self.responses_frames
         if GEMINI in path:
             lines = self.gemini_frames
         for line in lines(asked):
@@ -165,6 +175,15 @@ class Answer:
     def messages_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
         """The events of a streamed message for a request's fields."""
         return messages_answer.frames(self, asked, self._finish)
+
+    # OpenAI's Responses
+
+    def _responses_whole(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return responses_answer.whole(self, asked, self._finish)
+
+    def responses_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """The events of a streamed response for a request's fields."""
+        return responses_answer.frames(self, asked, self._finish)
 
     # Gemini
 

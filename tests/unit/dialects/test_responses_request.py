@@ -197,8 +197,11 @@ def test_fields_by_their_names_in_chat():
         "service_tier": "flex", "verbosity": "low", "reasoning_effort": "low", "logprobs": True, "top_logprobs": 2,
         "response_format": {"type": "json_schema", "json_schema": {k: v for k, v in schema.items() if k != "type"}},
         "seed": 7, "safety_identifier": "s",
+        "responses_only": {"reasoning": {"summary": "auto"}, "include": ["message.output_text.logprobs"],
+                           "truncation": "auto"},
     }  # fmt: skip
-    assert request.dropped == ("reasoning.summary", "truncation")
+    assert request.without("chat") == ("reasoning.summary", "truncation")
+    assert request.without("responses") == ()
     assert request.dialect == "responses"
 
 
@@ -237,7 +240,7 @@ HOSTED = ("file_search", "code_interpreter", "computer_use_preview", "mcp", "ima
         ({"tool_choice": "required"}, "tool_choice"),
         *(
             ({"input": [USER, {"type": kind}]}, "input[1].type")
-            for kind in ("web_search_call", "computer_call_output", "mcp_call", "compaction", "local_shell_call", "?")
+            for kind in ("computer_call", "computer_call_output", "compaction", "local_shell_call", "?")
         ),
         ({"input": [3]}, "input[0]"),
         ({"input": [{}]}, "input[0].type"),

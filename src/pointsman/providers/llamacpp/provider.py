@@ -14,6 +14,7 @@ from pointsman.core.errors import EngineError, UpstreamTimeout
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.providers.cards import card_for
+from pointsman.providers.custom_tools import with_functions
 from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.transport.http import Outbound
 
@@ -70,7 +71,7 @@ class LlamaCppProvider:
         cards = [card_of(engine) for engine in self._engines.values() if engine.state is not EngineState.FAILED]
         return cards if self._static is None else [*cards, self._static.card()]
 
-    async def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+    def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request.
 
         Raises:
@@ -80,6 +81,9 @@ class LlamaCppProvider:
             UpstreamTimeout: no slot, or no loaded model, within the call's `first_byte`.
             UpstreamError: the engine failed.
         """
+        return with_functions(self._chat, call)
+
+    async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         name = call.card.name
         engine = self._engine(name)
         job = prepare(call.request)

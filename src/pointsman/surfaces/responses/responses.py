@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -17,6 +18,7 @@ from pointsman.dialects.responses_fields import read_fields
 from pointsman.dialects.responses_object import Keeping, new_mark, response_id, response_object, with_ids
 from pointsman.dialects.responses_output import Events
 from pointsman.dialects.responses_request import ResponsesRequest, own_items, references, to_chat
+from pointsman.dialects.responses_rewrite import Relayed, encoded
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.aside import LARGE, aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
@@ -34,9 +36,14 @@ class ResponsesDialect:
 
     stream_headers = EVENT_STREAM
 
-    def __init__(self, memory: Memory, clock: Clock) -> None:
+    def __init__(self, memory: Memory, clock: Clock, *, hosts: Callable[[str], bool] = lambda model: False) -> None:
+        """
+        Args:
+            hosts: whether the model that a request names is at an upstream that speaks Responses.
+        """
         self._memory = memory
         self._clock = clock
+        self._hosts = hosts
         self._told: set[str] = set()
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
@@ -48,7 +55,8 @@ class ResponsesDialect:
         wanted = [each for each in references(own_items(asked)) if each not in kept]
         if wanted:
             kept |= await self._memory.items(wanted, caller)
-        make = partial(to_chat, asked, rest, before=before, kept=kept, owner=owner_of(caller))
+        hosts = self._hosts(asked.model)
+        make = partial(to_chat, asked, rest, before=before, kept=kept, owner=owner_of(caller), hosts=hosts)
         request = await aside(make, LARGE if before else len(http.body))
         self._tell(request)
         return request
@@ -89,54 +97,82 @@ class ResponsesWriter:
         self._keep = keeping == "kept"
         self._events = Events()
         self._output = Output(self._events, self._mark, request.known)
-        self._begun = self._relayed = False
+        self._begun = False
+        self._relayed: Relayed | None = None
 
     def begin(self) -> bytes:
         return b""  # who writes the first event is known when it comes
 
     def write(self, event: Event) -> bytes:
         if event.dialect == "responses":
-            self._relayed = True
-            return event.raw
+            return self._relaying().frames(event.raw)
         self._begin()
         self._output.feed(event)
         return self._events.take()
 
     async def end(self) -> bytes:
-        if self._relayed:
-            return b""
+        if self._relayed is not None:
+            last = self._relayed.last()
+            if last is None:
+                return b""
+            event, response = last
+            await self._keep_it(response)
+            return encoded(event)
         self._begin()
         response = await self._ended()
         self._events.tell(f"response.{response['status']}", response=response)
         return self._events.take()
 
     def broken(self, error: PointsmanError) -> bytes:
-        self._begin()
+        if self._relayed is not None:
+            self._events = Events(self._relayed.next_number)
+        else:
+            self._begin()
         self._events.tell("response.failed", response=self._object("failed", error=error))
         return self._events.take()
 
     async def whole(self, body: Body) -> bytes:
         if body.dialect == "responses":
-            return body.raw
+            response = self._relaying().response(body.raw)
+            await self._keep_it(response)
+            return _encoder.encode(response)
         self._output.feed(body)
         return _encoder.encode(await self._ended())
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            if not self._relayed:
-                response = self._object("in_progress")
-                self._events.tell("response.created", response=response)
-                self._events.tell("response.in_progress", response=response)
+            response = self._object("in_progress")
+            self._events.tell("response.created", response=response)
+            self._events.tell("response.in_progress", response=response)
+
+    def _relaying(self) -> Relayed:
+        if self._relayed is None:
+            asked = self._request.asked
+            told = {
+                "id": self._id,
+                "model": self._answer.model,
+                "store": self._keep,
+                "previous_response_id": asked.previous_response_id,
+                "instructions": asked.instructions,
+                "tools": asked.tools or [],
+                "tool_choice": asked.tool_choice or "auto",
+                "metadata": asked.metadata or {},
+            }
+            self._relayed = Relayed(told, self._request.known)
+        return self._relayed
 
     async def _ended(self) -> Item:
         """The response, whole, and kept where it may be."""
         self._output.end()
         response = self._object(self._output.status)
+        await self._keep_it(response)
+        return response
+
+    async def _keep_it(self, response: Item) -> None:
         if self._keep:
             items = with_ids(self._request.items, self._mark)
             response["store"] = await self._memory.keep(response, items, owner=self._request.owner)
-        return response
 
     def _object(self, status: str, error: PointsmanError | None = None) -> Item:
         output = self._output

@@ -1,0 +1,108 @@
+"""OpenAI's Responses at an upstream that speaks them, for a caller who speaks them too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Collection, Mapping
+
+import msgspec
+
+from pointsman.core.errors import UpstreamLacks, UpstreamProtocolError, UpstreamStatus
+from pointsman.core.events import Event
+from pointsman.core.ports import ChatCall
+from pointsman.dialects.responses_relay import ResponsesRelay, relay_response
+from pointsman.dialects.responses_upstream import to_responses
+from pointsman.transport.http import UpstreamResponse
+
+from .endpoint import MAX_ANSWER, Endpoint, settled
+
+_CHAT_ONLY = re.compile(r"audio|search-preview|^gpt-3\.5-turbo-instruct")
+"""Models that OpenAI serves in chat, and not in Responses."""
+_UNREADABLE = b"invalid_encrypted_content"
+"""OpenAI's word for reasoning that was encrypted elsewhere: by another upstream, or for another key."""
+
+
+class ResponsesCall(msgspec.Struct, frozen=True):
+    """Bodies for one request."""
+
+    body: bytes
+    plain: bytes
+    """Without the reasoning of earlier turns."""
+
+
+def speaks_responses(name: str) -> bool:
+    """Whether a model of OpenAI's is served in Responses."""
+    return _CHAT_ONLY.search(name) is None
+
+
+def responses_body(call: ChatCall, *, reasons: bool, left_out: Collection[str]) -> ResponsesCall | None:
+    """The request in Responses; None where it asks for what only chat has a word for.
+
+    Args:
+        reasons: whether the model is known to reason.
+    """
+    name = call.card.name
+    try:
+        body, plain = (
+            to_responses(call.request, model=name, reasons=reasons, encrypted=encrypted, left_out=left_out)
+            for encrypted in (True, False)
+        )
+    except UpstreamLacks:
+        return None
+    return ResponsesCall(body, plain)
+
+
+async def respond(
+    endpoint: Endpoint, call: ChatCall, asked: ResponsesCall, *, headers: Mapping[str, str]
+) -> AsyncGenerator[Event, None]:
+    """Answer one request; see `core.ports.Provider`.
+
+    Reasoning of earlier turns that this upstream cannot decrypt is left out in a second attempt: the conversation may
+    have begun at another one.
+    """
+    secrets = (call.credential.api_key,) if call.credential is not None else ()
+    response = await _send(endpoint, call, asked.body, headers)
+    try:
+        try:
+            media = await endpoint.accepted(response, *secrets)
+        except UpstreamStatus as error:
+            if error.upstream_status != 400 or _UNREADABLE not in error.body or asked.plain == asked.body:
+                raise
+            response.close()
+            response = await _send(endpoint, call, asked.plain, headers)
+            media = await endpoint.accepted(response, *secrets)
+        if (media == "text/event-stream") is not call.request.stream:
+            raise UpstreamProtocolError(f"{endpoint.name} did not stream its answer as it was asked to.")
+        if not call.request.stream:
+            yield relay_response(await response.read(MAX_ANSWER))
+            return
+        relay = ResponsesRelay()
+        async for block in response:
+            event = relay.feed(block)
+            if event is not None:
+                yield event
+            if relay.failure is not None:
+                raise relay.failure
+            if relay.done:
+                break
+        relay.end()
+        await settled(response)
+    except UpstreamStatus as error:  # stated inside a body whose status was 200
+        endpoint.cleaned(error, *secrets)
+        raise
+    finally:
+        response.close()
+
+
+async def _send(endpoint: Endpoint, call: ChatCall, body: bytes, headers: Mapping[str, str]) -> UpstreamResponse:
+    return await endpoint.send(
+        "POST",
+        "/responses",
+        destination=call.card.destination,
+        local_only=call.local_only,
+        timeouts=call.timeouts,
+        body=body,
+        accept=b"text/event-stream" if call.request.stream else b"application/json",
+        clears=call.clears,
+        headers=headers,
+    )
