@@ -110,6 +110,8 @@ class Record:
             outcome.status = "refused" if isinstance(error, RequestError) else "error"
             outcome.error, outcome.http_status = error.code, error.status
             error.decision_id = decision.id
+            if trail.attempts and trail.attempts[-1].status == "cancelled":  # thrown in: the answer was of no use
+                trail.failed(error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
             raise
