@@ -32,7 +32,8 @@ def test_every_environment_name_reaches_its_setting(name: str, path: str, tmp_pa
         "server.data_plane": "asgi", "log.level": "debug", "log.format": "json", "privacy.level": "max",
         "privacy.store_prompts": "all", "embedded.start": "lazy", "embedded.context": "512", "embedded.threads": "3",
         "routing.default_max_tokens": "77", "routing.default_temperature": "0.5", "server.host": "127.0.0.2",
-        "budgets.monthly": "20.5", "providers_file": str(tmp_path / "mine.yaml"), "security.secret_key": "s" * 32, "security.previous_secret_key": "p" * 32,
+        "budgets.monthly": "20.5", "providers_file": str(tmp_path / "mine.yaml"),
+        "security.secret_key": "s" * 32, "security.previous_secret_key": "p" * 32,
     }  # fmt: skip
     value = special.get(path, "http://127.0.0.1:9" if path.endswith("base_url") else value)
     found = settings.load(environ={name: value})

@@ -27,7 +27,7 @@ from pointsman.dialects.openai_errors import stated_error
 MOST_TEXTS = 2048
 """In one request; OpenAI's bound."""
 MOST_DIMENSIONS = 65_536
-TOKEN_IDS = "cl100k_base"
+ENCODING = "cl100k_base"
 """The encoding of OpenAI's embedding models, in which LangChain and others send token ids."""
 
 Format = Literal["float", "base64"]
@@ -117,10 +117,10 @@ def _text(item: Any, index: int) -> str:
         return item
     if isinstance(item, list) and item and _all_ids(item):
         try:
-            return tokens.decode(item, TOKEN_IDS)
+            return tokens.decode(item, ENCODING)
         except ValueError:
             raise InvalidRequest(
-                f"Invalid `{where}`: these token ids are none of {TOKEN_IDS}, the only ones that can be read here; send"
+                f"Invalid `{where}`: these token ids are none of {ENCODING}, the only ones that can be read here; send"
                 " the text itself.",
                 param=where,
             ) from None

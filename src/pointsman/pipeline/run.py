@@ -167,9 +167,7 @@ class Pipeline:
             if self._budgets is None or not self._budgets.concerns(caller):
                 return self._choose(request, signals, caller, wishes), None
             choose = partial(self._choose, request, signals, caller, wishes)
-            return await afford(
-                choose, caller, self._budgets, lambda: self._models.catalog.free_of(wishes.credentials)
-            )
+            return await afford(choose, caller, self._budgets, lambda: self._models.catalog.free_of(wishes.credentials))
         except PointsmanError as error:
             self.refused(error, caller, request, signals)
             raise

@@ -13,6 +13,8 @@ from pointsman.surfaces.web.reference import render
 
 from .conftest import Api
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
 
 class Page(HTMLParser):
     """Which elements, links and anchors a page has; fails on one that is not closed."""
@@ -46,7 +48,7 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 async def test_a_page_is_well_formed_and_holds_nothing_active(api: Api, path: str):
-    reply = await api.ask("GET", path)
+    reply = await api.ask("GET", path, headers=BROWSER)
     assert reply.status == 200
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     page = Page(reply.body.decode())
@@ -62,7 +64,7 @@ async def test_a_page_is_well_formed_and_holds_nothing_active(api: Api, path: st
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 async def test_a_page_is_locked_down_by_its_headers(api: Api, path: str):
-    reply = await api.ask("GET", path)
+    reply = await api.ask("GET", path, headers=BROWSER)
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
