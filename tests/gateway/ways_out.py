@@ -278,6 +278,8 @@ WAYS: dict[str, Way] = {
     "messages with a remote model, streamed": _messages("openai:gpt-4o", stream=True),
     "responses": _responses(),
     "responses with a remote model, streamed": _responses("openai:gpt-4o", stream=True),
+    "responses to an upstream that speaks them": _responses("speaks:gpt-5.5"),
+    "responses to an upstream that speaks them, streamed": _responses("speaks:gpt-5.5", stream=True),
     "Ollama's chat": _ollama(),
     "Ollama's chat with a remote model": _ollama("openai:gpt-4o", stream=False),
     "Ollama's chat with an Ollama that nobody declared local": _ollama("ollama:llama3:8b"),
@@ -320,6 +322,25 @@ def other_ways(gateway: Gateway, canary: str, decision: str) -> Iterator[Reply]:
     yield gateway.ask("POST", "/v1/responses", {**said, "input": [{"type": "item_reference", "id": canary}]})
     yield gateway.ask("POST", "/v1/responses", {**said, "tools": [{"type": canary}], "stream_options": {canary: 1}})
     yield gateway.ask("POST", "/v1/responses", {**said, "client_metadata": {"note": canary}})
+    said["model"] = "speaks:gpt-5.5"
+    for beside in (
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": canary}], "encrypted_content": "x"},
+        {"type": "reasoning", "summary": [], "encrypted_content": f"x {canary} y"},
+        {"type": "web_search_call", "action": {"type": "search", "query": canary}},
+        {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": canary},
+        {"type": "message", "role": "assistant", "phase": canary, "content": "a"},
+    ):
+        user = {"role": "user", "content": "hi"}
+        yield gateway.ask("POST", "/v1/responses", {**said, "input": [user, beside, user]})
+    for more in (
+        {"tools": [{"type": "file_search", "vector_store_ids": [canary]}]},
+        {"tools": [{"type": "mcp", "server_label": "a", "server_url": f"https://a.example/?{line}"}]},
+        {"tools": [{"type": "custom", "name": "patch", "format": {"type": "grammar", "definition": canary}}]},
+        {"reasoning": {"summary": canary}},
+        {"metadata": {"note": canary}},
+        {"unknown": {"note": canary}},
+    ):
+        yield gateway.ask("POST", "/v1/responses", {**said, **more})
     yield gateway.ask("GET", f"/v1/responses/{encoded}")
     yield gateway.ask("GET", f"/v1/models/{encoded}")
     yield gateway.ask("GET", f"/api/v1/decisions/{encoded}")
