@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 CLIENTS = {
     "openai": ("The `openai` Python SDK", "`base_url`", "dev.txt", "openai"),
+    "openai responses": ("The same, `client.responses`", "`base_url`", "dev.txt", "openai"),
     "anthropic": ("The `anthropic` Python SDK", "`base_url`", "dev.txt", "anthropic"),
     "ollama": ("The `ollama` Python client", "`OLLAMA_HOST`", "dev.txt", "ollama"),
     "llm": ("llm", "`api_base` in `extra-openai-models.yaml`", "clients/llm.txt", "llm"),

@@ -73,6 +73,7 @@ def test_a_stream(client, cloud):
     assert kinds[-2:] == ["message_delta", "message_stop"]
 
 
+@pytest.mark.shows("anthropic", "parallel tool calls")
 @pytest.mark.shows("anthropic", "tools")
 def test_a_loop_with_parallel_tools(client, cloud):
     calls = (ToolUse("get_weather", {"city": "Oslo"}, "call_a"), ToolUse("get_weather", {"city": "Rome"}, "call_b"))
@@ -118,6 +119,7 @@ def test_pictures(client, cloud):
     assert part == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 
 
+@pytest.mark.shows("anthropic", "thinking")
 def test_thinking(client, cloud):
     cloud.script(Answer(text="So.", reasoning="Hm, let me see."), Answer(text="Again."))
     thinking = {"type": "enabled", "budget_tokens": 1024}

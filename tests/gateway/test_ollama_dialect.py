@@ -44,6 +44,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+@pytest.mark.shows("ollama", "list of models")
 def test_list_show_and_version(client, gateway):
     listed = client.list().models
     names = [model.model for model in listed]
@@ -73,6 +74,7 @@ def test_the_root_says_what_is_here(gateway):
     assert page.headers["content-type"].startswith("text/html")
 
 
+@pytest.mark.shows("ollama", "text")
 def test_a_chat(client, lan):
     answer = client.chat("fast", HI, options={"num_predict": 7, "temperature": 0.5, "stop": ["END"], "num_ctx": 9000})
     assert answer.message.content == "Hello from upstream."
@@ -84,6 +86,7 @@ def test_a_chat(client, lan):
     assert sent["model"] == "llama3.1:8b"
 
 
+@pytest.mark.shows("ollama", "stream")
 def test_a_streamed_chat(client, lan):
     lan.script(Answer(text="one two three", reasoning="hm"))
     parts = list(client.chat(LAN, HI, stream=True))
@@ -104,6 +107,7 @@ def test_streaming_is_the_default_and_lines_are_json(gateway, lan):
     assert all(line["created_at"].endswith("Z") for line in lines)
 
 
+@pytest.mark.shows("ollama", "tools")
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools_round_trip(client, lan, stream):
     lan.script(Answer(text="", tool_calls=[ToolUse("add", {"a": 1, "b": 2}, "c1"), ToolUse("add", {"a": 3}, "c2")]))
@@ -130,6 +134,8 @@ def test_arguments_that_are_no_object_are_an_error(client, lan):
         list(client.chat(LAN, HI, tools=[add], stream=True))
 
 
+@pytest.mark.shows("ollama", "structured output")
+@pytest.mark.shows("ollama", "images")
 def test_pictures_and_formats(client, lan):
     schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
     lan.script(Answer(text='{"x": 1}'))
@@ -163,6 +169,7 @@ def test_a_request_without_a_prompt_loads_nothing(client, gateway, lan):
     assert lan.chats == []
 
 
+@pytest.mark.shows("ollama", "completions with a suffix")
 def test_a_gap_is_filled(client, lan):
     done = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "coder",
             "choices": [{"index": 0, "text": "return a + b", "finish_reason": "stop", "logprobs": None}],
@@ -175,6 +182,7 @@ def test_a_gap_is_filled(client, lan):
         client.generate("lan:coder", "x", system="y", raw=True)
 
 
+@pytest.mark.shows("ollama", "embeddings")
 def test_embed(client, gateway, lan):
     vectors = [{"object": "embedding", "index": at, "embedding": [0.5, at]} for at in (1, 0)]
     listed = {"object": "list", "data": vectors, "model": "v", "usage": {"prompt_tokens": 6, "total_tokens": 6}}
@@ -237,6 +245,7 @@ def test_what_is_not_served(gateway, method, path, status):
     assert (answer.status, list(answer.json)) == (status, ["error"]), answer.body
 
 
+@pytest.mark.shows("ollama", "errors")
 def test_errors_of_upstreams(client, gateway, lan):
     lan.script(Status(400, b'{"error": {"message": "too strange", "type": "invalid_request_error"}}'))
     with pytest.raises(ollama.ResponseError, match="too strange") as refused:

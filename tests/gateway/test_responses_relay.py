@@ -112,7 +112,7 @@ def test_a_request_goes_out_as_it_came(client, cloud):
     WHOLE.validate_json(raw.http_response.content)
 
 
-@pytest.mark.shows("openai", "thinking")
+@pytest.mark.shows("openai responses", "thinking")
 def test_a_stream_is_relayed(client, gateway, cloud):
     answer = Answer(text="Hallo Köln", reasoning="hm hm", tool_calls=[ToolUse("look", {"a": "b"})], pieces=4)
     cloud.script(answer, answer)
@@ -133,7 +133,7 @@ def test_a_stream_is_relayed(client, gateway, cloud):
     assert final.usage.total_tokens == 15
 
 
-@pytest.mark.shows("openai", "stored answers")
+@pytest.mark.shows("openai responses", "stored answers")
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_conversation_goes_on_by_its_id(client, gateway, cloud, stream):
     cloud.script(

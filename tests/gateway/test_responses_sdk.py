@@ -54,6 +54,7 @@ def streamed(gateway: Gateway, **body: Any) -> list[dict[str, Any]]:
     return events
 
 
+@pytest.mark.shows("openai responses", "text")
 def test_a_plain_answer(client, cloud):
     cloud.script(Answer(text="Hello there.", usage=Tokens(prompt=7, completion=3, cached=2)))
     raw = client.responses.with_raw_response.create(
@@ -73,6 +74,7 @@ def test_a_plain_answer(client, cloud):
     assert (sent(cloud)["max_completion_tokens"], sent(cloud)["temperature"]) == (50, 0.5)
 
 
+@pytest.mark.shows("openai responses", "stream")
 def test_a_stream_and_its_order(client, gateway, cloud):
     cloud.script(Answer(text="one two three", pieces=3), Answer(text="one two three", pieces=3))
     assert [event["type"] for event in streamed(gateway, input="count")] == [
@@ -88,6 +90,7 @@ def test_a_stream_and_its_order(client, gateway, cloud):
     assert client.responses.retrieve(final.id).output_text == "one two three"
 
 
+@pytest.mark.shows("openai responses", "thinking")
 def test_reasoning_is_told_and_comes_back_as_it_was(client, gateway, cloud):
     cloud.script(Answer(text="42", reasoning="Let me think."), Answer())
     events = streamed(gateway, input="?")
@@ -99,6 +102,7 @@ def test_reasoning_is_told_and_comes_back_as_it_was(client, gateway, cloud):
     assert "reasoning_items" not in sent(cloud)["messages"][1], "an upstream that does not know it may refuse it"
 
 
+@pytest.mark.shows("openai responses", "tools")
 def test_a_loop_with_tools(client, cloud):
     cloud.script(Answer(text="", tool_calls=[ToolUse("look", {"at": "door"}, id="c1")]), Answer(text="It is open."))
     items: list[Any] = [{"role": "user", "content": "Is the door open?"}]
@@ -121,6 +125,7 @@ class Door(BaseModel):
     color: str
 
 
+@pytest.mark.shows("openai responses", "structured output")
 def test_a_typed_answer(client, cloud):
     cloud.script(Answer(text='{"open": true, "color": "red"}'), Answer(text='{"open": false, "color": "blue"}'))
     assert client.responses.parse(model=MODEL, input="the door", text_format=Door).output_parsed == Door(
@@ -132,6 +137,7 @@ def test_a_typed_answer(client, cloud):
         assert stream.get_final_response().output_parsed == Door(open=False, color="blue")
 
 
+@pytest.mark.shows("openai responses", "stored answers")
 def test_a_conversation_goes_on_by_its_id(client, cloud):
     cloud.script(
         Answer(text="", tool_calls=[ToolUse("look", {"at": "a"}, id="c1")]), Answer(text="Seen."), Answer(text="Yes.")
@@ -228,6 +234,7 @@ def test_answers_that_end_early(client, gateway, cloud):
     assert client.responses.create(model=MODEL, input="x").incomplete_details.reason == "content_filter"
 
 
+@pytest.mark.shows("openai responses", "errors")
 def test_errors_are_the_sdks_own(client, cloud):
     with pytest.raises(openai.NotFoundError) as missing:
         client.responses.create(model="gpt-none", input="x")
