@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.running import running
 from pointsman.testing.answers import Answer, ToolUse
 
 from .environments import SECONDS, node_tool
@@ -14,7 +15,7 @@ from .environments import SECONDS, node_tool
 pytestmark = [pytest.mark.client, pytest.mark.timeout(SECONDS + 120)]
 
 CONFIG = """
-model = "openai:gpt-4o"
+model = "{model}"
 model_provider = "pointsman"
 
 [model_providers.pointsman]
@@ -34,7 +35,7 @@ def codex() -> Path:
 def test_one_turn_with_a_tool(codex, gateway, run, tmp_path, cloud):
     home = tmp_path / "codex"
     home.mkdir()
-    (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url))
+    (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url, model="openai:gpt-4o"))
     look = ToolUse("exec_command", {"cmd": "cat hello.py"}, id="call_look")
     cloud.script(Answer(text=None, tool_calls=(look,)), Answer(text="It greets with hello.", pieces=4))
     done = run(
@@ -47,3 +48,38 @@ def test_one_turn_with_a_tool(codex, gateway, run, tmp_path, cloud):
     result = cloud.chats[-1].json["messages"][-1]
     assert (result["role"], result["tool_call_id"]) == ("tool", "call_look")
     assert "return" in str(result["content"])
+
+
+PATCH = """*** Begin Patch
+*** Update File: hello.py
+@@
+ def greet():
+-    return "hello"
++    return "hallo"
+*** End Patch
+"""
+
+
+@pytest.mark.shows("codex", "thinking")
+@pytest.mark.parametrize(("responses", "path"), [(True, "/v1/responses"), (False, "/v1/chat/completions")])
+def test_a_patch(codex, settings, run, tmp_path, work, cloud, responses, path):
+    """For a model whose name Codex knows it has a tool of its own: one that takes free text."""
+    home = tmp_path / "codex"
+    home.mkdir()
+    upstream = {"base_url": cloud.base_url, "responses": responses, "models": ["gpt-5.5"]}
+    call = ToolUse("apply_patch", {"input": PATCH}, id="call_patch")
+    cloud.script(Answer(text="", reasoning="hm", tool_calls=(call,)), Answer(text="Now it says hallo.", pieces=4))
+    with running(tmp_path / "gateway", {**settings, "providers": {"some": upstream}}) as gateway:
+        (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url, model="gpt-5.5"))
+        done = run(
+            codex, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
+            "Make hello.py speak German.", CODEX_HOME=str(home),
+        )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    said = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
+    assert said == ["Now it says hallo."], done.stdout + done.stderr
+    assert "hallo" in (work / "hello.py").read_text()
+    assert [chat.path for chat in cloud.chats] == [path, path]
+    if responses:
+        thought = next(item for item in cloud.chats[-1].json["input"] if item["type"] == "reasoning")
+        assert thought["encrypted_content"].startswith("gAAAAA")
