@@ -101,7 +101,7 @@ class TextAnswer:
         at = self._offsets.get(choice.index, 0)
         self._offsets[choice.index] = at + len(text)
         tokens = choice.logprobs.content if choice.logprobs is not None else None
-        reason = choice.finish_reason
+        reason = choice.finish_reason or ("stop" if choice.message is not None else None)
         return {
             "index": choice.index,
             "text": text,

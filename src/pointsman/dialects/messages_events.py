@@ -155,9 +155,12 @@ def read_block(raw: Raw) -> Block:
         UpstreamProtocolError: it is no content block.
     """
     try:
-        return _block_decoder.decode(raw)
+        block = _block_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise _unreadable(error) from None
+    if block.type == "tool_use" and not (block.id and block.name and bytes(block.input)[:1] in b"{n"):
+        raise UpstreamProtocolError("The model's provider sent a tool call without an id, a name or an object.")
+    return block
 
 
 def failure_of(error: Any) -> UpstreamError:

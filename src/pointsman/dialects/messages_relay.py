@@ -7,6 +7,9 @@ The quotes make the searches safe: inside a JSON string they would be escaped.
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import msgspec
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, payloads
@@ -33,6 +36,8 @@ class MessagesRelay:
         self._spoke = False
         self._counts: Counts | None = None
         self._answer_id: str | None = None
+        self._uncounted = False
+        """Whether the frames looked at last lack a usage that clients take for granted."""
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
@@ -53,6 +58,8 @@ class MessagesRelay:
         finish: str | None = None
         if not self._begun or any(word in frames for word in _LOOKED_AT):
             frames, usage, finish = self._look(frames)
+            if self._uncounted:
+                frames, self._uncounted = _counted(frames), False
         if not self._spoke:
             self._held += frames
             if not self._begun or not _goes_on(self._held):
@@ -93,7 +100,9 @@ class MessagesRelay:
                     raise UpstreamProtocolError("The model's provider sent an event before its message began.")
                 self._begun = True
                 self._answer_id, self._counts = id_of(event.message), event.message.usage
+                self._uncounted = self._counts is None
             elif event.type == "message_delta":
+                self._uncounted = self._uncounted or event.usage is None
                 if event.usage is not None:
                     self._counts = event.usage if self._counts is None else self._counts.merged(event.usage)
                 if event.delta is not None and event.delta.stop_reason is not None:
@@ -116,6 +125,19 @@ def relay_message(raw: bytes) -> Body:
     usage = answer.usage.usage() if answer.usage is not None else None
     finish = FINISH.get(answer.stop_reason or "end_turn", "stop")
     return Body(raw, usage, id_of(answer), finish, dialect="messages")
+
+
+def _counted(frames: bytes) -> bytes:
+    """The frames with a usage of nothing where one is due: Anthropic's own client stumbles over events without."""
+    mended = []
+    for payload in payloads(frames):
+        event: dict[str, Any] = msgspec.json.decode(payload)
+        holder = event.get("message") if event["type"] == "message_start" else event
+        if event["type"] in ("message_start", "message_delta") and isinstance(holder, dict) and not holder.get("usage"):
+            holder["usage"] = {**({"input_tokens": 0} if holder is not event else {}), "output_tokens": 0}
+            payload = msgspec.json.encode(event)
+        mended.append(b"event: " + str(event["type"]).encode() + b"\ndata: " + payload + b"\n\n")
+    return b"".join(mended)
 
 
 def _goes_on(frames: bytes) -> bool:
