@@ -248,6 +248,7 @@ def _provider(
             amend=amend(own),
             where=partial(_beside, settings.data_dir) if beside else None,
             preset=presets()["litellm"],
+            responses=_speaks_responses(own, preset),
             unsupported=own.unsupported,
         )
     else:

@@ -32,7 +32,7 @@ from .cards import Preset, card_for, takes_effort
 from .custom_tools import with_functions
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
 from .openai_other import complete, embed
-from .openai_responses import respond, responses_body, speaks_responses
+from .openai_responses import respond, responses_asked, speaks_responses
 from .patience import Patience
 from .unsupported import Unsupported
 
@@ -148,15 +148,13 @@ class OpenAICompatible:
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
-        if self._responses and call.request.dialect == "responses" and speaks_responses(call.card.name):
-            reasons = takes_effort(call.card.name)
-            call = self._placed(call)
-            left_out = self._unsupported.left_out(call.request)
-            body = responses_body(call, reasons=reasons, left_out=left_out)
-            if body is not None:
-                return respond(self._endpoint, call, body, headers=self._own(call))
-            return self._chat(call)
+        reasons, spoken = takes_effort(call.card.name), speaks_responses(call.card.name)
         call = self._placed(call)
+        if self._responses and spoken and call.request.dialect == "responses":
+            left_out = self._unsupported.left_out(call.request)
+            asked = responses_asked(call, reasons=reasons, left_out=left_out)
+            if asked is not None:
+                return respond(self._endpoint, call, asked, headers=self._own(call))
         return self._chat(call) if self._preset.custom_tools else with_functions(self._chat, call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
@@ -247,7 +245,8 @@ class OpenAICompatible:
     def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Go on with a text; see `core.ports.Completes`."""
         call = self._placed(call)
-        return complete(self._at(call.card), call, headers=self._own(call))
+        left_out = self._unsupported.left_out(call.request)
+        return complete(self._at(call.card), call, headers=self._own(call), left_out=left_out)
 
     def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Vectors of texts; see `core.ports.Embeds`."""

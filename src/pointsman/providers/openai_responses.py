@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Collection, Mapping
-
-import msgspec
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from functools import partial
+from typing import NamedTuple
 
 from pointsman.core.errors import UpstreamLacks, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.events import Event
@@ -22,12 +22,12 @@ _UNREADABLE = b"invalid_encrypted_content"
 """OpenAI's word for reasoning that was encrypted elsewhere: by another upstream, or for another key."""
 
 
-class ResponsesCall(msgspec.Struct, frozen=True):
-    """Bodies for one request."""
+class Asked(NamedTuple):
+    """One request."""
 
     body: bytes
-    plain: bytes
-    """Without the reasoning of earlier turns."""
+    plain: Callable[[], bytes]
+    """The body without the reasoning of earlier turns."""
 
 
 def speaks_responses(name: str) -> bool:
@@ -35,25 +35,21 @@ def speaks_responses(name: str) -> bool:
     return _CHAT_ONLY.search(name) is None
 
 
-def responses_body(call: ChatCall, *, reasons: bool, left_out: Collection[str]) -> ResponsesCall | None:
+def responses_asked(call: ChatCall, *, reasons: bool, left_out: Collection[str]) -> Asked | None:
     """The request in Responses; None where it asks for what only chat has a word for.
 
     Args:
         reasons: whether the model is known to reason.
     """
-    name = call.card.name
+    written = partial(to_responses, call.request, model=call.card.name, reasons=reasons, left_out=left_out)
     try:
-        body, plain = (
-            to_responses(call.request, model=name, reasons=reasons, encrypted=encrypted, left_out=left_out)
-            for encrypted in (True, False)
-        )
+        return Asked(written(), partial(written, encrypted=False))
     except UpstreamLacks:
         return None
-    return ResponsesCall(body, plain)
 
 
 async def respond(
-    endpoint: Endpoint, call: ChatCall, asked: ResponsesCall, *, headers: Mapping[str, str]
+    endpoint: Endpoint, call: ChatCall, asked: Asked, *, headers: Mapping[str, str]
 ) -> AsyncGenerator[Event, None]:
     """Answer one request; see `core.ports.Provider`.
 
@@ -66,10 +62,10 @@ async def respond(
         try:
             media = await endpoint.accepted(response, *secrets)
         except UpstreamStatus as error:
-            if error.upstream_status != 400 or _UNREADABLE not in error.body or asked.plain == asked.body:
+            if error.upstream_status != 400 or _UNREADABLE not in error.body:
                 raise
             response.close()
-            response = await _send(endpoint, call, asked.plain, headers)
+            response = await _send(endpoint, call, asked.plain(), headers)
             media = await endpoint.accepted(response, *secrets)
         if (media == "text/event-stream") is not call.request.stream:
             raise UpstreamProtocolError(f"{endpoint.name} did not stream its answer as it was asked to.")
