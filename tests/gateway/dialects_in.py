@@ -262,7 +262,7 @@ def ollama_generate_streamed(raw: bytes) -> str:
 
 
 def ollama_embed_whole(raw: bytes) -> str:
-    return "vector" if _strict(ollama.EmbedResponse, raw).embeddings[0] else ""
+    return "vector" if any(_strict(ollama.EmbedResponse, raw).embeddings) else ""
 
 
 def ollama_old_embed_whole(raw: bytes) -> str:

@@ -293,6 +293,9 @@ class ChatRequest:
             raise InvalidRequest(f"Invalid `messages`: more than {MOST_MESSAGES}.", param="messages")
         _refuse_variants(fields)
         _refuse_choosing(fields)
+        for index, tool in enumerate(params.tools or ()):
+            if bytes(memoryview(tool)[:1]) != b"{":
+                raise InvalidRequest(f"Invalid `tools[{index}]`: an object is expected.", param=f"tools[{index}]")
         for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("max_completion_tokens", 1, None)):
             value = getattr(params, name)
             if value is not None and (value < low or (high is not None and value > high)):

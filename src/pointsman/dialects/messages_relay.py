@@ -131,12 +131,14 @@ def _counted(frames: bytes) -> bytes:
     """The frames with a usage of nothing where one is due: Anthropic's own client stumbles over events without."""
     mended = []
     for payload in payloads(frames):
-        event: dict[str, Any] = msgspec.json.decode(payload)
-        holder = event.get("message") if event["type"] == "message_start" else event
-        if event["type"] in ("message_start", "message_delta") and isinstance(holder, dict) and not holder.get("usage"):
+        event: dict[str, Any] = msgspec.json.decode(payload or b"{}")
+        kind = event.get("type")
+        holder = event.get("message") if kind == "message_start" else event
+        if kind in ("message_start", "message_delta") and isinstance(holder, dict) and not holder.get("usage"):
             holder["usage"] = {**({"input_tokens": 0} if holder is not event else {}), "output_tokens": 0}
             payload = msgspec.json.encode(event)
-        mended.append(b"event: " + str(event["type"]).encode() + b"\ndata: " + payload + b"\n\n")
+        if payload:
+            mended.append(b"event: " + str(kind).encode() + b"\ndata: " + payload + b"\n\n")
     return b"".join(mended)
 
 

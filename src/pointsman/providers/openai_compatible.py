@@ -32,7 +32,7 @@ from .cards import Preset, card_for, takes_effort
 from .custom_tools import with_functions
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
 from .openai_other import complete, embed
-from .openai_responses import respond, responses_asked, speaks_responses
+from .openai_responses import CAPABILITIES, only_responses, respond, responses_asked, speaks_responses
 from .patience import Patience
 from .unsupported import Unsupported
 
@@ -148,12 +148,17 @@ class OpenAICompatible:
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
-        reasons, spoken = takes_effort(call.card.name), speaks_responses(call.card.name)
+        name = call.card.name
+        only = only_responses(name)
         call = self._placed(call)
-        if self._responses and spoken and call.request.dialect == "responses":
+        if self._responses and (only or (call.request.dialect == "responses" and speaks_responses(name))):
             left_out = self._unsupported.left_out(call.request)
-            asked = responses_asked(call, reasons=reasons, left_out=left_out)
-            if asked is not None:
+            try:
+                asked = responses_asked(call, reasons=only or takes_effort(name), left_out=left_out)
+            except UpstreamLacks as error:
+                if only:
+                    raise error.at(self.name) from None
+            else:
                 return respond(self._endpoint, call, asked, headers=self._own(call))
         return self._chat(call) if self._preset.custom_tools else with_functions(self._chat, call)
 
@@ -280,6 +285,8 @@ class OpenAICompatible:
         card = self._cards(self.name, name, local=self.local)
         if self._responses and speaks_responses(name):
             card = msgspec.structs.replace(card, responses=True)
+        if self._responses and only_responses(name):
+            card = msgspec.structs.replace(card, capabilities=CAPABILITIES)
         return card if window is None else msgspec.structs.replace(card, context_window=window)
 
     async def health(self) -> Health:

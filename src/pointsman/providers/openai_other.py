@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,11 +24,14 @@ _MISTRAL = ("temperature", "top_p", "max_tokens", "stop", "min_tokens")
 """What an endpoint for gaps alone takes beside the texts; it refuses a body with more."""
 
 
-async def complete(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str]) -> AsyncGenerator[Event, None]:
+async def complete(
+    endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str], left_out: Sequence[str] = ()
+) -> AsyncGenerator[Event, None]:
     """Answer a request of kind `completion`; see `core.ports.Completes`.
 
     Args:
         headers: of this call alone.
+        left_out: fields that are not sent.
 
     Raises, beside what the protocol says:
         InvalidRequest: several answers, which the model's own endpoint does not give.
@@ -43,7 +46,7 @@ async def complete(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, 
         destination=card.destination,
         local_only=call.local_only,
         timeouts=call.timeouts,
-        body=_gap(call) if as_chat else _rendered(call, route),
+        body=_gap(call) if as_chat else _rendered(call, route, left_out),
         accept=b"text/event-stream" if request.stream else b"application/json",
         clears=call.clears,
         headers=headers,
@@ -112,11 +115,11 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
     await settled(response)
 
 
-def _rendered(call: ChatCall, route: CompletionRoute | None) -> bytes:
+def _rendered(call: ChatCall, route: CompletionRoute | None, left_out: Sequence[str]) -> bytes:
     request, card = call.request, call.card
     fim = card.fim if route is None and suffix_of(request) is not None else None
     replace: dict[str, Any] = {"model": card.name, **to_completion(request, fim)}
-    drop = (*dropped(fim), *ollama_only(request))
+    drop = (*dropped(fim), *ollama_only(request), *left_out)
     if not request.stream:
         return request.render(replace, drop=drop)
     if not card.stream_usage:

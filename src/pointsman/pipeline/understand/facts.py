@@ -11,6 +11,7 @@ from msgspec import Raw
 from pointsman.core.request import NOTHING, ContentPart, Message, decode_message
 
 from .detectors import Detectors
+from .encoded import check_pictures
 from .strings import SEPARATOR, all_strings
 from .tool_results import is_tool_result, looks_failed
 
@@ -64,6 +65,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         InvalidRequest: naming the field, as `messages[3].content`.
     """
     message = decode_message(raw, index)
+    check_pictures(message, index)
     text, values, left_out = all_strings(raw, f"messages[{index}]")
     pictures = _pictures(message)
     if left_out and pictures:
