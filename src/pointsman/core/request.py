@@ -231,7 +231,7 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size")
+    __slots__ = ("also_read", "dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size")
 
     def __init__(
         self,
@@ -255,6 +255,8 @@ class ChatRequest:
         self.params = params
         self.size = size
         """Bytes of the body as it came."""
+        self.also_read: tuple[str, ...] = ()
+        """What the caller wrote and the fields hold in another writing, in which it might not be known for private."""
         self.dropped: tuple[str, ...] = ()
         """What the caller asked for and goes without, because nothing here can do it; the answer's head tells."""
 

@@ -6,7 +6,7 @@ Read in two steps, for between them an earlier conversation is fetched: `read_fi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -106,8 +106,16 @@ def to_chat(
     assert isinstance(request, ResponsesRequest)
     request.asked, request.items, request.known, request.owner = asked, items, tools.known, owner
     request.dropped = (*tools.dropped, *dropped)
+    request.also_read = tuple(_flattened([*before, *items], tools.known.values()))
     request.in_chat = (*in_chat, *messages.hosted.values())
     return request
+
+
+def _flattened(items: Sequence[Body], tools: Iterable[Known]) -> set[str]:
+    """The names of whatever has a namespace: in chat they are joined, and cut or rewritten where they are odd."""
+    named = [(item.get("namespace"), item.get("name")) for item in items]
+    named += [(tool.namespace, tool.name) for tool in tools]
+    return {name for namespace, own in named if namespace for name in (namespace, own) if isinstance(name, str)}
 
 
 def _resolved(items: Sequence[Any], kept: Mapping[str, Body]) -> list[Body]:

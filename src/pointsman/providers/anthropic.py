@@ -44,7 +44,7 @@ CACHE_WRITE_PERCENT = (125, 200)
 """Of Anthropic's price list, for models that are in no table of ours."""
 MOST_PAGES = 20
 _VERSION = re.compile(rb"20\d\d-\d\d-\d\d")
-_BETA = re.compile(rb"[a-z][a-z0-9-]{0,60}?-(?:20\d\d-\d\d-\d\d|20\d{6})")
+_BETA = re.compile(rb"[a-z]{1,20}(?:-(?:[a-z]{1,20}[0-9]{0,2}|[0-9]{1,3}[a-z]?)){0,12}-(?:20\d\d-\d\d-\d\d|20\d{6})")
 _TOO_LONG = b"prompt is too long"
 
 log = logging.getLogger(__name__)

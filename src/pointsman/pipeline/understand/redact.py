@@ -25,7 +25,7 @@ from pointsman.core.signals import PrivacyClass
 from .credentials import also_told
 from .detectors import Detectors, Place, TooManyCandidates
 from .facts import read_field, read_message
-from .strings import all_strings, decode_json, text_of
+from .strings import all_strings, decode_json, is_data_url, text_of
 
 KINDS = frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY})
 """The classes that are replaced."""
@@ -183,7 +183,7 @@ class Redactor:
                 if self._found(f"{leaf.key}: {leaf.text}"):
                     raise Unplaceable
                 continue
-            if leaf.text.startswith("data:") and (read := text_of(leaf.text)) != leaf.text:
+            if is_data_url(leaf.text) and (read := text_of(leaf.text)) != leaf.text:
                 if self._found(read):
                     raise Unplaceable
                 continue

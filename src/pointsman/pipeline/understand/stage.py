@@ -23,7 +23,7 @@ from .needs import find_needs
 from .privacy import REDACTABLE, PrivacyRules, judge, strictest
 from .reading import Reader, Reading
 from .redact import KINDS, Part, Redactor
-from .strings import MOST_VALUES, all_strings, too_many_values
+from .strings import MOST_VALUES, SEPARATOR, all_strings, too_many_values
 
 NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
 """Fields that are read elsewhere or that no upstream sees as they came."""
@@ -94,6 +94,7 @@ class Understand:
         fields = self._read_fields(request, values)
         found = {name for message in messages for name in message.detectors}
         found.update(name for field in fields for name in field.detectors)
+        found.update(self._find_beside(request))
         reading, short_reply = self._read_ask(request, messages, digests)
         return Signals(
             intent=reading.intent,
@@ -130,6 +131,8 @@ class Understand:
         privacy = signals.privacy
         if not privacy.local_only or not REDACTABLE[privacy.level]:
             return signals, None
+        if self._redactable(self._find_beside(request)):
+            return signals, None
         parts = []
         for index, raw in enumerate(request.params.messages):
             message = self._messages.get(self._digest(raw), read_message, raw, index, self._detectors)
@@ -147,6 +150,9 @@ class Understand:
         grown = max(0, sum(map(len, mask.request.fields.values())) - sum(map(len, request.fields.values())))
         needs = msgspec.structs.replace(signals.needs, prompt_tokens_most=signals.needs.prompt_tokens_most + grown)
         return msgspec.structs.replace(signals, privacy=privacy, needs=needs), mask
+
+    def _find_beside(self, request: ChatRequest) -> Sequence[str]:
+        return self._detectors.find(SEPARATOR.join(request.also_read)) if request.also_read else ()
 
     def _redactable(self, detectors: Sequence[str]) -> bool:
         return any(self._detectors.classes[name] in KINDS for name in detectors)

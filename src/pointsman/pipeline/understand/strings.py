@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import codecs
 import json
 import re
 from collections.abc import Callable
@@ -23,11 +23,9 @@ MOST_VALUES = 500_000
 MOST_DIGITS = 400
 """Of a number; the largest double has 309."""
 
-_BASE64_URL = re2.compile(
-    r"data:([a-z]+)/[A-Za-z0-9.+-]*(?:;[A-Za-z0-9-]+=[A-Za-z0-9.+-]*)*;base64,([A-Za-z0-9+/]*)={0,2}"
-)
-_MEDIA = frozenset({"image", "audio", "video"})
-_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f-\xff]")
+_BASE64 = re2.compile(r"[A-Za-z0-9+/=_\s-]*")
+_MEDIA = ("image/", "audio/", "video/")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x7f]")
 _SNIFFED = 64
 """Base64 letters by which a picture or a sound is told from text: such formats begin with bytes that no text has."""
 
@@ -94,7 +92,7 @@ def all_strings(raw: bytes | Raw, where: str) -> Strings:
         read += 1
         if isinstance(value, str):
             text = value
-            if value.startswith("data:"):
+            if is_data_url(value):
                 text = text_of(value)
                 left_out += max(0, len(value) - len(text))
             found.append(f"{key}: {text}" if key else text)
@@ -119,15 +117,47 @@ def too_many_values(where: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid `{where}`: more than {MOST_VALUES} values in one request.", param=where)
 
 
+def is_data_url(text: str) -> bool:
+    return text.lstrip()[:5].lower() == "data:"
+
+
 def text_of(url: str) -> str:
-    """The text that a `data:` URL holds; nothing for pictures, sounds and films."""
-    parts = _BASE64_URL.fullmatch(url)
-    if parts is None:
+    """The text that a `data:` URL holds, behind what the URL says of it; nothing of pictures, sounds and films.
+
+    Whatever somebody may take for base64 is read as base64, however the URL is written: translators and upstreams are
+    less strict than the standard, and each in another way.
+    """
+    told, comma, data = url.partition(",")
+    if not comma:
         return url
-    kind, data = parts.groups()
+    marked = told.rstrip().lower().endswith("base64")
+    plain = _BASE64.fullmatch(data) is not None
+    if not plain and not marked:
+        return url  # its text is percent-encoded
+    kind = told.lstrip()[5:].strip().lower()
+    if not kind.startswith("text/") and _looks_binary(_decoded(data[:_SNIFFED])):
+        return told if marked and plain and kind.startswith(_MEDIA) else url
+    raw = _decoded(data)
+    encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+    parts = [told, raw.decode(encoding, "replace")]
+    return SEPARATOR.join(parts if marked and plain else [*parts, data])
+
+
+def _decoded(data: str) -> bytes:
+    """What base64 of any dialect stands for; letters that are none are passed over, as most readers do."""
+    letters = _NO_BASE64.sub("", data.translate(_URL_SAFE))
+    if len(letters) % 4 == 1:  # six bits are no byte
+        letters = letters[:-1]
+    return base64.b64decode(letters + "=" * (-len(letters) % 4))
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+
+
+def _looks_binary(start: bytes) -> bool:
     try:
-        if not _BINARY.search(base64.b64decode(data[:_SNIFFED] + "=" * (-len(data[:_SNIFFED]) % 4))):
-            return base64.b64decode(data + "=" * (-len(data) % 4)).decode("utf-8", "replace")
-    except binascii.Error:
-        return url
-    return "" if kind in _MEDIA else url
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return True
+    return _CONTROLS.search(text) is not None

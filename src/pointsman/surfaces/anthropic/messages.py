@@ -20,8 +20,8 @@ from pointsman.transport.http import Headers, HttpRequest
 from .errors import to_anthropic, to_event
 
 _VERSION = re.compile(rb"20\d\d-\d\d-\d\d")
-_BETA = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)*-20\d\d-?\d\d-?\d\d")
-"""A feature and a date. Nobody looks for secrets in headers, so nothing else passes."""
+_BETA = re.compile(rb"[a-z]{1,20}(?:-(?:[a-z]{1,20}[0-9]{0,2}|[0-9]{1,3}[a-z]?))*-20\d\d-?\d\d-?\d\d")
+"""A feature and a date. Nobody looks for secrets in headers, so nothing else passes: no long number, no key."""
 MOST_BETAS, LONGEST_BETA = 64, 80
 
 
