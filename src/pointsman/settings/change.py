@@ -10,7 +10,7 @@ import msgspec
 from pointsman.core.errors import SettingsError
 
 from .checks import check
-from .load import choices_of, convert
+from .conversion import choices_of, convert
 from .schema import Settings
 
 CHANGEABLE: tuple[str, ...] = (

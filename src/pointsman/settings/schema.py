@@ -9,35 +9,8 @@ import msgspec
 
 from pointsman.core.request import Priority, PrivacyLevel
 
-
-class Secret:
-    """A string that does not show itself."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('…')"
-
-    __str__ = __repr__
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-
-class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A part of the settings."""
+from .provider_schema import ProviderSettings
+from .section import Secret, Section
 
 
 class Server(Section):
@@ -275,106 +248,6 @@ class LiteLLMSettings(Section):
     """Install it, where it is not, and keep it running with the gateway."""
     config: Path | None = None
     """A LiteLLM configuration of your own; None: ours, which offers what the environment has variables for."""
-
-
-class Price(Section):
-    """US dollars per million tokens."""
-
-    input: float
-    output: float
-    cached_input: float | None = None
-
-
-class ModelSettings(Section):
-    """One model of a provider, and what the catalog does not know of it or knows otherwise."""
-
-    name: str
-    """What callers call it, behind the provider's name and a colon."""
-    deployment: str | None = None
-    """What the provider calls it, where that differs (Azure's deployment)."""
-    capabilities: list[str] | None = None
-    """Of chat, tools, vision, json_object, json_schema, logprobs, completion, embeddings: all that it has."""
-    context_window: int | None = None
-    """Tokens of prompt and answer together."""
-    max_output: int | None = None
-    price: Price | None = None
-    quality: float | None = None
-    """Share of requests, in [0, 1], that it answers well: with it `auto` may choose a model that is in no table."""
-
-
-class ProviderTimeouts(Section):
-    """Seconds for calls to one provider, in place of those of `limits`."""
-
-    connect: float | None = None
-    first_byte: float | None = None
-    between_bytes: float | None = None
-    total: float | None = None
-    """For one attempt; limits.request_timeout bounds it all the same."""
-
-
-class ProviderSettings(Section):
-    """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
-
-    type: Literal["openai", "ollama", "anthropic", "openai-compatible", "ollama-compatible"] | None = None
-    """The API it speaks; None: as the built-in provider of that name does, else openai."""
-    base_url: str | None = None
-    api_key: Secret | None = None
-    api_key_env: str | None = None
-    """The name of an environment variable that holds the key, in place of `api_key`."""
-    caller_keys: bool | None = None
-    """Whether callers may bring a key of their own for it; None: as security.caller_credentials says."""
-    organization: str | None = None
-    enabled: bool = True
-    local: bool = False
-    """Declare that this provider's models run on this machine. Prompts with private content may go there."""
-    models: list[str | ModelSettings] = msgspec.field(default_factory=list)
-    """Names to put in the catalog without asking the upstream; empty asks it. In place of a name may stand a mapping:
-    `{name: x, deployment: y, capabilities: [chat, tools], context_window: 32768, max_output: 4096, price: {input: 0.5,
-    output: 2}, quality: 0.7}`."""
-    deployments: dict[str, str] = msgspec.field(default_factory=dict)
-    """Model name → what the provider calls it in a request, where that differs (Azure's deployments)."""
-    default_model: str | None = None
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    keep_alive: str | int | float | None = None
-    """Of an Ollama: how long a model stays in memory after a request that does not say, as in `30m`; seconds as a
-    number, -1 for ever. None: as the server has it."""
-    responses: bool | None = None
-    """Whether it speaks OpenAI's Responses (`POST …/responses`): requests that come in them then go out in them. None:
-    OpenAI does, at its own address."""
-    simulate_tools: bool | None = None
-    """Offer tool calls by prompt for chat models that know none. None: for an Ollama's models that say so."""
-    prices: dict[str, Price] = msgspec.field(default_factory=dict)
-    """Model name → its price, where the catalog has none or a wrong one."""
-    requests_per_minute: int | None = None
-    """What the provider allows this installation, over all keys."""
-    tokens_per_minute: int | None = None
-    unsupported: list[str] = msgspec.field(default_factory=list)
-    """Parameters of a request that it does not take (`logit_bias`, `seed`), beside those that are known of it. A
-    request that asks something by one goes to the next model, or gets a 400 that names it."""
-    drop_unsupported: bool = False
-    """Leave such parameters out instead, with a line in the log."""
-    timeouts: ProviderTimeouts = msgspec.field(default_factory=ProviderTimeouts)
-
-    @property
-    def model_names(self) -> list[str]:
-        """Of `models`, whichever way they are written."""
-        return [model if isinstance(model, str) else model.name for model in self.models]
-
-    @property
-    def described(self) -> dict[str, ModelSettings]:
-        """Those of `models` that are written as mappings, by name."""
-        return {model.name: model for model in self.models if isinstance(model, ModelSettings)}
-
-    @property
-    def deployment_of(self) -> dict[str, str]:
-        """Model name → what the provider calls it, from wherever that is said."""
-        own = {name: model.deployment for name, model in self.described.items() if model.deployment is not None}
-        return {**self.deployments, **own}
-
-    @property
-    def speaks(self) -> str | None:
-        """`type`, in the word of the provider tables."""
-        return self.type.removesuffix("-compatible") if self.type is not None else None
 
 
 class ResponsesSettings(Section):

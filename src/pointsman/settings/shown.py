@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from .checks import shown_address
-from .schema import Secret, Section
+from .section import Secret, Section
 
 MASK = "…"
 
