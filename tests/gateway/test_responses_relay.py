@@ -34,7 +34,7 @@ def settings(cloud_server, lan_server):
     keyed = {"base_url": cloud_server.base_url, "api_key": "sk-upstream-planted-key"}
     return {
         "providers": {
-            "openai": {**keyed, "models": ["gpt-5.5", "gpt-4o"], "responses": True},
+            "openai": {**keyed, "models": ["gpt-5.5", "gpt-4o", "gpt-5-codex"], "responses": True},
             "anthropic": {"base_url": cloud_server.root, "api_key": "sk-ant-planted", "models": ["claude-opus-5-5"]},
             "plain": {**keyed, "models": ["llama"]},
             "lan": {"base_url": lan_server.base_url, "local": True, "models": ["llama3.1:8b"]},
@@ -335,3 +335,72 @@ def test_a_redacted_request_goes_in_chat_and_is_not_kept(client, cloud):
     assert paths(cloud) == ["/v1/chat/completions"]
     assert SECRET.encode() not in cloud.chats[0].body
     assert (answer.store, answer.id[:13]) == (False, "resp_private_")
+
+
+CODEX = "openai:gpt-5-codex"
+
+
+def test_a_model_that_is_served_in_responses_alone_answers_in_chat_too(client, gateway, cloud):
+    said = Answer(text="Hallo Köln", reasoning="hm hm", tool_calls=[ToolUse("look", {"a": "b"}, "c9")], pieces=3)
+    cloud.script(said, said, Answer(text="cut", finish="length"))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    messages: Any = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "name": "n", "content": [
+            {"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "https://p.example/a.png"}},
+        ]},
+        {"role": "assistant", "content": "I look.", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a wall"},
+    ]  # fmt: skip
+    asked: Any = {"model": CODEX, "messages": messages, "tools": [tool], "reasoning_effort": "low", "max_tokens": 99}
+    answer = client.chat.completions.create(**asked)
+    assert paths(cloud) == ["/v1/responses"]
+    assert sent(cloud) == {
+        "model": "gpt-5-codex", "store": False, "instructions": "Be brief.", "max_output_tokens": 99,
+        "reasoning": {"effort": "low"}, "include": ["reasoning.encrypted_content"],
+        "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}],
+        "input": [
+            {"type": "message", "role": "user", "content": [
+                {"type": "input_text", "text": "See"}, {"type": "input_image", "image_url": "https://p.example/a.png"},
+            ]},
+            {"type": "message", "role": "assistant", "content": "I look."},
+            {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "a wall"},
+        ],
+    }  # fmt: skip
+    choice = answer.choices[0]
+    assert (choice.message.content, choice.finish_reason) == ("Hallo Köln", "tool_calls")
+    assert choice.message.reasoning_content == "hm hm"
+    assert choice.message.tool_calls[0].function.arguments == '{"a":"b"}'
+    assert answer.usage.total_tokens == 15
+    with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == "Hallo Köln"
+    assert final.choices[0].message.tool_calls[0].id == "c9"
+    assert final.choices[0].message.tool_calls[0].function.arguments == '{"a":"b"}'
+    assert (final.choices[0].finish_reason, final.usage.total_tokens) == ("tool_calls", 15)
+    assert client.chat.completions.create(model=CODEX, messages=messages[:2]).choices[0].finish_reason == "length"
+
+
+def test_and_in_its_own_words_and_in_anthropics(client, gateway, cloud):
+    assert client.responses.create(model=CODEX, input="hi").output_text == "Hello from upstream."
+    assert paths(cloud) == ["/v1/responses"]
+    part = {"type": "text", "text": f"Use {SECRET}", "cache_control": {"type": "ephemeral"}}
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    asked = {
+        "model": CODEX,
+        "max_tokens": 5000,
+        "messages": [{"role": "user", "content": [part]}],
+        "thinking": thinking,
+    }
+    reply = gateway.ask("POST", "/v1/messages", asked)
+    assert reply.json["content"][-1]["text"] == "Hello from upstream."
+    assert cloud.chats[-1].path == "/v1/responses"
+    assert SECRET.encode() not in cloud.chats[-1].body
+    assert sent(cloud)["reasoning"] == {"effort": "low"}
+    assert set(sent(cloud)) == {"model", "store", "input", "max_output_tokens", "reasoning", "include"}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=CODEX, messages=[{"role": "user", "content": "x"}], seed=7)
+    assert caught.value.param == "seed"

@@ -1,4 +1,4 @@
-"""A request that came in the words of OpenAI's Responses, as an upstream takes it that speaks them too.
+"""A request as an upstream takes it that speaks OpenAI's Responses.
 
 It is built anew from the inner form, which is what was searched for private content; of the body that came nothing else
 is kept. What an upstream would have to look up among answers that it kept is never asked for: it keeps none of them
@@ -16,6 +16,7 @@ from pointsman.core.errors import UpstreamLacks
 from pointsman.core.request import OWN_FIELDS, ChatRequest
 
 from .asked import asked
+from .plain_chat import plain_chat
 from .responses_fields import LOGPROBS, ONLY
 
 Body = dict[str, Any]
@@ -32,6 +33,7 @@ _TRANSLATED = frozenset(
 )
 _MESSAGE = frozenset({"role", "content", "tool_calls", "reasoning_items", "item_order", "refusal"})
 _CALL = frozenset({"id", "type", "function", "custom", "index"})
+_CHAT_MESSAGE = ("role", "content", "tool_calls", "tool_call_id")
 _RESULT = frozenset({"role", "tool_call_id", "content"})
 
 
@@ -69,7 +71,13 @@ def to_responses(
     """
     for name in asked(request, CHATS_OWN):
         raise UpstreamLacks(name)
-    fields = _fields_decoder.decode(_encoder.encode(request.fields))
+    written: Body = dict(request.fields)
+    if request.origin not in ("responses", "chat"):
+        replaced, foreign = plain_chat(request, (), reasons=reasons)
+        written = {name: value for name, value in (written | replaced).items() if name not in foreign}
+    fields = _fields_decoder.decode(_encoder.encode(written))
+    if request.origin != "responses":
+        fields = _plain(fields)
     only = msgspec.convert(fields.get(ONLY) or {}, _Only)
     items = _items(fields["messages"], encrypted=encrypted)
     body: Body = {"model": model, "store": False}
@@ -106,6 +114,27 @@ def to_responses(
         if (value := getattr(only, name)) is not None:
             body[name] = value
     return _encoder.encode(body)
+
+
+def _plain(fields: Body) -> Body:
+    """A chat without further fields of its messages, and with its default said where Responses have another."""
+    messages = [
+        {name: value for name, value in message.items() if name in _CHAT_MESSAGE}
+        | ({"tool_calls": [_known(call) for call in message["tool_calls"]]} if message.get("tool_calls") else {})
+        for message in fields["messages"]
+    ]
+    tools = [_known(tool) for tool in fields.get("tools") or ()]
+    for tool in tools:
+        if tool.get("type") == "function":
+            tool["function"] = {"strict": False, **tool["function"]}
+    return {**fields, "messages": messages, "tools": tools}
+
+
+def _known(value: Body) -> Body:
+    """A tool or a call of chat's, without further fields; of a type that chat does not have, as it is."""
+    if not {"function", "custom"} & value.keys():
+        return value
+    return {name: value[name] for name in ("id", "type", "function", "custom") if name in value}
 
 
 def _items(messages: Sequence[Body], *, encrypted: bool) -> list[Body]:

@@ -1,16 +1,18 @@
-"""OpenAI's Responses at an upstream that speaks them, for a caller who speaks them too."""
+"""OpenAI's Responses at an upstream that speaks them: relayed for whoever speaks them too, translated for others."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from pointsman.core.errors import UpstreamLacks, UpstreamProtocolError, UpstreamStatus
+from pointsman.core.errors import InvalidRequest, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall
 from pointsman.dialects.responses_relay import ResponsesRelay, relay_response
+from pointsman.dialects.responses_stream import ChatFromResponses, chat_body
 from pointsman.dialects.responses_upstream import to_responses
 from pointsman.transport.http import UpstreamResponse
 
@@ -18,6 +20,10 @@ from .endpoint import MAX_ANSWER, Endpoint, settled
 
 _CHAT_ONLY = re.compile(r"audio|search-preview|^gpt-3\.5-turbo-instruct")
 """Models that OpenAI serves in chat, and not in Responses."""
+_RESPONSES_ONLY = re.compile(r"(?:^|/)(?:gpt-[\d.]+-(?:pro|codex)|o\d-pro|codex-mini)")
+"""Models that OpenAI serves in Responses, and not in chat."""
+CAPABILITIES = frozenset({"chat", "tools", "vision", "json_object", "json_schema"})
+"""Of these."""
 _UNREADABLE = b"invalid_encrypted_content"
 """OpenAI's word for reasoning that was encrypted elsewhere: by another upstream, or for another key."""
 
@@ -35,17 +41,26 @@ def speaks_responses(name: str) -> bool:
     return _CHAT_ONLY.search(name) is None
 
 
-def responses_asked(call: ChatCall, *, reasons: bool, left_out: Collection[str]) -> Asked | None:
-    """The request in Responses; None where it asks for what only chat has a word for.
+def only_responses(name: str) -> bool:
+    """Whether a model of OpenAI's is served in Responses alone."""
+    return _RESPONSES_ONLY.search(name) is not None
+
+
+def responses_asked(call: ChatCall, *, reasons: bool, left_out: Collection[str]) -> Asked:
+    """The request in Responses.
 
     Args:
         reasons: whether the model is known to reason.
+
+    Raises:
+        UpstreamLacks: it asks for what only chat has a word for.
+        InvalidRequest: it is not of the shape that the inner form has.
     """
     written = partial(to_responses, call.request, model=call.card.name, reasons=reasons, left_out=left_out)
     try:
         return Asked(written(), partial(written, encrypted=False))
-    except UpstreamLacks:
-        return None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InvalidRequest("Invalid `messages`: there is a part of an unknown shape.", param="messages") from None
 
 
 async def respond(
@@ -69,14 +84,17 @@ async def respond(
             media = await endpoint.accepted(response, *secrets)
         if (media == "text/event-stream") is not call.request.stream:
             raise UpstreamProtocolError(f"{endpoint.name} did not stream its answer as it was asked to.")
+        relayed, created = call.request.dialect == "responses", int(time.time())
         if not call.request.stream:
-            yield relay_response(await response.read(MAX_ANSWER))
+            raw = await response.read(MAX_ANSWER)
+            yield relay_response(raw) if relayed else chat_body(raw, created=created)
             return
         relay = ResponsesRelay()
+        chat = ChatFromResponses(model=call.card.name, created=created, wants_usage=call.request.wants_usage)
         async for block in response:
             event = relay.feed(block)
             if event is not None:
-                yield event
+                yield event if relayed else chat.feed(event)
             if relay.failure is not None:
                 raise relay.failure
             if relay.done:

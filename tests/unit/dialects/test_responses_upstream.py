@@ -20,6 +20,7 @@ from pointsman.dialects.responses_fields import read_fields
 from pointsman.dialects.responses_output import Events
 from pointsman.dialects.responses_relay import ResponsesRelay, relay_response
 from pointsman.dialects.responses_request import to_chat
+from pointsman.dialects.responses_stream import ChatFromResponses, chat_body
 from pointsman.dialects.responses_upstream import to_responses
 from pointsman.testing import Answer, ToolUse
 
@@ -140,6 +141,32 @@ def test_however_a_stream_is_split_the_same_bytes_come_out(cuts):
     assert told[0].answer_id == "resp_upstream_chatcmpl-scripted"
     assert (told[-1].usage.prompt_tokens, told[-1].finish_reason) == (10, "tool_calls")
     assert {event.dialect for event in told} == {"responses"}
+
+
+@given(
+    st.text(max_size=30), st.text(max_size=10), st.integers(1, 5), st.sampled_from(["stop", "length"]),
+    st.lists(st.dictionaries(texts, texts, max_size=2), max_size=3), st.booleans(),
+)  # fmt: skip
+def test_an_answer_says_the_same_in_chat_and_in_responses_again(text, thought, pieces, finish, calls, stream):
+    uses = [ToolUse("look", arguments, f"c{index}") for index, arguments in enumerate(calls)]
+    cut = "length" if finish == "length" else None
+    answer = Answer(text=text, reasoning=thought, pieces=pieces, tool_calls=uses, finish=cut)
+    output = Output(Events(), "0" * 32, {})
+    if stream:
+        relay, chat = ResponsesRelay(), ChatFromResponses(model="m", created=1, wants_usage=True)
+        for frame in answer.responses_frames({"input": "x"}):
+            if (event := relay.feed(frame)) is not None:
+                output.feed(chat.feed(event))
+    else:
+        whole = json.loads(answer.responses_frames({"input": "x"})[-1].partition(b"data: ")[2])["response"]
+        output.feed(chat_body(json.dumps(whole).encode(), created=1))
+    items = output.end()
+    assert "".join(p["text"] for item in items if item["type"] == "message" for p in item["content"]) == text
+    assert "".join(p["text"] for item in items if item["type"] == "reasoning" for p in item["content"]) == thought
+    told = [(item["call_id"], json.loads(item["arguments"])) for item in items if item["type"] == "function_call"]
+    assert told == [(use.id, use.arguments) for use in uses]
+    assert output.finish == ("length" if finish == "length" else "tool_calls" if uses else "stop")
+    assert output.usage.total_tokens == 15
 
 
 def test_streams_that_are_none():
