@@ -15,7 +15,6 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     InvalidRequest,
-    UpstreamConnectError,
     UpstreamError,
     UpstreamLacks,
     UpstreamProtocolError,
@@ -34,6 +33,7 @@ from pointsman.transport.http import Outbound
 
 from .cards import DATA, card_for
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled
+from .list_health import list_health
 from .openai_compatible import Cards
 from .patience import Patience
 from .unsupported import Unsupported
@@ -233,23 +233,17 @@ class Anthropic:
 
     async def health(self) -> Health:
         """Whether it answers, asked for its list of models."""
-        where = self._endpoint.shown_url
-        try:
-            count = len(await self._list())
-        except UpstreamStatus as error:
-            if error.upstream_status in (401, 403):
-                mend = f"Check the key in providers.{self.name}.api_key."
-                return Health(ok=False, detail=f"{where} refuses the API key ({error.upstream_status}).", mend=mend)
-            if error.upstream_status in (404, 405) and self._models:
-                return Health(ok=True, detail=f"{where} answers; it lists no models, the settings do.")
-            mend = f"Check providers.{self.name}.base_url, or name its models in providers.{self.name}.models."
-            return Health(ok=False, detail=f"{where} answered {error.upstream_status}.", mend=mend)
-        except UpstreamConnectError as error:
-            mend = f"Check the network, or providers.{self.name}.base_url."
-            return Health(ok=False, detail=f"{where}: {error.message}", mend=mend)
-        except UpstreamError as error:
-            return Health(ok=False, detail=f"{where}: {error.message}", mend=f"Check providers.{self.name}.base_url.")
-        return Health(ok=True, detail=f"{where} lists {count} {'model' if count == 1 else 'models'}.")
+
+        async def count() -> int:
+            return len(await self._list())
+
+        return await list_health(
+            self.name,
+            self._endpoint.shown_url,
+            count,
+            named=bool(self._models),
+            unreachable=f"Check the network, or providers.{self.name}.base_url.",
+        )
 
     async def close(self) -> None:
         """Nothing: the connections belong to the outbound."""

@@ -13,8 +13,6 @@ from msgspec import Raw
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
-    UpstreamConnectError,
-    UpstreamError,
     UpstreamLacks,
     UpstreamProtocolError,
     UpstreamStatus,
@@ -31,6 +29,7 @@ from .azure import per_deployment, under
 from .cards import Preset, card_for, takes_effort
 from .custom_tools import with_functions
 from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unreadable
+from .list_health import list_health
 from .openai_other import complete, embed
 from .openai_responses import CAPABILITIES, only_responses, respond, responses_asked, speaks_responses
 from .patience import Patience
@@ -291,23 +290,17 @@ class OpenAICompatible:
 
     async def health(self) -> Health:
         """Whether it answers, asked for its list of models."""
-        where = self._endpoint.shown_url
-        try:
-            count = len(_names(self.name, await self._endpoint.ask("/models", local=self.local)))
-        except UpstreamStatus as error:
-            if error.upstream_status in (401, 403):
-                mend = f"Check the key in providers.{self.name}.api_key."
-                return Health(ok=False, detail=f"{where} refuses the API key ({error.upstream_status}).", mend=mend)
-            if error.upstream_status in (404, 405) and self._models:
-                return Health(ok=True, detail=f"{where} answers; it lists no models, the settings do.")
-            mend = f"Check providers.{self.name}.base_url, or name its models in providers.{self.name}.models."
-            return Health(ok=False, detail=f"{where} answered {error.upstream_status}.", mend=mend)
-        except UpstreamConnectError as error:
-            mend = f"Start it, or correct providers.{self.name}.base_url."
-            return Health(ok=False, detail=f"{where}: {error.message}", mend=mend)
-        except UpstreamError as error:
-            return Health(ok=False, detail=f"{where}: {error.message}", mend=f"Check providers.{self.name}.base_url.")
-        return Health(ok=True, detail=f"{where} lists {count} {'model' if count == 1 else 'models'}.")
+
+        async def count() -> int:
+            return len(_names(self.name, await self._endpoint.ask("/models", local=self.local)))
+
+        return await list_health(
+            self.name,
+            self._endpoint.shown_url,
+            count,
+            named=bool(self._models),
+            unreachable=f"Start it, or correct providers.{self.name}.base_url.",
+        )
 
     async def close(self) -> None:
         """Nothing: the connections belong to the outbound."""
