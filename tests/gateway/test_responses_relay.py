@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -404,3 +405,49 @@ def test_and_in_its_own_words_and_in_anthropics(client, gateway, cloud):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=CODEX, messages=[{"role": "user", "content": "x"}], seed=7)
     assert caught.value.param == "seed"
+
+
+CLAUDE = "anthropic:claude-opus-5-5"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_thinking_of_anthropics_comes_back_signed(client, gateway, cloud, stream, kept):
+    cloud.script(
+        Answer(text="I look.", reasoning="Let me think.", tool_calls=[ToolUse("look", {"at": 1}, "c1")]), Answer()
+    )
+    asked: Any = {"model": CLAUDE, "input": "Look.", "tools": [LOOK], "store": kept}
+    first = (
+        streamed(gateway, **asked)[1][-1]["response"] if stream else gateway.ask("POST", "/v1/responses", asked).json
+    )
+    WHOLE.validate_python(first)
+    assert [item["type"] for item in first["output"]] == ["reasoning", "message", "function_call", "reasoning"]
+    result: Any = {"type": "function_call_output", "call_id": "c1", "output": "a wall"}
+    if kept:
+        client.responses.create(model=CLAUDE, previous_response_id=first["id"], input=[result], tools=[LOOK])
+    else:
+        items: Any = [{"role": "user", "content": "Look."}, *first["output"], result]
+        client.responses.create(model=CLAUDE, input=items, tools=[LOOK])
+    _, assistant, _ = sent(cloud)["messages"]
+    assert assistant["content"][0] == {"type": "thinking", "thinking": "Let me think.", "signature": "c2lnbmF0dXJl"}
+    assert [block["type"] for block in assistant["content"]] == ["thinking", "text", "tool_use"]
+    items = [{"role": "user", "content": "Look."}, *first["output"], result]
+    for model in (MODEL, CHAT, CODEX):
+        assert client.responses.create(model=model, input=items, tools=[LOOK]).output_text == "Hello from upstream."
+        assert b"thinking" not in cloud.chats[-1].body
+
+
+def test_thinking_that_was_tampered_with_is_refused_and_what_is_in_it_is_searched(client, cloud):
+    def thought(value: Any) -> Any:
+        content = "pointsman-thinking-1." + base64.b64encode(json.dumps(value).encode()).decode()
+        return {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": content}
+
+    said: Any = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for value in ({}, [{"type": "text", "text": "x"}], [{"type": "thinking", "thinking": 3, "signature": "x"}]):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.create(model=CLAUDE, input=[*said, thought(value), said[0]])
+        assert caught.value.param == "input[2].encrypted_content"
+    hidden = thought([{"type": "thinking", "thinking": f"use {SECRET}", "signature": "x"}])
+    answer = client.responses.create(model="auto", input=[*said, hidden, said[0]])
+    assert (answer.id[:13], answer.store) == ("resp_private_", False)
+    assert all(SECRET.encode() not in chat.body for chat in cloud.chats)

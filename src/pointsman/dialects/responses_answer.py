@@ -10,7 +10,8 @@ from pointsman.core.events import Event, Usage
 from .responses_chunk import Call, Choice, chunks
 from .responses_names import Kind, Known
 from .responses_object import INCOMPLETE
-from .responses_output import Called, Events, Spoken
+from .responses_output import Called, Events, Sealed, Spoken
+from .responses_thoughts import sealed
 
 Body = dict[str, Any]
 
@@ -30,7 +31,9 @@ class Output:
         self._events = events
         self._mark = mark
         self._known = known
-        self._items: list[Spoken | Called] = []
+        self._items: list[Spoken | Called | Sealed] = []
+        self._thought: list[str] = []
+        """Pieces of all reasoning."""
         self._ended: dict[int, Body] = {}
         self._calls: dict[int, Called] = {}
         self.usage: Usage | None = None
@@ -68,6 +71,7 @@ class Output:
         said = choice.delta or choice.message
         if said is not None:
             if thought := said.reasoning_content or said.reasoning:
+                self._thought.append(thought)
                 self._spoken(reasoning=True).say("reasoning_text", thought)
             if said.content:
                 logprobs = (choice.logprobs.content or []) if choice.logprobs is not None else []
@@ -80,6 +84,9 @@ class Output:
                     self._spoken().annotate({"type": kind, **annotation[kind]})
             for place, call in enumerate(said.tool_calls or ()):
                 self._called(place if call.index is None else call.index, call)
+            if said.thinking_blocks and (kept := sealed(said.thinking_blocks, "".join(self._thought))) is not None:
+                self._end_spoken()
+                self._items.append(Sealed(self._events, len(self._items), self._mark, encrypted=kept))
         self.finish = choice.finish_reason or self.finish
 
     def _spoken(self, *, reasoning: bool = False) -> Spoken:

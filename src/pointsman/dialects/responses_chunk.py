@@ -45,6 +45,7 @@ class Said(msgspec.Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[Call] | None = None
+    thinking_blocks: list[msgspec.Raw] | None = None
     annotations: list[dict[str, Any]] | None = None
 
 

@@ -17,6 +17,7 @@ from pointsman.core.errors import InvalidRequest
 
 from .responses_names import TOOL_SEARCH, flat_name
 from .responses_parts import content, extras, plain_name, wrong
+from .responses_thoughts import opened
 from .responses_tools import Tools
 
 Body = dict[str, Any]
@@ -81,7 +82,13 @@ class Messages:
         if kind == "message":
             self._message(item, path)
         elif kind == "reasoning":
-            self._kept(item)
+            blocks = opened(item.get("encrypted_content"))
+            if blocks is False:
+                raise wrong(f"{path}.encrypted_content", "it cannot be read")
+            if blocks is None:
+                self._kept(item)
+            else:
+                self._thoughts(blocks)
         elif isinstance(kind, str) and kind in HOSTED:
             self.hosted.setdefault(kind, f"{path} {kind}")
             self._kept(item)
@@ -135,6 +142,12 @@ class Messages:
             latest = self._begin()
         self._order.append("kept")
         latest.setdefault("reasoning_items", []).append(item)
+
+    def _thoughts(self, blocks: list[Body]) -> None:
+        """They are told behind the turn that they belong to."""
+        turns = [message for message in self.made if message["role"] == "assistant"]
+        if turns:
+            turns[-1]["thinking_blocks"] = blocks
 
     def _call(self, item: Body, path: str, call: Body) -> None:
         latest = self._open if self._open is not None else self._begin()

@@ -95,6 +95,26 @@ class Spoken:
         self._events.tell(kind, **place, **fields)
 
 
+class Sealed:
+    """Reasoning that the caller keeps and does not read; it comes whole."""
+
+    def __init__(self, events: Events, index: int, mark: str, *, encrypted: str) -> None:
+        self._encrypted = encrypted
+        self.id = f"rs_{mark}_{index}"
+        events.tell("response.output_item.added", output_index=index, item=self.item("in_progress"))
+        self._events = events
+        self._index = index
+
+    def item(self, status: str) -> Body:
+        item: Body = {"id": self.id, "type": "reasoning", "summary": [], "status": status}
+        return {**item, "encrypted_content": self._encrypted}
+
+    def end(self, status: str) -> Body:
+        item = self.item(status)
+        self._events.tell("response.output_item.done", output_index=self._index, item=item)
+        return item
+
+
 class Called:
     """A call of a tool."""
 

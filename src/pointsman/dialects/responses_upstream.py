@@ -25,13 +25,16 @@ ENCRYPTED = "reasoning.encrypted_content"
 CHATS_OWN = ("stop", "seed", "logit_bias", "frequency_penalty", "presence_penalty", "n", "modalities", "audio",
              "prediction", "web_search_options", "functions", "function_call")  # fmt: skip
 """Parameters that Responses have no word for."""
+NOT_CHATS = ("previous_response_id", "conversation", "prompt", "background", "input", "instructions", ONLY)
+"""Parameters of Responses by which a chat would have the upstream look up what others keep there, or answer somewhere
+else than here."""
 _TRANSLATED = frozenset(
     {
         *("messages", "model", "tools", "tool_choice", "response_format", "verbosity", "reasoning_effort", "store"),
         *("max_completion_tokens", "max_tokens", "logprobs", "stream_options", ONLY, *CHATS_OWN, *OWN_FIELDS),
     }
 )
-_MESSAGE = frozenset({"role", "content", "tool_calls", "reasoning_items", "item_order", "refusal"})
+_MESSAGE = frozenset({"role", "content", "tool_calls", "reasoning_items", "item_order", "thinking_blocks", "refusal"})
 _CALL = frozenset({"id", "type", "function", "custom", "index"})
 _CHAT_MESSAGE = ("role", "content", "tool_calls", "tool_call_id")
 _RESULT = frozenset({"role", "tool_call_id", "content"})
@@ -69,7 +72,7 @@ def to_responses(
     Raises:
         UpstreamLacks: the request holds what Responses have no word for.
     """
-    for name in asked(request, CHATS_OWN):
+    for name in asked(request, CHATS_OWN if request.origin == "responses" else CHATS_OWN + NOT_CHATS):
         raise UpstreamLacks(name)
     written: Body = dict(request.fields)
     if request.origin not in ("responses", "chat"):
