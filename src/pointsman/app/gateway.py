@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pointsman import __version__, logs
+from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Health, SystemClock, Timeouts
@@ -362,11 +363,11 @@ class Gateway:
         keeps = self.settings.responses.store
         return responses_ways(pipeline, self._responses, keeps=keeps, clock=self._clock, hosts=self._hosts)
 
-    def _hosts(self, requested_model: str) -> bool:
-        """Whether a name means models of upstreams that speak Responses."""
+    def _hosts(self, requested_model: str, caller: Caller) -> bool:
+        """Whether a name means models of upstreams that speak Responses, of those that the caller may use."""
         catalog = self._keeper.catalog
         name = catalog.aliases.get(requested_model, requested_model)
-        meant = [card for card in catalog if name in (card.id, card.name)]
+        meant = [card for card in catalog if name in (card.id, card.name) and caller.may_use(card.id, card.name)]
         return bool(meant) and all(card.responses for card in meant)
 
     def _entry(self, pipeline: Pipeline) -> Entry:

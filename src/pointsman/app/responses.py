@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from pointsman.core.caller import Caller
 from pointsman.core.errors import StoreError
 from pointsman.core.ports import Clock
 from pointsman.pipeline.run import Pipeline
@@ -45,13 +46,13 @@ def build_responses(
 
 
 def responses_ways(
-    pipeline: Pipeline, store: ResponseStore, *, keeps: bool, clock: Clock, hosts: Callable[[str], bool]
+    pipeline: Pipeline, store: ResponseStore, *, keeps: bool, clock: Clock, hosts: Callable[[str, Caller], bool]
 ) -> dict[tuple[str, str], HotHandler]:
     """The way in that may keep its answers.
 
     Args:
         keeps: whether it does.
-        hosts: whether the model that a request names is at an upstream that speaks Responses.
+        hosts: whether the model that a request of a caller names is at an upstream that speaks Responses.
     """
 
     def make() -> HotHandler:

@@ -36,10 +36,12 @@ class ResponsesDialect:
 
     stream_headers = EVENT_STREAM
 
-    def __init__(self, memory: Memory, clock: Clock, *, hosts: Callable[[str], bool] = lambda model: False) -> None:
+    def __init__(
+        self, memory: Memory, clock: Clock, *, hosts: Callable[[str, Caller], bool] = lambda model, caller: False
+    ) -> None:
         """
         Args:
-            hosts: whether the model that a request names is at an upstream that speaks Responses.
+            hosts: whether the model that a request of a caller names is at an upstream that speaks Responses.
         """
         self._memory = memory
         self._clock = clock
@@ -55,7 +57,7 @@ class ResponsesDialect:
         wanted = [each for each in references(own_items(asked)) if each not in kept]
         if wanted:
             kept |= await self._memory.items(wanted, caller)
-        hosts = self._hosts(asked.model)
+        hosts = self._hosts(asked.model, caller)
         make = partial(to_chat, asked, rest, before=before, kept=kept, owner=owner_of(caller), hosts=hosts)
         request = await aside(make, LARGE if before else len(http.body))
         self._tell(request)
