@@ -63,7 +63,7 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
         tree: dict[str, Any] = {
             "providers": {
                 "openai": {"base_url": away, "api_key": "sk-upstream-planted-key", "models": [*OPENAIS]},
-                "speaks": {"base_url": away, "responses": True, "models": ["gpt-5.5"]},
+                "speaks": {"base_url": away, "responses": True, "models": ["gpt-5.5", "gpt-5-codex"]},
                 "anthropic": {
                     "base_url": elsewhere["anthropic"].root,
                     "api_key": "sk-ant-planted-key",

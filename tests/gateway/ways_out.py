@@ -280,6 +280,8 @@ WAYS: dict[str, Way] = {
     "responses with a remote model, streamed": _responses("openai:gpt-4o", stream=True),
     "responses to an upstream that speaks them": _responses("speaks:gpt-5.5"),
     "responses to an upstream that speaks them, streamed": _responses("speaks:gpt-5.5", stream=True),
+    "chat with a model that is served in Responses alone": _chat("speaks:gpt-5-codex"),
+    "messages to a model that is served in Responses alone": _messages("speaks:gpt-5-codex", stream=True),
     "Ollama's chat": _ollama(),
     "Ollama's chat with a remote model": _ollama("openai:gpt-4o", stream=False),
     "Ollama's chat with an Ollama that nobody declared local": _ollama("ollama:llama3:8b"),
