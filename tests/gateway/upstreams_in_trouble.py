@@ -84,9 +84,10 @@ class Good:
         if path.endswith("/embed"):
             await Vectors().play(request, wire)
         elif path.endswith("/embeddings"):
-            vector = {"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}
+            texts = request.json["input"] if isinstance(request.json["input"], list) else [request.json["input"]]
+            vectors = [{"object": "embedding", "index": at, "embedding": [0.25, 0.5]} for at in range(len(texts))]
             usage = {"usage": {"prompt_tokens": 2, "total_tokens": 2}} if self._answer.usage else {}
-            answer = {"object": "list", "data": [vector], "model": request.json["model"], **usage}
+            answer = {"object": "list", "data": vectors, "model": request.json["model"], **usage}
             await Page(json.dumps(answer).encode(), JSON).play(request, wire)
         elif _wire(request) == "completion":
             await self._complete(request, wire)
