@@ -175,6 +175,23 @@ def test_a_tool_call_through_the_sdk(client, stream):
 
 
 @pytest.mark.client
+def test_a_custom_tool_through_the_sdk(client):
+    note = {"type": "custom", "name": "note", "description": "Writes a note down."}
+    answer = client.responses.create(
+        model=CODER,
+        input="Write down the note 'buy milk' with the note tool.",
+        tools=[note],
+        tool_choice={"type": "custom", "name": "note"},
+        temperature=0,
+        max_output_tokens=60,
+        store=False,
+    )
+    call = answer.output[-1]
+    assert (call.type, call.name) == ("custom_tool_call", "note")
+    assert "milk" in call.input
+
+
+@pytest.mark.client
 def test_structured_output_logprobs_and_seed(client):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     answer = client.chat.completions.create(
