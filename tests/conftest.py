@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from services import Postgres, Valkey
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+"""How long one example takes says nothing while other tests run beside it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
