@@ -7,11 +7,12 @@ import re
 import time
 import tomllib
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 import msgspec
 
+from pointsman.core.aside import aside
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     InvalidRequest,
@@ -129,19 +130,20 @@ class Anthropic:
         if call.credential is not None:
             headers["x-api-key"] = call.credential.api_key
         secrets = (call.credential.api_key,) if call.credential is not None else ()
+        rendered = await aside(partial(self._render, call), request.size)
         response = await self._endpoint.send(
             "POST",
             "/v1/messages",
             destination=call.card.destination,
             local_only=call.local_only,
             timeouts=self._patience.with_(call.timeouts),
-            body=self._render(call),
+            body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
             headers=headers,
         )
         created = int(time.time())
-        customs = custom_names(request.params.tools or ())
+        customs = await aside(partial(custom_names, request.params.tools or ()), request.size)
         try:
             media = await self._endpoint.accepted(response, *secrets)
             if not streamed:

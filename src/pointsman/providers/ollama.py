@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pointsman.core.aside import aside
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     UpstreamConnectError,
@@ -113,7 +114,8 @@ class Ollama:
         return with_functions(partial(simulating, self._chat), call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        prompt = to_ollama(call.request, can_think=self._descriptions.thinks(call.card.name))
+        thinks = self._descriptions.thinks(call.card.name)
+        prompt = await aside(partial(to_ollama, call.request, can_think=thinks), call.request.size)
         async with aclosing(self._answer(call, "/api/chat", prompt)) as events:
             async for event in events:
                 yield event

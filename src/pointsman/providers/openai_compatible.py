@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from functools import cache
+from contextlib import aclosing
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw
 
+from pointsman.core.aside import aside
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     UpstreamLacks,
@@ -151,20 +153,32 @@ class OpenAICompatible:
         only = only_responses(name)
         call = self._placed(call)
         if self._responses and (only or (call.request.dialect == "responses" and speaks_responses(name))):
-            left_out = self._unsupported.left_out(call.request)
-            try:
-                asked = responses_asked(call, reasons=only or takes_effort(name), left_out=left_out)
-            except UpstreamLacks as error:
-                if only:
-                    raise error.at(self.name) from None
-            else:
-                return respond(self._endpoint, call, asked, headers=self._own(call))
+            return self._respond(call, only=only, reasons=only or takes_effort(name))
+        return self._in_chat(call)
+
+    async def _respond(self, call: ChatCall, *, only: bool, reasons: bool) -> AsyncGenerator[Event, None]:
+        """The answer in Responses; in chat where these lack a word for it and the model is served in both."""
+        left_out = self._unsupported.left_out(call.request)
+        ask = partial(responses_asked, call, reasons=reasons, left_out=left_out)
+        try:
+            asked = await aside(ask, call.request.size)
+        except UpstreamLacks as error:
+            if only:
+                raise error.at(self.name) from None
+            answer = self._in_chat(call)
+        else:
+            answer = respond(self._endpoint, call, asked, headers=self._own(call))
+        async with aclosing(answer) as events:
+            async for event in events:
+                yield event
+
+    def _in_chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         return self._chat(call) if self._preset.custom_tools else with_functions(self._chat, call)
 
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         streamed = call.request.stream
         endpoint = self._at(call.card)
-        rendered = self._render(call)
+        rendered = await aside(partial(self._render, call), call.request.size)
         response = await endpoint.send(
             "POST",
             "/chat/completions",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Body, Event
@@ -13,7 +14,6 @@ from pointsman.core.request import ChatRequest
 from pointsman.dialects.messages_answer import MessagesStream, write_message
 from pointsman.dialects.messages_request import read_messages
 from pointsman.pipeline.answer import Answer
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import Headers, HttpRequest
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
@@ -14,7 +15,6 @@ from pointsman.core.events import DONE, Body, Event, encode_frame
 from pointsman.core.request import ChatRequest
 from pointsman.dialects.native_chat import first_frames, read_request, with_metrics
 from pointsman.pipeline.answer import Answer
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 

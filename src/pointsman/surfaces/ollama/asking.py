@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import ModelNotFound, PointsmanError
 from pointsman.core.events import Body, Event
@@ -15,7 +16,6 @@ from pointsman.dialects.ollama_in_answer import Endpoint, OllamaAnswer, error_li
 from pointsman.dialects.ollama_in_request import Asked, Load, read_chat, read_generate
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import JSON, Converse, Refusal
 from pointsman.surfaces.errors import for_caller
 from pointsman.transport.http import Headers, HttpRequest, Responder

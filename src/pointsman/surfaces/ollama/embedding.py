@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Body, Event
@@ -18,7 +19,6 @@ from pointsman.dialects.ollama_in_answer import embedded
 from pointsman.dialects.ollama_in_request import read_embed
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import JSON, Converse, Refusal
 from pointsman.transport.http import Headers, HttpRequest, Responder
 

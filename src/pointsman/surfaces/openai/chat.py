@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import DONE, Body, Event
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.answer import Answer
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 

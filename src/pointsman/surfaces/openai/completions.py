@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest, PointsmanError
@@ -17,7 +18,6 @@ from pointsman.core.request import ChatRequest
 from pointsman.dialects.completions import read_fields
 from pointsman.dialects.completions_answer import TextAnswer
 from pointsman.pipeline.answer import Answer
-from pointsman.surfaces.aside import aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, NotFound, StoreError
 from pointsman.core.ports import Clock
 from pointsman.dialects.responses_object import why_absent
 from pointsman.dialects.responses_request import response_of
 from pointsman.stores.responses import MOST_ASKED, ResponseStore, TooLarge, Turn
-from pointsman.surfaces.aside import aside
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from pointsman.core.aside import LARGE, aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import Body, Event
@@ -20,7 +21,6 @@ from pointsman.dialects.responses_output import Events
 from pointsman.dialects.responses_request import ResponsesRequest, own_items, references, to_chat
 from pointsman.dialects.responses_rewrite import Relayed, encoded
 from pointsman.pipeline.answer import Answer
-from pointsman.surfaces.aside import LARGE, aside
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.surfaces.openai.errors import to_openai
 from pointsman.transport.http import HttpRequest

@@ -1,4 +1,4 @@
-"""Long reading beside the event loop: whoever sends a little is answered meanwhile."""
+"""Long reading and writing beside the event loop: whoever sends a little is answered meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LARGE = 512 * 1024
-"""Bytes from which on something is read in a thread. Translators take some 5 to 15 ms a megabyte."""
+"""Bytes from which on something is read in a thread. Translators take 5 to 100 ms a megabyte, by its parts."""
 
 
 async def aside(work: Callable[[], T], size: int) -> T:
