@@ -35,6 +35,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 async def test_bash_completes_commands_options_and_models(env) -> None:
     assert await complete(["pointsman", "co"], env) == ["complete", "config", "completion"]
     assert "--welcome" in await complete(["pointsman", "serve", "--w"], env)
+    assert "smollm2:135m" in await complete(["pointsman", "models", "pull", "smo"], env)
+    assert "embedded:smollm2:135m" in await complete(["pointsman", "keys", "create", "ci", "--model", "emb"], env)
     assert "embedded:smollm2:135m" in await complete(["pointsman", "complete", "--model", "emb"], env)
 
 

@@ -103,3 +103,10 @@ async def test_addresses_are_shown_without_what_opens_them(env, tmp_path: Path) 
         ran = await run_command("--config", str(path), "config", "show", *extra, env=env)
         assert "planted" not in ran.out + ran.err
         assert "http://h/v1" in ran.out
+
+
+async def test_check_tells_programs_what_it_read(env, tmp_path: Path) -> None:
+    (tmp_path / "pointsman.yaml").write_text("providers: {lan: {base_url: 'http://lan/v1', models: [a]}}\n")
+    told = json.loads((await run_command("config", "check", "--json", env=env)).out)
+    assert [Path(file).name for file in told["files"]] == ["pointsman.yaml"]
+    assert "lan" in told["providers"]

@@ -23,6 +23,7 @@ def listed(gateway) -> None:
         "capabilities": ["chat", "tools"],
         "context_window": 128000,
         "price": {"input": 2_500_000, "cached_input": None, "output": 10_000_000},
+        "quality": 0.75,
         "strengths": ["tests"],
     }
     local = {**details, "provider": "lan", "local": True, "price": None, "context_window": None}
@@ -49,7 +50,7 @@ async def test_what_the_running_gateway_knows(with_gateway) -> None:
     assert (ran.code, ran.err) == (0, "")
     lines = {line.split()[0]: line for line in ran.out.splitlines() if line.strip()}
     assert "auto" not in lines
-    assert lines["openai:gpt-4o"].split()[1:6] == ["cloud", "128,000", "tools", "2.50", "10.00"]
+    assert lines["openai:gpt-4o"].split()[1:8] == ["cloud", "128,000", "chat,", "tools", "2.50", "10.00", "0.75"]
     assert "alias of openai:gpt-4o" in lines["best"]
     assert "connection refused" in lines["lan:odd[2J"]
     assert "\x1b" not in ran.out
@@ -82,6 +83,7 @@ async def test_without_a_gateway_settings_and_tables_tell(env, tmp_path: Path) -
     states = {row["id"]: row["state"] for row in told["models"]}
     assert states["embedded:smollm2:135m"].startswith("to fetch (")
     assert states["embedded:qwen2.5-coder:1.5b"].endswith("not enabled")
+    assert states["embedded:static-minilm-v1"] == "part of the gateway"
     assert states["lan:a"] == "configured"
     assert "No gateway answers" in (await run_command("models", env=env)).err
 

@@ -64,6 +64,13 @@ providers:
     assert not amended(lab)("lab", "plain", local=False).routable
 
 
+def test_a_quality_of_the_settings_holds_for_every_kind_of_task(files):
+    """Of a model that the table knows too, whose priors by intent would come before it."""
+    own = load(files, "providers: [{name: openai, models: [{name: gpt-4o, quality: 0.3}]}]").providers["openai"]
+    card = amended(own)("openai", "gpt-4o", local=False)
+    assert (card.quality, card.qualities) == (0.3, {})
+
+
 def test_a_mapping_of_providers_is_as_good(files):
     found = load(files, "providers:\n  lab: {base_url: 'http://a/v1', models: [x]}\n")
     assert found.providers["lab"].model_names == ["x"]

@@ -31,6 +31,8 @@ def amend(own: ProviderSettings) -> Amend:
         changes = fields.get(card.name)
         if not changes:
             return card
+        if "quality" in changes:  # of every kind of task: the table's priors by intent would come before it
+            changes = {**changes, "qualities": {}}
         card = msgspec.structs.replace(card, **changes)
         routable = "chat" in card.capabilities and (card.routable or "quality" in changes)
         return msgspec.structs.replace(card, routable=routable)

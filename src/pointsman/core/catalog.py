@@ -217,7 +217,9 @@ class Catalog:
             away.plain = f"The model {name[:200]!r} is not known, for {provider} is away."
             raise away
         hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
-        error = ModelNotFound(f"The model {name[:200]!r} does not exist.{hint}")
+        unset = provider != name and not close and all(card.provider != provider for card in self)
+        why = f", for no provider {provider[:100]!r} is set up: its key or address is missing" if unset else ""
+        error = ModelNotFound(f"The model {name[:200]!r} does not exist{why}.{hint}")
         error.alternatives = tuple(close)
         raise error
 

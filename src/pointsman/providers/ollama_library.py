@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pointsman.core.errors import UpstreamStatus
+from pointsman.core.errors import UpstreamConnectError, UpstreamStatus
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.dialects.ollama_manage import (
@@ -62,15 +62,19 @@ class Library:
             ModelNotFound: the registry has no such model.
             UpstreamError: Ollama cannot be asked, refused, or broke off.
         """
-        response = await self._endpoint.send(
-            "POST",
-            "/api/pull",
-            destination=Destination(f"{self._endpoint.name}:/api/pull", local=self._local),
-            local_only=False,
-            timeouts=PULLING,
-            body=msgspec.json.encode({"model": name, "stream": True}),
-            accept=b"application/x-ndjson",
-        )
+        try:
+            response = await self._endpoint.send(
+                "POST",
+                "/api/pull",
+                destination=Destination(f"{self._endpoint.name}:/api/pull", local=self._local),
+                local_only=False,
+                timeouts=PULLING,
+                body=msgspec.json.encode({"model": name, "stream": True}),
+                accept=b"application/x-ndjson",
+            )
+        except UpstreamConnectError as error:
+            mend = f"Start that Ollama, or mend `providers.{self._endpoint.name}.base_url`."
+            raise UpstreamConnectError(f"{error.message} {mend}") from None
         try:
             try:
                 await self._endpoint.accepted(response)

@@ -35,6 +35,12 @@ def test_a_missing_capability_drops_and_a_present_one_does_not(need, capability,
     assert part([unable, able], demand()).dropped == []
 
 
+def test_a_model_of_another_kind_is_not_among_what_was_dropped():
+    vectors = card("p:vectors", capabilities=frozenset({"embeddings"}))
+    pool = part([vectors, HOME], demand())
+    assert ([kept.id for kept in pool.kept], pool.dropped) == ([HOME.id], [])
+
+
 def test_a_schema_keeper_keeps_to_json_too():
     keeper = card("p:keeper", capabilities=frozenset({"chat", "json_schema"}))
     assert violations(keeper, demand(signals(json_object=True))) == {}

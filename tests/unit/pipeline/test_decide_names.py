@@ -74,6 +74,11 @@ def test_an_unknown_name_is_told_its_close_matches():
     assert "openai:strong" in caught.value.alternatives
 
 
+def test_a_provider_that_is_not_set_up_is_named():
+    with pytest.raises(ModelNotFound, match="no provider 'nowhere' is set up: its key or address is missing"):
+        decide("nowhere:gpt-4o")
+
+
 def test_an_alias_to_nothing_names_both_and_the_mend():
     with pytest.raises(ModelNotFound) as caught:
         decide("gone")

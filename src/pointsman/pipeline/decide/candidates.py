@@ -10,6 +10,10 @@ from pointsman.core.decision import Dropped
 
 from .constraints import Demand, active
 
+UNTOLD = frozenset({"key", "chat"})
+"""Constraints whose models are not told of: who is confined to some is not told of others, and nobody asks why a model
+of vectors did not chat."""
+
 
 class Pool(NamedTuple):
     """The catalog, parted; both in the catalog's order."""
@@ -21,7 +25,7 @@ class Pool(NamedTuple):
 def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
     """Part the models into those that may be chosen and those that may not, each of these with its first reason.
 
-    Models that the caller's key may not use stand in neither.
+    Models that the caller's key may not use and those of another kind stand in neither.
     """
     constraints = [(constraint.name, constraint.violation) for constraint in active(demand)]
     kept: list[ModelCard] = []
@@ -30,7 +34,7 @@ def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
         for name, violation in constraints:
             detail = violation(card, demand)
             if detail is not None:
-                if name != "key":  # who is confined to some models is not told of others
+                if name not in UNTOLD:
                     dropped.append(Dropped(model=card.id, constraint=name, detail=detail))
                 break
         else:

@@ -73,3 +73,10 @@ def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     except (PointsmanError, OSError):
         return []
     return [name for name in ["auto", *names] if name.startswith(incomplete)]
+
+
+def embedded_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the models whose weights can be fetched."""
+    from pointsman.providers.llamacpp.sources import load_sources
+
+    return [name for name in load_sources() if name.startswith(incomplete)]

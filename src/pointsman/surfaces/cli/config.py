@@ -62,14 +62,19 @@ def show(invocation: Invocation, as_json: bool) -> None:
 
 
 @config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def check(invocation: Invocation) -> None:
+def check(invocation: Invocation, as_json: bool) -> None:
     """Read the settings as a start would. Fails with the first thing that is wrong, and how to mend it."""
     from pointsman import settings
 
     loaded = invocation.settings()
     files = [settings.config_path(invocation.config), settings.providers_path(loaded, invocation.config)]
-    count = len(_built(loaded))
+    names = [provider.name for provider in _built(loaded)]
+    if as_json:
+        print_json({"files": [str(file) for file in files if file is not None], "providers": names})
+        return
+    count = len(names)
     read = " and ".join(str(file) for file in files if file is not None) or "no file, defaults and environment"
     click.echo(f"Nothing is wrong ({read}; {count} provider{'' if count == 1 else 's'}).")
 

@@ -15,6 +15,7 @@ import click
 
 from pointsman.core.errors import InvalidRequest, PointsmanError
 
+from .completion import model_names
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .output import console, note, print_json, styled, table, usd
@@ -106,7 +107,7 @@ def bounded(command: Callable[..., T]) -> Callable[..., T]:
 
 
 OPTIONS = (
-    click.option("--model", "models", multiple=True, metavar="MODEL",
+    click.option("--model", "models", multiple=True, metavar="MODEL", shell_complete=model_names,
                  help="A model that it may use: id, name, or a pattern such as 'ollama:*'. Repeatable."),
     click.option("--endpoint", "endpoints", multiple=True, metavar="CLASS",
                  help="A class of endpoints: chat, embeddings, models, feedback, decisions, usage, admin. Repeatable."),

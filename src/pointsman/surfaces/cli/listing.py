@@ -29,7 +29,8 @@ class Row(msgspec.Struct, kw_only=True):
     capabilities: list[str]
     price_input: float | None
     price_output: float | None
-    quality: float
+    quality: float | None
+    """None: there is nothing to tell, as of a model of vectors."""
     state: str
     strengths: list[str] = []
     parameters: str | None = None
@@ -54,7 +55,7 @@ def row_of(card: ModelCard, state: str) -> Row:
         capabilities=sorted(card.capabilities),
         price_input=_dollars(card.price_input),
         price_output=_dollars(card.price_output),
-        quality=round(card.quality, 3),
+        quality=round(card.quality, 3) if "chat" in card.capabilities else None,
         state=state,
         strengths=list(card.strengths),
         parameters=card.parameters,
@@ -88,6 +89,7 @@ def from_settings(settings: Settings) -> Iterator[Row]:
     from pointsman.providers.cards import card_for
     from pointsman.providers.llamacpp.sources import load_sources
     from pointsman.providers.llamacpp.weights import is_present
+    from pointsman.providers.static_embedding.provider import StaticEmbedding
 
     for name, source in load_sources().items():
         card = card_for(EMBEDDED, name, local=True)
@@ -99,6 +101,7 @@ def from_settings(settings: Settings) -> Iterator[Row]:
         if not rules.enabled or (name not in rules.models and not (rules.pulled and here)):
             state += ", not enabled"
         yield row_of(card, state)
+    yield row_of(StaticEmbedding.card(), "part of the gateway" if settings.embedded.enabled else "disabled")
     for provider, own in settings.providers.items():
         for name in dict.fromkeys([*own.model_names, *filter(None, [own.default_model])]):
             yield row_of(card_for(provider, name, local=own.local), "configured" if own.enabled else "disabled")
@@ -117,6 +120,7 @@ class _Details(msgspec.Struct):
     context_window: int | None = None
     max_output: int | None = None
     price: _Price | None = None
+    quality: float | None = None
     strengths: list[str] = []
     parameters: str | None = None
     licence: str | None = None
@@ -142,7 +146,7 @@ async def _from_gateway(client: GatewayClient) -> list[Row]:
 
 
 def _row(model: _Model, unconnected: Mapping[str, str]) -> Row:
-    """A row from what the gateway tells; the prior of the quality stands in the tables that both share."""
+    """A row from what the gateway tells; the recommended temperature stands in the tables that both share."""
     from pointsman.providers.cards import card_for
 
     told = model.pointsman
@@ -155,7 +159,7 @@ def _row(model: _Model, unconnected: Mapping[str, str]) -> Row:
         capabilities=told.capabilities,
         price_input=_dollars(told.price.input) if told.price else None,
         price_output=_dollars(told.price.output) if told.price else None,
-        quality=round(card.quality, 3),
+        quality=told.quality,
         state=f"alias of {told.alias_of}" if told.alias_of else state,
         strengths=told.strengths,
         parameters=told.parameters,

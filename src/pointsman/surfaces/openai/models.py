@@ -35,6 +35,7 @@ class ModelDetails(BaseModel):
     context_window: int | None = Field(description="Tokens of prompt and answer together; null when unknown.")
     max_output: int | None = None
     price: ModelPrice | None = Field(default=None, description="Null when unknown, which is not to say free.")
+    quality: float | None = Field(default=None, description="The prior share of requests answered well, in [0, 1].")
     strengths: list[str] = []
     parameters: str | None = None
     licence: str | None = None
@@ -101,6 +102,7 @@ def _model(card: ModelCard, created: int) -> Model:
         context_window=card.context_window,
         max_output=card.max_output,
         price=price,
+        quality=round(card.quality, 3) if "chat" in card.capabilities else None,
         strengths=list(card.strengths),
         parameters=card.parameters,
         licence=card.licence,
