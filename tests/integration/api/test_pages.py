@@ -87,6 +87,19 @@ async def test_the_reference_lists_every_operation_and_schema(api: Api):
         assert f"<h3><code>{name}</code></h3>" in text
 
 
+async def test_the_reference_groups_operations_by_who_asks(api: Api):
+    text = (await api.ask("GET", "/docs")).body.decode()
+    listed = re.findall(r"<h2>(.*?)</h2>|<li><a href='[^']*'><code>\S+ (\S+)</code>", text)
+    of, title = {}, ""
+    for heading, path in listed:
+        title = heading or title
+        of.setdefault(path, title)
+    assert of["/v1/messages"].startswith("OpenAI")
+    assert of["/api/v1/route"] == "The router&#x27;s own API"
+    assert of["/api/tags"] == "Ollama&#x27;s API"
+    assert of["/api/health"] == of["/metrics"] == "Beside these"
+
+
 def test_what_the_document_says_is_escaped():
     hostile = "<script>alert(1)</script>"
     document = {

@@ -34,8 +34,13 @@ SECURITY_HEADERS = {
 """For every page: no script, no frame, no form, and no style but the one above."""
 
 HOME = """<h1>Pointsman</h1>
-<p>This is the gateway itself. It answers OpenAI's API at <code>/v1</code>: set that as your client's base URL, with
-<code>auto</code> as the model.</p>
+<p>This is the gateway itself. Point a client at it, with <code>auto</code> as the model:</p>
+<table>
+<tr><th scope="col">The client speaks</th><th scope="col">Base URL: this page's address, and</th></tr>
+<tr><td>OpenAI's API: chat, Responses, completions, embeddings</td><td><code>/v1</code></td></tr>
+<tr><td>Anthropic's Messages, as Claude Code</td><td>nothing more (<code>ANTHROPIC_BASE_URL</code>)</td></tr>
+<tr><td>Ollama's API</td><td>nothing more (<code>OLLAMA_HOST</code>)</td></tr>
+</table>
 <ul>
 <li><a href="/docs">Every endpoint</a>, and the same <a href="/openapi.json">as an OpenAPI document</a></li>
 <li><a href="/v1/models">The models</a></li>

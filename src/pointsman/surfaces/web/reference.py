@@ -6,9 +6,18 @@ import json
 import re
 from collections.abc import Iterator
 from html import escape
+from itertools import groupby
 from typing import Any
 
 Schema = dict[str, Any]
+
+GROUPS = (
+    ("OpenAI's API, and Anthropic's Messages", "/v1/"),
+    ("The router's own API", "/api/v1/"),
+    ("Ollama's API", "/api/"),
+    ("Beside these", "/"),
+)
+"""A title, and how its paths begin; a path belongs to the first that fits."""
 
 
 def render(document: Schema) -> str:
@@ -25,17 +34,28 @@ def _parts(document: Schema) -> Iterator[str]:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
-    yield "<nav><ul>"
-    for name, operation in operations:
-        summary = escape(operation.get("summary", ""))
-        yield f"<li><a href='#{_anchor(name)}'><code>{escape(name)}</code></a> {summary}</li>"
-    yield "</ul></nav>"
+    operations.sort(key=lambda operation: _group(operation[0]))
+    yield "<nav>"
+    for group, members in groupby(operations, key=lambda operation: _group(operation[0])):
+        yield f"<h2>{escape(GROUPS[group][0])}</h2><ul>"
+        for name, operation in members:
+            summary = escape(operation.get("summary", ""))
+            yield f"<li><a href='#{_anchor(name)}'><code>{escape(name)}</code></a> {summary}</li>"
+        yield "</ul>"
+    yield "</nav>"
     yield "<h2>Endpoints</h2>"
     for name, operation in operations:
         yield from _operation(name, operation)
     yield "<h2>Schemas</h2>"
     for name, schema in sorted(document["components"]["schemas"].items()):
         yield from _component(name, schema)
+
+
+def _group(name: str) -> int:
+    path = name.partition(" ")[2]
+    if path == "/api/health":  # liveness is the gateway's own, not Ollama's
+        return len(GROUPS) - 1
+    return next(index for index, (_, start) in enumerate(GROUPS) if path.startswith(start))
 
 
 def _operation(name: str, operation: Schema) -> Iterator[str]:
