@@ -22,6 +22,7 @@ from pointsman.core.events import Event, Frames, PromptDetails, Usage
 from pointsman.core.ports import ChatCall, SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
+from pointsman.pipeline.answer import Answer, settling
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
@@ -266,3 +267,44 @@ async def test_prompts_are_kept_as_the_setting_says(setting, classes, kept):
     chosen = decision("a:cheap", signals=signals)
     assert [event async for event in record.watch(chosen, REQUEST, Trail(SystemClock()), answered())]
     assert (log.prompts[0] is not None) is kept
+
+
+class Settled:
+    """A grant that notes how often it was settled."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def covers(self, card: ModelCard, trail: Trail) -> bool:
+        return True
+
+    def settle(self, trail: Trail) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code", "attempt"),
+    [(UpstreamBroken("no form"), "upstream_broken", "error"), (ValueError("a fault"), "internal_error", "cancelled")],
+)
+async def test_an_answer_that_cannot_be_told_is_an_error(reserved, error, code, attempt):
+    """In whose words it could not be written is the surface's affair; the log says that it was of no use."""
+    cheap, log, grant = Script(*(Frames(b"data: {}\n\n") for _ in range(3))), Log(), Settled()
+    execute = Execute(provider_for=lambda card: cheap, timeouts=Timeouts(), clock=SystemClock())
+    chosen, trail = decision("a:cheap"), Trail(SystemClock())
+    events = Record(log=log, clock=SystemClock()).watch(
+        chosen, REQUEST, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail)
+    )
+    if reserved:
+        events = settling(grant, trail, events)
+    answer = Answer(chosen, trail, await anext(events), events)
+    async with aclosing(answer.events()) as told:
+        assert await anext(told)
+        assert await anext(told)
+        await answer.unusable(error)
+    ((_, outcome),) = log.outcomes
+    assert (outcome.status, outcome.error, outcome.attempts[0].status) == ("error", code, attempt)
+    assert cheap.closed == 1
+    assert grant.times == int(reserved)
+    await answer.unusable(error)
+    assert len(log.outcomes) == 1, "what has ended stays as it ended"
