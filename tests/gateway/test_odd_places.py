@@ -128,3 +128,10 @@ def test_headers_hold_no_numbers_but_dates(gateway, clouds, beta):
     known = "context-1m-2025-08-07,claude-code-20250219,max-tokens-3-5-sonnet-2024-07-15,output-128k-2025-02-19"
     assert gateway.ask("POST", "/v1/messages", body, headers={"anthropic-beta": known}).status == 200
     assert beta.encode() not in said(clouds)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "image/png"])
+def test_what_is_no_base64_is_read_as_it_stands(gateway, clouds, kind):
+    body = {"model": GPT, "messages": [HI], "metadata": {"note": f"data:{kind};base64,{TOKEN}"}}
+    assert gateway.ask("POST", "/v1/chat/completions", body).status in (200, 403)  # redacted, or kept
+    assert TOKEN.encode() not in said(clouds)

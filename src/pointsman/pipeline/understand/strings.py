@@ -23,11 +23,16 @@ MOST_VALUES = 500_000
 MOST_DIGITS = 400
 """Of a number; the largest double has 309."""
 
-_BASE64 = re2.compile(r"[A-Za-z0-9+/=_\s-]*")
+_BASE64 = re2.compile(r"[A-Za-z0-9+/]*={0,2}")
+_ANY_BASE64 = re2.compile(r"[A-Za-z0-9+/=_\s-]*")
 _MEDIA = ("image/", "audio/", "video/")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x7f]")
 _SNIFFED = 64
 """Base64 letters by which a picture or a sound is told from text: such formats begin with bytes that no text has."""
+
+
+_SHORT = 4096
+"""Letters of base64 up to which it is also read as it stands: some keys have no other letters."""
 
 
 class Strings(NamedTuple):
@@ -131,16 +136,16 @@ def text_of(url: str) -> str:
     if not comma:
         return url
     marked = told.rstrip().lower().endswith("base64")
-    plain = _BASE64.fullmatch(data) is not None
-    if not plain and not marked:
+    if not marked and _ANY_BASE64.fullmatch(data) is None:
         return url  # its text is percent-encoded
+    plain = marked and _BASE64.fullmatch(data) is not None
     kind = told.lstrip()[5:].strip().lower()
     if not kind.startswith("text/") and _looks_binary(_decoded(data[:_SNIFFED])):
-        return told if marked and plain and kind.startswith(_MEDIA) else url
+        return told if plain and kind.startswith(_MEDIA) else url
     raw = _decoded(data)
     encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
     parts = [told, raw.decode(encoding, "replace")]
-    return SEPARATOR.join(parts if marked and plain else [*parts, data])
+    return SEPARATOR.join(parts if plain and len(data) > _SHORT else [*parts, data])
 
 
 def _decoded(data: str) -> bytes:
