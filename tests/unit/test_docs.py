@@ -33,6 +33,21 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """Those that a heading gets where Markdown is shown: small letters, spaces as hyphens, other signs left out."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_are_headings(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            there = page.parent / target if target else page
+            assert anchor in anchors(there), f"{page}: {target}#{anchor}"
+
+
 def test_every_page_is_reachable_from_the_index():
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     for page in DOCS.rglob("*.md"):
