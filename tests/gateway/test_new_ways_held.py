@@ -126,3 +126,20 @@ def test_an_item_with_an_id_that_is_no_text_can_be_continued_from(gateway, confi
     assert first.status == 200, first.body
     again = {"model": MINE, "input": "go on", "previous_response_id": first.json["id"]}
     assert gateway.ask("POST", "/v1/responses", again).status == 200
+
+
+def test_results_belong_to_the_earliest_call_that_fits(gateway, confined, cloud):
+    cloud.requests.clear()
+    calls = [{"id": f"c{number}", "function": {"name": name}} for number, name in enumerate("abab")]
+    told: list[dict[str, str]] = [
+        {"tool_name": "b"},
+        {"tool_call_id": "c0"},
+        {},
+        {"tool_name": "b"},
+        {"tool_name": "b"},
+    ]
+    results = [{"role": "tool", "content": "x", **each} for each in told]
+    body = {"model": MINE, "messages": [HI, {"role": "assistant", "tool_calls": calls}, *results], "stream": False}
+    gateway.ask("POST", "/api/chat", body)
+    sent = [message["tool_call_id"] for message in cloud.chats[0].json["messages"] if message["role"] == "tool"]
+    assert sent == ["c1", "c0", "c2", "c3", "call_6"]
