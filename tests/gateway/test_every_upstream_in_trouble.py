@@ -23,7 +23,9 @@ AT_ONCE = 12
 OPENAI = ("openai", "gemini", "litellm")
 RELAYS = {
     **dict.fromkeys(("/v1/chat/completions", "/api/v1/chat/completions", "/api/v1/chat/streaming"), OPENAI),
-    "/api/v1/chat/hybrid": OPENAI, "/v1/completions": ("openai",), "/v1/messages": ("anthropic",),
+    "/api/v1/chat/hybrid": OPENAI,
+    "/v1/completions": ("openai",),
+    "/v1/messages": ("anthropic",),
 }
 """Path → the kinds of upstream whose bytes pass through."""
 PASSED_ON = frozenset(fault for fault in FAULTS if fault.startswith("odd-"))

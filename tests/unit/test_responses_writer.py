@@ -14,8 +14,8 @@ from pointsman.core.events import Body, Event, Frames, payloads
 from pointsman.core.ports import SystemClock
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, PrivacyClass, Signals
 from pointsman.core.trail import Trail
-from pointsman.dialects.responses_fields import read_fields
-from pointsman.dialects.responses_request import to_chat
+from pointsman.dialects.responses.fields import read_fields
+from pointsman.dialects.responses.request import to_chat
 from pointsman.pipeline.answer import Answer
 from pointsman.stores.envelope import Envelope
 from pointsman.stores.responses import ResponseStore

@@ -79,13 +79,18 @@ class PointsmanError(Exception):
 
 
 class SettingsError(PointsmanError):
-    """A setting cannot be used."""
+    """A setting cannot be used.
+
+    Args:
+        value: as it may be shown; None: there is none.
+        mend: goes on with the sentence that the setting begins: "must be …", "is needed …".
+    """
 
     code = "settings_error"
 
     def __init__(self, key: str, value: object, mend: str) -> None:
         self.key, self.value, self.mend = key, value, mend
-        super().__init__(f"{key} = {value!r}: {mend}")
+        super().__init__(f"{key} {mend}" if value is None else f"{key} = {value!r}: {mend}")
 
 
 class RequestError(PointsmanError):

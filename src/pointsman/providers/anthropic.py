@@ -24,12 +24,12 @@ from pointsman.core.errors import (
 from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import ChatCall, Health
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.messages_models import Listed, read_models
-from pointsman.dialects.messages_relay import MessagesRelay, relay_message
-from pointsman.dialects.messages_stream import MessagesStream, read_message
-from pointsman.dialects.messages_tools import custom_names
-from pointsman.dialects.messages_upstream import Abilities, to_messages
-from pointsman.dialects.openai_chat import frames_of
+from pointsman.dialects.messages.models import Listed, read_models
+from pointsman.dialects.messages.relay import MessagesRelay, relay_message
+from pointsman.dialects.messages.stream import MessagesStream, read_message
+from pointsman.dialects.messages.tools import custom_names
+from pointsman.dialects.messages.upstream import Abilities, to_messages
+from pointsman.dialects.openai.chat import frames_of
 from pointsman.transport.http import Outbound
 
 from .cards import DATA, card_for

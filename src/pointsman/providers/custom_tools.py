@@ -23,7 +23,7 @@ def with_functions(chat: Chat, call: ChatCall) -> AsyncGenerator[Event, None]:
 
 
 async def _translated(chat: Chat, call: ChatCall) -> AsyncGenerator[Event, None]:
-    from pointsman.dialects.custom_tools import CustomCalls, as_functions
+    from pointsman.dialects.openai.custom_tools import CustomCalls, as_functions
 
     request, names = as_functions(call.request)
     calls = CustomCalls(names)

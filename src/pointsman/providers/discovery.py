@@ -145,9 +145,7 @@ class CatalogKeeper:
         asked = dict(self._providers)
         reports = await asyncio.gather(*map(self._health, asked.values()))
         return {
-            name: report
-            for name, report in zip(asked, reports, strict=True)
-            if report.ok or name not in self.uninvited
+            name: report for name, report in zip(asked, reports, strict=True) if report.ok or name not in self.uninvited
         }
 
     def suspect(self, card: ModelCard) -> None:

@@ -26,8 +26,8 @@ from pointsman.core.errors import (
 )
 from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import ChatCall, Health
-from pointsman.dialects.ollama import OllamaStream, read_whole
-from pointsman.dialects.ollama_request import Prompt, to_ollama
+from pointsman.dialects.ollama.answer import OllamaStream, read_whole
+from pointsman.dialects.ollama.request import Prompt, to_ollama
 from pointsman.transport.http import Outbound, UpstreamResponse
 
 from .cards import card_for
@@ -126,8 +126,8 @@ class Ollama:
         Raises, beside what `chat` raises:
             InvalidRequest: several prompts or answers.
         """
-        from pointsman.dialects.completions_answer import TextAnswer
-        from pointsman.dialects.ollama_other import to_generate
+        from pointsman.dialects.ollama.other import to_generate
+        from pointsman.dialects.openai.completions_answer import TextAnswer
 
         text = TextAnswer()
         async with aclosing(self._answer(call, "/api/generate", to_generate(call.request, call.card))) as events:
@@ -137,7 +137,7 @@ class Ollama:
 
     async def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Vectors of texts; see `core.ports.Embeds`."""
-        from pointsman.dialects.ollama_other import read_embedded, to_embed
+        from pointsman.dialects.ollama.other import read_embedded, to_embed
 
         response = await self._send(call, "/api/embed", to_embed(call.request, call.card.name, self._keep_alive))
         try:

@@ -10,7 +10,7 @@ import asyncio
 from pointsman.core import tokens
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import UpstreamContextTooLong
-from pointsman.dialects.ollama_request import Prompt
+from pointsman.dialects.ollama.request import Prompt
 
 SMALLEST_CONTEXT = 4096
 """Tokens. Ollama's own default on small machines."""

@@ -9,7 +9,7 @@ import msgspec
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import PrivacyWall, UpstreamError, UpstreamStatus
-from pointsman.dialects.ollama_models import (
+from pointsman.dialects.ollama.models import (
     Listed,
     Shown,
     Version,

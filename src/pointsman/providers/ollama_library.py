@@ -10,7 +10,7 @@ import msgspec
 from pointsman.core.errors import UpstreamConnectError, UpstreamStatus
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
-from pointsman.dialects.ollama_manage import (
+from pointsman.dialects.ollama.manage import (
     Loaded,
     Progress,
     PullStream,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from pointsman.core.errors import UpstreamConnectError
-from pointsman.dialects.ollama_manage import Loaded, Progress, Stored
+from pointsman.dialects.ollama.manage import Loaded, Progress, Stored
 
 from .discovery import CatalogKeeper
 from .ollama import Ollama

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from pointsman.core.errors import InvalidRequest, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall
-from pointsman.dialects.responses_relay import ResponsesRelay, relay_response
-from pointsman.dialects.responses_stream import ChatFromResponses, chat_body
-from pointsman.dialects.responses_upstream import to_responses
+from pointsman.dialects.responses.relay import ResponsesRelay, relay_response
+from pointsman.dialects.responses.stream import ChatFromResponses, chat_body
+from pointsman.dialects.responses.upstream import to_responses
 from pointsman.transport.http import UpstreamResponse
 
 from .endpoint import MAX_ANSWER, Endpoint, settled

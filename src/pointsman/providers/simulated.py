@@ -35,7 +35,7 @@ def simulating(chat: Chat, call: ChatCall) -> AsyncGenerator[Event, None]:
 
 
 async def _simulated(chat: Chat, call: ChatCall) -> AsyncGenerator[Event, None]:
-    from pointsman.dialects.simulated_tools import simulate
+    from pointsman.dialects.prompted.simulated import simulate
 
     from .simulated_answer import SimulatedAnswer
 

@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Event, encode_frame, payloads
-from pointsman.dialects.simulated_tools import ActionReader, Simulation
+from pointsman.dialects.prompted.simulated import ActionReader, Simulation
 
 _encoder = msgspec.json.Encoder()
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from pointsman.core.errors import UpstreamLacks
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.asked import asked
+from pointsman.dialects.openai.asked import asked
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.action_stream import ActionStream, CallArguments, CallStart, ReplyText
-from pointsman.dialects.stop_text import StopText
-from pointsman.dialects.tool_prompt import ToolPlan, plan_tools
+from pointsman.dialects.prompted.action_stream import ActionStream, CallArguments, CallStart, ReplyText
+from pointsman.dialects.prompted.stop_text import StopText
+from pointsman.dialects.prompted.tool_prompt import ToolPlan, plan_tools
 
 TOOLS = [
     {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}},

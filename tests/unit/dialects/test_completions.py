@@ -17,9 +17,16 @@ from pointsman.core.catalog import FimTokens
 from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Body, Frames, encode_frame, payloads
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.completions import around, read_fields, texts_of, to_completion
-from pointsman.dialects.completions_answer import TextAnswer, streamed
-from pointsman.dialects.embeddings import as_wanted, from_base64, made_body, read_embeddings, read_request, to_base64
+from pointsman.dialects.openai.completions import around, read_fields, texts_of, to_completion
+from pointsman.dialects.openai.completions_answer import TextAnswer, streamed
+from pointsman.dialects.openai.embeddings import (
+    as_wanted,
+    from_base64,
+    made_body,
+    read_embeddings,
+    read_request,
+    to_base64,
+)
 from pointsman.providers.cards import card_for
 
 QWEN = FimTokens(prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", end=("<|endoftext|>",))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames
-from pointsman.dialects.messages_answer import PING, MessagesStream, write_message
+from pointsman.dialects.messages.answer import PING, MessagesStream, write_message
 
 
 def delta(finish: str | None = None, **said: Any) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.messages_request import read_messages
+from pointsman.dialects.messages.request import read_messages
 
 MARK = {"type": "ephemeral"}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}

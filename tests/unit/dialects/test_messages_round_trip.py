@@ -10,8 +10,8 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.messages_request import read_messages
-from pointsman.dialects.messages_upstream import to_messages
+from pointsman.dialects.messages.request import read_messages
+from pointsman.dialects.messages.upstream import to_messages
 
 Body = dict[str, Any]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pointsman.core.errors import InvalidRequest, UpstreamBroken, UpstreamError, UpstreamLacks, UpstreamProtocolError
 from pointsman.core.events import Frames, Reasoning, Text, ToolCallDelta, deltas
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.messages_relay import MessagesRelay
-from pointsman.dialects.messages_stream import MessagesStream, read_message
-from pointsman.dialects.messages_upstream import Abilities, to_messages
+from pointsman.dialects.messages.relay import MessagesRelay
+from pointsman.dialects.messages.stream import MessagesStream, read_message
+from pointsman.dialects.messages.upstream import Abilities, to_messages
 from pointsman.providers.anthropic import abilities_of
 from pointsman.testing import Answer, SeenRequest, Tokens, ToolUse
 from pointsman.testing.messages_answer import refusal, whole

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointsman.core.errors import InvalidRequest, UpstreamProtocolError
 from pointsman.core.events import payloads
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.native_chat import first_frames, read_request, with_metrics
+from pointsman.dialects.native import first_frames, read_request, with_metrics
 
 HI = [{"role": "user", "content": "hi"}]
 VALUES = st.recursive(

@@ -14,9 +14,9 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest, UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Finish, Frames, Reasoning, Text, ToolCallDelta, Usage, chunks, deltas
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.ollama import OllamaStream, read_whole
-from pointsman.dialects.ollama_models import Listed, Shown, Version, completed, runs_elsewhere, show_decoder
-from pointsman.dialects.ollama_request import to_ollama
+from pointsman.dialects.ollama.answer import OllamaStream, read_whole
+from pointsman.dialects.ollama.models import Listed, Shown, Version, completed, runs_elsewhere, show_decoder
+from pointsman.dialects.ollama.request import to_ollama
 
 STAMP = {"model": "llama3.2", "created_at": "2026-08-04T08:52:19.385406455-07:00"}
 LAST = {

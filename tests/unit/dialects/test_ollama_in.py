@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pointsman.core.errors import InvalidRequest, UpstreamError
 from pointsman.core.events import Body, Frames, encode_frame
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.ollama_in_answer import OllamaAnswer, embedded, rfc3339
-from pointsman.dialects.ollama_in_request import Asked, Load, read_chat, read_embed, read_generate
-from pointsman.dialects.ollama_manage import PullStream
+from pointsman.dialects.ollama.in_answer import OllamaAnswer, embedded, rfc3339
+from pointsman.dialects.ollama.in_request import Asked, Load, read_chat, read_embed, read_generate
+from pointsman.dialects.ollama.manage import PullStream
 from pointsman.testing import Answer, ToolUse
 
 TEXTS = st.text(max_size=20)

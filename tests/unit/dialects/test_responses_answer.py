@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, encode_frame
-from pointsman.dialects.responses_answer import Output
-from pointsman.dialects.responses_names import Known
-from pointsman.dialects.responses_output import Events
+from pointsman.dialects.responses.answer import Output
+from pointsman.dialects.responses.names import Known
+from pointsman.dialects.responses.output import Events
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 MARK = "a" * 32

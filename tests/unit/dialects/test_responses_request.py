@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.dialects.responses_fields import read_fields
-from pointsman.dialects.responses_names import Known, flat_name
-from pointsman.dialects.responses_request import ResponsesRequest, response_of, to_chat
+from pointsman.dialects.responses.fields import read_fields
+from pointsman.dialects.responses.names import Known, flat_name
+from pointsman.dialects.responses.request import ResponsesRequest, response_of, to_chat
 
 
 def read(body: dict[str, Any], before: list[Any] = (), kept: dict[str, Any] | None = None) -> ResponsesRequest:

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from pointsman.core.errors import InvalidRequest, UpstreamBroken, UpstreamError, UpstreamLacks, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, deltas
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.custom_tools import CustomCalls, as_functions
-from pointsman.dialects.responses_answer import Output
-from pointsman.dialects.responses_fields import read_fields
-from pointsman.dialects.responses_output import Events
-from pointsman.dialects.responses_relay import ResponsesRelay, relay_response
-from pointsman.dialects.responses_request import to_chat
-from pointsman.dialects.responses_stream import ChatFromResponses, chat_body
-from pointsman.dialects.responses_upstream import to_responses
+from pointsman.dialects.openai.custom_tools import CustomCalls, as_functions
+from pointsman.dialects.responses.answer import Output
+from pointsman.dialects.responses.fields import read_fields
+from pointsman.dialects.responses.output import Events
+from pointsman.dialects.responses.relay import ResponsesRelay, relay_response
+from pointsman.dialects.responses.request import to_chat
+from pointsman.dialects.responses.stream import ChatFromResponses, chat_body
+from pointsman.dialects.responses.upstream import to_responses
 from pointsman.testing import Answer, ToolUse
 
 USER = {"type": "message", "role": "user", "content": "hi"}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.schema_check import fits
-from pointsman.dialects.simulated_tools import ActionReader, simulate
-from pointsman.dialects.tool_schema import SchemaBook
+from pointsman.dialects.prompted.schema_check import fits
+from pointsman.dialects.prompted.simulated import ActionReader, simulate
+from pointsman.dialects.prompted.tool_schema import SchemaBook
 
 PARAMETERS = {
     "type": "object",

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from pointsman.core.events import Finish, Frames, Reasoning, Text, ToolCallDelta, Usage, deltas, encode_frame
 from pointsman.core.request import ChatRequest
-from pointsman.dialects import messages_answer, messages_stream
-from pointsman.dialects.ollama import OllamaStream
-from pointsman.dialects.ollama_in_answer import OllamaAnswer
-from pointsman.dialects.ollama_in_request import Asked, read_chat
-from pointsman.dialects.ollama_request import to_ollama
+from pointsman.dialects.messages import answer as messages_answer
+from pointsman.dialects.messages import stream as messages_stream
+from pointsman.dialects.ollama.answer import OllamaStream
+from pointsman.dialects.ollama.in_answer import OllamaAnswer
+from pointsman.dialects.ollama.in_request import Asked, read_chat
+from pointsman.dialects.ollama.request import to_ollama
 
 Body = dict[str, Any]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.plain_turns import plain_turns
-from pointsman.dialects.tool_prompt import action_schema, example_arguments, examples, instructions, plan_tools
+from pointsman.dialects.prompted.plain_turns import plain_turns
+from pointsman.dialects.prompted.tool_prompt import action_schema, example_arguments, examples, instructions, plan_tools
 
 DEFINED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "tool_prompts.json").read_text())["tools"]
 TOOLS = [{"type": "function", "function": {"name": name, **DEFINED[name]}} for name in DEFINED]

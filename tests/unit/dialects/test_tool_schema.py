@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.dialects.tool_schema import MAX_DEPTH, SchemaBook
+from pointsman.dialects.prompted.tool_schema import MAX_DEPTH, SchemaBook
 
 
 def rebuilt(schema: object) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def offered(lookup: Lookup, own: Path | None = None) -> Offer:
         raise SettingsError(
             "litellm.config",
             None,
-            f"would offer nothing: set the variables of a provider ({one_each}, …), or name a LiteLLM configuration"
-            " of your own with --config FILE",
+            f"is not set, and no provider's variables are: set those of one ({one_each}, …), or name a LiteLLM"
+            " configuration of your own with --config FILE",
         )
     import yaml
 

@@ -10,8 +10,8 @@ import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, PromptDetails, Usage, encode_frame
-from pointsman.dialects.action_stream import ActionStream, CallArguments, CallStart, Piece, ReplyText
-from pointsman.dialects.stop_text import StopText
+from pointsman.dialects.prompted.action_stream import ActionStream, CallArguments, CallStart, Piece, ReplyText
+from pointsman.dialects.prompted.stop_text import StopText
 
 from .completion import EngineChoice, EngineChunk, EngineUsage, Job, Logprobs, TokenLogprob
 

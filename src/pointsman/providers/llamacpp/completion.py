@@ -20,11 +20,11 @@ from pointsman.core.errors import (
 from pointsman.core.events import payloads
 from pointsman.core.ports import Timeouts
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.openai_errors import stated_error
-from pointsman.dialects.plain_turns import plain_turns
+from pointsman.dialects.openai.errors import stated_error
+from pointsman.dialects.prompted.plain_turns import plain_turns
+from pointsman.dialects.prompted.tool_prompt import ToolPlan, action_schema, plan_tools
+from pointsman.dialects.prompted.tool_schema import Schema, SchemaBook
 from pointsman.dialects.sse import FrameBuffer
-from pointsman.dialects.tool_prompt import ToolPlan, action_schema, plan_tools
-from pointsman.dialects.tool_schema import Schema, SchemaBook
 from pointsman.providers.endpoint import settled
 from pointsman.transport.http import Outbound, UpstreamRequest, header
 

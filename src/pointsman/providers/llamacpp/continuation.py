@@ -15,7 +15,7 @@ from pointsman.core.errors import UpstreamTimeout
 from pointsman.core.events import Body, Event, Frames, PromptDetails, Usage, encode_frame
 from pointsman.core.ports import ChatCall
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.completions import suffix_of, to_completion
+from pointsman.dialects.openai.completions import suffix_of, to_completion
 from pointsman.transport.http import Outbound
 
 from .completion import PASSED, RANDOM_SEED, EngineUsage, TokenLogprob, complete

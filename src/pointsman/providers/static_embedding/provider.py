@@ -13,8 +13,8 @@ from pointsman.core.errors import InvalidRequest, NoCapableModel, UpstreamConnec
 from pointsman.core.events import Body, Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.completions import texts_of
-from pointsman.dialects.embeddings import made_body, to_base64
+from pointsman.dialects.openai.completions import texts_of
+from pointsman.dialects.openai.embeddings import made_body, to_base64
 from pointsman.providers.cards import card_for
 
 from .model import HEAD, NAME, TAIL, embedded_model

@@ -11,8 +11,8 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Body, Event
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.messages_answer import MessagesStream, write_message
-from pointsman.dialects.messages_request import read_messages
+from pointsman.dialects.messages.answer import MessagesStream, write_message
+from pointsman.dialects.messages.request import read_messages
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import Headers, HttpRequest

@@ -13,7 +13,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import DONE, Body, Event, encode_frame
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.native_chat import first_frames, read_request, with_metrics
+from pointsman.dialects.native import first_frames, read_request, with_metrics
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest

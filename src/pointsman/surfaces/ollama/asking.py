@@ -12,8 +12,8 @@ from pointsman.core.errors import ModelNotFound, PointsmanError
 from pointsman.core.events import Body, Event
 from pointsman.core.ports import CatalogSource
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.ollama_in_answer import Endpoint, OllamaAnswer, error_line
-from pointsman.dialects.ollama_in_request import Asked, Load, read_chat, read_generate
+from pointsman.dialects.ollama.in_answer import Endpoint, OllamaAnswer, error_line
+from pointsman.dialects.ollama.in_request import Asked, Load, read_chat, read_generate
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
 from pointsman.surfaces.converse import JSON, Converse, Refusal

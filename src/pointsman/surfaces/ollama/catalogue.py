@@ -11,9 +11,9 @@ from pointsman.core.caller import Caller
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest, ModelNotFound, PointsmanError, UpstreamError
 from pointsman.core.ports import CatalogSource
-from pointsman.dialects.ollama_in_answer import rfc3339
-from pointsman.dialects.ollama_in_options import read_body
-from pointsman.dialects.ollama_manage import Loaded
+from pointsman.dialects.ollama.in_answer import rfc3339
+from pointsman.dialects.ollama.in_options import read_body
+from pointsman.dialects.ollama.manage import Loaded
 from pointsman.surfaces.converse import JSON
 from pointsman.surfaces.errors import for_caller
 from pointsman.transport.http import HttpRequest, Responder

@@ -14,9 +14,9 @@ from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import Body, Event
 from pointsman.core.ports import CatalogSource
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.embeddings import as_wanted
-from pointsman.dialects.ollama_in_answer import embedded
-from pointsman.dialects.ollama_in_request import read_embed
+from pointsman.dialects.ollama.in_answer import embedded
+from pointsman.dialects.ollama.in_request import read_embed
+from pointsman.dialects.openai.embeddings import as_wanted
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline
 from pointsman.surfaces.converse import JSON, Converse, Refusal

@@ -16,9 +16,9 @@ import msgspec
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, NotFound, PointsmanError, UpstreamError
 from pointsman.core.ports import CatalogSource
-from pointsman.dialects.ollama_in_answer import error_line
-from pointsman.dialects.ollama_in_options import read_body
-from pointsman.dialects.ollama_manage import Loaded, Progress, Stored
+from pointsman.dialects.ollama.in_answer import error_line
+from pointsman.dialects.ollama.in_options import read_body
+from pointsman.dialects.ollama.manage import Loaded, Progress, Stored
 from pointsman.surfaces.converse import EVENT_STREAM, JSON, Refusal
 from pointsman.surfaces.errors import for_caller
 from pointsman.surfaces.native.errors import to_native

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from pointsman.dialects.ollama_manage import Loaded, Progress, Stored
+from pointsman.dialects.ollama.manage import Loaded, Progress, Stored
 
 
 class Servers(Protocol):

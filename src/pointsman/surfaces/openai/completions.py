@@ -15,8 +15,8 @@ from pointsman.core.errors import InvalidRequest, PointsmanError
 from pointsman.core.events import DONE, Body, Event, Frames
 from pointsman.core.ports import CatalogSource
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.completions import read_fields
-from pointsman.dialects.completions_answer import TextAnswer
+from pointsman.dialects.openai.completions import read_fields
+from pointsman.dialects.openai.completions_answer import TextAnswer
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest

@@ -10,7 +10,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import DONE, Body, Event
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.embeddings import Format, as_wanted, read_request
+from pointsman.dialects.openai.embeddings import Format, as_wanted, read_request
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.transport.http import HttpRequest

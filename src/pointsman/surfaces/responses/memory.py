@@ -13,8 +13,8 @@ from pointsman.core.aside import aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, NotFound, StoreError
 from pointsman.core.ports import Clock
-from pointsman.dialects.responses_object import why_absent
-from pointsman.dialects.responses_request import response_of
+from pointsman.dialects.responses.object import why_absent
+from pointsman.dialects.responses.request import response_of
 from pointsman.stores.responses import MOST_ASKED, ResponseStore, TooLarge, Turn
 
 log = logging.getLogger(__name__)

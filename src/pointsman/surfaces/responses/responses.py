@@ -14,12 +14,12 @@ from pointsman.core.errors import PointsmanError
 from pointsman.core.events import Body, Event
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.responses_answer import Output
-from pointsman.dialects.responses_fields import read_fields
-from pointsman.dialects.responses_object import Keeping, new_mark, response_id, response_object, with_ids
-from pointsman.dialects.responses_output import Events
-from pointsman.dialects.responses_request import ResponsesRequest, own_items, references, to_chat
-from pointsman.dialects.responses_rewrite import Relayed, encoded
+from pointsman.dialects.responses.answer import Output
+from pointsman.dialects.responses.fields import read_fields
+from pointsman.dialects.responses.object import Keeping, new_mark, response_id, response_object, with_ids
+from pointsman.dialects.responses.output import Events
+from pointsman.dialects.responses.request import ResponsesRequest, own_items, references, to_chat
+from pointsman.dialects.responses.rewrite import Relayed, encoded
 from pointsman.pipeline.answer import Answer
 from pointsman.surfaces.converse import EVENT_STREAM, Refusal
 from pointsman.surfaces.openai.errors import to_openai

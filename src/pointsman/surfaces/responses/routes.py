@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from pointsman.core.errors import InvalidRequest
-from pointsman.dialects.responses_object import listed_page
+from pointsman.dialects.responses.object import listed_page
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.schemas import json_body, ref
 

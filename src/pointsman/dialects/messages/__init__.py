@@ -1,0 +1,1 @@
+"""Anthropic's Messages, as callers write them (`request`, `answer`) and upstreams (`upstream`, `stream`, `relay`)."""

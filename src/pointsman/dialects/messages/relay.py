@@ -1,0 +1,147 @@
+"""Answers of an Anthropic upstream for a caller who speaks Messages too: the bytes that came, looked at in passing.
+
+Of most blocks only four byte searches are made, and a check that they are JSON; a frame is decoded when a search hits.
+The quotes make the searches safe: inside a JSON string they would be escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pointsman.core.errors import UpstreamError, UpstreamProtocolError
+from pointsman.core.events import Body, Frames, Usage, payloads
+from pointsman.dialects.sse import FrameBuffer, check_objects
+
+from .events import FINISH, Counts, check_utf8, failure_of, id_of, read_answer, read_event
+from .stream import ended
+
+_BLANK = re.compile(rb"\n\r?\n")
+_LOOKED_AT = (b'"message_start"', b'"message_delta"', b'"message_stop"', b'"error"')
+
+
+class MessagesRelay:
+    """Turns blocks of a streamed answer into events that hold the same bytes.
+
+    The first frame is kept back until another follows, pings apart: an upstream that finds that it is overloaded says
+    so right behind it, and until then another model may step in.
+    """
+
+    def __init__(self) -> None:
+        self._frames = FrameBuffer()
+        self._held = b""
+        self._begun = False
+        self._spoke = False
+        self._counts: Counts | None = None
+        self._answer_id: str | None = None
+        self._uncounted = False
+        """Whether the frames looked at last lack a usage that clients take for granted."""
+        self.done = False
+        self.failure: UpstreamError | None = None
+        """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    def feed(self, block: bytes) -> Frames | None:
+        """The frames that are whole now, or None.
+
+        Raises:
+            UpstreamError: the upstream reported an error, and nothing of the answer is before it.
+            UpstreamProtocolError: not UTF-8 or JSON; the first frame does not begin a message; a frame is too large.
+        """
+        frames = self._frames.feed(block)
+        if not frames or self.done:
+            return None
+        check_utf8(frames)
+        check_objects(frames)
+        usage: Usage | None = None
+        finish: str | None = None
+        if not self._begun or any(word in frames for word in _LOOKED_AT):
+            frames, usage, finish = self._look(frames)
+            if self._uncounted:
+                frames, self._uncounted = _counted(frames), False
+        if not self._spoke:
+            self._held += frames
+            if not self._begun or not _goes_on(self._held):
+                if self.failure is not None:
+                    raise self.failure
+                return None
+            frames, self._held = self._held, b""
+        elif not frames:
+            if self.failure is not None:
+                raise self.failure
+            return None
+        answer_id = None if self._spoke else self._answer_id
+        self._spoke = True
+        return Frames(frames, usage, answer_id, finish, dialect="messages")
+
+    def end(self) -> None:
+        """As `MessagesStream.end`."""
+        ended(self._frames, begun=self._begun, done=self.done)
+
+    def _look(self, frames: bytes) -> tuple[bytes, Usage | None, str | None]:
+        """The frames up to an error or the end, and what they tell."""
+        usage: Usage | None = None
+        finish: str | None = None
+        start = 0
+        for found in _BLANK.finditer(frames):
+            frame, begin, start = frames[start : found.end()], start, found.end()
+            payload = next(payloads(frame), None)
+            if payload is None or (self._begun and not any(word in frame for word in _LOOKED_AT)):
+                continue
+            event = read_event(payload)
+            if event.type == "error":
+                self.failure = failure_of(event.error)
+                return frames[:begin], usage, finish
+            if not self._begun:
+                if event.type == "ping":
+                    continue
+                if event.type != "message_start" or event.message is None:
+                    raise UpstreamProtocolError("The model's provider sent an event before its message began.")
+                self._begun = True
+                self._answer_id, self._counts = id_of(event.message), event.message.usage
+                self._uncounted = self._counts is None
+            elif event.type == "message_delta":
+                self._uncounted = self._uncounted or event.usage is None
+                if event.usage is not None:
+                    self._counts = event.usage if self._counts is None else self._counts.merged(event.usage)
+                if event.delta is not None and event.delta.stop_reason is not None:
+                    finish = FINISH.get(event.delta.stop_reason, "stop")
+                    usage = self._counts.usage() if self._counts is not None else None
+            elif event.type == "message_stop":
+                self.done = True
+                return frames[:start], usage, finish
+        return frames, usage, finish
+
+
+def relay_message(raw: bytes) -> Body:
+    """An unstreamed answer, as it came.
+
+    Raises:
+        UpstreamError: it states an error.
+        UpstreamProtocolError: it is not what the API promises.
+    """
+    answer = read_answer(raw)
+    usage = answer.usage.usage() if answer.usage is not None else None
+    finish = FINISH.get(answer.stop_reason or "end_turn", "stop")
+    return Body(raw, usage, id_of(answer), finish, dialect="messages")
+
+
+def _counted(frames: bytes) -> bytes:
+    """The frames with a usage of nothing where one is due: Anthropic's own client stumbles over events without."""
+    mended = []
+    for payload in payloads(frames):
+        event: dict[str, Any] = msgspec.json.decode(payload or b"{}")
+        kind = event.get("type")
+        holder = event.get("message") if kind == "message_start" else event
+        if kind in ("message_start", "message_delta") and isinstance(holder, dict) and not holder.get("usage"):
+            holder["usage"] = {**({"input_tokens": 0} if holder is not event else {}), "output_tokens": 0}
+            payload = msgspec.json.encode(event)
+        if payload:
+            mended.append(b"event: " + str(kind).encode() + b"\ndata: " + payload + b"\n\n")
+    return b"".join(mended)
+
+
+def _goes_on(frames: bytes) -> bool:
+    """Whether anything but pings follows the message's beginning."""
+    return b'"content_block_start"' in frames or b'"message_delta"' in frames or b'"content_block_delta"' in frames

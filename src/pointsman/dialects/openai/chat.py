@@ -1,0 +1,273 @@
+"""Answers of an OpenAI-compatible upstream, relayed as the bytes that came.
+
+What is looked at, and what it costs: the first frame of a stream is decoded, because an answer must be known for one
+before anything is promised to the caller. Of later blocks only four byte searches are made (`[DONE]`, `"error"`,
+`"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON, as clients stumble over what is not; a frame
+is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON string they would be escaped.
+What the fields hold is passed on as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
+from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
+from pointsman.dialects.sse import FrameBuffer, check_objects, frame_end
+
+from .errors import stated_error
+
+MAX_ID = 200
+"""Characters; a longer id could not be asked for, and the log keeps ids."""
+MAX_WORD = 64
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
+_BLANK = re.compile(rb"\n\r?\n")
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+    message: msgspec.Raw = msgspec.Raw(b"")
+    text: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    """An answer or a chunk, as far as a relay looks. Types are loose where a relay need not care."""
+
+    id: Any = None
+    object: Any = None
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_usage_decoder = msgspec.json.Decoder(Usage | None)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_choice_decoder = msgspec.json.Decoder(list[dict[str, Any]])
+_encoder = msgspec.json.Encoder()
+
+
+class ChatStream:
+    """Turns blocks of a streamed answer into events.
+
+    Args:
+        wants_usage: whether the caller asked for the usage chunk; else it is withheld, and its figures are told beside
+            the bytes all the same.
+    """
+
+    __slots__ = ("_answer_id", "_finished", "_frames", "_looks_for_id", "_started", "_wants_usage", "failure")
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self._frames = FrameBuffer()
+        self._wants_usage = wants_usage
+        self._started = False
+        self._finished = False
+        self._answer_id: str | None = None
+        self._looks_for_id = 3
+        """Blocks in which the id is still looked for: some upstreams begin with a chunk that has none."""
+        self.failure: UpstreamError | None = None
+        """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    @property
+    def done(self) -> bool:
+        return self._frames.done
+
+    def feed(self, block: bytes) -> Frames | None:
+        """The frames that are whole now, or None.
+
+        Raises:
+            UpstreamError: the upstream reported an error and no frame of the answer is before it in this block.
+            UpstreamProtocolError: not UTF-8, or no JSON; the first frame is not a chunk; a frame is too large.
+        """
+        frames = self._frames.feed(block)
+        if not frames:
+            return None
+        if not frames.isascii():
+            _check_utf8(frames)
+        answer_id = None
+        if not self._started:
+            payload = next(payloads(frames), None)
+            if payload is None:  # comments that keep the connection open promise nothing yet
+                return None
+            answer_id = _first_id(payload)
+            check_objects(frames)
+        elif self._answer_id is None and self._looks_for_id:
+            self._looks_for_id -= 1
+            envelope = _loosely(next(payloads(frames), b""))
+            answer_id = _id(envelope) if envelope is not None else None
+        if self._started:
+            check_objects(frames)
+        usage = finish = None
+        went_on = False
+        if b'"error"' in frames:
+            frames = self._before_error(frames)
+        if b'"finish_reason":"' in frames or b'"finish_reason": "' in frames:
+            reasons = _FINISH.findall(frames)
+            if reasons:
+                finish, self._finished = reasons[-1].decode(), True
+        if find_usage(frames) >= 0:
+            frames, usage, went_on = self._take_usage(frames)
+        if self.failure is not None and (not self._started or not frames):
+            raise self.failure
+        if not frames and usage is None:
+            return None
+        self._started = True
+        if answer_id is not None:
+            self._answer_id = answer_id
+        return Frames(frames, usage, answer_id, finish, went_on)
+
+    def end(self) -> None:
+        """Say that the upstream has ended its stream.
+
+        Raises:
+            UpstreamBroken: it ended too early.
+            UpstreamProtocolError: it held no answer.
+        """
+        if self._frames.partial:
+            raise UpstreamBroken("The model's provider broke off in the middle of a frame.")
+        if not self._started:
+            raise UpstreamProtocolError("The model's provider ended its stream without an answer.")
+        if not self.done and not self._finished:
+            raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
+
+    def _before_error(self, frames: bytes) -> bytes:
+        """The frames before one that states an error; all of them when none does."""
+        start = 0
+        for end in _ends(frames):
+            frame = frames[start:end]
+            if b'"error"' in frame:
+                for payload in payloads(frame):
+                    envelope = _loosely(payload)
+                    if envelope is not None and (failure := _failure(envelope, payload)) is not None:
+                        self.failure = failure
+                        return frames[:start]
+            start = end
+        return frames
+
+    def _take_usage(self, frames: bytes) -> tuple[bytes, Usage | None, bool]:
+        """The frames to pass on, the last usage in them, and whether more of the answer follows it."""
+        usage: Usage | None = None
+        kept = []
+        start = at = 0
+        while (at := find_usage(frames, at)) >= 0:
+            begin = frame_end(frames, start, at) or start
+            blank = _BLANK.search(frames, at)
+            end = blank.end() if blank is not None else len(frames)
+            kept.append(frames[start:begin])
+            frame = frames[begin:end]
+            for payload in payloads(frame):
+                envelope = _loosely(payload)
+                found = _usage(envelope) if envelope is not None else None
+                usage = found or usage
+                if envelope is not None and found and not envelope.choices and not self._wants_usage:
+                    frame = b""
+            kept.append(frame)
+            start = at = end
+        kept.append(frames[start:])
+        return b"".join(kept), usage, b'"delta"' in kept[-1]
+
+
+def read_body(raw: bytes) -> Body:
+    """A whole unstreamed answer, checked.
+
+    Raises:
+        UpstreamError: the body states an error.
+        UpstreamProtocolError: it is not JSON, not UTF-8, or not an answer.
+    """
+    envelope = _checked(raw)
+    if not envelope.choices:
+        raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
+    if any(choice.text is None and bytes(choice.message)[:1] != b"{" for choice in envelope.choices):
+        raise UpstreamProtocolError("The model's provider answered with a choice that holds no message.")
+    reasons = [choice.finish_reason for choice in envelope.choices if isinstance(choice.finish_reason, str)]
+    return Body(raw, _usage(envelope), _id(envelope), reasons[-1][:MAX_WORD] if reasons else None)
+
+
+def frames_of(body: Body, *, wants_usage: bool) -> Frames:
+    """A whole answer as the frames of a streamed one, for callers that asked an upstream to stream that does not.
+
+    Raises:
+        UpstreamProtocolError: the choices cannot be read.
+    """
+    try:
+        fields = _object_decoder.decode(body.raw)
+        choices = _choice_decoder.decode(fields.pop("choices"))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _unreadable(error) from None
+    usage = fields.pop("usage", None)
+    fields["object"] = msgspec.Raw(b'"chat.completion.chunk"')
+    for choice in choices:
+        delta = choice.pop("message", None) or {}
+        for index, call in enumerate(delta.get("tool_calls") or ()):
+            call.setdefault("index", index)
+        choice["delta"] = delta
+    frames = encode_frame(_encoder.encode({**fields, "choices": choices}))
+    if wants_usage and usage is not None:
+        frames += encode_frame(_encoder.encode({**fields, "choices": [], "usage": usage}))
+    return Frames(frames, body.usage, body.answer_id, body.finish_reason)
+
+
+def _checked(payload: bytes) -> _Envelope:
+    try:
+        envelope = _envelope_decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _unreadable(error) from None
+    _check_utf8(payload)
+    failure = _failure(envelope, payload)
+    if failure is not None:
+        raise failure
+    return envelope
+
+
+def _loosely(payload: bytes) -> _Envelope | None:
+    try:
+        return _envelope_decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _failure(envelope: _Envelope, payload: bytes) -> UpstreamError | None:
+    if envelope.error:
+        return stated_error(envelope.error)
+    if envelope.object == "error":  # the error's own fields stand at the top
+        return stated_error(msgspec.json.decode(payload))
+    return None
+
+
+def _usage(envelope: _Envelope) -> Usage | None:
+    """The usage, or None: an answer is not thrown away because its bill cannot be read."""
+    try:
+        usage: Usage | None = _usage_decoder.decode(envelope.usage)
+    except msgspec.MsgspecError:
+        return None
+    return usage if usage is not None and usage.plausible else None
+
+
+def _id(envelope: _Envelope) -> str | None:
+    return envelope.id if isinstance(envelope.id, str) and 0 < len(envelope.id) <= MAX_ID else None
+
+
+def _first_id(payload: bytes) -> str | None:
+    """The answer's id from the first data of a stream, which must be a chunk."""
+    envelope = _checked(payload)
+    if envelope.choices is None and envelope.id is None:
+        raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
+    return _id(envelope)
+
+
+def _ends(frames: bytes) -> list[int]:
+    return [found.end() for found in _BLANK.finditer(frames)]
+
+
+def _check_utf8(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise UpstreamProtocolError("The model's provider sent bytes that are not UTF-8.") from None
+
+
+def _unreadable(error: Exception) -> UpstreamProtocolError:
+    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")

@@ -1,0 +1,1 @@
+"""What models lack, taught by prompt and schema: tool calls above all."""

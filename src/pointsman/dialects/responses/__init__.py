@@ -1,0 +1,1 @@
+"""OpenAI's Responses, as callers write them (`request`, `answer`) and upstreams (`upstream`, `stream`, `relay`)."""
