@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -122,6 +122,7 @@ class ChatParams(msgspec.Struct):
     routing_preferences: RoutingPreferences | None = None
 
 
+Params = TypeVar("Params")
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 _params_decoder = msgspec.json.Decoder(ChatParams)
 _message_decoder = msgspec.json.Decoder(Message)
@@ -132,21 +133,50 @@ _QUOTED = re.compile(r"Invalid enum value .*?(?= - at `|$)", re.DOTALL)
 _UNKNOWN = re.compile(r"unknown field `(.*?)`(?= - at `|$)", re.DOTALL)
 _KEY = re.compile(rb'[\s,]*("(?:[^"\\]|\\.)*+")\s*:\s*')
 _PLAIN_NAME = re.compile(r"[a-z]{1,20}(?:_[a-z]{1,20}){0,4}")
+NO_CHOICE = "There is no such choice"
 MOST_FIELDS = 1000
 MOST_MESSAGES = 50_000
 """Each takes ten microseconds to be understood, in which no other request is answered."""
 
 
+def _choices(field: str) -> list[str]:
+    """What one of our own fields may be, where that is a choice; of others nothing."""
+    found = next((one for one in msgspec.structs.fields(RoutingPreferences) if one.name == field), None)
+    kinds = get_args(found.type) if found is not None else ()
+    return [str(value) for kind in kinds for value in (kind if isinstance(kind, EnumType) else get_args(kind))]
+
+
 def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
     """The 400 for a msgspec error: names the field, never quotes the content."""
-    text = _UNKNOWN.sub(_told_unknown, _QUOTED.sub("There is no such choice", str(error)))
+    text = _UNKNOWN.sub(_told_unknown, _QUOTED.sub(NO_CHOICE, str(error)))
     found = _PATH.search(text)
     missing = _MISSING.search(text)
     path = [found.group(1) if found else "", missing.group(1) if missing else ""]
     param = prefix + ".".join(filter(None, path)) or None
     reason = _PATH.sub("", text)
+    if reason == NO_CHOICE and (choices := _choices((param or "").rpartition(".")[2])):
+        reason = f"one of {', '.join(choices)} is expected"
     message = f"Invalid `{param}`: {reason}." if param else f"Invalid request: {reason}."
     return InvalidRequest(message, param=param)
+
+
+def decode_body(body: bytes, needed: str, decoder: msgspec.json.Decoder[Params]) -> tuple[dict[str, Raw], Params]:
+    """A body as a table of raw fields, and typed.
+
+    Args:
+        needed: the field without which there is nothing to do, for the message about an empty body.
+
+    Raises:
+        InvalidRequest: not JSON, not an object, or a known field of a wrong type, which is named.
+    """
+    if not body:
+        raise InvalidRequest(f"The request body is empty; a JSON object with `{needed}` is needed.")
+    try:
+        return _fields_decoder.decode(body), decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
 
 
 def decode_message(raw: bytes | Raw, index: int) -> Message:
@@ -277,15 +307,10 @@ class ChatRequest:
         Raises:
             InvalidRequest: not JSON, not an object, a known field of a wrong type, no messages.
         """
-        if not body:
-            raise InvalidRequest("The request body is empty; a JSON object with `messages` is needed.")
+        fields, params = decode_body(body, "messages", _params_decoder)
         try:
-            fields = _fields_decoder.decode(body)
-            params = _params_decoder.decode(body)
             _refuse_repeated(body, fields)
-        except msgspec.ValidationError as error:
-            raise invalid(error) from None
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
         if not params.messages:
             raise InvalidRequest("Invalid `messages`: at least one message is needed.", param="messages")

@@ -10,6 +10,7 @@ from msgspec import Raw
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import CompletionDetails, PromptDetails, Usage
 from pointsman.core.request import NOTHING
+from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.errors import stated_error
 
 FINISH = {
@@ -126,7 +127,7 @@ def read_event(payload: bytes) -> Event:
     try:
         return _event_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
 
 def read_answer(raw: bytes) -> Answer:
@@ -140,7 +141,7 @@ def read_answer(raw: bytes) -> Answer:
     try:
         answer = _answer_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if answer.error:
         raise failure_of(answer.error)
     if answer.type != "message" or answer.content is None:
@@ -156,7 +157,7 @@ def read_block(raw: Raw) -> Block:
     try:
         block = _block_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if block.type == "tool_use" and not (block.id and block.name and bytes(block.input)[:1] in b"{n"):
         raise UpstreamProtocolError("The model's provider sent a tool call without an id, a name or an object.")
     return block
@@ -185,19 +186,3 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     if usage.completion_tokens_details is not None:
         fields["completion_tokens_details"] = {"reasoning_tokens": usage.completion_tokens_details.reasoning_tokens}
     return fields
-
-
-def check_utf8(data: bytes) -> None:
-    """
-    Raises:
-        UpstreamProtocolError: not UTF-8.
-    """
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            raise UpstreamProtocolError("The model's provider sent bytes that are not UTF-8.") from None
-
-
-def _unreadable(error: Exception) -> UpstreamProtocolError:
-    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")

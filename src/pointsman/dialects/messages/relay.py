@@ -13,9 +13,10 @@ import msgspec
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, payloads
+from pointsman.dialects.checks import check_utf8
 from pointsman.dialects.sse import FrameBuffer, check_objects
 
-from .events import FINISH, Counts, check_utf8, failure_of, id_of, read_answer, read_event
+from .events import FINISH, Counts, failure_of, id_of, read_answer, read_event
 from .stream import ended
 
 _BLANK = re.compile(rb"\n\r?\n")

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, payloads
+from pointsman.dialects.checks import check_utf8
 from pointsman.dialects.sse import FrameBuffer
 
 from .events import (
@@ -23,7 +24,6 @@ from .events import (
     Counts,
     Delta,
     Event,
-    check_utf8,
     failure_of,
     id_of,
     read_answer,

@@ -16,6 +16,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
+from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.sse import FrameBuffer, check_objects, frame_end
 
 from .errors import stated_error
@@ -86,7 +87,7 @@ class ChatStream:
         if not frames:
             return None
         if not frames.isascii():
-            _check_utf8(frames)
+            check_utf8(frames)
         answer_id = None
         if not self._started:
             payload = next(payloads(frames), None)
@@ -196,7 +197,7 @@ def frames_of(body: Body, *, wants_usage: bool) -> Frames:
         fields = _object_decoder.decode(body.raw)
         choices = _choice_decoder.decode(fields.pop("choices"))
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     usage = fields.pop("usage", None)
     fields["object"] = msgspec.Raw(b'"chat.completion.chunk"')
     for choice in choices:
@@ -214,8 +215,8 @@ def _checked(payload: bytes) -> _Envelope:
     try:
         envelope = _envelope_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
-    _check_utf8(payload)
+        raise unreadable(error) from None
+    check_utf8(payload)
     failure = _failure(envelope, payload)
     if failure is not None:
         raise failure
@@ -260,14 +261,3 @@ def _first_id(payload: bytes) -> str | None:
 
 def _ends(frames: bytes) -> list[int]:
     return [found.end() for found in _BLANK.finditer(frames)]
-
-
-def _check_utf8(data: bytes) -> None:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        raise UpstreamProtocolError("The model's provider sent bytes that are not UTF-8.") from None
-
-
-def _unreadable(error: Exception) -> UpstreamProtocolError:
-    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")

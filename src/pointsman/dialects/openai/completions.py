@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from pointsman.core.catalog import FimTokens
 from pointsman.core.errors import InvalidRequest
-from pointsman.core.request import NOTHING, ChatRequest, invalid
+from pointsman.core.request import NOTHING, ChatRequest, decode_body
 
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's, for callers that name no bound."""
@@ -38,7 +38,6 @@ class _Params(msgspec.Struct):
     max_tokens: int | None = None
 
 
-_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 _params_decoder = msgspec.json.Decoder(_Params)
 _prompt_decoder = msgspec.json.Decoder(str | list[Any])
 _message_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -50,15 +49,8 @@ def read_fields(body: bytes) -> dict[str, Any]:
     Raises:
         InvalidRequest: it cannot be read, or holds what no model behind here can do; names the field.
     """
-    if not body:
-        raise InvalidRequest("The request body is empty; a JSON object with `prompt` is needed.")
-    try:
-        fields: dict[str, Any] = _fields_decoder.decode(body)
-        params = _params_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+    raw, params = decode_body(body, "prompt", _params_decoder)
+    fields: dict[str, Any] = dict(raw)
     for name in NO_PLACE:
         if bytes(fields.pop(name, NOTHING)) not in (b"null", b"[]"):
             raise InvalidRequest(f"Invalid `{name}`: completions have none; ask /v1/chat/completions.", param=name)

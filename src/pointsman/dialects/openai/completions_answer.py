@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, encode_frame, payloads
 from pointsman.core.request import NOTHING
+from pointsman.dialects.checks import unreadable
 
 REASONS = {"stop": "stop", "length": "length", "content_filter": "content_filter", "tool_calls": "stop"}
 
@@ -137,7 +137,7 @@ def streamed(body: Body, *, wants_usage: bool) -> Frames:
     try:
         fields = msgspec.json.decode(body.raw, type=dict[str, Raw])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     usage = fields.pop("usage", None)
     raw = encode_frame(_encoder.encode(fields))
     if wants_usage and usage is not None:
@@ -154,8 +154,4 @@ def _read(payload: bytes) -> _Chunk:
     try:
         return _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: Exception) -> UpstreamProtocolError:
-    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")
+        raise unreadable(error) from None

@@ -19,7 +19,7 @@ from msgspec import Raw
 from pointsman.core import tokens
 from pointsman.core.errors import InvalidRequest, UpstreamProtocolError
 from pointsman.core.events import Body, Usage
-from pointsman.core.request import NOTHING, ChatRequest, invalid
+from pointsman.core.request import NOTHING, ChatRequest, decode_body
 from pointsman.dialects.ollama.only import ollama_only
 
 from .completions import texts_of
@@ -54,7 +54,6 @@ class _List(msgspec.Struct):
     error: Any = None
 
 
-_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 _params_decoder = msgspec.json.Decoder(_Params)
 _input_decoder = msgspec.json.Decoder(str | list[Any])
 _list_decoder = msgspec.json.Decoder(_List)
@@ -68,15 +67,8 @@ def read_request(body: bytes) -> ChatRequest:
     Raises:
         InvalidRequest: it cannot be read, or a text is empty; names the field.
     """
-    if not body:
-        raise InvalidRequest("The request body is empty; a JSON object with `input` is needed.")
-    try:
-        fields: dict[str, Any] = _fields_decoder.decode(body)
-        params = _params_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+    raw, params = decode_body(body, "input", _params_decoder)
+    fields: dict[str, Any] = dict(raw)
     for name in ("messages", "stream_options"):
         if bytes(fields.pop(name, NOTHING)) != b"null":
             raise InvalidRequest(f"Invalid `{name}`: embeddings have none.", param=name)

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.errors import InvalidRequest
-from pointsman.core.request import NOTHING, invalid
+from pointsman.core.request import NOTHING, decode_body
 
 from .parts import wrong
 
@@ -91,7 +90,6 @@ PASSED = ("temperature", "top_p", "top_logprobs", "metadata", "user", "prompt_ca
 """Of these, the ones that chat has too."""
 
 _READ = frozenset(field.name for field in msgspec.structs.fields(Asked)) - set(PASSED)
-_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 _asked_decoder = msgspec.json.Decoder(Asked)
 
 
@@ -101,15 +99,7 @@ def read_fields(body: bytes) -> tuple[Asked, dict[str, Raw]]:
     Raises:
         InvalidRequest: not JSON, not an object, a field of a wrong type, or one that cannot be had here.
     """
-    if not body:
-        raise InvalidRequest("The request body is empty; a JSON object with `input` is needed.")
-    try:
-        fields = _fields_decoder.decode(body)
-        asked = _asked_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+    fields, asked = decode_body(body, "input", _asked_decoder)
     _refuse(asked, fields)
     return asked, {name: raw for name, raw in fields.items() if name not in _READ and name not in REFUSED}
 

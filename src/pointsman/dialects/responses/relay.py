@@ -13,6 +13,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, payloads
+from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.chat import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
 from pointsman.dialects.sse import FrameBuffer
@@ -120,7 +121,7 @@ class ResponsesRelay:
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
-        _check_utf8(frames)
+        check_utf8(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or _LOOKED_AT.search(frames) is not None:
@@ -185,11 +186,11 @@ def relay_response(raw: bytes) -> Body:
         UpstreamError: it states an error.
         UpstreamProtocolError: it is not what the API promises.
     """
-    _check_utf8(raw)
+    check_utf8(raw)
     try:
         response = _response_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if response.error or response.status == "failed":
         raise stated_error(response.error or {})
     if response.object != "response" or response.output is None or response.status not in ("completed", "incomplete"):
@@ -207,16 +208,4 @@ def _read(payload: bytes) -> _Event:
     try:
         return _event_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise _unreadable(error) from None
-
-
-def _check_utf8(data: bytes) -> None:
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            raise UpstreamProtocolError("The model's provider sent bytes that are not UTF-8.") from None
-
-
-def _unreadable(error: Exception) -> UpstreamProtocolError:
-    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")
+        raise unreadable(error) from None

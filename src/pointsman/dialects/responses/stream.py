@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, payloads
+from pointsman.dialects.checks import unreadable
 from pointsman.dialects.messages.events import usage_fields
 
 from .relay import relay_response
@@ -50,7 +50,7 @@ class ChatFromResponses:
                 told = _decoder.decode(payload)
                 written += [self._chunk(delta) for delta in self._deltas(told)]
             except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError) as error:
-                raise _unreadable(error) from None
+                raise unreadable(error) from None
         if event.finish_reason is not None:
             written.append(self._chunk({}, event.finish_reason))
             if self._wants_usage and event.usage is not None:
@@ -96,7 +96,7 @@ def chat_body(raw: bytes, *, created: int) -> Body:
         message = _message(_decoder.decode(raw)["output"])
         model = _decoder.decode(raw).get("model")
     except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     answer: dict[str, Any] = {
         "id": relayed.answer_id or "chatcmpl",
         "object": "chat.completion",
@@ -141,7 +141,3 @@ def _call_of(item: dict[str, Any]) -> dict[str, Any] | None:
             "custom": {"name": item["name"], "input": item.get("input") or ""},
         }
     return None
-
-
-def _unreadable(error: Exception) -> UpstreamProtocolError:
-    return UpstreamProtocolError(f"The model's provider sent an answer that cannot be read: {error}.")
