@@ -143,3 +143,29 @@ def test_results_belong_to_the_earliest_call_that_fits(gateway, confined, cloud)
     gateway.ask("POST", "/api/chat", body)
     sent = [message["tool_call_id"] for message in cloud.chats[0].json["messages"] if message["role"] == "tool"]
     assert sent == ["c1", "c0", "c2", "c3", "call_6"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/completions", "/v1/embeddings"),
+        *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull"),
+        *("/api/v1/chat/completions", "/api/v1/models/ollama/pull", "/api/v1/config"),
+    ],
+)
+def test_pages_of_other_sites_cannot_ask(gateway, confined, cloud, path):
+    """Neither by what a form can send without a preflight, nor by a name that was bent to this machine."""
+    cloud.requests.clear()
+    body = b'{"model": "openai:gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}'
+    json = {"content-type": "application/json"}
+    for foreign in (
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "text/plain; a=application/json"},
+        {**json, "origin": "http://evil.example"},
+        {**json, "origin": "null"},
+        {**json, "sec-fetch-site": "cross-site"},
+        {**json, "host": "evil.example"},
+    ):
+        assert gateway.ask("POST", path, body, headers=foreign).status in (400, 403), foreign
+    assert cloud.chats == []
