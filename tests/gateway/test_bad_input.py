@@ -130,3 +130,8 @@ def test_any_bytes_get_a_typed_error(gateway, body):
     reply = ask(gateway, body)
     assert reply.status in (400, 404)
     assert reply.json["error"]["type"] == "invalid_request_error"
+
+
+def test_a_choice_that_there_is_not_is_told_those_that_there_are(gateway):
+    asked = gateway.ask("POST", "/v1/chat/completions", {"messages": HI, "routing_preferences": {"priority": "fast"}})
+    assert "one of balanced, speed, quality, privacy, cost is expected" in asked.json["error"]["message"]

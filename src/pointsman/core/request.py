@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Raw
@@ -139,11 +139,13 @@ MOST_MESSAGES = 50_000
 """Each takes ten microseconds to be understood, in which no other request is answered."""
 
 
-def _choices(field: str) -> list[str]:
+def _choices(param: str | None) -> list[str]:
     """What one of our own fields may be, where that is a choice; of others nothing."""
+    of, _, field = (param or "").rpartition(".")
+    if not of.endswith("routing_preferences"):
+        return []
     found = next((one for one in msgspec.structs.fields(RoutingPreferences) if one.name == field), None)
-    kinds = get_args(found.type) if found is not None else ()
-    return [str(value) for kind in kinds for value in (kind if isinstance(kind, EnumType) else get_args(kind))]
+    return [value for kind in get_args(found.type) for value in get_args(kind)] if found is not None else []
 
 
 def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
@@ -154,7 +156,7 @@ def invalid(error: Exception, prefix: str = "") -> InvalidRequest:
     path = [found.group(1) if found else "", missing.group(1) if missing else ""]
     param = prefix + ".".join(filter(None, path)) or None
     reason = _PATH.sub("", text)
-    if reason == NO_CHOICE and (choices := _choices((param or "").rpartition(".")[2])):
+    if reason == NO_CHOICE and (choices := _choices(param)):
         reason = f"one of {', '.join(choices)} is expected"
     message = f"Invalid `{param}`: {reason}." if param else f"Invalid request: {reason}."
     return InvalidRequest(message, param=param)
