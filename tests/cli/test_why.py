@@ -29,6 +29,17 @@ async def test_without_an_id_it_is_the_latest(gateway, with_gateway) -> None:
     assert (ran.code, ran.err) == (1, "error: There is no decision yet.\n")
 
 
+async def test_a_request_that_was_refused_before_a_choice(gateway, with_gateway) -> None:
+    told = record()
+    refused = {**told["outcome"], "status": "refused", "model": None, "attempts": [], "error": "model_not_found"}
+    told |= {"model": "", "candidates": [], "dropped": [], "reasons": ["There is no such model."], "outcome": refused}
+    gateway.pages[f"/api/v1/decisions/{DECISION}"] = page(told)
+    ran = await run_command("why", DECISION, env=with_gateway)
+    assert ran.out.startswith("No model was chosen.\n  · There is no such model."), ran.out + ran.err
+    assert "Candidate" not in ran.out
+    assert "refused: model_not_found" in ran.out
+
+
 async def test_json_is_the_record(with_gateway) -> None:
     ran = await run_command("why", DECISION, "--json", env=with_gateway)
     assert json.loads(ran.out) == json.loads(json.dumps(record()))

@@ -7,7 +7,8 @@ from deciding import CATALOG, HOME, STRONG, card, decide, signals
 
 from pointsman.core.catalog import Catalog
 from pointsman.core.errors import ModelNotFound
-from pointsman.pipeline.decide.names import interpret
+from pointsman.pipeline.decide.embedding import embedding_model
+from pointsman.pipeline.decide.names import Requested, interpret
 
 TWINS = Catalog(
     [
@@ -72,6 +73,11 @@ def test_an_unknown_name_is_told_its_close_matches():
         decide("openai:stron")
     assert "openai:strong" in caught.value.message
     assert "openai:strong" in caught.value.alternatives
+
+
+def test_a_default_for_embeddings_that_is_not_served_names_the_setting():
+    with pytest.raises(ModelNotFound, match=r"'gone:v1', which routing\.embedding_model names, is not served"):
+        embedding_model(Requested(mode="auto"), "gone:v1", Catalog([]))
 
 
 def test_a_provider_that_is_not_set_up_is_named():

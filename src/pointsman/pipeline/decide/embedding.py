@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.core.catalog import Catalog
-from pointsman.core.errors import NoCapableModel
+from pointsman.core.errors import ModelNotFound, NoCapableModel
 
 from .names import Requested
 
@@ -22,6 +22,12 @@ def embedding_model(requested: Requested, default: str, catalog: Catalog) -> Req
     if not cards:
         if not default:
             raise NoCapableModel("Name an embedding model: routing.embedding_model sets none.", param="model")
-        cards = (catalog.resolve(default),)
+        found = catalog.find(default)
+        if found is None:
+            raise ModelNotFound(
+                f"The request names no embedding model, and {default!r}, which routing.embedding_model names, is not"
+                " served. GET /v1/models lists what there is."
+            )
+        cards = (found,)
     card = next((card for card in cards if "embeddings" in card.capabilities), cards[0])
     return Requested(mode="forced", cards=(card,))

@@ -51,12 +51,14 @@ def show_record(console: Console, record: Record) -> None:
 def _parts(record: Record) -> Iterator[RenderableType]:
     decision, outcome = record.decision, record.outcome
     yield _head(decision, outcome)
-    yield Text()
-    yield _candidates(decision, outcome)
+    if decision.candidates:
+        yield Text()
+        yield _candidates(decision, outcome)
     if decision.dropped:
         rows = [(styled(d.model, "dim"), d.constraint, d.detail) for d in decision.dropped]
         yield Group(Text(), table(("Ruled out", "Constraint", "Why"), rows))
-    yield Group(Text(), _pairs("Understood", list(_signals(decision.signals))))
+    if decision.candidates or decision.signals.prompt_hash:  # a request that cannot be read was not understood either
+        yield Group(Text(), _pairs("Understood", list(_signals(decision.signals))))
     if outcome is not None:
         yield Group(Text(), _pairs("Outcome", list(_outcome(outcome))))
         if len(outcome.attempts) > 1:
@@ -69,7 +71,10 @@ def _parts(record: Record) -> Iterator[RenderableType]:
 
 def _head(decision: Decision, outcome: Outcome | None) -> Text:
     how = {"auto": "was chosen", "forced": "was asked for", "hint": "was preferred, as asked"}[decision.mode]
-    head = Text.assemble((str(styled(decision.model)), "bold"), f" {how}.")
+    if decision.model:
+        head = Text.assemble((str(styled(decision.model)), "bold"), f" {how}.")
+    else:
+        head = Text("No model was chosen.", style="bold")
     if outcome is not None and outcome.model not in (None, decision.model):
         head.append(f" It failed, and {styled(outcome.model)} answered.", style="yellow")
     for reason in decision.reasons:
