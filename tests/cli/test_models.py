@@ -75,6 +75,17 @@ async def test_info_tells_of_one_and_names_close_ones(with_gateway) -> None:
     assert "Did you mean openai:gpt-4o" in ran.err
 
 
+async def test_a_model_is_recommended(gateway, with_gateway) -> None:
+    entry = {"model": "openai:gpt-4o", "expected_success": 0.76, "why": "the strongest that can do it."}
+    path = "/api/v1/models/recommend"
+    gateway.pages[path] = page({"use_case": "coding", "recommended": "openai:gpt-4o", "data": [entry]})
+    ran = await run_command("models", "recommend", "coding", "--tier", "high", env=with_gateway)
+    assert ran.out.splitlines()[-1].split(maxsplit=2) == ["openai:gpt-4o", "76%", "the strongest that can do it."]
+    told = json.loads((await run_command("models", "recommend", "--json", env=with_gateway)).out)
+    assert told["data"] == [entry]
+    assert (await run_command("models", "recommend", env={**with_gateway, "PORT": "1"})).code == 1
+
+
 async def test_without_a_gateway_settings_and_tables_tell(env, tmp_path: Path) -> None:
     (tmp_path / "pointsman.yaml").write_text("providers: {lan: {base_url: 'http://lan/v1', models: [a, b]}}\n")
     ran = await run_command("models", "--json", env=env)

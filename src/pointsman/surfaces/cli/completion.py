@@ -80,3 +80,17 @@ def embedded_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     from pointsman.providers.llamacpp.sources import load_sources
 
     return [name for name in load_sources() if name.startswith(incomplete)]
+
+
+def uses(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What models can be recommended for."""
+    from pointsman.pipeline.decide.recommend import USES
+
+    return [name for name in USES if name.startswith(incomplete)]
+
+
+def tiers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What may matter most in it."""
+    from pointsman.pipeline.decide.recommend import TIERS
+
+    return [name for name in TIERS if name.startswith(incomplete)]

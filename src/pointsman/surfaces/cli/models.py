@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pointsman.core.errors import InvalidRequest, ModelNotFound, UpstreamBroken
 
-from .completion import embedded_names, model_names
+from .completion import embedded_names, model_names, tiers, uses
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .output import console, note, print_json, styled, table
@@ -114,6 +114,34 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         facts.append(("temperature", f"{row.recommended_temperature:g} recommended"))
     console().print(table(("", ""), [(styled(label, "dim"), value) for label, value in facts]))
     _say_source(listing)
+
+
+@models.command()
+@click.argument("use", default="general", shell_complete=uses)
+@click.option("--tier", default="medium", shell_complete=tiers, help="high, medium, low or fast: what matters most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def recommend(invocation: Invocation, use: str, tier: str, as_json: bool) -> None:
+    """The models that suit a use, such as coding, debugging or vision, the most fitting first, and why."""
+    told = run(_recommended(invocation, use, tier))
+    if as_json:
+        print_json(told)
+        return
+    rows = [(styled(one["model"], "bold"), f"{one['expected_success']:.0%}", one["why"]) for one in told["data"]]
+    console().print(table(("Model", "Success", "Why"), rows, right=("Success",)))
+
+
+async def _recommended(invocation: Invocation, use: str, tier: str) -> dict[str, Any]:
+    from urllib.parse import urlencode
+
+    from .client import connect
+
+    settings = invocation.settings()
+    trusted = invocation.trusted(settings)
+    async with connect(invocation.gateway_url(settings), invocation.key(settings), trusted) as client:
+        query = urlencode({"use_case": use, "performance_tier": tier})
+        told: dict[str, Any] = await client.get(f"/api/v1/models/recommend?{query}")
+        return told
 
 
 @models.command("refresh-prices")
