@@ -158,10 +158,11 @@ def test_pages_of_other_sites_cannot_ask(gateway, confined, cloud, path):
     cloud.requests.clear()
     body = b'{"model": "openai:gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}'
     json = {"content-type": "application/json"}
+    form = {"origin": gateway.url}  # browsers say where every POST comes from
     for foreign in (
-        {"content-type": "text/plain"},
-        {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "text/plain; a=application/json"},
+        {**form, "content-type": "text/plain"},
+        {**form, "content-type": "application/x-www-form-urlencoded"},
+        {**form, "content-type": "text/plain; a=application/json"},
         {**json, "origin": "http://evil.example"},
         {**json, "origin": "null"},
         {**json, "sec-fetch-site": "cross-site"},

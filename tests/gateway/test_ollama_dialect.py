@@ -98,6 +98,14 @@ def test_a_streamed_chat(client, lan):
     assert min(last.prompt_eval_duration, last.eval_duration, last.total_duration) > 0
 
 
+def test_curl_as_ollamas_documentation_has_it(gateway, lan):
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = gateway.ask("POST", "/api/chat", {"model": "auto", "messages": HI, "stream": False}, headers=headers)
+    assert answer.json["done"] is True
+    page = {**headers, "origin": "https://evil.example"}
+    assert gateway.ask("POST", "/api/chat", {"model": "auto", "messages": HI}, headers=page).status == 403
+
+
 def test_streaming_is_the_default_and_lines_are_json(gateway, lan):
     answer = gateway.ask("POST", "/api/chat", {"model": "auto", "messages": HI})
     assert answer.headers["content-type"] == "application/x-ndjson"

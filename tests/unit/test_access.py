@@ -86,6 +86,30 @@ def test_a_body_must_be_declared_as_json(content_type):
     assert refused.value.code == "content_type_not_json"
 
 
+FORM = {**ASK, "path": "/api/chat", "content_type": b"application/x-www-form-urlencoded"}
+
+
+def test_ollamas_paths_are_asked_as_its_documentation_does():
+    access().check(Knock(**FORM))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"origin": b"http://127.0.0.1:8000"},
+        {"origin": b"null"},
+        {"fetch_site": b"none"},
+        {"fetch_mode": b"no-cors"},
+        {"cookie": b"a=b"},
+        {"path": "/api/v1/chat/completions"},
+        {"path": "/v1/chat/completions"},
+    ],
+)
+def test_but_not_by_pages_and_nothing_else_is(sent):
+    with pytest.raises((InvalidRequest, Forbidden)):
+        access().check(Knock(**{**FORM, **sent}))
+
+
 def test_json_with_a_charset_is_json():
     access().check(Knock(**{**ASK, "content_type": b"Application/JSON; charset=utf-8"}))
 

@@ -126,7 +126,7 @@ class Access:
             raise Forbidden("Cross-site requests are not allowed.", code="origin_not_allowed")
         if self._public and self._is_public(knock.path):
             return ANONYMOUS
-        if knock.method == "POST" and not _is_json(knock.content_type):
+        if knock.method == "POST" and not _is_json(knock.content_type) and not _as_ollama_is_asked(knock):
             raise InvalidRequest("Send the body with `Content-Type: application/json`.", code="content_type_not_json")
         if not self.asks_for_key:
             return LOCAL_USER
@@ -260,6 +260,15 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _as_ollama_is_asked(knock: Knock) -> bool:
+    """Whether this is `curl -d` as Ollama's documentation has it, without a content type of its own.
+
+    A page of somebody else's can send such a body too, but no browser sends it without saying from where.
+    """
+    from_a_page = knock.origin or knock.fetch_site or knock.fetch_mode or knock.cookie
+    return knock.path.startswith("/api/") and not knock.path.startswith("/api/v1/") and not from_a_page
 
 
 def _is_json(content_type: bytes | None) -> bool:
