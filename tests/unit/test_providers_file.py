@@ -26,6 +26,18 @@ def load(files: tuple[Path, Path], text: str, environ: dict[str, str] | None = N
     return settings.load(config=files[0], environ=environ or {})
 
 
+def test_it_is_found_in_the_current_folder_without_any_other_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "providers.yaml").write_text("providers: {lab: {base_url: 'http://lab.example/v1'}}\n")
+    assert "lab" in settings.load(environ={}).providers
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.yaml").write_text("log: {level: debug}\n")
+    named = settings.load(config=elsewhere / "mine.yaml", environ={})
+    assert named.providers == {}, "a settings file that is named has its providers beside it"
+
+
 def test_a_list_of_providers(files):
     found = load(
         files,

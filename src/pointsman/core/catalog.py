@@ -217,6 +217,8 @@ class Catalog:
             away.plain = f"The model {name[:200]!r} is not known, for {provider} is away."
             raise away
         hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
+        if provider == name:  # tools ask for names of their own
+            hint += " An entry in `routing.aliases` can give the name a meaning, such as `auto`."
         unset = provider != name and not close and all(card.provider != provider for card in self)
         why = f", for no provider {provider[:100]!r} is set up: its key or address is missing" if unset else ""
         error = ModelNotFound(f"The model {name[:200]!r} does not exist{why}.{hint}")

@@ -103,7 +103,12 @@ def providers_path(settings: Settings, config: Path | None = None) -> Path | Non
 
 
 def _beside(config: Path | None) -> Path:
-    return (config.parent if config is not None else user_dir("config")) / providers_file.NAME
+    """Where `providers.yaml` is looked for: beside the settings file that was named; else here, beside the one that was
+    found, and in the user's configuration folder."""
+    here, home = Path(providers_file.NAME), user_dir("config")
+    if (config is None or config.parent == home) and here.exists():
+        return here
+    return (config.parent if config is not None else home) / providers_file.NAME
 
 
 def _providers_file(
