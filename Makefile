@@ -6,14 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: run install test browser lint bench clean
+.PHONY: run install test browser npm lint bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/pointsman serve --welcome
 
 install: $(VENV)/.run
 
-test: $(VENV)/.dev browser
+test: $(VENV)/.dev browser npm
 	$(BIN)/python -m pytest -m "not alone" -n $(JOBS) --dist loadfile
 	$(BIN)/python -m pytest -m alone
 
@@ -23,6 +23,13 @@ browser:
 	  && echo "Installing Chromium for the tests of web pages" && timeout 240 sh -c 'apt-get update -qq \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null'; } \
 	  || echo "There is no Chromium: tests of web pages in a browser are skipped"
+
+# Two coding tools that the tests run come from npm.
+npm:
+	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "Installing npm for the tests of coding tools" && timeout 240 sh -c 'apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null'; } \
+	  || echo "There is no npm: tests of coding tools that come from it are skipped"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
