@@ -127,6 +127,17 @@ def test_what_would_cost_more_than_was_reserved_is_refused(capped, cloud, fields
     assert (reply.status, cloud.chats) == (400, [])
 
 
+@pytest.mark.parametrize(
+    ("tier", "status"), [("priority", 429), ("pri\\u006frity", 429), ("default", 200), (None, 200)]
+)
+def test_service_whose_price_is_not_known_is_refused(capped, cloud, tier, status):
+    said = "null" if tier is None else f'"{tier}"'
+    body = f'{{"model": "{PAID}", "messages": [{{"role": "user", "content": "hi"}}], "service_tier": {said}}}'
+    reply = capped.ask("POST", "/v1/chat/completions", body.encode())
+    assert (reply.status, len(cloud.chats)) == (status, int(status == 200)), reply.body
+    assert status == 200 or "service_tier" in reply.json["error"]["message"]
+
+
 PIXELS = "data:image/png;base64,iVBORw0KGgo" + "AbCd" * 10_000
 
 

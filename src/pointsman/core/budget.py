@@ -110,6 +110,8 @@ def worst_case_micro_usd(card: ModelCard, needs: Needs, default_output: int | No
         return None
     if _dearest_input(card, needs) == 0 and card.price_output == 0:
         return 0
+    if needs.dear_service:
+        return None
     window = card.context_window
     longest = 0 if needs.kind == "embeddings" else needs.output_most or needs.max_output or default_output
     if longest is None:

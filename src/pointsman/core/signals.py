@@ -73,6 +73,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     json_schema: bool = False
     logprobs: bool = False
     choices: int = 1
+    dear_service: bool = False
+    """Asks to be served sooner than others, at a price that no table here has."""
     cache_marks: int = 0
     """Messages and fields that speak of what the provider should keep in a cache: writing it may cost more than reading
     it."""

@@ -147,6 +147,8 @@ def _budget(card: ModelCard, demand: Demand) -> str | None:
         return None
     if card.price_input is None or card.price_output is None:
         return f"has no known price, and a budget caps what may be spent; set providers.{card.provider}.prices"
+    if demand.needs.dear_service:
+        return "has no known price for this service_tier, and a budget caps what may be spent; leave it out"
     if worst is None:
         return "may answer without end as far as is known, and a budget caps what may be spent; send max_tokens"
     budget = demand.means.binding(card)

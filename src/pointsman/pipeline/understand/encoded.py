@@ -51,7 +51,8 @@ def _sound(given: Raw) -> bool:
 def _is_base64(text: str) -> bool:
     if not text.isascii():
         return False
-    for attempt in (text, text.translate(_SPACES)):
+    bare = text.translate(_SPACES)
+    for attempt in (text, bare + "=" * (-len(bare) % 4)):  # many readers do without the padding
         try:
             binascii.a2b_base64(attempt, strict_mode=True)
         except binascii.Error:

@@ -87,6 +87,7 @@ def find_needs(
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
     return Needs(
         kind=request.kind,
+        dear_service=bytes(request.fields.get("service_tier", NOTHING)) not in _USUAL_SERVICE,
         infill=request.kind == "completion" and bytes(request.fields.get("suffix", NOTHING)) != b"null",
         tools=tools,
         vision=images > 0,
@@ -129,6 +130,10 @@ class _Tool(msgspec.Struct):
 
 
 _tool_decoder = msgspec.json.Decoder(_Tool)
+
+
+_USUAL_SERVICE = frozenset({b"null", b'"auto"', b'"default"', b'"standard"', b'"standard_only"', b'"flex"'})
+"""Tiers of service that cost what the table says, or less."""
 
 
 def _searches(request: ChatRequest) -> bool:
