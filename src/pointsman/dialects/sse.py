@@ -34,11 +34,11 @@ def check_objects(frames: bytes) -> None:
     Raises:
         UpstreamProtocolError: one holds something else.
     """
-    begin = 6 if frames.startswith(b"data: ") else frames.find(b"\ndata: ") + 7
-    end = frames.find(b"\n", begin)
+    line = frames.find(b"\n") + 1 if frames.startswith(b"event:") else 0
+    begin = line + 6
     try:
-        if begin > 5 and end == len(frames) - 2 and end > begin:
-            _object_decoder.decode(frames[begin:end])
+        if frames.startswith(b"data: ", line) and frames.find(b"\n", begin) == len(frames) - 2 > begin:
+            _object_decoder.decode(frames[begin:])
         else:
             for payload in payloads(frames):
                 if payload:

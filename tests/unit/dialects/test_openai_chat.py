@@ -249,3 +249,20 @@ def test_a_body_that_states_an_error_raises_it() -> None:
         read_body(b'{"choices": [], "error": {"message": "quota", "code": 402}}')
     assert caught.value.upstream_status == 402
     assert json.loads(caught.value.body)["error"]["message"] == "quota"
+
+
+def test_comments_between_chunks_pass() -> None:
+    blocks = [OPENING, b": OPENROUTER PROCESSING\n\n", b"retry: 3000\n\n", b"event: ping\n\n", LAST, DONE]
+    assert raw(relay(*blocks)) == b"".join(blocks[:-1])
+
+
+def test_data_without_a_space_passes() -> None:
+    bare = [block.replace(b"data: ", b"data:", 1) for block in (OPENING, frame({"content": "hi"}), LAST)]
+    assert raw(relay(*bare, DONE)) == b"".join(bare)
+
+
+@pytest.mark.parametrize("start", [b"data: ", b"data:", b"event: x\ndata: ", b": ping\n\ndata: "])
+@pytest.mark.parametrize("payload", [b'{"cut": ', b"7", b"[]", b"nothing"])
+def test_a_later_frame_that_holds_no_object_is_an_error(start: bytes, payload: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        relay(OPENING, start + payload + b"\n\n", LAST, DONE)
