@@ -52,7 +52,9 @@ def _is_base64(text: str) -> bool:
     if not text.isascii():
         return False
     bare = text.translate(_SPACES)
-    for attempt in (text, bare + "=" * (-len(bare) % 4)):  # many readers do without the padding
+    if "=" not in bare:  # many readers do without the padding
+        bare += "=" * (-len(bare) % 4)
+    for attempt in (text, bare):
         try:
             binascii.a2b_base64(attempt, strict_mode=True)
         except binascii.Error:
