@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
 
 from pointsman.core.decision import Decision
@@ -14,14 +14,18 @@ from .protocols import Grant
 
 
 class Answer:
-    """An answer under way: its first event has come, so a model has taken the request."""
+    """An answer under way: its first event has come, so a model has taken the request.
+
+    Iterate over it for every event, once. Close it (`contextlib.aclosing`) to cancel the upstream call, even before
+    anything was read.
+    """
 
     def __init__(
         self, decision: Decision, trail: Trail, first: Event | None, rest: AsyncGenerator[Event, None]
     ) -> None:
         self.decision = decision
         self._trail = trail
-        self._first = first
+        self._first = self._untold = first
         self._rest = rest
 
     @property
@@ -57,20 +61,27 @@ class Answer:
         tried = [attempt.status for attempt in self._trail.attempts if attempt.model == self.decision.model]
         return bool(tried) and all(status == "refused" for status in tried)
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Every event, once. Close it (`contextlib.aclosing`) to cancel the upstream call."""
-        try:
-            if self._first is not None:
-                yield self._first
-            async for event in self._rest:
-                yield event
-        finally:
-            await self._rest.aclose()
+    def __aiter__(self) -> Answer:
+        return self
+
+    def __anext__(self) -> Awaitable[Event]:
+        if self._untold is None:
+            return self._rest.__anext__()
+        first, self._untold = self._untold, None
+        return _at_once(first)
+
+    async def aclose(self) -> None:
+        """Cancel the upstream call, if it is still under way."""
+        await self._rest.aclose()
 
     async def unusable(self, error: Exception) -> None:
         """Say that what came cannot be told to the caller, so that the log does; without effect once it has ended."""
         with suppress(type(error), StopAsyncIteration):
             await self._rest.athrow(error)
+
+
+async def _at_once(event: Event) -> Event:
+    return event
 
 
 async def settling(grant: Grant, trail: Trail, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:

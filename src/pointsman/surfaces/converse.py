@@ -90,14 +90,14 @@ class Converse:
         except PointsmanError as error:
             respond.send(*dialect.refuse(for_caller(error, caller)))
             return
-        async with aclosing(answer.events()) as events:
+        async with aclosing(answer):
             headers = decision_headers(answer)
             if dropped := request.without(answer.dialect):
                 headers.append(dropped_header(dropped))
             writer = dialect.writer(request, answer)
             if not request.stream:
                 try:
-                    written = await _whole(writer, events)
+                    written = await _whole(writer, answer)
                 except PointsmanError as error:
                     await answer.unusable(error)
                     status, error_headers, refusal = dialect.refuse(for_caller(error, caller))
@@ -110,7 +110,7 @@ class Converse:
             try:
                 if begun := writer.begin():
                     respond.write(begun)
-                async for event in events:
+                async for event in answer:
                     if event.raw and (data := writer.write(event)):
                         respond.write(data)
                         await respond.drain()

@@ -233,3 +233,14 @@ def test_a_whole_answer_says_what_its_stream_says() -> None:
     assert message["thinking_blocks"][0]["signature"]
     assert body.usage is not None
     assert body.usage.billed == (20, 9)
+
+
+def test_a_relayed_message_that_ends_at_once_is_told():
+    begun = b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":1}}}\n\n'
+    ended = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    relay = MessagesRelay()
+    assert relay.feed(begun) is None
+    event = relay.feed(ended)
+    relay.end()
+    assert event is not None
+    assert event.raw == begun + ended

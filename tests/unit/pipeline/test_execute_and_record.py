@@ -298,7 +298,7 @@ async def test_an_answer_that_cannot_be_told_is_an_error(reserved, error, code, 
     if reserved:
         events = settling(grant, trail, events)
     answer = Answer(chosen, trail, await anext(events), events)
-    async with aclosing(answer.events()) as told:
+    async with aclosing(answer) as told:
         assert await anext(told)
         assert await anext(told)
         await answer.unusable(error)
@@ -308,3 +308,18 @@ async def test_an_answer_that_cannot_be_told_is_an_error(reserved, error, code, 
     assert grant.times == int(reserved)
     await answer.unusable(error)
     assert len(log.outcomes) == 1, "what has ended stays as it ended"
+
+
+async def test_an_answer_closed_before_it_was_read_cancels_its_call():
+    cheap, log, grant = Script(Frames(b"data: {}\n\n"), 60.0), Log(), Settled()
+    execute = Execute(provider_for=lambda card: cheap, timeouts=Timeouts(), clock=SystemClock())
+    chosen, trail = decision("a:cheap"), Trail(SystemClock())
+    watched = Record(log=log, clock=SystemClock()).watch(
+        chosen, REQUEST, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail)
+    )
+    events = settling(grant, trail, watched)
+    answer = Answer(chosen, trail, await anext(events), events)
+    await answer.aclose()
+    assert cheap.closed == 1
+    assert grant.times == 1
+    assert [outcome.status for _, outcome in log.outcomes] == ["cancelled"]

@@ -63,7 +63,7 @@ class MessagesRelay:
                 frames, self._uncounted = _counted(frames), False
         if not self._spoke:
             self._held += frames
-            if not self._begun or not _goes_on(self._held):
+            if not self._begun or not (self.done or _goes_on(self._held)):
                 if self.failure is not None:
                     raise self.failure
                 return None
