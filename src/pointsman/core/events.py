@@ -51,7 +51,7 @@ class Usage(msgspec.Struct, frozen=True):
             *(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens or 0),
             *self.cache_writes,
         )
-        return all(0 <= count <= MOST_TOKENS for count in counts)
+        return min(counts) >= 0 and max(counts) <= MOST_TOKENS
 
     @property
     def billed(self) -> tuple[int, int]:

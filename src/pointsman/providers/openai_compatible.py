@@ -150,10 +150,11 @@ class OpenAICompatible:
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
         name = call.card.name
-        only = only_responses(name)
         call = self._placed(call)
-        if self._responses and (only or (call.request.dialect == "responses" and speaks_responses(name))):
-            return self._respond(call, only=only, reasons=only or takes_effort(name))
+        if self._responses:
+            only = only_responses(name)
+            if only or (call.request.dialect == "responses" and speaks_responses(name)):
+                return self._respond(call, only=only, reasons=only or takes_effort(name))
         return self._in_chat(call)
 
     async def _respond(self, call: ChatCall, *, only: bool, reasons: bool) -> AsyncGenerator[Event, None]:

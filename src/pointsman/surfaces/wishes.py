@@ -16,6 +16,8 @@ LEVELS: tuple[PrivacyLevel, ...] = ("standard", "high", "max")
 PRIORITIES: tuple[Priority, ...] = ("balanced", "speed", "quality", "privacy", "cost")
 MODES = ("auto", "hybrid", "local")
 """Where a request may go: as the policy says; to local models first; to local models alone, as at level max."""
+_ASKS = frozenset({b"x-pointsman-privacy", b"x-pointsman-priority"})
+_NO_WISHES = Wishes()
 
 
 def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
@@ -27,8 +29,11 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
         InvalidRequest: a header, or the mode, with a word that is none of its choices.
     """
     preferences = request.params.routing_preferences
-    levels = _words(headers, "x-pointsman-privacy", LEVELS)
-    priorities = _words(headers, "x-pointsman-priority", PRIORITIES)
+    asked = [pair for pair in headers if pair[0] in _ASKS]
+    if not asked and preferences is None:
+        return _NO_WISHES
+    levels = _words(asked, "x-pointsman-privacy", LEVELS)
+    priorities = _words(asked, "x-pointsman-priority", PRIORITIES)
     if preferences is not None:
         if preferences.privacy_level is not None:
             levels.append(preferences.privacy_level)

@@ -49,7 +49,8 @@ class Constraint(NamedTuple):
     """The stable word in `Dropped.constraint`."""
     need: str
     """What it asks for, to follow "can take" or "has" in a message to people."""
-    applies: Callable[[Demand], bool]
+    applies: Callable[[Demand], bool] | None
+    """Whether it may exclude a model; None: of every request."""
     violation: Callable[[ModelCard, Demand], str | None]
     """Why the model is out, or None."""
 
@@ -162,12 +163,12 @@ def _healthy(card: ModelCard, demand: Demand) -> str | None:
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("key", "leave for this key", lambda demand: demand.caller is not None, _key),
-    Constraint("chat", "the kind of request", lambda demand: True, _kind),
+    Constraint("chat", "the kind of request", None, _kind),
     Constraint("infill", "fill-in-the-middle", lambda demand: demand.needs.infill, _infill),
-    Constraint("credential", "a key of its provider", lambda demand: True, _credential),
+    Constraint("credential", "a key of its provider", None, _credential),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
-    Constraint("disabled", "enough known of it", lambda demand: True, _routable),
+    Constraint("disabled", "enough known of it", None, _routable),
     Constraint("tools", "tool calls", lambda demand: demand.needs.tools, _tools),
     Constraint("vision", "images", lambda demand: demand.needs.vision, _vision),
     Constraint("json", "JSON answers", lambda demand: demand.needs.json_object, _json_object),
@@ -187,7 +188,7 @@ SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema
 
 
 def active(demand: Demand) -> tuple[Constraint, ...]:
-    return tuple(constraint for constraint in CONSTRAINTS if constraint.applies(demand))
+    return tuple([constraint for constraint in CONSTRAINTS if constraint.applies is None or constraint.applies(demand)])
 
 
 def violations(card: ModelCard, demand: Demand, constraints: Iterable[Constraint] | None = None) -> dict[str, str]:

@@ -148,8 +148,9 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     outcome.completion_tokens = last.completion_tokens
     outcome.cached_tokens = last.cached_tokens
     if last.first_byte_seconds is not None:
-        before = sum(attempt.seconds for attempt in trail.attempts[:-1])
-        outcome.first_byte_seconds = before + last.first_byte_seconds
+        outcome.first_byte_seconds = last.first_byte_seconds
+        for attempt in trail.attempts[:-1]:
+            outcome.first_byte_seconds += attempt.seconds
     # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
     # What a caller's own key paid for cost the installation nothing.
     costs = [
@@ -157,5 +158,6 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
         for attempt in trail.attempts
         if attempt.status == "ok" or attempt.cost_micro_usd
     ]
-    outcome.cost_micro_usd = None if any(cost is None for cost in costs) else sum(cost or 0 for cost in costs)
+    known = [cost for cost in costs if cost is not None]
+    outcome.cost_micro_usd = sum(known) if len(known) == len(costs) else None
     return outcome

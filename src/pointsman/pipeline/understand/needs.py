@@ -138,15 +138,18 @@ _USUAL_SERVICE = frozenset({b"null", b'"auto"', b'"default"', b'"standard"', b'"
 
 def _searches(request: ChatRequest) -> bool:
     """Whether the provider may add to the prompt by itself: with what it finds in the web or in files."""
-    if any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in _SEARCHES):
-        return True
+    for name in _SEARCHES & request.fields.keys():
+        if bytes(request.fields[name]) != b"null":
+            return True
+    if not request.params.tools:
+        return False
     try:
-        return any(_tool_decoder.decode(tool).type not in _CALLERS_OWN for tool in request.params.tools or ())
+        return any(_tool_decoder.decode(tool).type not in _CALLERS_OWN for tool in request.params.tools)
     except msgspec.MsgspecError:
         return True
 
 
-_SEARCHES = ("web_search_options", "plugins", "mcp_servers")
+_SEARCHES = frozenset({"web_search_options", "plugins", "mcp_servers"})
 _CALLERS_OWN = (None, "function", "custom")
 """Types of tools that the caller runs."""
 

@@ -93,8 +93,15 @@ class Understand:
                 raise too_many_values(f"messages[{index}]")
         fields = self._read_fields(request, values)
         found = {name for message in messages for name in message.detectors}
-        found.update(name for field in fields for name in field.detectors)
-        found.update(self._find_beside(request))
+        field_bytes = field_values = disguised = cache_marks = 0
+        for field in fields:
+            found.update(field.detectors)
+            field_bytes += field.bytes
+            field_values += field.values
+            disguised += field.disguised
+            cache_marks += field.caches
+        if request.also_read:
+            found.update(self._find_beside(request))
         reading, short_reply = self._read_ask(request, messages, digests)
         return Signals(
             intent=reading.intent,
@@ -104,10 +111,10 @@ class Understand:
             needs=find_needs(
                 request,
                 messages,
-                field_bytes=sum(field.bytes for field in fields),
-                field_values=sum(field.values for field in fields),
-                disguised=sum(field.disguised for field in fields),
-                cache_marks=sum(field.caches for field in fields),
+                field_bytes=field_bytes,
+                field_values=field_values,
+                disguised=disguised,
+                cache_marks=cache_marks,
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
