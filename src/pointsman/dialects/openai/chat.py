@@ -181,10 +181,13 @@ def read_body(raw: bytes) -> Body:
     envelope = _checked(raw)
     if not envelope.choices:
         raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
-    if any(choice.text is None and bytes(choice.message)[:1] != b"{" for choice in envelope.choices):
-        raise UpstreamProtocolError("The model's provider answered with a choice that holds no message.")
-    reasons = [choice.finish_reason for choice in envelope.choices if isinstance(choice.finish_reason, str)]
-    return Body(raw, _usage(envelope), _id(envelope), reasons[-1][:MAX_WORD] if reasons else None)
+    finish = None
+    for choice in envelope.choices:
+        if choice.text is None and bytes(choice.message)[:1] != b"{":
+            raise UpstreamProtocolError("The model's provider answered with a choice that holds no message.")
+        if isinstance(choice.finish_reason, str):
+            finish = choice.finish_reason[:MAX_WORD]
+    return Body(raw, _usage(envelope), _id(envelope), finish)
 
 
 def frames_of(body: Body, *, wants_usage: bool) -> Frames:
