@@ -237,3 +237,29 @@ def test_private_content_stays(client, cloud, lan):
         assert wall.value.error_code == "privacy_local_only"
         assert secret not in str(wall.value.body)
     assert not cloud.chats
+
+
+@pytest.mark.shows("anthropic", "tool runner")
+def test_a_run_of_tools_sends_the_whole_conversation(client, cloud):
+    """The SDK asks the server to keep the conversation between the turns, and heeds that it did not."""
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """Tells the weather."""
+        return f"Rain in {city}."
+
+    def call(number: int) -> Answer:
+        return Answer(text=None, tool_calls=[ToolUse("get_weather", {"city": "Riga"}, f"toolu_{number}")])
+
+    cloud.script(call(1), call(2), Answer(text="It rains."))
+    runner = client.beta.messages.tool_runner(
+        model=PINNED, max_tokens=100, system="Be brief.", messages=HI, tools=[get_weather]
+    )
+    assert runner.until_done().content[0].text == "It rains."
+    last = cloud.chats[-1].json
+    assert [message["role"] for message in last["messages"]] == [
+        *("system", "user", "assistant", "tool", "assistant", "tool")
+    ]
+    assert "tools" in last
+    assert "thread" not in last
+    assert len(cloud.chats) == 3

@@ -318,3 +318,12 @@ def test_any_body_is_read_or_refused(body):
     except InvalidRequest:
         return
     assert request.params.messages
+
+
+def test_no_conversation_is_kept_between_turns():
+    assert "thread" not in chat(thread={"type": "create"})
+    assert "thread" not in chat(thread=None)
+    error = refused(thread={"type": "continue", "previous_message_id": "msg_1"})
+    assert (error.param, error.code) == ("thread", "thread_not_found")
+    for odd in ("create", {}, {"type": 1}):
+        assert refused(thread=odd).param.startswith("thread")

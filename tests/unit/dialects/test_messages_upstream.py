@@ -244,3 +244,11 @@ def test_a_relayed_message_that_ends_at_once_is_told():
     relay.end()
     assert event is not None
     assert event.raw == begun + ended
+
+
+def test_no_chat_names_a_conversation_that_is_kept_there():
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    request = ChatRequest.build({"messages": [{"role": "user", "content": "hi"}], "thread": thread, "top_k": 3})
+    sent = json.loads(to_messages(request, model="m"))
+    assert "thread" not in sent
+    assert sent["top_k"] == 3

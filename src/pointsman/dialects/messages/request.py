@@ -87,6 +87,7 @@ def _chat_body(fields: Block, *, bounded: bool) -> dict[str, Any]:
     fields = {name: raw for name, raw in fields.items() if not is_null(raw)}
     if bounded:
         needed(fields, "max_tokens", "")
+    _take_thread(fields)
     turns = read(as_blocks, needed(fields, "messages", ""), "messages")
     messages = [*_system(fields.pop("system", None)), *_messages(turns)]
     chat: dict[str, Any] = {**fields, "messages": messages}
@@ -108,6 +109,23 @@ def _chat_body(fields: Block, *, bounded: bool) -> dict[str, Any]:
     if "stream" in fields and read(as_flag, fields["stream"], "stream"):
         chat["stream_options"] = {"include_usage": True}
     return chat
+
+
+def _take_thread(fields: Block) -> None:
+    """A conversation that the server keeps between turns: none is kept here or elsewhere, for what is searched and
+    counted, and what another model would read, is the request. The official SDKs begin every tool run with
+    `{"type": "create"}`, and send all of it again when a thread is not found.
+    """
+    raw = fields.pop("thread", None)
+    if raw is None:
+        return
+    thread = read(as_block, raw, "thread")
+    if read(as_text, needed(thread, "type", "thread"), "thread.type") != "create":
+        raise InvalidRequest(
+            "Invalid `thread`: no conversation is kept here; send all of its messages.",
+            param="thread",
+            code="thread_not_found",
+        )
 
 
 def _take_format(chat: dict[str, Any]) -> None:

@@ -51,10 +51,12 @@ TRANSLATED = frozenset(
         *("parallel_tool_calls", "response_format", "reasoning_effort", "output_config", "metadata", "service_tier"),
         *("system", "n", "logprobs", "top_logprobs", "logit_bias", "seed", "frequency_penalty", "presence_penalty"),
         *("modalities", "functions", "function_call", "verbosity"),
+        "thread",
     }
 )
-"""Fields that are written anew here, or that `Preset.unsupported` names. Every other one keeps its name and bytes: it
-is Anthropic's own, or the API names it in its refusal."""
+"""Fields that are written anew here, or that `Preset.unsupported` names; and `thread`, which names a conversation kept
+there, another caller's perhaps. Every other one keeps its name and bytes: it is Anthropic's own, or the API names it in
+its refusal."""
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
