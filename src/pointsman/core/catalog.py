@@ -176,13 +176,14 @@ class Catalog:
     def get(self, model_id: str) -> ModelCard | None:
         return self._cards.get(model_id)
 
-    def free_of(self, providers: Collection[str]) -> Catalog:
-        """This catalog, in which the models of these providers cost nothing: whoever brings the key pays."""
+    def free_of(self, providers: Collection[str], models: Collection[str]) -> Catalog:
+        """These models of the catalog, of which those of these providers cost nothing: whoever brings the key pays.
+        Without providers all of it."""
         if not providers:
             return self
         free = {"price_input": 0, "price_cached_input": 0, "price_output": 0}
-        cards = (msgspec.structs.replace(card, **free) if card.provider in providers else card for card in self)
-        return Catalog(cards, self.aliases, self.absent)
+        cards = [card for model in models if (card := self._cards.get(model)) is not None]
+        return Catalog(msgspec.structs.replace(card, **free) if card.provider in providers else card for card in cards)
 
     def find(self, name: str) -> ModelCard | None:
         """The card for an id, an alias, or a provider's own name; None when there is none.

@@ -34,10 +34,9 @@ def check_objects(frames: bytes) -> None:
     Raises:
         UpstreamProtocolError: one holds something else.
     """
-    line = frames.find(b"\n") + 1 if frames.startswith(b"event:") else 0
-    begin = line + 6
+    begin = 6 if frames.startswith(b"data: ") else _behind_name(frames)
     try:
-        if frames.startswith(b"data: ", line) and frames.find(b"\n", begin) == len(frames) - 2 > begin:
+        if begin and frames.find(b"\n", begin) == len(frames) - 2 > begin:
             _object_decoder.decode(frames[begin:])
         else:
             for payload in payloads(frames):
@@ -45,6 +44,12 @@ def check_objects(frames: bytes) -> None:
                     _object_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a frame that cannot be read: {error}.") from None
+
+
+def _behind_name(frames: bytes) -> int:
+    """Where the data begins in a frame that names its event first; 0 in any other."""
+    line = frames.find(b"\n") + 1 if frames.startswith(b"event:") else 0
+    return line + 6 if line and frames.startswith(b"data: ", line) else 0
 
 
 def frame_end(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> int:

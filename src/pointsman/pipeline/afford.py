@@ -18,9 +18,12 @@ TRIES = 5
 
 
 async def afford(
-    choose: Callable[[Means], Decision], caller: Caller, budgets: Spends, catalog: Callable[[], Catalog]
+    choose: Callable[[Means], Decision], caller: Caller, budgets: Spends, catalog: Callable[[Decision], Catalog]
 ) -> tuple[Decision, Grant | None]:
     """A decision whose worst case is reserved.
+
+    Args:
+        catalog: what the models of a decision's plan cost the installation.
 
     Raises:
         BudgetExceeded: no model that could answer can be afforded.
@@ -34,7 +37,7 @@ async def afford(
             if means is None:
                 means = await budgets.learn(caller)
             decision = choose(means)
-            grant = await budgets.reserve(decision, catalog(), caller)
+            grant = await budgets.reserve(decision, catalog(decision), caller)
         except StateUnavailable as error:
             if away is not None:
                 raise

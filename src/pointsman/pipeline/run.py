@@ -12,6 +12,7 @@ import msgspec
 
 from pointsman.core.budget import AMPLE, Means
 from pointsman.core.caller import Caller
+from pointsman.core.catalog import Catalog
 from pointsman.core.credential import Credential, NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.errors import (
@@ -167,10 +168,14 @@ class Pipeline:
             if self._budgets is None or not self._budgets.concerns(caller):
                 return self._choose(request, signals, caller, wishes), None
             choose = partial(self._choose, request, signals, caller, wishes)
-            return await afford(choose, caller, self._budgets, lambda: self._models.catalog.free_of(wishes.credentials))
+            return await afford(choose, caller, self._budgets, partial(self._priced, wishes))
         except PointsmanError as error:
             self.refused(error, caller, request, signals)
             raise
+
+    def _priced(self, wishes: Wishes, decision: Decision) -> Catalog:
+        """What the decision's models cost us."""
+        return self._models.catalog.free_of(wishes.credentials, decision.plan)
 
     def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
         """The decision that `run` would take now; nothing is called and nothing is logged."""
