@@ -164,6 +164,31 @@ def test_a_conversation_goes_on_by_its_id(client, gateway, cloud, stream):
     assert b"encrypted" not in cloud.chats[-1].body
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_items_of_a_relayed_answer_are_referred_to(client, gateway, cloud, stream):
+    """As the Vercel AI SDK does, which names no earlier response."""
+    cloud.script(Answer(text="Well.", reasoning="hm", tool_calls=[ToolUse("look", {}, "call_1")]))
+    asked = {"model": MODEL, "input": "Look.", "tools": [LOOK]}
+    if stream:
+        first = streamed(gateway, **asked)[1][-1]["response"]
+    else:
+        first = gateway.ask("POST", "/v1/responses", asked).json
+    thought, said, call = first["output"]
+    again = [
+        {"role": "user", "content": "Look."},
+        {"type": "item_reference", "id": thought["id"]},
+        {"id": said["id"]},
+        {name: call[name] for name in ("type", "call_id", "name", "arguments")},
+        {"type": "function_call_output", "call_id": "call_1", "output": "a wall"},
+    ]
+    client.responses.create(model=MODEL, input=again, tools=[LOOK])
+    items = cloud.chats[-1].json["input"]
+    assert [item["type"] for item in items] == [
+        *("message", "reasoning", "message", "function_call", "function_call_output")
+    ]
+    assert (items[1]["id"], items[1]["encrypted_content"]) == (thought["id"], thought["encrypted_content"])
+
+
 def test_what_is_not_to_be_kept_is_not(client, cloud):
     answer = client.responses.create(model=MODEL, input="hi", store=False)
     assert (answer.store, answer.id[:12]) == (False, "resp_unkept_")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 NONCE = 12
 MOST_TURNS = MOST_ASKED = 500
 """In a conversation, and fetched by their ids at once."""
+MOST_ITEMS = 5_000
+"""Of a turn, and looked for at once."""
 MOST_OF_CONVERSATION = 32 * 1024**2
 """Bytes of a conversation that can still be continued by its id: as many as a request's body may have by default."""
 
@@ -39,6 +41,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     previous_id: str | None
     created_at: float
     content: bytes
+    items: tuple[str, ...] = ()
+    """Ids by which `holding` finds it; they are written and not read again."""
 
 
 class TooLarge(StoreError):
@@ -98,6 +102,7 @@ class ResponseStore:
                     (turn.id, turn.owner, turn.previous_id, root, turn.created_at, ends, len(content), content),
                     1,
                 ),
+                *_items_of(turn),
                 Statement("UPDATE responses SET expires_at = $1 WHERE root_id = $2", (ends, root)),
             ]
         )
@@ -112,6 +117,20 @@ class ResponseStore:
         """A turn, or None where there is none that this owner may see; without an owner, anybody's."""
         found = await self.some([identifier], owner=owner)
         return found[0] if found else None
+
+    async def holding(self, items: Sequence[str], *, owner: str | None) -> list[str]:
+        """The ids of the turns that were kept with these items; of several with one, the newest. At most
+        `MOST_ITEMS` are looked for."""
+        wanted = list(dict.fromkeys(items))[:MOST_ITEMS]
+        places = ", ".join(f"${number}" for number in range(2, len(wanted) + 2))
+        rows = await self._database.fetch(
+            "SELECT i.item_id, r.id, r.owner FROM response_items i JOIN responses r ON r.id = i.response_id"  # noqa: S608
+            f" WHERE r.expires_at > $1 AND i.item_id IN ({places}) ORDER BY r.created_at, r.id",
+            self._clock.now(),
+            *wanted,
+        )
+        found = {row[0]: row[1] for row in rows if owner is None or row[2] == owner}
+        return list(dict.fromkeys(found.values()))
 
     async def some(self, identifiers: Sequence[str], *, owner: str | None) -> list[Turn]:
         """Those of these turns that are there for this owner, in no order. At most `MOST_ASKED` are looked for.
@@ -216,6 +235,14 @@ def _aead(key: bytes) -> AESGCM:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(key)
+
+
+def _items_of(turn: Turn) -> Iterator[Statement]:
+    """What puts a turn's items down, in as few statements as a database takes."""
+    items = list(dict.fromkeys(turn.items))[:MOST_ITEMS]
+    if items:
+        places = ", ".join(f"(${number}, $1)" for number in range(2, len(items) + 2))
+        yield Statement(f"INSERT INTO response_items (item_id, response_id) VALUES {places}", (turn.id, *items))  # noqa: S608
 
 
 def _bound(identifier: str, owner: str) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from pointsman.core.errors import StoreUnavailable
 from pointsman.stores.database import Database, Statement
 from pointsman.stores.envelope import Envelope
-from pointsman.stores.responses import ResponseStore, TooLarge, Turn
+from pointsman.stores.responses import MOST_ITEMS, ResponseStore, TooLarge, Turn
 from pointsman.stores.sealed import SealedValues
 from pointsman.stores.secret_key import SecretKey
 
@@ -43,13 +43,16 @@ def store(database: Database, clock: Clock) -> ResponseStore:
     return store_of(database, clock)
 
 
-def turn(number: int, *, owner: str = "key_a", after: int | None = None, content: bytes = b"") -> Turn:
+def turn(
+    number: int, *, owner: str = "key_a", after: int | None = None, content: bytes = b"", items: tuple[str, ...] = ()
+) -> Turn:
     return Turn(
         id=f"resp_{number}",
         owner=owner,
         previous_id=None if after is None else f"resp_{after}",
         created_at=1_700_000_000.0 + number,
         content=content or b"said %d" % number,
+        items=items,
     )
 
 
@@ -67,6 +70,24 @@ async def test_a_turn_is_kept_for_its_owner_and_for_whoever_sees_all(store):
     assert await store.remove("resp_1", owner="key_a")
     assert not await store.remove("resp_1", owner=None)
     assert await store.get("resp_1", owner="key_a") is None
+
+
+async def test_a_turn_is_found_by_its_items(store, database, clock):
+    await store.keep(turn(1, items=("rs_1", "msg_1", "rs_1")))
+    await store.keep(turn(2, items=("msg_2", "msg_1")))
+    await store.keep(turn(3, owner="key_b", items=("rs_1",)))
+    assert await store.holding(["rs_1"], owner="key_a") == ["resp_1"]
+    assert await store.holding(["rs_1"], owner="key_b") == ["resp_3"]
+    assert set(await store.holding(["rs_1", "msg_1", "msg_9"], owner="key_a")) == {"resp_1", "resp_2"}
+    assert await store.holding(["msg_1"], owner="key_c") == []
+    assert await store.remove("resp_2", owner="key_a")
+    assert await store.holding(["msg_1"], owner=None) == ["resp_1"]
+    clock.time += 31 * DAY
+    assert await store.holding(["msg_1"], owner=None) == []
+    await store.purge()
+    assert (await database.fetch("SELECT COUNT(*) FROM response_items"))[0][0] == 0
+    await store.keep(turn(4, items=tuple(f"rs_{number}" for number in range(MOST_ITEMS + 1))))
+    assert await store.holding([f"rs_{MOST_ITEMS - 1}", f"rs_{MOST_ITEMS}"], owner="key_a") == ["resp_4"]
 
 
 async def test_what_is_kept_cannot_be_read_nor_put_elsewhere(store, database):

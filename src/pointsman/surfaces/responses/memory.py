@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from pointsman.core.errors import InvalidRequest, NotFound, StoreError
 from pointsman.core.ports import Clock
 from pointsman.dialects.responses.object import why_absent
 from pointsman.dialects.responses.request import response_of
-from pointsman.stores.responses import MOST_ASKED, ResponseStore, TooLarge, Turn
+from pointsman.stores.responses import MOST_ASKED, MOST_ITEMS, ResponseStore, TooLarge, Turn
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,15 @@ class Memory:
             InvalidRequest: they are of too many responses, or of too long ones.
             StoreError: the database is away.
         """
-        wanted = list(dict.fromkeys(of for each in identifiers if (of := response_of(each)) is not None))
+        ours = [(each, response_of(each)) for each in identifiers]
+        theirs = [each for each, of in ours if of is None]
+        wanted = list(dict.fromkeys(of for _, of in ours if of is not None))
         if len(wanted) > MOST_ASKED:
             raise InvalidRequest(f"Invalid `input`: items of more than {MOST_ASKED} responses.", param="input")
+        if len(theirs) > MOST_ITEMS:
+            raise InvalidRequest(f"Invalid `input`: more than {MOST_ITEMS} references.", param="input")
+        if theirs:
+            wanted += await self._store.holding(theirs, owner=_bound(caller))
         try:
             turns = await self._store.some(wanted, owner=_bound(caller))
         except TooLarge:
@@ -91,6 +97,7 @@ class Memory:
             previous_id=response["previous_response_id"],
             created_at=self._clock.now(),
             content=_encoder.encode(Kept(input=items, response=response)),
+            items=tuple(_foreign(response["output"])),
         )
         try:
             await self._store.keep(turn)
@@ -117,6 +124,14 @@ class Memory:
         """Raises as `get`."""
         if not await self._store.remove(identifier, owner=_bound(caller)):
             raise _absent(identifier)
+
+
+def _foreign(output: Sequence[Item]) -> Iterator[str]:
+    """The ids of a relayed answer's items: the upstream's, to which encrypted reasoning is bound."""
+    for item in output:
+        known = item.get("id") if isinstance(item, dict) else None
+        if isinstance(known, str) and response_of(known) is None:
+            yield known
 
 
 def _items(turns: Sequence[Turn]) -> list[Item]:
