@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pointsman.providers.static_embedding import distil
 from pointsman.providers.static_embedding.bert import Bert
-from pointsman.providers.static_embedding.model import HEAD, TAIL, embedded_model, read
+from pointsman.providers.static_embedding.model import HEAD, TAIL, StaticEmbedder, embedded_model, read
 from pointsman.providers.static_embedding.pieces import LONGEST_WORD, WordPieces
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##afford", "##able", "read", "file", "(", ")", "_",
@@ -47,6 +47,11 @@ def test_any_text_has_a_vector_of_length_one(texts, width):
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_vector_of_which_nothing_is_left_has_length_one_too():
+    bare = StaticEmbedder(np.zeros((2, 8), np.int8), np.ones(2, np.float32), ["[UNK]", "a"], unknown=0)
+    assert bare.embed(["a"], 2).tolist() == [[1, 0]]
 
 
 def test_cut_vectors_are_the_first_dimensions():

@@ -59,7 +59,8 @@ class StaticEmbedder:
             weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
             made[row] = weights @ self._table[numbers, :width].astype(np.float32)
         lengths: NDArray[np.float32] = np.linalg.norm(made, axis=1, keepdims=True)
-        made /= np.maximum(lengths, np.float32(1e-12))
+        made[lengths[:, 0] == 0, 0] = 1  # cut so short that nothing is left of it: any direction is as good
+        made /= np.where(lengths == 0, np.float32(1), lengths)
         return made
 
     def embed(self, texts: Sequence[str], dimensions: int | None = None) -> NDArray[np.float32]:
