@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import StoreError
-from pointsman.core.ports import Clock
+from pointsman.core.ports import CatalogSource, Clock
 from pointsman.pipeline.run import Pipeline
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
@@ -62,6 +62,14 @@ def responses_ways(
         return Converse(ResponsesDialect(Memory(store, keeps=keeps, clock=clock), clock, hosts=hosts), pipeline)
 
     return {("POST", "/v1/responses"): Later(make)}
+
+
+def hosts_responses(models: CatalogSource, requested_model: str, caller: Caller) -> bool:
+    """Whether a name means models of upstreams that speak Responses, of those that the caller may use."""
+    catalog = models.catalog
+    name = catalog.aliases.get(requested_model, requested_model)
+    meant = [card for card in catalog if name in (card.id, card.name) and caller.may_use(card.id, card.name)]
+    return bool(meant) and all(card.responses for card in meant)
 
 
 async def _purge(store: ResponseStore) -> None:

@@ -7,7 +7,7 @@ import logging
 import stat
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pointsman.core.errors import SettingsError, StoreError, StoreUnavailable
@@ -84,7 +84,14 @@ def _check_url(url: str) -> None:
         raise SettingsError("database.url", "…", f"{form}; signs such as @ : / ? # in a password are written as %40 …")
 
 
-def build_secret_key(settings: Settings) -> tuple[SecretKey, SecretKey | None]:
+class Secrets(NamedTuple):
+    """The installation's secret, and the one before the last rotation."""
+
+    current: SecretKey
+    previous: SecretKey | None
+
+
+def build_secret_key(settings: Settings) -> Secrets:
     """The installation's secret, and the one before the last rotation.
 
     Raises:
@@ -98,7 +105,7 @@ def build_secret_key(settings: Settings) -> tuple[SecretKey, SecretKey | None]:
             "is needed with DATABASE_URL, the same for every replica; set POINTSMAN_SECRET_KEY"
             " (`openssl rand -hex 32` makes a good one)",
         )  # fmt: skip
-    return (
+    return Secrets(
         load_secret_key(settings.data_dir, configured.reveal() if configured is not None else None),
         load_previous_secret_key(settings.data_dir, previous.reveal() if previous is not None else None),
     )
@@ -108,6 +115,23 @@ def warn_of_open_folder(folder: Path) -> None:
     """Say so when anybody may put another secret or database in the place of ours. Raises OSError."""
     if folder.stat().st_mode & stat.S_IWOTH:
         log.warning("Everybody may write to the data folder %s, and so take the gateway over: chmod 700 it.", folder)
+
+
+def open_data_dir(settings: Settings) -> Secrets:
+    """Make the data folder where there is none, and read the secrets that it, or the settings, hold.
+
+    Raises:
+        SettingsError: the folder cannot be used, or as `build_secret_key`.
+        StoreError: as `build_secret_key`.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        warn_of_open_folder(folder)
+        return build_secret_key(settings)
+    except OSError as error:
+        reason = f"cannot be used ({error.strerror or error}); make it a folder that can be written, or name another"
+        raise SettingsError("data_dir", str(folder), f"{reason} with POINTSMAN_DATA_DIR") from None
 
 
 def guard_mark(settings: Settings) -> GuardMark | None:

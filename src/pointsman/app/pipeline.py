@@ -1,0 +1,127 @@
+"""The stages that a request passes, built from the settings, and kept at those that are changed at run time."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from pointsman.core.credential import TakesKeys
+from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
+from pointsman.pipeline.admit.budgets import Budgets
+from pointsman.pipeline.decide import Decide
+from pointsman.pipeline.execute import Execute
+from pointsman.pipeline.record import Record
+from pointsman.pipeline.run import Pipeline
+from pointsman.pipeline.shape import Defaults
+from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
+from pointsman.providers.discovery import CatalogKeeper
+from pointsman.settings import Settings
+from pointsman.stores.database import Database
+from pointsman.stores.runtime_settings import RuntimeSettingsStore
+from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.watch import Watcher
+
+from .entities import build_people
+from .live_settings import LiveSettings, decide_rules
+from .policies import built_in, follow_promotions
+from .providers import uninvited
+
+if TYPE_CHECKING:
+    from pointsman.providers.llamacpp.fleet import Fleet
+
+
+class BuiltPipeline(NamedTuple):
+    """The pipeline, and the parts of it that others ask too."""
+
+    pipeline: Pipeline
+    understand: Understand
+    decide: Decide
+    record: Record
+    live: LiveSettings
+
+
+def build_pipeline(
+    settings: Settings,
+    *,
+    keeper: CatalogKeeper,
+    fleet: Fleet | None,
+    throttle: Throttle,
+    budgets: Budgets,
+    caller_keys: TakesKeys,
+    log: DecisionLog,
+    database: Database,
+    watcher: Watcher,
+    clock: Clock,
+    secret_key: SecretKey,
+    stack: AsyncExitStack,
+) -> BuiltPipeline:
+    """Build the stages and join them. `watcher` loads what was changed at run time when it starts."""
+    privacy, routing = settings.privacy, settings.routing
+    understand = build_understand(settings, keeper, secret_key)
+    decide = Decide(rules=decide_rules(settings), policy=built_in(settings))
+    shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
+    record = Record(log=log, clock=clock, store_prompts=privacy.store_prompts)
+    live = LiveSettings(
+        settings,
+        RuntimeSettingsStore(database, clock),
+        watcher,
+        providers=lambda: {
+            *({provider.name for provider in keeper.providers} - uninvited(settings)),
+            *(card.provider for card in keeper.catalog),
+        },
+    )
+    load_policy = follow_promotions(lambda: live.current, decide, database, watcher, clock)
+    live.follow(understand=understand, decide=decide, shape=shape, keeper=keeper, load_policy=load_policy)
+
+    def coming(requested_model: str) -> str | None:
+        """Why an embedded model that the name may mean is not there yet."""
+        if fleet is None:
+            return None
+        name = live.current.routing.aliases.get(requested_model, requested_model)
+        return fleet.coming(None if name in ("", "auto") else name)
+
+    pipeline = Pipeline(
+        understand=understand,
+        decide=decide,
+        shape=shape,
+        execute=Execute(
+            provider_for=keeper.provider_for,
+            timeouts=build_timeouts(settings),
+            clock=clock,
+            is_local=keeper.is_local,
+            unreachable=keeper.suspect,
+            throttle=throttle,
+        ),
+        record=record,
+        models=keeper,
+        unhealthy=keeper.unhealthy,
+        clock=clock,
+        holds_private=understand.holds_private,
+        redact=understand.redact if privacy.redaction else None,
+        people=build_people(settings, understand, secret_key, stack),
+        budgets=budgets,
+        caller_keys=caller_keys,
+        coming=coming,
+    )
+    return BuiltPipeline(pipeline, understand, decide, record, live)
+
+
+def build_understand(settings: Settings, keeper: CatalogKeeper, secret_key: SecretKey) -> Understand:
+    length, terms, structure = settings.routing.complexity_weights
+    return Understand(
+        privacy=PrivacyRules(level=settings.privacy.level, sensitive_tokens=tuple(settings.privacy.sensitive_tokens)),
+        complexity=ComplexityRules(weights=(length, terms, structure)),
+        hash_key=secret_key.derive("prompts"),
+        windows=lambda: keeper.catalog.windows,
+        priority=settings.routing.priority,
+    )
+
+
+def build_timeouts(settings: Settings) -> Timeouts:
+    limits = settings.limits
+    return Timeouts(
+        connect=limits.connect_timeout,
+        first_byte=limits.first_byte_timeout,
+        between_bytes=limits.between_bytes_timeout,
+        total=limits.request_timeout,
+    )

@@ -1,0 +1,64 @@
+"""A gateway as a process: it runs until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+
+from pointsman import logs
+from pointsman.settings import Settings, Source
+
+from .gateway import Gateway
+from .providers import OnProgress
+
+log = logging.getLogger(__name__)
+
+OnReady = Callable[[Gateway], Awaitable[None]]
+
+
+async def run(
+    settings: Settings,
+    *,
+    source: Source | None = None,
+    on_ready: OnReady | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers.
+
+    Args:
+        source: where the settings came from; providers follow it. None: they stay as they are.
+        on_ready: awaited once the gateway listens and its embedded models are loaded, or known not to load.
+
+    Raises:
+        SettingsError, StoreError: it cannot run as it is set up.
+        OSError: it cannot listen.
+    """
+    logs.configure(settings.log.level, settings.log.format)
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told)
+    async with Gateway(settings, source=source, on_progress=on_progress) as gateway:
+        if settings.server.tls_certificate is not None:
+            loop.add_signal_handler(signal.SIGHUP, gateway.hang_up)
+        ready = asyncio.create_task(_tell(gateway, on_ready))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            ready.result()
+            await stopped
+        ready.cancel()
+        log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
+        await gateway.drain(hurry)
+
+
+async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
+    await gateway.settled()
+    if on_ready is not None:
+        await on_ready(gateway)
