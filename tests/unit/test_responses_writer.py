@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pointsman.stores.responses import ResponseStore
 from pointsman.stores.sealed import SealedValues
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.sqlite_database import SqliteDatabase
+from pointsman.surfaces.responses import memory
 from pointsman.surfaces.responses.memory import Memory
 from pointsman.surfaces.responses.responses import ResponsesWriter
 
@@ -132,3 +134,17 @@ async def test_what_is_kept_shows_in_the_id(writer, privacy, fields, begins, sto
     response = json.loads(await writer(privacy, **fields).whole(chat))
     assert response["id"].rpartition("_")[0] + "_" == begins
     assert response["store"] is store
+
+
+async def test_a_database_that_hangs_holds_no_answer_back(writer, tmp_path, monkeypatch):
+    body = Body(json.dumps(response("completed")).encode(), dialect="responses")
+    await writer().whole(body)  # the key is made
+    monkeypatch.setattr(memory, "KEEP_SECONDS", 0.2)
+    busy = sqlite3.connect(tmp_path / "data" / "pointsman.sqlite3", isolation_level=None)
+    busy.execute("BEGIN IMMEDIATE")
+    began = CLOCK.monotonic()
+    told = [json.loads(await writer().whole(body))["store"] for _ in range(2)]
+    assert told == [False, False]
+    assert CLOCK.monotonic() - began < 4, "SQLite itself waits for 5 s"
+    busy.execute("ROLLBACK")
+    busy.close()

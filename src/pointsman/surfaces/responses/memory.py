@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,9 @@ from pointsman.dialects.responses.request import response_of
 from pointsman.stores.responses import MOST_ASKED, MOST_ITEMS, ResponseStore, TooLarge, Turn
 
 log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 3.0
+"""How long the end of an answer waits until it is kept; a database that hangs must not keep its caller."""
 
 Item = dict[str, Any]
 
@@ -100,7 +104,11 @@ class Memory:
             items=tuple(_foreign(response["output"])),
         )
         try:
-            await self._store.keep(turn)
+            async with asyncio.timeout(KEEP_SECONDS):
+                await self._store.keep(turn)
+        except TimeoutError:
+            log.warning("The response %s is not kept. The database took more than %g s.", turn.id, KEEP_SECONDS)
+            return False
         except TooLarge as error:
             log.info("The response %s is not kept. %s", turn.id, error.message)
             return False
