@@ -19,6 +19,9 @@ CLIENTS = {
     "aider": ("aider", "`OPENAI_API_BASE`", "clients/aider.txt", "aider-chat"),
     "codex": ("Codex CLI", "a model provider in `config.toml`", "npm", "@openai/codex"),
     "claude code": ("Claude Code", "`ANTHROPIC_BASE_URL`", "npm", "@anthropic-ai/claude-code"),
+    "agents sdk": ("OpenAI's Agents SDK", "`AsyncOpenAI(base_url=…)`", "clients/frameworks.txt", "openai-agents"),
+    "langchain": ("LangChain", "`base_url` of its models", "clients/frameworks.txt", "langchain-openai"),
+    "vercel": ("Vercel's AI SDK", "`baseURL` of its providers", "npm", "ai"),
 }
 """Name in the tests' marks → title, how it is pointed at the gateway, where its version is pinned, its package."""
 

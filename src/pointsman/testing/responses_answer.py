@@ -81,9 +81,10 @@ def _wrong(asked: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
 def items(answer: Answer, asked: Mapping[str, Any]) -> list[Item]:
     """The output."""
     found: list[Item] = []
+    mark = answer.id.removeprefix("chatcmpl-")
     if answer.reasoning:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
-        thought: Item = {"id": "rs_scripted", "type": "reasoning", "summary": summary}
+        thought: Item = {"id": f"rs_{mark}", "type": "reasoning", "summary": summary}
         if "reasoning.encrypted_content" in (asked.get("include") or ()):
             thought["encrypted_content"] = f"{ENCRYPTED}-{len(asked['input'])}"
         found.append(thought)
@@ -91,7 +92,7 @@ def items(answer: Answer, asked: Mapping[str, Any]) -> list[Item]:
     if answer.text:
         part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
         found.append(
-            {"id": "msg_scripted", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
+            {"id": f"msg_{mark}", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
         )
     customs = {tool["name"] for tool in asked.get("tools") or () if tool["type"] == "custom"}
     for call in answer.tool_calls:

@@ -22,6 +22,11 @@ SECONDS = 420
 
 def python_tool(name: str) -> Path:
     """The program of a Python tool; its requirements are `requirements/clients/NAME.txt`."""
+    return python_of(name).with_name(name)
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of an environment that has `requirements/clients/NAME.txt`."""
     pins = REQUIREMENTS / f"{name}.txt"
 
     def make(folder: Path) -> None:
@@ -30,11 +35,20 @@ def python_tool(name: str) -> Path:
         python = str(folder / "env" / "bin" / "python")
         _run(uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(pins))
 
-    return _kept(name, pins.read_bytes(), make) / "env" / "bin" / name
+    return _kept(name, pins.read_bytes(), make) / "env" / "bin" / "python"
 
 
 def node_tool(name: str) -> Path:
-    """The program of a tool that npm installs; all of them are pinned in one lock file."""
+    """The program of a tool that npm installs."""
+    native = {
+        "claude": "@anthropic-ai/claude-code-*/claude",
+        "codex": "@openai/codex-*/vendor/*/bin/codex",
+    }[name]
+    return next(path for path in node_modules().glob(native) if path.is_file())
+
+
+def node_modules() -> Path:
+    """The folder of all packages from npm, which are pinned in one lock file; Node finds them by `NODE_PATH`."""
     pins = REQUIREMENTS / "npm"
     if shutil.which("npm") is None:
         pytest.skip("there is no npm here")
@@ -44,12 +58,7 @@ def node_tool(name: str) -> Path:
             shutil.copy(pins / file, folder)
         _run("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error", cwd=folder)
 
-    folder = _kept("npm", (pins / "package-lock.json").read_bytes(), make)
-    native = {
-        "claude": "@anthropic-ai/claude-code-*/claude",
-        "codex": "@openai/codex-*/vendor/*/bin/codex",
-    }[name]
-    return next(path for path in (folder / "node_modules").glob(native) if path.is_file())
+    return _kept("npm", (pins / "package-lock.json").read_bytes(), make) / "node_modules"
 
 
 def _kept(name: str, pins: bytes, make: Callable[[Path], None]) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.testing.answers import Answer, ToolUse
+from pointsman.testing.answers import Answer, HangUp, ToolUse
 
 from .environments import SECONDS, node_tool
 
@@ -34,3 +34,17 @@ def test_one_turn_with_a_tool(claude, gateway, run, work, cloud):
     result = turns[-1]["messages"][-1]
     assert (result["role"], result["tool_call_id"]) == ("tool", "toolu_01")
     assert "return" in str(result["content"])
+
+
+def test_a_stream_that_breaks_is_asked_for_again(claude, gateway, run, work, cloud):
+    cloud.script(
+        HangUp(after_bytes=900, answer=Answer(text="It greets w" * 50, pieces=20)), Answer(text="It greets with hello.")
+    )
+    done = run(
+        claude, "-p", "What does hello.py say?", "--model", "openai:gpt-4o", "--allowedTools", "Read",
+        ANTHROPIC_BASE_URL=gateway.url, ANTHROPIC_API_KEY="unused", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+        DISABLE_TELEMETRY="1", DISABLE_AUTOUPDATER="1", DISABLE_ERROR_REPORTING="1",
+        ANTHROPIC_SMALL_FAST_MODEL="lan:llama3.1:8b",
+    )  # fmt: skip
+    assert done.stdout.strip() == "It greets with hello.", done.stdout + done.stderr
+    assert len(cloud.chats) == 2

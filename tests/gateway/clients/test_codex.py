@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.running import running
-from pointsman.testing.answers import Answer, ToolUse
+from pointsman.testing.answers import Answer, HangUp, ToolUse
 
 from .environments import SECONDS, node_tool
 
@@ -83,3 +83,21 @@ def test_a_patch(codex, settings, run, tmp_path, work, cloud, responses, path):
     if responses:
         thought = next(item for item in cloud.chats[-1].json["input"] if item["type"] == "reasoning")
         assert thought["encrypted_content"].startswith("gAAAAA")
+
+
+def test_a_stream_that_breaks_is_asked_for_again(codex, gateway, run, tmp_path, cloud):
+    home = tmp_path / "codex"
+    home.mkdir()
+    (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url, model="openai:gpt-4o"))
+    cloud.script(
+        HangUp(after_bytes=900, answer=Answer(text="It greets w" * 50, pieces=20)), Answer(text="It greets with hello.")
+    )
+    done = run(
+        codex, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
+        "What does hello.py say?", CODEX_HOME=str(home),
+    )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert "turn.completed" in {event["type"] for event in events}, done.stdout + done.stderr
+    said = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
+    assert said[-1] == "It greets with hello."
+    assert len(cloud.chats) == 2
