@@ -125,7 +125,8 @@ def _resolved(items: Sequence[Any], kept: Mapping[str, Body]) -> list[Body]:
             referred = kept.get(item["id"])
             if referred is None:
                 raise InvalidRequest(
-                    f"Invalid `input[{index}].id`: no item with this id is kept here; send the item itself.",
+                    f"Invalid `input[{index}].id`: no item with this id is kept here, as none of a private request is;"
+                    " send the item itself, as clients do that are set to `store: false`.",
                     param=f"input[{index}].id",
                     code="item_not_found",
                 )
