@@ -33,7 +33,8 @@ EVENT_STREAM: Headers = [
     (b"x-accel-buffering", b"no"),  # nginx in front would else hold the stream back
 ]
 
-Refusal = tuple[int, list[tuple[bytes, bytes]], bytes]
+Header = tuple[bytes, bytes]
+Refusal = tuple[int, list[Header], bytes]
 """Status, headers and body of an error answer."""
 
 
@@ -91,37 +92,50 @@ class Converse:
             respond.send(*dialect.refuse(for_caller(error, caller)))
             return
         async with aclosing(answer):
-            headers = decision_headers(answer)
-            if dropped := request.without(answer.dialect):
-                headers.append(dropped_header(dropped))
-            writer = dialect.writer(request, answer)
-            if not request.stream:
-                try:
-                    written = await _whole(writer, answer)
-                except PointsmanError as error:
-                    await answer.unusable(error)
-                    status, error_headers, refusal = dialect.refuse(for_caller(error, caller))
-                    told = {name for name, _ in error_headers}
-                    respond.send(status, [*error_headers, *(pair for pair in headers if pair[0] not in told)], refusal)
-                    return
-                respond.send(200, [JSON, *headers], written)
-                return
-            respond.start(200, [*dialect.stream_headers, *headers])
             try:
-                if begun := writer.begin():
-                    respond.write(begun)
-                async for event in answer:
-                    if event.raw and (data := writer.write(event)):
-                        respond.write(data)
-                        await respond.drain()
-                respond.write(await writer.end())
-            except PointsmanError as error:
+                headers = decision_headers(answer)
+                if dropped := request.without(answer.dialect):
+                    headers.append(dropped_header(dropped))
+                writer = dialect.writer(request, answer)
+                if request.stream:
+                    await self._stream(answer, writer, headers, respond, caller)
+                else:
+                    await self._send(answer, writer, headers, respond, caller)
+            except Exception as error:  # a fault of ours, which the log must not take for a client who left
                 await answer.unusable(error)
-                respond.write(writer.broken(for_caller(error, caller)))
-            except Exception as error:
-                await answer.unusable(error)
-                respond.write(writer.broken(PointsmanError()))
                 raise
+
+    async def _send(
+        self, answer: Answer, writer: Writer, headers: list[Header], respond: Responder, caller: Caller
+    ) -> None:
+        try:
+            written = await _whole(writer, answer)
+        except PointsmanError as error:
+            await answer.unusable(error)
+            status, error_headers, refusal = self._dialect.refuse(for_caller(error, caller))
+            told = {name for name, _ in error_headers}
+            respond.send(status, [*error_headers, *(pair for pair in headers if pair[0] not in told)], refusal)
+        else:
+            respond.send(200, [JSON, *headers], written)
+
+    async def _stream(
+        self, answer: Answer, writer: Writer, headers: list[Header], respond: Responder, caller: Caller
+    ) -> None:
+        respond.start(200, [*self._dialect.stream_headers, *headers])
+        try:
+            if begun := writer.begin():
+                respond.write(begun)
+            async for event in answer:
+                if event.raw and (data := writer.write(event)):
+                    respond.write(data)
+                    await respond.drain()
+            respond.write(await writer.end())
+        except PointsmanError as error:
+            await answer.unusable(error)
+            respond.write(writer.broken(for_caller(error, caller)))
+        except Exception:
+            respond.write(writer.broken(PointsmanError()))
+            raise
         respond.finish()
 
     async def _read(self, http: HttpRequest, caller: Caller) -> tuple[ChatRequest, Wishes]:
