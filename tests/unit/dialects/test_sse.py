@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import payloads
-from pointsman.dialects.sse import FrameBuffer
+from pointsman.dialects.sse import FrameBuffer, check_objects
 
 END = st.sampled_from([b"\n", b"\r\n"])
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30).map(str.encode)
@@ -112,3 +113,26 @@ def test_a_large_frame_in_small_blocks_is_not_quadratic() -> None:
     block = b"x" * 4096
     out = buffer.feed(b"data: ") + b"".join(buffer.feed(block) for _ in range(3000)) + buffer.feed(b"\n\n")
     assert len(out) == 6 + 3000 * 4096 + 2
+
+
+def holds_objects(stream: bytes) -> bool:
+    """The rule itself, without short cuts."""
+    try:
+        return all(isinstance(msgspec.json.decode(payload), dict) for payload in payloads(stream) if payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+
+
+LINES = st.sampled_from([b'data: {"a":1}', b'data:{"a":1}', b"data: {", b'data: {"a":[1,', b"data: }", b"data: 1",
+                         b"data: ", b"data:", b"event: x", b": c", b"retry: 1", b""])  # fmt: skip
+
+
+@given(st.lists(st.tuples(LINES, END), max_size=9).map(lambda lines: b"".join(line + end for line, end in lines)), END)
+def test_frames_are_checked_alike_however_they_lie_together(stream: bytes, end: bytes) -> None:
+    stream += end + end
+    try:
+        check_objects(stream)
+    except UpstreamProtocolError:
+        assert not holds_objects(stream)
+    else:
+        assert holds_objects(stream)
