@@ -212,7 +212,8 @@ class Load:
     gateways: list[Gateway]
     paid: dict[int, list[tuple[str, float]]] = field(default_factory=dict)
     """Port → decisions whose answers came whole, and when."""
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Decision → the port that refused, and when."""
     odd: list[Seen] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     stopped: bool = False
@@ -236,7 +237,7 @@ class Load:
             if seen.answered and seen.decision is not None:
                 self.paid.setdefault(port, []).append((seen.decision, time.monotonic()))
             elif seen.status == 503 and seen.error and seen.error["code"] == "state_unavailable" and seen.decision:
-                self.refused.append(seen.decision)
+                self.refused[seen.decision] = port, time.monotonic()
             elif port not in self.down:
                 self.odd.append(seen)
             await asyncio.sleep(0.005)
@@ -305,7 +306,9 @@ async def test_outages_in_the_middle_of_a_load(upstream: ScriptedUpstream, share
         load.down.add(b.port)
         b.process.kill()
         b.process.wait()
-        unsure = {one for one, at in load.paid[b.port] if at > time.monotonic() - 5}
+        lately = time.monotonic() - 5
+        unsure = {one for one, at in load.paid[b.port] if at > lately}
+        unsure |= {one for one, (port, at) in load.refused.items() if port == b.port and at > lately}
         await load.more(50)
 
         load.seconds.clear()
