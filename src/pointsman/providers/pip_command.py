@@ -41,7 +41,6 @@ async def command(
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         start_new_session=True, env=environment, limit=1 << 20,
     )  # fmt: skip
-    assert process.stdin is not None
     assert process.stdout is not None
     lines: deque[bytes] = deque(maxlen=40)
     try:
@@ -50,15 +49,21 @@ async def command(
             follow(line)
         status = await process.wait()
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
-        process.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.wait_closed()
+        await end(process)
     if status != 0:
         told = [line.decode("utf-8", "replace") for line in lines if line]
         errors = [line.removeprefix("ERROR: ") for line in told if line.startswith("ERROR: ")]
         reason = (errors or told or [f"{words[0]} ended with status {status}"])[-1]
         raise UpstreamConnectError(f"pip failed: {reason.rstrip('.')}.", code="pip_failed")
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kill a command and what it started, where it has not ended by itself, and close its standard input."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()

