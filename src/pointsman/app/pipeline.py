@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from pointsman.core.credential import TakesKeys
 from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
 from pointsman.pipeline.admit.budgets import Budgets
-from pointsman.pipeline.decide import Decide
+from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
-from pointsman.pipeline.understand import ComplexityRules, PrivacyRules, Understand
+from pointsman.pipeline.understand import ComplexityRules, FeatureReader, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
+from pointsman.providers.static_embedding.model import embed_one
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
 from pointsman.stores.runtime_settings import RuntimeSettingsStore
@@ -114,6 +115,8 @@ def build_understand(settings: Settings, keeper: CatalogKeeper, secret_key: Secr
         hash_key=secret_key.derive("prompts"),
         windows=lambda: keeper.catalog.windows,
         priority=settings.routing.priority,
+        features=FeatureReader(embed_one),
+        chooses=lambda name: settings.routing.model_names == "hint" or is_auto(name, keeper.catalog),
     )
 
 

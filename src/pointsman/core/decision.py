@@ -22,6 +22,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     latency_seconds: float
     """Expected time to the end of the answer."""
     utility: float
+    uncertainty: float = 0.0
+    """Standard deviation of what is believed of `quality`; 0 where the policy does not say."""
+    effort: str | None = None
+    """The reasoning effort that this arm asks the model for; None: as the request says, or the model's own."""
+    switching_cost: float = 0.0
+    """What leaving the model in use takes from the utility, in probability of success."""
     propensity: float = 0.0
     """Probability with which the policy picks this candidate."""
 
@@ -57,6 +63,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     signals: Signals
     estimated_cost_micro_usd: int | None
     stream: bool = False
+    explored: bool = False
+    """Whether chance picked another arm than the one of the highest utility."""
+    conversation: str = ""
+    """Keyed hash of how the conversation began; empty where it cannot be told. Its turns share it."""
     key_id: str | None = None
     """Which API key asked; None for the local user of an open loopback port."""
 

@@ -119,5 +119,7 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: Priority = "balanced"
     budget_tier: Tier = "high"
     """How much of the monthly budget was left; the decision adds it."""
+    features: bytes = b""
+    """The ask as a learned policy sees it, in the layout of `core.features`; empty where nobody is to choose."""
     prompt_hash: str = ""
     """Keyed hash of the messages: equal prompts can be told, none can be read back."""

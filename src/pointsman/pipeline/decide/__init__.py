@@ -2,6 +2,7 @@
 
 from .artefact import dump_policy, load_policy
 from .explain import header_reason
+from .names import is_auto
 from .policy import Policy, RulePolicy
 from .refuse import refuse_model
 from .stage import Decide, DecideRules
@@ -13,6 +14,7 @@ __all__ = [
     "RulePolicy",
     "dump_policy",
     "header_reason",
+    "is_auto",
     "load_policy",
     "refuse_model",
 ]

@@ -29,6 +29,11 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True):
     cards: tuple[ModelCard, ...] = ()
 
 
+def is_auto(name: str, catalog: Catalog) -> bool:
+    """Whether a model is to be chosen for this name, whatever the settings say of bare names."""
+    return not name or name == AUTO or catalog.aliases.get(name) == AUTO
+
+
 def interpret(
     name: str,
     *,
@@ -44,11 +49,9 @@ def interpret(
     Raises:
         ModelNotFound: with the closest names, when no model answers to it.
     """
-    if name == AUTO or not name:
+    if is_auto(name, catalog):
         return Requested(mode="auto")
     target = catalog.aliases.get(name, name)
-    if target == AUTO:
-        return Requested(mode="auto")
     card = catalog.get(target) or catalog.get(target + DEFAULT_TAG)
     if card is not None:
         return Requested(mode="forced", cards=(card,))

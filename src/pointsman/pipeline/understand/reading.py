@@ -9,6 +9,7 @@ from pointsman.core.signals import Complexity, Intent
 from .ask import find_ask
 from .assent import is_assent
 from .complexity import ComplexityScore
+from .features import FeatureReader
 from .intent import IntentRules
 
 
@@ -19,21 +20,30 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     intent: Intent
     confidence: float
     complexity: Complexity
+    features: bytes = b""
 
 
 class Reader:
-    """Reads the text of a user turn."""
+    """Reads the text of a user turn.
 
-    def __init__(self, complexity: ComplexityScore) -> None:
+    Args:
+        features: reads the feature vector; None: there is none.
+    """
+
+    def __init__(self, complexity: ComplexityScore, features: FeatureReader | None = None) -> None:
         self._intent = IntentRules()
         self._complexity = complexity
+        self._features = features
 
-    def __call__(self, text: str) -> Reading:
+    def __call__(self, text: str, *, featured: bool = False) -> Reading:
+        """Read it; the feature vector only when it is wanted, for it takes the most time."""
         ask = find_ask(text)
         intent, confidence = self._intent(ask)
+        complexity = self._complexity(ask)
         return Reading(
             assent=not ask.code and is_assent(ask.prose),
             intent=intent,
             confidence=confidence,
-            complexity=self._complexity(ask),
+            complexity=complexity,
+            features=self._features(ask, complexity) if featured and self._features is not None else b"",
         )

@@ -18,6 +18,7 @@ from .complexity import ComplexityRules, ComplexityScore
 from .conversation import observe
 from .detectors import Detectors
 from .facts import FieldFacts, MessageFacts, read_field, read_message
+from .features import FeatureReader
 from .memo import Memo
 from .needs import find_needs
 from .privacy import REDACTABLE, PrivacyRules, judge, strictest
@@ -43,6 +44,8 @@ class Understand:
         hash_key: secret key of `prompt_hash` and of the memory's digests.
         windows: context windows, in tokens, of the models that are known now.
         priority: of requests that name none.
+        features: reads the feature vectors of learned policies; None: there are none.
+        chooses: whether a model is to be chosen for a requested name: only then the vector is read.
         memo_size: messages remembered; about 300 bytes each.
     """
 
@@ -54,12 +57,15 @@ class Understand:
         hash_key: bytes,
         windows: Callable[[], Sequence[int]],
         priority: Priority = "balanced",
+        features: FeatureReader | None = None,
+        chooses: Callable[[str], bool] = lambda requested_model: True,
         memo_size: int = 32_768,
     ) -> None:
         self._rules = privacy
         self._detectors = Detectors(privacy.sensitive_tokens)
         self._redactor = Redactor(self._detectors, hash_key)
-        self._read = Reader(ComplexityScore(complexity))
+        self._read = Reader(ComplexityScore(complexity), features)
+        self._chooses = chooses
         self._windows = windows
         self._priority: Priority = priority
         key = hash_key if len(hash_key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(hash_key).digest()
@@ -69,6 +75,7 @@ class Understand:
         self._messages: Memo[MessageFacts] = Memo(memo_size)
         self._fields: Memo[FieldFacts] = Memo(memo_size // 16)
         self._readings: Memo[Reading] = Memo(memo_size // 4)
+        self._featured: Memo[Reading] = Memo(memo_size // 4)
         self._counts: Memo[int] = Memo(memo_size)
 
     def __call__(
@@ -122,6 +129,7 @@ class Understand:
             ),
             conversation=observe(messages, short_reply=short_reply),
             priority=priority or _wish(request) or self._priority,
+            features=reading.features,
             prompt_hash=self._prompt_hash(digests),
         )
 
@@ -227,10 +235,12 @@ class Understand:
         return reading, last.assent and len(turns) > 1
 
     def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
+        if self._chooses(request.model):
+            return self._featured.get(digests[index], self._read_turn, request, index, featured=True)
         return self._readings.get(digests[index], self._read_turn, request, index)
 
-    def _read_turn(self, request: ChatRequest, index: int) -> Reading:
-        return self._read(request.message(index).text)
+    def _read_turn(self, request: ChatRequest, index: int, *, featured: bool = False) -> Reading:
+        return self._read(request.message(index).text, featured=featured)
 
     def _count(self, request: ChatRequest, digests: Sequence[bytes]) -> int:
         total = 0

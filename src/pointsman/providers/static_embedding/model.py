@@ -81,6 +81,13 @@ def embedded_model() -> StaticEmbedder:
     return read(TABLE)
 
 
+def embed_one(text: str) -> NDArray[np.float32]:
+    """The vector of one text, (dimensions,), by the model that comes with the package."""
+    model = embedded_model()
+    vector: NDArray[np.float32] = model.vectors([model.pieces(text)])[0]
+    return vector
+
+
 def read(path: Path) -> StaticEmbedder:
     """A model as `distil` writes it.
 

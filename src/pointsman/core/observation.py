@@ -1,0 +1,29 @@
+"""What is known of how good a model's answer was: the grain that policies learn from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .signals import Signals
+
+Source = Literal["feedback", "tests", "edit", "implicit", "judge"]
+"""Who says so: the caller's feedback, test results or an accepted edit that the client reported, what the caller did
+next, or a model that judges."""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One judged answer. A later one for the same decision replaces it."""
+
+    decision_id: str
+    model: str
+    """The model that answered, which is not the decision's where a fallback stepped in."""
+    at: float
+    """When the decision was taken, in seconds since the epoch, UTC."""
+    success: float
+    """In [0, 1]."""
+    weight: float = 1.0
+    """How far `success` is to be believed, in [0, 1]: the precision of its source."""
+    source: Source = "feedback"
+    signals: Signals
