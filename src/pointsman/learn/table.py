@@ -98,7 +98,7 @@ class Table:
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
         """(n,): which prompts have a score of every model."""
-        whole: NDArray[np.bool_] = ~np.isnan(self.scores).any(axis=1)
+        whole: NDArray[np.bool_] = np.logical_not(np.isnan(self.scores).any(axis=1))
         return whole
 
     def featured(self, read: Callable[[str], bytes]) -> NDArray[np.float32]:
