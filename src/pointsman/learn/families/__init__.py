@@ -1,0 +1,1 @@
+"""Families of success models, each in a file of its own."""
