@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 """Vectors of two versions cannot be compared: another layout, reading or embedding gets another number."""
 EMBEDDED = 256
 EMBEDDING_SCALE = 384.0
@@ -25,11 +25,15 @@ STRUCTURE: tuple[str, ...] = (
     "code_blocks",
     "digits",
     "symbols",
+    "code_marks",
     "upper",
     "not_ascii",
+    "word_length",
     "lines",
+    "indented",
     "list_items",
     "questions",
+    "quotes",
     "choices",
     "mathematics",
     "complexity",
@@ -37,7 +41,7 @@ STRUCTURE: tuple[str, ...] = (
     "complexity_terms",
     "complexity_structure",
 )
-"""Shares and saturated counts in [0, 1], in the order of the bytes."""
+"""Shares and saturated counts in [0, 1], in the order of the bytes; `pipeline/understand/features.py` says what of."""
 WIDTH = EMBEDDED + len(STRUCTURE)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pointsman.core.features import EMBEDDED, EMBEDDING_SCALE, STRUCTURE, VERSION
+from pointsman.core.features import EMBEDDED, EMBEDDING_SCALE, VERSION
 from pointsman.core.signals import Complexity
 
 from .ask import Ask
@@ -17,16 +17,36 @@ if TYPE_CHECKING:
 
 HEAD, TAIL = 700, 300
 """Characters of the prose's beginning and end that are embedded; with little prose, of the code."""
+COUNTED_HEAD, COUNTED_TAIL = 3_000, 1_000
+"""Characters of prose and code together in which the structure is counted."""
 
 Embed = Callable[[str], "NDArray[np.float32]"]
 """A text to a unit vector of at least `EMBEDDED` dimensions."""
+
+_KINDS = bytes(
+    b"0"[0] if 48 <= byte <= 57
+    else b"A"[0] if 65 <= byte <= 90
+    else b"a"[0] if 97 <= byte <= 122
+    else b"\n"[0] if byte == 10
+    else b"_"[0] if byte in b" \t\r\f\v"
+    else b"?"[0] if byte == 63
+    else b"="[0] if byte in b"=$\\^"
+    else b"{"[0] if byte in b"{}()[]<>;_"
+    else b"'"[0] if byte in b"\"'`"
+    else b"w"[0] if byte >= 0xC0  # begins a character that is not ASCII
+    else b"c"[0] if byte >= 0x80  # continues one
+    else b"+"[0]
+    for byte in range(256)
+)  # fmt: skip
+"""Each byte's kind, for `bytes.translate`: digits, large and small letters, line feeds, other white space, question
+marks, signs of formulas, marks of code, quotes, wide characters, all others."""
 
 
 class FeatureReader:
     """The vector of `core.features` for an ask.
 
     Args:
-        embed: the embedding; reads its table at the first call.
+        embed: the embedding; reads its table at the first call. Threads may share it.
     """
 
     def __init__(self, embed: Embed) -> None:
@@ -36,48 +56,61 @@ class FeatureReader:
         """Never fails on a text: an empty one has a vector too."""
         import numpy as np
 
-        text = ask.prose if len(ask.prose) >= HEAD or not ask.code else f"{ask.prose}\n{ask.code}"
-        if len(text) > HEAD + TAIL:
-            text = f"{text[:HEAD]} {text[-TAIL:]}"
-        vector = self._embed(text)[:EMBEDDED]
-        row = np.empty(1 + EMBEDDED + len(STRUCTURE), dtype=np.int8)
-        row[0] = VERSION
-        row[1 : 1 + EMBEDDED] = np.clip(np.rint(vector * EMBEDDING_SCALE), -127, 127)
-        row[1 + EMBEDDED :] = np.rint(np.clip(_structure(ask, complexity), 0, 1) * 127.0)
-        return row.tobytes()
+        vector = self._embed(_embedded(ask))[:EMBEDDED] * np.float32(EMBEDDING_SCALE)
+        np.rint(vector, out=vector)
+        np.minimum(vector, 127, out=vector)
+        np.maximum(vector, -127, out=vector)
+        return bytes((VERSION,)) + vector.astype(np.int8).tobytes() + _structure(ask, complexity)
 
 
-def _structure(ask: Ask, complexity: Complexity) -> NDArray[np.float64]:
-    import numpy as np
+def _embedded(ask: Ask) -> str:
+    text = ask.prose if len(ask.prose) >= HEAD or not ask.code else f"{ask.prose}\n{ask.code}"
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]} {text[-TAIL:]}"
 
-    text = f"{ask.prose}\n{ask.code}"
-    size = max(len(text), 1)
-    letters = sum(map(str.isalpha, text[:2_000]))
-    looked = max(min(size, 2_000), 1)
-    digits = sum(map(str.isdigit, text[:2_000]))
-    spaces = sum(map(str.isspace, text[:2_000]))
-    upper = sum(map(str.isupper, text[:2_000]))
-    lines = text.count("\n")
-    return np.array(
-        [
-            math.log1p(ask.length) / 12,
-            len(ask.code) / size,
-            _saturated(ask.blocks, 2),
-            digits / looked * 4,
-            (looked - letters - digits - spaces) / looked * 3,
-            upper / max(letters, 1) * 4,
-            0.0 if text.isascii() else sum(character > "\x7f" for character in text[:2_000]) / looked,
-            _saturated(lines, 12),
-            _saturated(text.count("\n- ") + text.count("\n* ") + text.count("\n1."), 3),
-            _saturated(text.count("?"), 2),
-            float("\nA" in text and "\nB" in text),
-            _saturated(text.count("$") + text.count("\\") + text.count("^") + text.count("="), 4),
-            complexity.score,
-            complexity.length,
-            complexity.terms,
-            complexity.structure,
-        ]
+
+def _structure(ask: Ask, complexity: Complexity) -> bytes:
+    """A byte for each name of `STRUCTURE`: shares are of the characters that are counted."""
+    size = len(ask.prose) + len(ask.code)
+    text = f"{ask.prose}\n{ask.code}" if ask.code else ask.prose
+    if len(text) > COUNTED_HEAD + COUNTED_TAIL:
+        text = f"{text[:COUNTED_HEAD]}\n{text[-COUNTED_TAIL:]}"
+    raw = text.encode("utf-8", "replace")
+    count = raw.translate(_KINDS).count
+    lines, small, large, digits = count(b"\n"), count(b"a"), count(b"A"), count(b"0")
+    spaces, marks, signs, quotes, questions = count(b"_"), count(b"{"), count(b"="), count(b"'"), count(b"?")
+    wide = 0 if len(raw) == len(text) else count(b"w")
+    looked = max(len(text), 1)
+    white = spaces + lines
+    symbols = looked - small - large - digits - white - wide
+    return bytes(
+        (
+            _byte(math.log1p(ask.length) / 12),
+            _byte(len(ask.code) / max(size, 1)),
+            _byte(_saturated(ask.blocks, 2)),
+            _byte(digits / looked * 4),
+            _byte(symbols / looked * 3),
+            _byte(marks / looked * 6),
+            _byte(large / max(small + large, 1) * 4),
+            _byte(wide / looked),
+            _byte((looked - white) / (white + 1) / 12),
+            _byte(_saturated(lines, 12)),
+            _byte(_saturated(raw.count(b"\n  ") + raw.count(b"\n\t"), 6)),
+            _byte(_saturated(raw.count(b"\n- ") + raw.count(b"\n* ") + raw.count(b"\n1."), 3)),
+            _byte(_saturated(questions, 2)),
+            _byte(quotes / looked * 8),
+            127 if b"\nA" in raw and b"\nB" in raw else 0,
+            _byte(_saturated(signs, 4)),
+            _byte(complexity.score),
+            _byte(complexity.length),
+            _byte(complexity.terms),
+            _byte(complexity.structure),
+        )
     )
+
+
+def _byte(share: float) -> int:
+    """A share as 0 to 127; what lies outside of [0, 1] is cut, and no number counts as 0."""
+    return round(share * 127) if 0 <= share <= 1 else 127 if share > 1 else 0
 
 
 def _saturated(count: int, scale: float) -> float:

@@ -55,7 +55,7 @@ class StaticEmbedder:
         width = dimensions or self.dimensions
         made = np.empty((len(pieces), width), dtype=np.float32)
         for row, found in enumerate(pieces):
-            numbers, counts = np.unique(np.asarray(found, dtype=np.int32), return_counts=True)
+            numbers, counts = _counted(np.array(found, dtype=np.int32))
             weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
             made[row] = weights @ self._table[numbers, :width].astype(np.float32)
         lengths: NDArray[np.float32] = np.linalg.norm(made, axis=1, keepdims=True)
@@ -86,6 +86,20 @@ def embed_one(text: str) -> NDArray[np.float32]:
     model = embedded_model()
     vector: NDArray[np.float32] = model.vectors([model.pieces(text)])[0]
     return vector
+
+
+def _counted(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The different numbers, rising, and how often each occurs, as `np.unique` gives them, in less time.
+
+    Sorts `numbers`, of which there is at least one.
+    """
+    import numpy as np
+
+    numbers.sort()
+    begins = np.ones(len(numbers) + 1, dtype=bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:-1])
+    places = begins.nonzero()[0]
+    return numbers[places[:-1]], places[1:] - places[:-1]
 
 
 def read(path: Path) -> StaticEmbedder:

@@ -14,7 +14,9 @@ _ACCENT = re.compile(r"[\u0300-\u036f]")
 LONGEST_WORD = 100
 """Letters; a longer run is no word, and finding its pieces is quadratic."""
 MOST_REMEMBERED = 50_000
-"""Words whose pieces are kept; about 200 bytes each."""
+"""Words whose pieces are kept, and as many runs between white space; about 200 bytes each."""
+LONGEST_RUN = 32
+"""Letters of a run between white space that is remembered whole: longer ones seldom come again."""
 
 
 class WordPieces:
@@ -27,6 +29,7 @@ class WordPieces:
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._ids = {piece: number for number, piece in enumerate(vocabulary) if piece}
         self._words: dict[str, tuple[int, ...]] = {}
+        self._runs: dict[str, Sequence[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
         """The ids of the pieces, in order; a word that cannot be made of pieces has none.
@@ -35,10 +38,24 @@ class WordPieces:
         """
         if not text.isascii():
             text = _ACCENT.sub("", unicodedata.normalize("NFD", text))
-        words = _WORD.findall(_CAMEL.sub(" ", text).lower())
+        found: list[int] = []
+        # No word reaches across white space, and most of a text's runs between it were met before.
+        known = self._runs
+        for run in text.split():
+            pieces = known.get(run)
+            if pieces is None:
+                pieces = self._of_run(run)
+                if len(run) <= LONGEST_RUN:
+                    if len(known) >= MOST_REMEMBERED:
+                        known.clear()
+                    known[run] = pieces
+            found += pieces
+        return found
+
+    def _of_run(self, run: str) -> Sequence[int]:
         found: list[int] = []
         known = self._words
-        for word in words:
+        for word in _WORD.findall(_CAMEL.sub(" ", run).lower()):
             pieces = known.get(word)
             if pieces is None:
                 pieces = self._of_word(word)
