@@ -1,115 +1,21 @@
-"""The virtual environment that LiteLLM runs in: made once, from requirements pinned by hash, kept in the cache."""
+"""The virtual environment that LiteLLM runs in."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import re
-import shutil
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pointsman.core.errors import UpstreamConnectError
-from pointsman.providers.llamacpp.lock import locked
-from pointsman.providers.pip_command import command, pip
+from pointsman.providers.own_environment import OnPackages, OwnEnvironment
+
+__all__ = ["REQUIREMENTS", "OnPackages", "ensure", "folder_of", "installed", "version"]
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-_PACKAGE = re.compile(rb"(?m)^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?==")
-_VERSION = re.compile(r"(?m)^litellm==(\S+)")
+_ENVIRONMENT = OwnEnvironment(name="litellm", title="LiteLLM's", requirements=REQUIREMENTS)
 
-OnPackages = Callable[[int, int], None]
-"""Told how many packages are here, of how many. Called again and again; returns at once."""
+ensure = _ENVIRONMENT.ensure
+folder_of = _ENVIRONMENT.folder
+installed = _ENVIRONMENT.installed
 
 
 def version() -> str:
     """Of LiteLLM, as it is pinned."""
-    found = _VERSION.search(REQUIREMENTS.read_text(encoding="utf-8"))
-    assert found is not None
-    return found.group(1)
-
-
-def folder_of(cache_dir: Path) -> Path:
-    """Where the environment is or will be: other requirements, or another Python, make another one."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes())
-    digest.update(f"{sys.implementation.cache_tag} {sys.base_prefix}".encode())
-    return cache_dir / "litellm" / digest.hexdigest()[:16]
-
-
-def installed(cache_dir: Path) -> Path | None:
-    """The environment's interpreter, if the environment is there; it is never there in part."""
-    python = folder_of(cache_dir) / "bin" / "python"
-    return python if python.exists() else None
-
-
-async def ensure(
-    cache_dir: Path,
-    environment: Mapping[str, str],
-    *,
-    on_packages: OnPackages = lambda done, total: None,
-    waiting: Callable[[], None] = lambda: None,
-) -> Path:
-    """The environment's interpreter; the environment is made first when it is not there.
-
-    One process makes it, others wait for it. It is made beside its place and renamed when it is whole, so that a
-    set-up that was killed leaves nothing that could be taken for one; what had been downloaded is in pip's cache.
-
-    Args:
-        environment: pip's; it reads the user's index, proxy and certificates from it.
-        waiting: called once when another process is at it.
-
-    Raises:
-        UpstreamConnectError: it cannot be made, with the reason and the mend.
-    """
-    python = installed(cache_dir)
-    if python is not None:
-        return python
-    folder = folder_of(cache_dir)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        async with locked(folder.with_name("lock"), waiting):
-            if installed(cache_dir) is None:
-                await _make(folder, environment, on_packages)
-    except UpstreamConnectError as error:
-        raise _failed(error.message.rstrip(".")) from None
-    except OSError as error:
-        raise _failed(
-            f"it cannot be kept in {folder.parent}: {error.strerror or error}. Make it writable and see that there is"
-            " 1 GB of room, or set POINTSMAN_CACHE_DIR to another folder"
-        ) from None
-    return folder / "bin" / "python"
-
-
-async def _make(folder: Path, environment: Mapping[str, str], on_packages: OnPackages) -> None:
-    part = folder.with_name(f"{folder.name}.part")
-    await asyncio.to_thread(shutil.rmtree, part, True)
-    base = getattr(sys, "_base_executable", sys.executable)
-    await command([base, "-I", "-m", "venv", "--without-pip", str(part)], environment)
-    packages = part / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    temporary = part / "tmp"  # pip puts everything there first, and moves it when all of it is there
-    temporary.mkdir()
-    total = len(_PACKAGE.findall(REQUIREMENTS.read_bytes()))
-    here = 0
-
-    def follow(line: bytes) -> None:
-        nonlocal total, here
-        if line.startswith(b"Ignoring "):
-            total -= 1
-        elif line.startswith((b"Collecting ", b"Processing ")):
-            here += 1
-            on_packages(here - 1, total)
-
-    await pip(
-        ["install", "--target", str(packages), "--require-hashes", "--only-binary", ":all:", "--no-compile",
-         "--no-warn-conflicts", "-r", str(REQUIREMENTS)],
-        {**environment, "TMPDIR": str(temporary)},
-        follow,
-    )  # fmt: skip
-    on_packages(total, total)
-    await asyncio.to_thread(shutil.rmtree, temporary, True)
-    await asyncio.to_thread(shutil.rmtree, folder, True)
-    part.replace(folder)
-
-
-def _failed(reason: str) -> UpstreamConnectError:
-    return UpstreamConnectError(f"LiteLLM's environment cannot be made: {reason}.", code="litellm_setup_failed")
+    return _ENVIRONMENT.version("litellm")
