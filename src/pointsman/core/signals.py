@@ -91,6 +91,11 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expected_output: int = 256
 
 
+Stage = Literal["chat", "explore", "edit", "test", "stuck", "done"]
+"""Where an agent's work stands: no agent at all; looking around; changing files; looking at what tests or builds say;
+failing again and again; tests pass and what is left is to say so."""
+
+
 class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the shape of the conversation says."""
 
@@ -101,6 +106,13 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tool_errors: int = 0
     repeated_failures: int = 0
     """How many of the last tool results in a row were errors."""
+    stage: Stage = "chat"
+    severity: float = 0.0
+    """The worst failure among the last tool results, in [0, 1]; older ones count less."""
+    spinning: float = 0.0
+    """Share of the last tool calls that repeat an earlier one with the same result, in [0, 1]."""
+    tests_passed: bool | None = None
+    """Whether the tests that a tool reported last went well; None when none were."""
     short_reply: bool = False
     """The last user turn is a short assent ("yes, do it"): intent and complexity are those of the turn before."""
     awaiting_tool_result: bool = False

@@ -8,6 +8,7 @@ import pytest
 
 from pointsman.testing.answers import Answer, HangUp, ToolUse
 
+from . import agent_work
 from .environments import SECONDS, node_tool
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(SECONDS + 120)]
@@ -48,3 +49,16 @@ def test_a_stream_that_breaks_is_asked_for_again(claude, gateway, run, work, clo
     )  # fmt: skip
     assert done.stdout.strip() == "It greets with hello.", done.stdout + done.stderr
     assert len(cloud.chats) == 2
+
+
+def test_where_a_piece_of_work_stands(claude, gateway, run, work, cloud):
+    (work / "test_hello.py").write_text(agent_work.TEST)
+    cloud.script(*agent_work.claude_work(work))
+    done = run(
+        claude, "-p", agent_work.ASK, "--model", "openai:gpt-4o", "--allowedTools", "Read,Edit,Bash",
+        ANTHROPIC_BASE_URL=gateway.url, ANTHROPIC_API_KEY="unused", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+        DISABLE_TELEMETRY="1", DISABLE_AUTOUPDATER="1", DISABLE_ERROR_REPORTING="1", PYTHONDONTWRITEBYTECODE="1",
+        ANTHROPIC_SMALL_FAST_MODEL="lan:llama3.1:8b",
+    )  # fmt: skip
+    assert "good day" in (work / "hello.py").read_text(), done.stdout + done.stderr
+    assert agent_work.stages_seen(gateway) == agent_work.STAGES

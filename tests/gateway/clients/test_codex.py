@@ -10,6 +10,7 @@ import pytest
 from gateway.running import running
 from pointsman.testing.answers import Answer, HangUp, ToolUse
 
+from . import agent_work
 from .environments import SECONDS, node_tool
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(SECONDS + 120)]
@@ -101,3 +102,17 @@ def test_a_stream_that_breaks_is_asked_for_again(codex, gateway, run, tmp_path, 
     said = [event["item"]["text"] for event in events if event.get("item", {}).get("type") == "agent_message"]
     assert said[-1] == "It greets with hello."
     assert len(cloud.chats) == 2
+
+
+def test_where_a_piece_of_work_stands(codex, gateway, run, tmp_path, work, cloud):
+    home = tmp_path / "codex"
+    home.mkdir()
+    (home / "config.toml").write_text(CONFIG.format(base_url=gateway.base_url, model="openai:gpt-4o"))
+    (work / "test_hello.py").write_text(agent_work.TEST)
+    cloud.script(*agent_work.codex_work())
+    done = run(
+        codex, "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox",
+        agent_work.ASK, CODEX_HOME=str(home), PYTHONDONTWRITEBYTECODE="1",
+    )  # fmt: skip
+    assert "good day" in (work / "hello.py").read_text(), done.stdout + done.stderr
+    assert agent_work.stages_seen(gateway) == agent_work.STAGES

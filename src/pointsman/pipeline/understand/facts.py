@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from pointsman.core.request import NOTHING, ContentPart, Message, decode_message
 
+from .actions import Action, action_of, writes_edits
 from .detectors import Detectors
 from .encoded import check_pictures
 from .strings import SEPARATOR, all_strings
-from .tool_results import is_tool_result, looks_failed
+from .tool_results import checks_in, is_tool_result, looks_failed, severity
 
 CACHE_MARK = "cache_control"
 _SEAM = 512
 """Characters on either side of the place where two text parts meet."""
+
+
+class Step(NamedTuple):
+    """One tool call of an assistant."""
+
+    action: Action
+    print: int
+    """Equal for equal calls. Of this process, never kept."""
 
 
 class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,6 +50,14 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A tool's answer, in a message of role `tool`, or pasted into a user message as some agents do."""
     failed: bool = False
     """The tool's answer tells of an error."""
+    severity: float = 0.0
+    """How bad, in [0, 1]."""
+    tests: bool | None = None
+    """Whether the tests that the tool's answer reports went well."""
+    steps: tuple[Step, ...] = ()
+    """What the assistant's tool calls do, in order; edits written as text count too."""
+    print: int = 0
+    """Of a tool's answer: equal for answers that differ alone in words with digits. Of this process, never kept."""
     detectors: tuple[str, ...] = ()
     """Names of the detectors that found private content."""
 
@@ -82,8 +100,29 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
         failed=result and looks_failed(message.text),
+        severity=severity(message.text) if result else 0.0,
+        tests=checks_in(message.text) if result else None,
+        steps=_steps(message) if message.role == "assistant" else (),
+        print=hash(_NUMBERED.sub("", message.text[:4_000])) if result else 0,
         detectors=detectors.find(text + _seams(message)),
     )
+
+
+_NUMBERED = re.compile(r"\S*\d\S*")
+"""Words with a digit: times, counts, line numbers, ids of a run."""
+
+
+def _steps(message: Message) -> tuple[Step, ...]:
+    steps = [
+        Step(
+            action_of(call.function.name, call.function.arguments), hash((call.function.name, call.function.arguments))
+        )
+        for call in message.tool_calls or ()
+        if call.function is not None
+    ]
+    if not steps and writes_edits(message.text):
+        steps.append(Step("edit", hash(message.text)))
+    return tuple(steps)
 
 
 def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:

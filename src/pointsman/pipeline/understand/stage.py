@@ -127,7 +127,7 @@ class Understand:
                 windows=self._windows(),
                 count=lambda: self._count(request, digests),
             ),
-            conversation=observe(messages, short_reply=short_reply),
+            conversation=observe(messages, short_reply=short_reply, tools=bool(request.params.tools)),
             priority=priority or _wish(request) or self._priority,
             features=reading.features,
             prompt_hash=self._prompt_hash(digests),

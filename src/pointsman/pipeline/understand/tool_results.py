@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re2
 
+from .tables import any_of
+
 _LOOKED_AT = 4_000
 """Characters of the beginning, and of the end: exit codes and summaries stand there."""
 
@@ -12,10 +14,13 @@ _options.log_errors = False
 
 _RESULT = re2.compile(
     r"(?i)\A\s*(?:\[[a-z_][\w-]*(?: for [^\n]*)?\] result:|<(?:function_results?|tool_results?|tool_response"
-    r"|tool_output|command_output|execute_command_result)>|observation:|tool (?:output|result):)",
+    r"|tool_output|command_output|execute_command_result)>|observation:|tool (?:output|result):"
+    # aider has no tools: it tells of its own doings in the user's name
+    r"|I ran this command:|I updated the files\.|I have \*added these files to the chat\*"
+    r"|Here are summaries of some files present in my git repository)",
     _options,
 )
-_BEGINNINGS = frozenset("[<oOtT")
+_BEGINNINGS = frozenset("[<oOtTiIhH")
 _FAILED = re2.compile(
     "(?m)"
     + "|".join(
@@ -43,6 +48,39 @@ _FAILED = re2.compile(
 )
 
 
+_BROKEN, _MISSED = any_of("actions", "broken"), any_of("actions", "missed")
+MISSED, FAILING, BROKEN = 0.3, 0.6, 1.0
+"""How bad a failure is: the tool was used wrongly, which the next call mends; the work does not do yet, as when tests
+fail or a build breaks; the ground gives way, as when a program crashes, hangs or may not be run. An order with even
+steps: nothing is learned from the distances."""
+
+_TESTS_PASSED, _TESTS_FAILED = any_of("actions", "tests_passed"), any_of("actions", "tests_failed")
+
+
+def severity(text: str) -> float:
+    """How bad the failure is that a tool's answer tells of, in [0, 1]; 0 when it tells of none."""
+    sample = _sample(text)
+    if _BROKEN.search(sample) is not None and _FAILED.search(sample) is not None:
+        return BROKEN
+    if _MISSED.search(sample) is not None:
+        return MISSED
+    return FAILING if _FAILED.search(sample) is not None else 0.0
+
+
+def checks_in(text: str) -> bool | None:
+    """Whether the tests, checks or builds that a tool's answer reports went well; None when it reports none."""
+    sample = _sample(text)
+    if _TESTS_FAILED.search(sample) is not None:
+        return False
+    return True if _TESTS_PASSED.search(sample) is not None else None
+
+
+def _sample(text: str) -> bytes:
+    if len(text) > 2 * _LOOKED_AT:
+        text = f"{text[:_LOOKED_AT]}\n{text[-_LOOKED_AT:]}"
+    return text.encode("utf-8", "replace")
+
+
 def is_tool_result(text: str) -> bool:
     """Whether a user message is a tool's answer that an agent wrote into the conversation."""
     beginning = text[:200]
@@ -53,6 +91,4 @@ def is_tool_result(text: str) -> bool:
 
 def looks_failed(text: str) -> bool:
     """Whether a tool's answer tells of an error: an exit code, a stack trace, a summary of failed tests."""
-    if len(text) > 2 * _LOOKED_AT:
-        text = f"{text[:_LOOKED_AT]}\n{text[-_LOOKED_AT:]}"
-    return _FAILED.search(text.encode("utf-8", "replace")) is not None
+    return _FAILED.search(_sample(text)) is not None
