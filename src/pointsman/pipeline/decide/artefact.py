@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -11,7 +11,8 @@ import msgspec
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import Priority
 
-from .policy import Policy, RulePolicy, Weights
+from .policy import Policy, RulePolicy
+from .utility import weights_with
 
 
 class RulesArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,9 +40,7 @@ def load_policy(kind: str, artefact: str | bytes, *, version: str, base: RulePol
         read = msgspec.json.decode(artefact, type=RulesArtefact)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"This is not a policy: {error}.") from None
-    weights: dict[Priority, Weights] = dict(base.weights)
-    for priority, given in read.weights.items():
-        weights[priority] = _weights(priority, given, weights[priority])
+    weights = weights_with(read.weights, base.weights)
     threshold = base.complexity_threshold if read.complexity_threshold is None else read.complexity_threshold
     if not 0 <= threshold <= 1:
         raise InvalidRequest(f"complexity_threshold is {threshold}: it must be between 0 and 1.")
@@ -55,13 +54,3 @@ def dump_policy(policy: RulePolicy) -> str:
     weights: dict[str, Any] = {priority: asdict(weights) for priority, weights in policy.weights.items()}
     tree = {"weights": weights, "complexity_threshold": policy.complexity_threshold}
     return msgspec.json.format(msgspec.json.encode(tree), indent=2).decode()
-
-
-def _weights(priority: str, given: Mapping[str, float], base: Weights) -> Weights:
-    known = {field.name for field in fields(Weights)}
-    for name, value in given.items():
-        if name not in known:
-            raise InvalidRequest(f"weights.{priority} has no {name!r}; it has {', '.join(sorted(known))}.")
-        if not 0 <= value < float("inf"):
-            raise InvalidRequest(f"weights.{priority}.{name} is {value}: it must be a number of at least 0.")
-    return Weights(**{**asdict(base), **given})

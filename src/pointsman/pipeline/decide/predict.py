@@ -53,6 +53,14 @@ class Arm(msgspec.Struct, frozen=True, gc=False):
     """The cost that utility is reckoned with: the expected one, or one at assumed prices."""
     latency_seconds: float
     """Expected time to the end of the answer."""
+    prior: float
+    """The catalog's word on how often the model does what is wanted, at a typical complexity."""
+    ability: float
+    """What `quality` was multiplied with because the model may lack room or tool calls, in [0, 1]."""
+    effort: str | None = None
+    """The reasoning effort that the model is asked for; None: as the request says, or its own."""
+    switching_cost: float = 0.0
+    """What leaving the model in use for this arm costs, in probability of success."""
 
 
 def success(prior: float, complexity: float) -> float:
@@ -102,10 +110,12 @@ def predict(cards: Iterable[ModelCard], signals: Signals) -> list[Arm]:
     for card in cards:
         cost = card.cost_micro_usd(prompt, paid)
         weighed = cost if cost is not None else 0 if card.local else assumed
-        quality = _with_odds(card.qualities.get(intent, card.quality), ease) * fit(card, needs)
+        prior = card.qualities.get(intent, card.quality)
+        ability = fit(card, needs)
         if needs.tools and "tools" in card.simulated:
-            quality *= SIMULATED_TOOLS
-        arms.append(Arm(card, quality, cost, weighed, latency(card, prompt, output)))
+            ability *= SIMULATED_TOOLS
+        quality = _with_odds(prior, ease) * ability
+        arms.append(Arm(card, quality, cost, weighed, latency(card, prompt, output), prior, ability))
     return arms
 
 

@@ -99,13 +99,11 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Exploration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How arms are tried. The settings bound it: what is larger here than there does not hold."""
+    """How arms are tried, within what the settings allow."""
 
     method: Method = "thompson"
     share: float | None = None
-    """Of the requests; None: as the settings say."""
-    micro_usd_per_day: int | None = None
-    """What it may cost beyond the best arms; None: as the settings say."""
+    """Of the requests, when that is less than the settings'; None: as the settings say."""
 
 
 class LearnedArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,7 +170,6 @@ def read_artefact(content: str | bytes) -> LearnedArtefact:
             unpack(learned.shift, CONTEXT_WIDTH, f"state.{model}.shift")
             _check(f"state.{model}", {"at": learned.at})
     _check("exploration", {"share": read.exploration.share}, at_least=0, at_most=1)
-    _check("exploration", {"micro_usd_per_day": read.exploration.micro_usd_per_day}, at_least=0)
     _check(
         "the policy", {"floor": read.floor, "complexity_threshold": read.complexity_threshold}, at_least=0, at_most=1
     )

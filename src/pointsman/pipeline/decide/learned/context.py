@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from pointsman.core.features import EMBEDDED, decode, readable
 from pointsman.core.signals import Intent, Signals
-
 from pointsman.pipeline.decide.predict import TYPICAL
 
 if TYPE_CHECKING:
