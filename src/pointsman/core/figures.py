@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from .outcome import Status
+from .outcome import Feedback, Status
+from .reward import PARTIAL, success_of
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -25,18 +26,14 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_micro_usd: int | None = None
     first_byte_seconds: float | None = None
     seconds: float | None = None
-    score: float | None = None
-    """From here on: feedback."""
-    thumb: str | None = None
-    outcome: str | None = None
+    feedback: Feedback | None = None
     candidates: bytes | str | None = None
     """JSON; None where it was not asked for."""
 
     @property
     def judged(self) -> bool | None:
-        """Whether the caller thought the answer good; None where nothing was said, or neither."""
-        if self.outcome in ("success", "failure"):
-            return self.outcome == "success"
-        if self.thumb is not None:
-            return self.thumb == "up"
-        return None if self.score is None else self.score >= 0.5
+        """Whether the caller thought the answer good; None where nothing was said, or that it was so in part."""
+        if self.feedback is None:
+            return None
+        success, _ = success_of(self.feedback)
+        return None if success == PARTIAL and self.feedback.outcome == "partial" else success >= PARTIAL

@@ -59,6 +59,21 @@ class Outcome(msgspec.Struct, kw_only=True):
     """The id in the answer's own body, so that feedback may name either."""
 
 
+class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of tests on the answer gave."""
+
+    passed: int
+    failed: int
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an edit that the answer proposed."""
+
+    accepted: bool
+    kept_share: float | None = None
+    """Share of it that was left as proposed, in [0, 1]."""
+
+
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller said of an answer. Twice for the same decision replaces."""
 
@@ -67,5 +82,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """In [0, 1]."""
     thumb: Literal["up", "down"] | None = None
     outcome: Literal["success", "failure", "partial"] | None = None
+    tests: SuiteResult | None = None
+    edit: Edit | None = None
     comment: str | None = None
     created_at: float = 0.0

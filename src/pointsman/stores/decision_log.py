@@ -26,8 +26,9 @@ from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
 
 from . import rows
-from .database import Conflict
+from .database import Conflict, Statement
 from .migrate import SCHEMA_ERRORS
+from .observations import keep_feedback
 from .spool import Item, Spool
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ class LogWriter(Protocol):
 
     def fetch(self, sql: str, *values: Any) -> list[tuple[Any, ...]]: ...
 
-    def execute(self, sql: str, *values: Any) -> None:
-        """Run one statement. Raises Conflict when it refers to a row that is not there."""
+    def transaction(self, statements: list[Statement]) -> None:
+        """Run all or none, in order. Raises Conflict when one refers to a row that is not there."""
 
     def explain(self, error: Exception) -> str:
         """What went wrong, with the mend, in one line."""
@@ -171,7 +172,7 @@ class StoredDecisionLog:
         def write(writer: LogWriter) -> None:
             self._check_written()
             try:
-                writer.execute(rows.UPSERT_FEEDBACK, *rows.feedback_row(feedback))
+                writer.transaction(keep_feedback(feedback))
             except Conflict:
                 raise StoreError(f"There is no decision {feedback.decision_id} to keep feedback for.") from None
 

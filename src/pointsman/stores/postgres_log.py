@@ -12,7 +12,7 @@ import asyncpg
 from pointsman.core.errors import StoreError
 
 from . import rows
-from .database import Conflict
+from .database import Conflict, Statement
 from .decision_log import MAX_PENDING, StoredDecisionLog
 from .migrate import READ_VERSION, check_version
 from .postgres_database import AWAY, PAUSE, connect, explain, shown_url
@@ -96,9 +96,14 @@ class PostgresLogWriter:
 
         return self._do(read)
 
-    def execute(self, sql: str, *values: Any) -> None:
+    def transaction(self, statements: list[Statement]) -> None:
+        async def run(connection: Connection) -> None:
+            async with connection.transaction():
+                for sql, values, _ in statements:
+                    await connection.execute(sql, *map(_plain, values))
+
         try:
-            self._do(lambda connection: connection.execute(sql, *map(_plain, values)))
+            self._do(run)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Conflict(f"The change is not possible: {error}.") from None
 

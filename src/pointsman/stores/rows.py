@@ -19,18 +19,22 @@ DECISION_COLUMNS = (
     "id", "created_at", "key_id", "requested_model", "model", "mode", "policy", "propensity",
     "estimated_cost_micro_usd", "stream", "intent", "intent_confidence", "complexity", "priority", "privacy_level",
     "privacy_classes", "local_only", "needs_tools", "needs_vision", "estimated_prompt_tokens", "turn", "prompt_hash",
-    "plan", "candidates", "dropped", "reasons", "signals",
+    "plan", "candidates", "dropped", "reasons", "signals", "explored", "conversation",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "status", "answered_by", "error", "http_status", "prompt_tokens", "completion_tokens", "cached_tokens",
     "cost_micro_usd", "first_byte_seconds", "seconds", "finish_reason", "answer_id", "attempts",
 )  # fmt: skip
-FEEDBACK_COLUMNS = ("decision_id", "score", "thumb", "outcome", "comment", "created_at")
+FEEDBACK_COLUMNS = (
+    "decision_id", "score", "thumb", "outcome", "tests_passed", "tests_failed", "edit_accepted", "edit_kept_share",
+    "comment", "created_at",
+)  # fmt: skip
 
 INSERT_PROMPT = "INSERT INTO prompts VALUES ($1, $2) ON CONFLICT (decision_id) DO NOTHING"
 UPSERT_FEEDBACK = (
-    f"INSERT INTO feedback ({', '.join(FEEDBACK_COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (decision_id)"  # noqa: S608
-    " DO UPDATE SET score = $2, thumb = $3, outcome = $4, comment = $5, created_at = $6"
+    f"INSERT INTO feedback ({', '.join(FEEDBACK_COLUMNS)})"  # noqa: S608 - our own names
+    f" VALUES ({', '.join(f'${place}' for place in range(1, len(FEEDBACK_COLUMNS) + 1))}) ON CONFLICT (decision_id)"
+    f" DO UPDATE SET {', '.join(f'{name} = ${place}' for place, name in enumerate(FEEDBACK_COLUMNS[1:], 2))}"
 )
 # A commit that was reported as failed may have gone through all the same, and is then written again.
 INSERT_DECISION = (
@@ -104,6 +108,8 @@ def decision_row(decision: Decision) -> Row:
         _json(decision.dropped),
         _json(decision.reasons),
         _json(signals),
+        decision.explored,
+        decision.conversation,
     )
 
 
@@ -129,19 +135,44 @@ def outcome_row(decision_id: str, outcome: Outcome) -> Row:
 
 def feedback_row(feedback: Feedback) -> Row:
     """The values of `UPSERT_FEEDBACK`."""
-    return tuple(getattr(feedback, name) for name in FEEDBACK_COLUMNS)
+    tests, edit = feedback.tests, feedback.edit
+    return (
+        feedback.decision_id,
+        feedback.score,
+        feedback.thumb,
+        feedback.outcome,
+        tests and tests.passed,
+        tests and tests.failed,
+        None if edit is None else int(edit.accepted),
+        edit and edit.kept_share,
+        feedback.comment,
+        feedback.created_at,
+    )
+
+
+def _feedback(row: Row) -> dict[str, Any] | None:
+    """What a row of `FEEDBACK_COLUMNS` says, as plain JSON values; None for one of nothing."""
+    values = dict(zip(FEEDBACK_COLUMNS, row, strict=True))
+    if values["decision_id"] is None:
+        return None
+    passed, failed = values.pop("tests_passed"), values.pop("tests_failed")
+    accepted, kept = values.pop("edit_accepted"), values.pop("edit_kept_share")
+    values["tests"] = None if passed is None else {"passed": passed, "failed": failed}
+    values["edit"] = None if accepted is None else {"accepted": bool(accepted), "kept_share": kept}
+    return values
 
 
 def record(row: Row) -> dict[str, Any]:
     """What a row of `SELECT` says: `decision`, `outcome` and `feedback`, as plain JSON values."""
     columns = dict(zip(DECISION_COLUMNS + OUTCOME_COLUMNS, row, strict=False))
-    feedback = dict(zip(FEEDBACK_COLUMNS, row[len(columns) :], strict=True))
+    feedback = _feedback(row[len(columns) :])
     decision = {
         name: columns[name]
         for name in ("id", "created_at", "model", "mode", "requested_model", "propensity", "policy",
-                     "estimated_cost_micro_usd", "key_id")
+                     "estimated_cost_micro_usd", "key_id", "conversation")
     }  # fmt: skip
-    decision["stream"] = bool(columns["stream"])
+    for name in ("stream", "explored"):
+        decision[name] = bool(columns[name])
     for name in ("plan", "candidates", "dropped", "reasons", "signals"):
         decision[name] = msgspec.json.decode(columns[name])
     outcome = None
@@ -152,7 +183,7 @@ def record(row: Row) -> dict[str, Any]:
     return {
         "decision": decision,
         "outcome": outcome,
-        "feedback": feedback if feedback["decision_id"] is not None else None,
+        "feedback": feedback,
     }
 
 
@@ -165,8 +196,9 @@ FIGURE_COLUMNS = (
 @cache
 def select_figures(*, candidates: bool) -> str:
     """The latest requests as `figure` reads them. The candidates are most of a row, and left out unless asked for."""
-    columns = [f"d.{name}" for name in FIGURE_COLUMNS] + ["f.score", "f.thumb", "f.outcome"]
+    columns = [f"d.{name}" for name in FIGURE_COLUMNS]
     columns.append("d.candidates" if candidates else "NULL")
+    columns += [f"f.{name}" for name in FEEDBACK_COLUMNS]
     return (
         f"SELECT {', '.join(columns)} FROM decisions d LEFT JOIN feedback f ON f.decision_id = d.id"  # noqa: S608
         " WHERE d.created_at >= $1 ORDER BY d.created_at DESC LIMIT $2"
@@ -174,8 +206,11 @@ def select_figures(*, candidates: bool) -> str:
 
 
 def figure(row: Row) -> Figure:
-    values = dict(zip((*FIGURE_COLUMNS, "score", "thumb", "outcome", "candidates"), row, strict=True))
-    return Figure(**{**values, "stream": bool(values["stream"])})
+    names = (*FIGURE_COLUMNS, "candidates")
+    values = dict(zip(names, row, strict=False))
+    said = _feedback(row[len(names) :])
+    feedback = msgspec.convert(said, Feedback) if said is not None else None
+    return Figure(**{**values, "stream": bool(values["stream"]), "feedback": feedback})
 
 
 def _json(value: object) -> str:

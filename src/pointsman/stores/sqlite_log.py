@@ -13,7 +13,7 @@ from typing import Any
 from pointsman.core.errors import StoreError
 
 from . import rows
-from .database import Conflict
+from .database import Conflict, Statement
 from .decision_log import MAX_PENDING, StoredDecisionLog
 from .spool import Item, Spool
 from .sqlite_file import CORRUPT, SqliteFile, explain, named, result_code
@@ -80,11 +80,19 @@ class SqliteLogWriter:
     def fetch(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._file.connect().execute(sql, named(values)).fetchall()
 
-    def execute(self, sql: str, *values: Any) -> None:
+    def transaction(self, statements: list[Statement]) -> None:
+        connection = self._file.connect()
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            self._file.connect().execute(sql, named(values))
+            for sql, values, _ in statements:
+                connection.execute(sql, named(values))
+            connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             raise Conflict(f"The change is not possible: {error}.") from None
+        finally:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
 
     def explain(self, error: Exception) -> str:
         return error.message if isinstance(error, StoreError) else explain(error, self._file.path)

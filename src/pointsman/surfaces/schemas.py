@@ -14,6 +14,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.request import ChatParams, Message
 from pointsman.pipeline.record import FeedbackRequest
+from pointsman.pipeline.record.feedback import PARTS
 
 TEMPLATE = "#/components/schemas/{name}"
 
@@ -37,7 +38,7 @@ def components() -> dict[str, Schema]:
     chat = found.pop("ChatParams")
     found["ChatCompletionRequest"] = chat
     _complete_chat(chat)
-    found["FeedbackRequest"]["anyOf"] = [{"required": [name]} for name in ("score", "thumb", "outcome")]
+    found["FeedbackRequest"]["anyOf"] = [{"required": [name]} for name in PARTS]
     found["LoggedDecision"] = _decision_with(
         "A decision as it stands in the log.",
         outcome={"anyOf": [ref("Outcome"), {"type": "null"}], "description": "Null until the request has ended."},

@@ -75,7 +75,6 @@ class MemoryDecisionLog:
         ended: dict[str, Any] = {}
         if outcome is not None:
             ended = {name: getattr(outcome, name) for name in ENDED} | {"answered_by": outcome.model}
-        said = {name: getattr(feedback, name) for name in ("score", "thumb", "outcome")} if feedback is not None else {}
         return Figure(
             created_at=decision.created_at,
             model=decision.model,
@@ -83,8 +82,8 @@ class MemoryDecisionLog:
             intent=decision.signals.intent,
             stream=decision.stream,
             candidates=msgspec.json.encode(decision.candidates) if candidates else None,
+            feedback=feedback,
             **ended,
-            **said,
         )
 
     def _record(self, decision: Decision) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def decision(**changes: object) -> Decision:
         signals=SIGNALS,
         estimated_cost_micro_usd=12,
         stream=True,
+        explored=True,
+        conversation="9f3c",
         key_id="key_a",
     )
     return msgspec.structs.replace(whole, **changes)

@@ -8,7 +8,7 @@ import pytest
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.errors import StoreError
-from pointsman.core.outcome import Feedback, Outcome
+from pointsman.core.outcome import Edit, Feedback, Outcome, SuiteResult
 from pointsman.core.ports import DecisionLog
 
 from .entries import decision, outcome, plain
@@ -19,7 +19,16 @@ BOB = Caller(key_id="key_b", admin=False)
 
 async def test_the_record_says_everything_that_was_logged(log: DecisionLog):
     chosen, ended = decision(), outcome()
-    said = Feedback(decision_id=chosen.id, score=0.5, thumb="up", outcome="partial", comment="naja\n", created_at=1.5)
+    said = Feedback(
+        decision_id=chosen.id,
+        score=0.5,
+        thumb="up",
+        outcome="partial",
+        tests=SuiteResult(passed=3, failed=0),
+        edit=Edit(accepted=False, kept_share=0.0),
+        comment="naja\n",
+        created_at=1.5,
+    )
     log.decided(chosen, prompt=None)
     log.ended(chosen.id, ended)
     await log.feedback(said)

@@ -15,14 +15,15 @@ async def test_a_figure_says_what_was_logged(log: DecisionLog):
     chosen, ended = decision(), outcome()
     log.decided(chosen, prompt=None)
     log.ended(chosen.id, ended)
-    await log.feedback(Feedback(decision_id=chosen.id, score=0.25, thumb="down", outcome="success", created_at=1.5))
+    said = Feedback(decision_id=chosen.id, score=0.25, thumb="down", outcome="success", created_at=1.5)
+    await log.feedback(said)
     [figure] = await log.figures(since=chosen.created_at, most=10)
     for name in ("status", "prompt_tokens", "completion_tokens", "cached_tokens", "cost_micro_usd", "seconds",
                  "first_byte_seconds"):  # fmt: skip
         assert getattr(figure, name) == getattr(ended, name)
     assert (figure.model, figure.answered_by) == (chosen.model, ended.model)
     assert (figure.mode, figure.intent, figure.stream) == ("hint", "refactoring", True)
-    assert (figure.score, figure.thumb, figure.outcome, figure.judged) == (0.25, "down", "success", True)
+    assert (figure.feedback, figure.judged) == (said, True)
     assert figure.candidates is None
 
 

@@ -148,5 +148,11 @@ def _feedback(feedback: Feedback) -> Iterator[tuple[str, str]]:
         yield "score", f"{feedback.score:g}"
     if feedback.outcome:
         yield "outcome", feedback.outcome
+    if feedback.tests:
+        yield "tests", f"{feedback.tests.passed} passed, {feedback.tests.failed} failed"
+    if feedback.edit:
+        kept = feedback.edit.kept_share
+        share = f", {kept:.0%} kept" if kept is not None else ""
+        yield "edit", f"{'accepted' if feedback.edit.accepted else 'rejected'}{share}"
     if feedback.comment:
         yield "comment", feedback.comment

@@ -39,8 +39,10 @@ class RoutingShares(BaseModel):
 
 
 class RoutingAccuracy(BaseModel):
-    value: float | None = Field(description="Of the judged answers, those judged good; null when none was judged.")
-    judged: int = Field(description="Answers with feedback: an outcome, else a thumb, else a score of at least 0.5.")
+    value: float | None = Field(
+        description="Of the judged answers, those judged good (a success of at least 0.5); null when none was judged."
+    )
+    judged: int = Field(description="Answers with feedback, but those called good in part.")
 
 
 class RoutingFigures(BaseModel):
