@@ -6,11 +6,12 @@ A request is a prompt, the choice of a model one action. For a group of G action
     A = (r − mean r) / s        ρ = π(a) / π_old(a)
     loss = − mean min(ρ A, clip(ρ, 1 − c, 1 + c) A) + β KL(π ‖ π_ref) − α H(π)
 
-s is the spread within the groups of the whole batch, where the paper takes each group's own: a request that two models
-do equally well, one a little cheaper, would then count for as much as one that a single model does, and the policy
-would no longer earn the most (Liu et al., arXiv 2503.20783, on the bias of the group's own). π_ref is the softmax of the rules' utilities, which is where training starts. With a handful of arms both KL and the
-entropy H are summed outright; the paper samples KL, for it has a vocabulary to sum over. Backpropagation is by hand:
-there is one hidden layer (`pipeline.decide.network`).
+s is the spread within the groups of the whole batch, where the paper takes each group's own: a request that two
+models do equally well, one a little cheaper, would then count for as much as one that a single model does, and the
+policy would no longer earn the most (Liu et al., arXiv 2503.20783, on the bias of the group's own). π_ref is the
+softmax of the rules' utilities, which is where training starts. With a handful of arms both KL and the entropy H are
+summed outright; the paper samples KL, for it has a vocabulary to sum over. Backpropagation is by hand: there is one
+hidden layer (`pipeline.decide.network`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pointsman.core.decision import Candidate
 from pointsman.core.signals import Signals
-from pointsman.pipeline.decide.network import ARM_FEATURES, read_arm, read_inputs
+from pointsman.pipeline.decide.network import ARM_FEATURES, label, read_arm, read_inputs
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +20,7 @@ class Problem:
     """`n` requests and `m` arms."""
 
     models: tuple[str, ...]
+    """Labels of the arms."""
     inputs: Floats
     """(n, INPUTS), as `read_inputs` gives them."""
     arms: Floats
@@ -70,7 +71,7 @@ def pose(
     utilities = np.full((n, m), -np.inf)
     for row, (_, candidates) in enumerate(asked):
         for candidate in candidates:
-            column = place.get(candidate.model)
+            column = place.get(label(candidate))
             if column is not None:
                 arms[row, column] = read_arm(candidate)
                 utilities[row, column] = candidate.utility

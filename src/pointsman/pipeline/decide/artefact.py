@@ -11,6 +11,7 @@ import msgspec
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import Priority
 
+from .network import load_network
 from .policy import Policy, RulePolicy
 from .utility import weights_with
 
@@ -22,7 +23,7 @@ class RulesArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     complexity_threshold: float | None = None
 
 
-KINDS = ("rules",)
+KINDS = ("rules", "network")
 
 
 def load_policy(kind: str, artefact: str | bytes, *, version: str, base: RulePolicy) -> Policy:
@@ -34,6 +35,8 @@ def load_policy(kind: str, artefact: str | bytes, *, version: str, base: RulePol
     Raises:
         InvalidRequest: it is not one, or holds a number that makes no sense.
     """
+    if kind == "network":
+        return load_network(artefact, version=version, base=base)
     if kind != "rules":
         raise InvalidRequest(f"There is no policy of the kind {kind!r}; there are {', '.join(KINDS)}.")
     try:

@@ -12,10 +12,8 @@ network has learned is told apart from what the operator's weights, tiers and hi
 from __future__ import annotations
 
 import math
-import random
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,6 +23,8 @@ from pointsman.core.features import STRUCTURE, VERSION, WIDTH, decode, readable
 from pointsman.core.request import Priority
 from pointsman.core.signals import Intent, Signals
 
+from .explore import Allowance, extra
+from .learned.artefact import pack, unpack
 from .policy import Policy
 from .predict import Arm
 
@@ -85,7 +85,7 @@ class Network:
     """The arrays, and what they say.
 
     Args:
-        models: ids, or bare names, of the arms that the network tells apart.
+        models: labels of the arms that the network tells apart, with their provider or without.
         mean, scale: (INPUTS,); an input of scale 0 has no say, for it never varied in training.
         hidden: (INPUTS, H) and bias: (H,).
         head: (H + 1, models + ARM_FEATURES), the M above; the last row is that of the constant.
@@ -116,10 +116,12 @@ class Network:
         inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
         return np.clip((inputs - self.mean) * inverse, -BOUND, BOUND)
 
-    def arm(self, model: str, features: Sequence[float]) -> list[float]:
-        """The z of an arm; `model` is an id, `provider:name`."""
+    def arm(self, name: str, features: Sequence[float]) -> list[float]:
+        """The z of the arm of this `label`. A model's efforts count as the model where the network knows no better."""
         z = [0.0] * len(self.models) + list(features)
-        place = self._place.get(model, self._place.get(model.partition(":")[2]))
+        model = name.partition("#")[0]
+        names = (name, name.partition(":")[2], model, model.partition(":")[2])
+        place = next((self._place[found] for found in names if found in self._place), None)
         if place is not None:
             z[place] = 1.0
         return z
@@ -135,38 +137,32 @@ class Network:
 
 
 class NetworkPolicy:
-    """Picks the arm that scores highest, and in a share of the requests draws one from the softmax.
+    """Thinks the arm best that scores highest; with an allowance an arm is drawn from the softmax, among those that the
+    allowance can pay for.
 
     When little of the budget is left (tier low) the rules alone decide, for they put local models before all others.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        *,
-        share: float,
-        version: str,
-        base: Policy,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, network: Network, *, version: str, base: Policy) -> None:
         """
         Args:
-            share: of the requests in which an arm is drawn.
             base: whose utilities are corrected.
-            draw: uniform in [0, 1).
         """
         self.network = network
-        self.share = share
         self._version = version
         self._base = base
-        self._draw = draw
 
     @property
     def version(self) -> str:
         return self._version
 
     def rank(
-        self, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str] = frozenset()
+        self,
+        arms: Sequence[Arm],
+        signals: Signals,
+        *,
+        preferred: frozenset[str] = frozenset(),
+        allowance: Allowance | None = None,
     ) -> list[Candidate]:
         based = self._base.rank(arms, signals, preferred=preferred)
         if len(based) == 1 or signals.budget_tier == "low":
@@ -175,22 +171,29 @@ class NetworkPolicy:
 
         network = self.network
         standard = network.standard(read_inputs(signals)[None])
-        z = [network.arm(candidate.model, read_arm(candidate)) for candidate in based]
+        z = [network.arm(label(candidate), read_arm(candidate)) for candidate in based]
         utilities = np.array([candidate.utility for candidate in based])
         utilities += network.temperature * network.scores(standard, np.array([z]))[0]
         order = np.argsort(-utilities, kind="stable")  # the rules tell equal ones apart
-        likely = np.exp((utilities - utilities[order[0]]) / network.temperature)
-        propensities = self.share * likely / likely.sum()
-        propensities[order[0]] += 1.0 - self.share
-        picked = int(np.searchsorted(np.cumsum(propensities), self._draw() * propensities.sum(), side="right"))
-        picked = min(picked, len(based) - 1)
-        ranked = [picked, *(int(place) for place in order if place != picked)]
+        best = based[int(order[0])]
+        propensities = np.zeros(len(based))
+        if allowance is not None:
+            costs = [extra(candidate.cost_micro_usd, best.cost_micro_usd) for candidate in based]
+            likely = np.exp((utilities - utilities[order[0]]) / network.temperature)
+            likely *= np.array(costs) <= allowance.micro_usd
+            propensities = allowance.share * likely / likely.sum()
+        propensities[order[0]] = 1.0 - (propensities.sum() - propensities[order[0]])
         return [
             msgspec.structs.replace(
                 based[place], utility=float(utilities[place]), propensity=float(propensities[place])
             )
-            for place in ranked
+            for place in order.tolist()
         ]
+
+
+def label(candidate: Candidate) -> str:
+    """Names an arm: its model, and the reasoning effort that the model is asked for."""
+    return candidate.model if candidate.effort is None else f"{candidate.model}#{candidate.effort}"
 
 
 class NetworkArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,9 +210,6 @@ class NetworkArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     bias: str
     head: str
     temperature: float = 0.1
-    share: float = 0.1
-    training: dict[str, Any] = {}
-    """How it was made: for people, nothing reads it."""
 
 
 def load_network(artefact: str | bytes, *, version: str, base: Policy) -> NetworkPolicy:
@@ -223,8 +223,8 @@ def load_network(artefact: str | bytes, *, version: str, base: Policy) -> Networ
         raise InvalidRequest(f"This is not a network: {error}.") from None
     if read.features != VERSION:
         raise InvalidRequest(f"The network reads feature vectors of version {read.features}, and these are {VERSION}.")
-    if not 0 < read.width <= 1024 or not 1e-4 <= read.temperature <= 10 or not 0 <= read.share <= 1:
-        raise InvalidRequest("width must be in 1…1024, temperature in 0.0001…10 and share in 0…1.")
+    if not 0 < read.width <= 1024 or not 1e-4 <= read.temperature <= 10:
+        raise InvalidRequest("width must be in 1…1024, and temperature in 0.0001…10.")
     arms = len(read.models) + ARM_FEATURES
     network = Network(
         models=read.models,
@@ -235,41 +235,26 @@ def load_network(artefact: str | bytes, *, version: str, base: Policy) -> Networ
         head=_unpacked("head", read.head, read.width + 1, arms),
         temperature=read.temperature,
     )
-    return NetworkPolicy(network, share=read.share, version=version, base=base)
+    return NetworkPolicy(network, version=version, base=base)
 
 
-def dump_network(network: Network, *, share: float, training: dict[str, Any]) -> str:
+def dump_network(network: Network) -> str:
     """The artefact of a network."""
     tree = NetworkArtefact(
         features=VERSION,
         models=network.models,
         width=len(network.bias),
-        mean=_packed(network.mean),
-        scale=_packed(network.scale),
-        hidden=_packed(network.hidden),
-        bias=_packed(network.bias),
-        head=_packed(network.head),
+        mean=pack(network.mean.ravel().tolist()),
+        scale=pack(network.scale.ravel().tolist()),
+        hidden=pack(network.hidden.ravel().tolist()),
+        bias=pack(network.bias.ravel().tolist()),
+        head=pack(network.head.ravel().tolist()),
         temperature=network.temperature,
-        share=share,
-        training=training,
     )
     return msgspec.json.encode(tree).decode()
-
-
-def _packed(array: Floats) -> str:
-    return b64encode(array.astype("<f4").tobytes()).decode()
 
 
 def _unpacked(name: str, text: str, *shape: int) -> Floats:
     import numpy as np
 
-    try:
-        raw = b64decode(text, validate=True)
-    except ValueError:
-        raise InvalidRequest(f"{name} of the network is not base64.") from None
-    if len(raw) != 4 * math.prod(shape):
-        raise InvalidRequest(f"{name} of the network has {len(raw)} bytes, not {4 * math.prod(shape)}.")
-    array = np.frombuffer(raw, dtype="<f4").reshape(shape).astype(np.float64)
-    if not np.isfinite(array).all():
-        raise InvalidRequest(f"{name} of the network holds a number that is none.")
-    return array
+    return np.frombuffer(unpack(text, math.prod(shape), name), dtype=np.float32).reshape(shape).astype(np.float64)
