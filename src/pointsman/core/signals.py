@@ -72,6 +72,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     json_object: bool = False
     json_schema: bool = False
     logprobs: bool = False
+    effort_named: bool = False
+    """The request says itself how much the model shall think."""
     choices: int = 1
     dear_service: bool = False
     """Asks to be served sooner than others, at a price that no table here has."""
@@ -131,7 +133,13 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: Priority = "balanced"
     budget_tier: Tier = "high"
     """How much of the monthly budget was left; the decision adds it."""
+    quality_floor: float | None = None
+    """How far below the best model's success the choice may lie at most; the decision adds it. None: as weights say."""
     features: bytes = b""
     """The ask as a learned policy sees it, in the layout of `core.features`; empty where nobody is to choose."""
+    prefixes: bytes = b""
+    """Keyed hashes, 8 bytes each, of the conversation as it came, then of its beginnings, the longest first: equal
+    beginnings have equal hashes, so that the turns of a conversation are known as such. Only of those that hold a user
+    turn."""
     prompt_hash: str = ""
     """Keyed hash of the messages: equal prompts can be told, none can be read back."""

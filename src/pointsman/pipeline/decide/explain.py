@@ -27,8 +27,9 @@ def dollars(micro_usd: int | None) -> str:
 
 
 def expected(candidate: Candidate) -> str:
+    sure = f" (give or take {candidate.uncertainty:.0%})" if candidate.uncertainty >= 0.005 else ""
     return (
-        f"{candidate.quality:.0%} predicted success, {dollars(candidate.cost_micro_usd)},"
+        f"{candidate.quality:.0%} predicted success{sure}, {dollars(candidate.cost_micro_usd)},"
         f" about {candidate.latency_seconds:.2g} s"
     )
 
@@ -42,11 +43,24 @@ def why_auto(
     requested: str = "auto",
     hinted: Sequence[ModelCard] = (),
     left_share: float | None = None,
+    greedy: Candidate | None = None,
 ) -> tuple[str, ...]:
-    """The reasons of a choice among candidates, the most telling first."""
+    """The reasons of a choice among candidates, the most telling first.
+
+    Args:
+        greedy: the candidate that the policy thinks best, where chance may have picked another.
+    """
     chosen = ranked[0]
-    among = "the only candidate" if len(ranked) == 1 else f"best of {len(ranked)}"
+    explored = greedy is not None and greedy is not chosen
+    if explored:
+        among = f"chosen by chance to learn (probability {chosen.propensity:.2%}) among {len(ranked)}"
+    else:
+        among = "the only candidate" if len(ranked) == 1 else f"best of {len(ranked)}"
     reasons = [f"{chosen.model}: {among} for {signals.intent.value} ({signals.priority}), {expected(chosen)}."]
+    if greedy is not None and explored:
+        reasons.append(f"Without chance it had been {greedy.model}, {expected(greedy)}.")
+    if signals.quality_floor is not None:
+        reasons.append(_floor(ranked, signals.quality_floor))
     if signals.privacy.local_only:
         reasons.append(f"It stays on this machine: {why_local_only(signals.privacy)}.")
     if signals.privacy.redacted:
@@ -58,7 +72,7 @@ def why_auto(
     score = signals.complexity.score
     if score > complexity_threshold:
         reasons.append(f"Complexity {score:.2f} is above {complexity_threshold:.2f}, so strength counts for more.")
-    if len(ranked) > 1:
+    if len(ranked) > 1 and not explored:
         reasons.append(f"Next: {ranked[1].model}, {expected(ranked[1])}.")
     return (*reasons, *_dropped(dropped))
 
@@ -95,6 +109,11 @@ def header_reason(decision: Decision) -> str:
     if not (line.isascii() and line.isprintable()):
         line = "".join(character if " " <= character <= "~" else "?" for character in line)
     return line if len(line) <= HEADER_CHARACTERS else line[: HEADER_CHARACTERS - 3] + "..."
+
+
+def _floor(ranked: Sequence[Candidate], floor: float) -> str:
+    best = max(ranked, key=lambda candidate: candidate.quality)
+    return f"A quality floor lets it be at most {floor * 100:.3g} points of success below {best.model}."
 
 
 def _redacted(privacy: Privacy) -> str:

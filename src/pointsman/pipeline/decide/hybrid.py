@@ -17,6 +17,7 @@ from pointsman.core.decision import Candidate
 from pointsman.core.request import Priority
 from pointsman.core.signals import Signals
 
+from .explore import Allowance
 from .policy import Policy
 from .predict import Arm
 
@@ -27,20 +28,26 @@ WILL_DO: Mapping[Priority, float] = MappingProxyType(
 
 
 def rank_local_first(
-    policy: Policy, arms: Sequence[Arm], signals: Signals, *, preferred: frozenset[str]
+    policy: Policy,
+    arms: Sequence[Arm],
+    signals: Signals,
+    *,
+    preferred: frozenset[str],
+    allowance: Allowance | None = None,
 ) -> list[Candidate]:
     """The arms in two groups, each as the policy ranks it. Propensities are those of the first group; they sum to 1."""
-    least = WILL_DO[signals.priority] * max(arm.quality for arm in arms)
-    first = [arm for arm in arms if arm.card.local and arm.quality >= least]
+    believed = {(one.model, one.effort): one.quality for one in policy.rank(arms, signals, preferred=preferred)}
+    least = WILL_DO[signals.priority] * max(believed.values())
+    first = [arm for arm in arms if arm.card.local and believed[arm.card.id, arm.effort] >= least]
     if not first or len(first) == len(arms):
-        return policy.rank(arms, signals, preferred=preferred)
+        return policy.rank(arms, signals, preferred=preferred, allowance=allowance)
     here = {arm.card.id for arm in first}
     others = [arm for arm in arms if arm.card.id not in here]
     following = [
         msgspec.structs.replace(candidate, propensity=0.0)
         for candidate in policy.rank(others, signals, preferred=preferred)
     ]
-    return [*policy.rank(first, signals, preferred=preferred), *following]
+    return [*policy.rank(first, signals, preferred=preferred, allowance=allowance), *following]
 
 
 def why_local_first(chosen: Candidate, catalog: Catalog) -> str:

@@ -10,6 +10,7 @@ from pointsman.core.request import Priority
 from pointsman.core.signals import Signals
 
 from .explore import Allowance
+from .floor import within
 from .predict import Arm
 from .utility import WEIGHTS, Scale, Weights
 
@@ -42,7 +43,8 @@ BUILT_IN_VERSION = "rules@2"
 
 
 class RulePolicy:
-    """The arm of the highest utility, always; `utility` has the formula and the order.
+    """The arm of the highest utility, always; `utility` has the formula and the order. A quality floor is taken by the
+    predictions alone, for these rules know nothing of how sure they are.
 
     Raising the cost weight alone, or a lower tier, never raises the cost of the choice, and an arm that is worse in
     every respect never changes it.
@@ -74,7 +76,10 @@ class RulePolicy:
         allowance: Allowance | None = None,
     ) -> list[Candidate]:
         scale = Scale.of(self.weights, signals, threshold=self.complexity_threshold, preferred=preferred)
-        order = scale.order(arms, [arm.quality for arm in arms], default_provider=self.default_provider)
+        qualities = [arm.quality for arm in arms]
+        least = signals.quality_floor
+        allowed = None if least is None else within(least, qualities, [0.0] * len(arms))
+        order = scale.order(arms, qualities, default_provider=self.default_provider, allowed=allowed)
         picked = 1.0
         ranked = []
         for utility, place in order:

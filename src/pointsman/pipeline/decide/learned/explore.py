@@ -1,0 +1,123 @@
+"""With which probability each arm would be tried, by Thompson sampling, inverse gap weighting or an upper bound.
+
+- Thompson (1933): the chance that the arm is the best. It is the share of `DRAWS` frozen draws from the posteriors in
+  which the arm has the highest utility, so that the probability is known before an arm is picked and can be worked out
+  again. The draws of a model are the midpoints of `DRAWS` equal slices of the standard normal distribution, in an order
+  that depends on the policy's version and the model's id alone (a Latin hypercube: McKay, Beckman and Conover 1979).
+- Inverse gap weighting (Abe and Long 1999; Foster and Rakhlin 2020): 1 / (arms + GAMMA × utility behind the best), the
+  rest for the best.
+- Upper confidence bound (Auer 2002; Li et al. 2010): the arm whose utility would be highest if its success were `BOUND`
+  standard deviations better, whenever something is tried.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from pointsman.pipeline.decide.explore import Allowance
+from pointsman.pipeline.decide.predict import Arm
+from pointsman.pipeline.decide.utility import Scale
+
+from .artefact import Method
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+DRAWS = 128
+GAMMA = 50.0
+BOUND = 1.0
+
+
+def propensities(
+    method: Method,
+    arms: Sequence[Arm],
+    qualities: Sequence[float],
+    deviations: Sequence[float],
+    *,
+    scale: Scale,
+    may: Sequence[bool],
+    allowance: Allowance,
+    seed: str,
+) -> list[float]:
+    """The probability with which each arm is to be picked; they sum to 1.
+
+    Args:
+        arms: the one that is thought best first.
+        qualities: predicted success of each arm.
+        deviations: its standard deviation.
+        may: whether an arm may be tried at all.
+        seed: of the frozen draws.
+    """
+    dear = arms[0].weighed_micro_usd + allowance.micro_usd
+    # What an arm of unknown price costs cannot be kept account of.
+    tried = [
+        allowed and arm.weighed_micro_usd <= dear and (arm.cost_micro_usd is not None or arm.card.local)
+        for arm, allowed in zip(arms, may, strict=True)
+    ]
+    share = allowance.share
+    picked = [0.0] * len(arms)
+    for place, probability in enumerate(_by(method, arms, qualities, deviations, scale, seed)):
+        if tried[place]:
+            picked[place] = share * probability
+    picked[0] = 0.0
+    picked[0] = 1.0 - sum(picked)
+    return picked
+
+
+def _by(
+    method: Method,
+    arms: Sequence[Arm],
+    qualities: Sequence[float],
+    deviations: Sequence[float],
+    scale: Scale,
+    seed: str,
+) -> list[float]:
+    if method == "none":
+        return [0.0] * len(arms)
+    import numpy as np
+
+    prices = np.array([scale.price(arm) for arm in arms])
+    mean, deviation = np.array(qualities), np.array(deviations)
+    if method == "thompson":
+        drawn = mean + deviation * np.stack([_column(seed, arm.card.id) for arm in arms], axis=1)
+        won = _utilities(np.clip(drawn, 0.0, 1.0), prices, scale).argmax(axis=1)
+        return [count / DRAWS for count in np.bincount(won, minlength=len(arms)).tolist()]
+    if method == "igw":
+        worth = _utilities(mean[None, :], prices, scale)[0]
+        behind = np.maximum(worth[0] - worth, 0.0)
+        return [1.0 / (len(arms) + GAMMA * gap) for gap in behind.tolist()]
+    hopes = np.minimum(mean + BOUND * deviation, 1.0)
+    utilities = [
+        float(_utilities(np.where(np.arange(len(arms)) == place, hopes, mean)[None, :], prices, scale)[0, place])
+        for place in range(len(arms))
+    ]
+    best = max(range(len(arms)), key=utilities.__getitem__)
+    return [float(place == best) for place in range(len(arms))]
+
+
+def _utilities(qualities: Floats, prices: Floats, scale: Scale) -> Floats:
+    """As `Scale.order` has them: (draws, arms)."""
+    import numpy as np
+
+    worth = np.minimum(qualities, scale.enough) - prices
+    if scale.hard:
+        worth -= scale.hard * (qualities.max(axis=1, keepdims=True) - qualities)
+    return worth
+
+
+@lru_cache(4096)
+def _column(seed: str, model: str) -> Floats:
+    """(DRAWS,)"""
+    import numpy as np
+
+    normal = NormalDist()
+    slices = [normal.inv_cdf((place + 0.5) / DRAWS) for place in range(DRAWS)]
+    random.Random(f"{seed} {model}").shuffle(slices)  # noqa: S311 - anybody may know the order
+    return np.array(slices)
