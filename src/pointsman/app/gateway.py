@@ -31,6 +31,7 @@ from .credentials import LiveCredentials
 from .limits import build_limits
 from .litellm import keep_litellm
 from .live_providers import LiveProviders
+from .observations import follow_observations
 from .ollama import ollama_ways
 from .pipeline import build_pipeline
 from .providers import OnProgress, build_fleet, build_providers, check_names, uninvited
@@ -142,7 +143,9 @@ class Gateway:
             secret_key=secrets.current,
             stack=self._stack,
         )
+        feed = follow_observations(settings, self._database, self._watcher, self._built.decide, self._clock)
         await self._follow_changes()
+        self._in_background(feed.run(), "observations")
         self._guard_door(secrets)
         self._server = await start_server(settings, self._entry(), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)

@@ -27,6 +27,7 @@ def check(settings: Settings) -> None:
         SettingsError: naming the key, the value and the mend.
     """
     server, routing, embedded = settings.server, settings.routing, settings.embedded
+    learning, judge = settings.learning, settings.learning.judge
     checks: list[tuple[str, Any, bool, str]] = [
         ("server.port", server.port, 0 <= server.port <= 65535, "must be between 0 and 65535 (0 picks a free port)"),
         ("server.max_body_bytes", server.max_body_bytes, server.max_body_bytes >= 1024, "must be at least 1024"),
@@ -66,6 +67,18 @@ def check(settings: Settings) -> None:
         ("routing.default_max_tokens", routing.default_max_tokens,
          routing.default_max_tokens is None or routing.default_max_tokens >= 1, "must be at least 1"),
         ("routing.max_attempts", routing.max_attempts, 1 <= routing.max_attempts <= 16, "must be between 1 and 16"),
+        ("learning.window_days", learning.window_days, 0 < learning.window_days <= 3650,
+         "must be more than 0 and at most 3650"),
+        ("learning.key_share", learning.key_share, 0 < learning.key_share <= 1, "must be more than 0 and at most 1"),
+        ("learning.reward.cost_factor", learning.reward.cost_factor, 0 <= learning.reward.cost_factor < 1e9,
+         "must be at least 0"),
+        ("learning.reward.latency_penalty", learning.reward.latency_penalty, 0 <= learning.reward.latency_penalty < 1e9,
+         "must be at least 0"),
+        ("learning.judge.share", judge.share, 0 <= judge.share <= 1, "must be between 0 and 1"),
+        ("learning.judge.model", judge.model, not judge.share or judge.model is not None,
+         "must name the model that judges, where learning.judge.share is above 0"),
+        ("learning.judge.micro_usd_per_day", judge.micro_usd_per_day, 0 <= judge.micro_usd_per_day <= MOST_COUNTED,
+         f"must be between 0 and {MOST_COUNTED}"),
         ("embedded.slots", embedded.slots, 1 <= embedded.slots <= 64, "must be between 1 and 64"),
         ("embedded.queue", embedded.queue, embedded.queue >= 0, "must be at least 0"),
         ("embedded.context", embedded.context, embedded.context is None or embedded.context >= 256,

@@ -211,6 +211,9 @@ class Routing(Section):
     """Whether an equivalent answers when a model that the request names cannot. Otherwise only routing.fallbacks
     does."""
     max_attempts: int = 4
+    choose_effort: bool = False
+    """Whether reasoning models are also tried at a lower and a higher effort than their own, where a request does not
+    name one: an arm is then a model with an effort."""
     tier_models: dict[str, dict[str, list[str]]] = msgspec.field(default_factory=dict)
     """Budget tier (high, medium, low) → intent (or `*`) → models to choose from, when one of them can do it."""
     embedding_model: str = "embedded:static-minilm-v1"
@@ -218,6 +221,40 @@ class Routing(Section):
     change what is stored must be embedded anew."""
     default_temperature: float | None = None
     default_max_tokens: int | None = None
+
+
+class RewardSettings(Section):
+    """What an answer was worth: success − cost_factor × dollars − latency_penalty × seconds."""
+
+    cost_factor: float = 30.0
+    """Per US dollar: at 30, a good answer is worth about three cents."""
+    latency_penalty: float = 0.004
+    """Per second: at 0.004, a good answer is worth about four minutes."""
+
+
+class JudgeSettings(Section):
+    """A model that judges a sample of the answers. Private requests are never shown to it."""
+
+    share: float = 0.0
+    """Of the answers whose requests hold nothing private; 0: none."""
+    model: str | None = None
+    """Who judges: a model's id."""
+    micro_usd_per_day: int = 100_000
+    """What judging may cost a day (UTC), in millionths of a US dollar."""
+
+
+class LearningSettings(Section):
+    """What is learned from outcomes while the gateway runs."""
+
+    window_days: float = 90.0
+    """Outcomes of older requests no longer count; of younger ones the latest 20,000 do."""
+    key_share: float = 0.5
+    """Of what is learned of a model, how much one API key may say once several do; 1: no bound."""
+    implicit: bool = True
+    """Whether what callers do next (a complaint, a retry, a tool's result) is noted as a sign of how good an answer
+    was. It counts only as far as it agrees with feedback."""
+    reward: RewardSettings = msgspec.field(default_factory=RewardSettings)
+    judge: JudgeSettings = msgspec.field(default_factory=JudgeSettings)
 
 
 class Embedded(Section):
@@ -287,6 +324,7 @@ class Settings(Section):
     budgets: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
     privacy: PrivacySettings = msgspec.field(default_factory=PrivacySettings)
     routing: Routing = msgspec.field(default_factory=Routing)
+    learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     embedded: Embedded = msgspec.field(default_factory=Embedded)
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     litellm: LiteLLMSettings = msgspec.field(default_factory=LiteLLMSettings)

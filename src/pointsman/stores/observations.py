@@ -117,29 +117,31 @@ class ObservationStore:
             )
         )  # fmt: skip
 
-    async def latest(self, *, since: float, before: Stored | None, most: int) -> list[Stored]:
-        """Of decisions since then (seconds since the epoch, UTC), the newest first; `before`: the last one read."""
-        if before is None:
-            query = f"{_SELECT} WHERE o.at >= $1 ORDER BY o.at DESC, o.decision_id DESC LIMIT $2"
-            return _read(await self._database.fetch(query, since, most))
-        return _read(
-            await self._database.fetch(
-                f"{_SELECT} WHERE o.at >= $1 AND (o.at < $2 OR (o.at = $2 AND o.decision_id < $3))"
-                " ORDER BY o.at DESC, o.decision_id DESC LIMIT $4",
-                since, before.observation.at, before.observation.decision_id, most,
-            )
-        )  # fmt: skip
+    async def latest(
+        self, *, since: float, before: Stored | None, most: int, of: tuple[str, str | None] | None = None
+    ) -> list[Stored]:
+        """Of decisions since then (seconds since the epoch, UTC), the newest first; those that count for nothing are
+        left out.
 
-    async def of_key(self, model: str, key_id: str | None, *, since: float, most: int) -> list[Stored]:
-        """What a key's answers by a model were like, the newest first."""
-        whose, values = ("o.key_id = $4", (key_id,)) if key_id is not None else ("o.key_id IS NULL", ())
-        return _read(
-            await self._database.fetch(
-                f"{_SELECT} WHERE o.model = $1 AND o.at >= $2 AND {whose}"
-                " ORDER BY o.at DESC, o.decision_id DESC LIMIT $3",
-                model, since, most, *values,
-            )
-        )  # fmt: skip
+        Args:
+            before: the last one read.
+            of: a model and a key: of its answers to that key alone.
+        """
+        wanted, values = ["o.at >= $1", "o.weight > 0"], list[object]((since, most))
+
+        def value(given: object) -> str:
+            values.append(given)
+            return f"${len(values)}"
+
+        if before is not None:
+            at, identifier = value(before.observation.at), value(before.observation.decision_id)
+            wanted.append(f"(o.at < {at} OR (o.at = {at} AND o.decision_id < {identifier}))")
+        if of is not None:
+            model, key_id = of
+            wanted.append(f"o.model = {value(model)}")
+            wanted.append("o.key_id IS NULL" if key_id is None else f"o.key_id = {value(key_id)}")
+        query = f"{_SELECT} WHERE {' AND '.join(wanted)} ORDER BY o.at DESC, o.decision_id DESC LIMIT $2"
+        return _read(await self._database.fetch(query, *values))
 
     async def note(self, signals: Sequence[Implicit], weights: dict[str, float]) -> None:
         """Keep implicit signals, each a guess at its answer's success.

@@ -1,0 +1,199 @@
+"""Every gateway learns from what any of them was told: observations of the database flow into its posteriors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from pointsman.core.errors import StoreError
+from pointsman.core.observation import Observation
+from pointsman.core.ports import Clock
+from pointsman.pipeline.decide import Decide
+from pointsman.pipeline.decide.learned.policy import LearnedPolicy
+from pointsman.pipeline.record.shares import KeyShares, Pair
+from pointsman.settings import Settings
+from pointsman.stores.database import Database
+from pointsman.stores.observations import REVISION, Cursor, ObservationStore, Stored
+from pointsman.stores.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+DAY = 86_400.0
+MOST = 20_000
+"""Observations in force, the latest."""
+PAGE = 200
+"""Rows that are read, and folded in, at a time: a few milliseconds of the loop."""
+PAUSE = 0.2
+"""Seconds between two turns: a storm of feedback is folded in five times a second, many rows at once."""
+LOOK = 1.0
+"""Seconds after which a turn comes in any case: another policy may serve, with posteriors of its own."""
+AWAY = 2.0
+
+
+class Learns(Protocol):
+    """Posteriors that take up observations, each decision's once."""
+
+    def fold(self, observations: Iterable[Observation], now: float) -> None: ...
+
+    def forget(self, decisions: Iterable[str]) -> None: ...
+
+
+class ObservationFeed:
+    """Keeps posteriors at what the database says.
+
+    What is in the database is read once for each posterior that comes to serve, newest decisions first; after that,
+    what was written since. A decision may be read twice: folding replaces.
+
+    Args:
+        learners: the posteriors of the policies that serve now.
+        window_days: age of decisions beyond which they no longer count.
+        key_share: see `KeyShares`.
+    """
+
+    def __init__(
+        self,
+        store: ObservationStore,
+        learners: Callable[[], Collection[Learns]],
+        clock: Clock,
+        *,
+        window_days: float,
+        key_share: float,
+        most: int = MOST,
+    ) -> None:
+        self._store = store
+        self._learners = learners
+        self._clock = clock
+        self._window = window_days * DAY
+        self._most = most
+        self._shares = KeyShares(share=key_share, most=most)
+        self._cursor: Cursor | None = None
+        self._fed: list[Learns] = []
+        self._moved = asyncio.Event()
+
+    async def wake(self) -> None:
+        """Something was written; returns at once."""
+        self._moved.set()
+
+    async def run(self) -> None:
+        """Follow the database until cancelled."""
+        away = False
+        while True:
+            moved = self._moved.is_set()
+            self._moved.clear()
+            try:
+                await self.turn(moved=moved)
+                away = False
+            except StoreError as error:
+                if not away:
+                    log.warning("What was learned elsewhere cannot be read; going on with what is known. %s", error)
+                away = True
+                self._moved.set()
+            except ImportError as error:  # the policy says the same, and lets the rules rank
+                log.error("Nothing is learned from outcomes: NumPy cannot be loaded (%s).", error)
+                return
+            await asyncio.sleep(AWAY if away else PAUSE)
+            if not away:
+                try:
+                    await asyncio.wait_for(self._moved.wait(), LOOK)
+                except TimeoutError:
+                    continue
+
+    async def turn(self, *, moved: bool = True) -> None:
+        """Take up what was written since the last turn.
+
+        Args:
+            moved: whether anything was.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        learners = list(self._learners())
+        if not learners:
+            self._fed = []
+            return
+        if self._cursor is None:
+            self._cursor = await self._store.end()
+            moved = True
+        new = [one for one in learners if not any(one is fed for fed in self._fed)]
+        if new:
+            await self._fill(new)
+        self._fed = learners
+        while moved and (page := await self._store.after(self._cursor, PAGE)):
+            await self._take_up(page, learners)
+            last = page[-1]
+            self._cursor = Cursor(last.revision, last.observation.decision_id)
+            if len(page) < PAGE:
+                break
+        gone = self._shares.trim(self._clock.now() - self._window)
+        if gone:
+            for learner in learners:
+                learner.forget(gone)
+
+    async def _fill(self, learners: Sequence[Learns]) -> None:
+        """Everything that is in force, for posteriors that know nothing of it yet."""
+        read, before = 0, None
+        since = self._clock.now() - self._window
+        while read < self._most:
+            page = await self._store.latest(since=since, before=before, most=min(PAGE, self._most - read))
+            if not page:
+                break
+            await self._take_up(page, learners)
+            read, before = read + len(page), page[-1]
+
+    async def _take_up(self, page: Sequence[Stored], learners: Sequence[Learns]) -> None:
+        for stored in page:
+            one = stored.observation
+            self._shares.put(one.decision_id, _pair(stored), weight=one.weight, at=one.at)
+        changed = list(self._shares.settle({stored.observation.model for stored in page}))
+        self._fold(page, learners)
+        for pair in changed:
+            await self._weigh_anew(pair, learners)
+        await asyncio.sleep(0)
+
+    async def _weigh_anew(self, pair: Pair, learners: Sequence[Learns]) -> None:
+        """Another share of a model is a key's: what it said before counts for more or less too."""
+        before = None
+        since = self._clock.now() - self._window
+        while page := await self._store.latest(since=since, before=before, most=PAGE, of=pair):
+            self._fold([stored for stored in page if stored.observation.decision_id in self._shares], learners)
+            before = page[-1]
+            await asyncio.sleep(0)
+
+    def _fold(self, page: Sequence[Stored], learners: Sequence[Learns]) -> None:
+        now = self._clock.now()
+        scaled = []
+        for stored in page:
+            one = stored.observation
+            scale = self._shares.scale(_pair(stored))
+            scaled.append(one if scale == 1 else msgspec.structs.replace(one, weight=one.weight * scale))
+        for learner in learners:
+            learner.fold(scaled, now)
+
+
+def follow_observations(
+    settings: Settings, database: Database, watcher: Watcher, decide: Decide, clock: Clock
+) -> ObservationFeed:
+    """The feed of the policy that serves, woken by `watcher`; `run` it."""
+
+    def learners() -> list[Learns]:
+        policy = decide.policy
+        return [policy.bank] if isinstance(policy, LearnedPolicy) else []
+
+    learning = settings.learning
+    feed = ObservationFeed(
+        ObservationStore(database),
+        learners,
+        clock,
+        window_days=learning.window_days,
+        key_share=learning.key_share,
+    )
+    watcher.watch(REVISION, feed.wake)
+    return feed
+
+
+def _pair(stored: Stored) -> Pair:
+    return stored.observation.model, stored.key_id
