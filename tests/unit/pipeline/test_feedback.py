@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision
 from pointsman.core.errors import InvalidRequest, NotFound
-from pointsman.core.outcome import Outcome
+from pointsman.core.outcome import Edit, Outcome, SuiteResult
 from pointsman.core.ports import SystemClock
 from pointsman.pipeline.record import FeedbackRequest, FeedbackStage
+from pointsman.pipeline.record.feedback import PARTS
 from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
 from pointsman.testing.memory_log import MemoryDecisionLog
 
@@ -46,6 +47,21 @@ def test_each_kind_alone_will_do(said: dict[str, Any]):
         ({"id": "dec_1", "score": -0.01}, "score"),
         ({"id": "dec_1", "score": True}, "score"),
         ({"id": "dec_1", "score": "1"}, "score"),
+        ({"id": "dec_1", "tests": {"passed": 1}}, "tests.failed"),
+        ({"id": "dec_1", "tests": {"failed": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": {"passed": 0, "failed": 0}}, "tests"),
+        ({"id": "dec_1", "tests": {"passed": 2, "total": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": {"passed": 2, "failed": 1, "total": 4}}, "tests.total"),
+        ({"id": "dec_1", "tests": {"passed": -1, "failed": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": {"passed": 1.5, "failed": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": {"passed": 10**7, "failed": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": {"passed": 10**30, "failed": 1}}, "tests.passed"),
+        ({"id": "dec_1", "tests": [1, 2]}, "tests"),
+        ({"id": "dec_1", "edit": {}}, "edit.accepted"),
+        ({"id": "dec_1", "edit": {"accepted": 1}}, "edit.accepted"),
+        ({"id": "dec_1", "edit": {"accepted": True, "kept_share": 1.1}}, "edit.kept_share"),
+        ({"id": "dec_1", "edit": {"accepted": True, "kept_share": -0.1}}, "edit.kept_share"),
+        ({"id": "dec_1", "edit": {"accepted": True, "kept": 1}}, "edit"),
         ({"id": "dec_1", "thumb": "sideways"}, "thumb"),
         ({"id": "dec_1", "outcome": "ok"}, "outcome"),
         ({"id": "dec_1", "score": 1, "comment": "x" * 4001}, "comment"),
@@ -71,7 +87,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = st.sampled_from(["id", "score", "thumb", "outcome", "comment", "else"])
+FIELDS = st.sampled_from(["id", "score", "thumb", "outcome", "tests", "edit", "comment", "else"])
 
 
 @given(st.binary(max_size=60) | st.dictionaries(FIELDS, JSON).map(lambda body: json.dumps(body).encode()))
@@ -82,7 +98,7 @@ def test_any_body_is_taken_or_refused_by_name(body: bytes):
         return
     assert 1 <= len(request.id) <= 200
     assert request.score is None or 0 <= request.score <= 1
-    assert (request.score, request.thumb, request.outcome) != (None, None, None)
+    assert {getattr(request, part) for part in PARTS} != {None}
     assert len(request.comment or "") <= 4000
 
 
@@ -101,7 +117,18 @@ def test_what_is_right_is_taken_whole(**said: Any):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff", b'"x"', b"[" * 100_000, b'{"id":"a","score":1,"comment":"\\ud800"}']
+    "body",
+    [
+        b'{"id":"a","score":NaN}',
+        b'{"id":"a","score":1e999}',
+        b'{"id":"a","score":Infinity}',
+        b"",
+        b"{",
+        b"\xff",
+        b'"x"',
+        b"[" * 100_000,
+        b'{"id":"a","score":1,"comment":"\\ud800"}',
+    ],
 )
 def test_what_is_no_json_object_is_refused(body: bytes):
     with pytest.raises(InvalidRequest):
@@ -146,6 +173,14 @@ async def test_twice_replaces(log: MemoryDecisionLog):
     await stage(parse({"id": "dec_a", "thumb": "down"}), ALICE)
     await stage(parse({"id": "chatcmpl-a", "outcome": "success"}), Caller())
     assert (log.feedbacks["dec_a"].thumb, log.feedbacks["dec_a"].outcome) == (None, "success")
+
+
+async def test_test_results_and_edits_are_kept_in_one_form(log: MemoryDecisionLog):
+    stage = FeedbackStage(log=log, clock=SystemClock())
+    for tests in ({"passed": 3, "failed": 1}, {"passed": 3, "total": 4}, {"passed": 3, "failed": 1, "total": 4}):
+        kept = await stage(parse({"id": "dec_a", "tests": tests, "edit": {"accepted": True}}), ALICE)
+        assert kept.tests == SuiteResult(passed=3, failed=1)
+        assert kept.edit == Edit(accepted=True)
 
 
 async def test_a_foreign_answer_cannot_be_told_from_none(log: MemoryDecisionLog):
