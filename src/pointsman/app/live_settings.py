@@ -18,6 +18,8 @@ from pointsman.settings.shown import flatten
 from pointsman.stores.runtime_settings import REVISION, RuntimeSetting, RuntimeSettingsStore
 from pointsman.stores.watch import Watcher
 
+from .built_in import adjust_explorer
+
 log = logging.getLogger(__name__)
 
 
@@ -31,9 +33,11 @@ def decide_rules(settings: Settings) -> DecideRules:
         equivalents=routing.equivalents,
         named_stand_ins=routing.named_stand_ins,
         max_attempts=routing.max_attempts,
+        choose_effort=routing.choose_effort,
         complexity_threshold=routing.complexity_threshold,
         tier_models=routing.tier_models,
         embedding_model=routing.embedding_model,
+        quality_floor=routing.quality_floor,
     )
 
 
@@ -80,6 +84,8 @@ class LiveSettings:
             understand.adjust(level=settings.privacy.level, priority=routing.priority)
             shape.temperature, shape.max_tokens = routing.default_temperature, routing.default_max_tokens
             decide.rules = decide_rules(settings)
+            if decide.explorer is not None:
+                adjust_explorer(decide.explorer, settings)
             if keeper.catalog.aliases != routing.aliases:
                 keeper.rename(routing.aliases)
             await load_policy()

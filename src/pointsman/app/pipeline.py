@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ from pointsman.core.credential import TakesKeys
 from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
 from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.decide import Decide, is_auto
+from pointsman.pipeline.decide.threads import Threads
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.run import Pipeline
@@ -18,14 +20,18 @@ from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.static_embedding.model import embed_one
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
+from pointsman.stores.policies import PolicyStore
 from pointsman.stores.runtime_settings import RuntimeSettingsStore
 from pointsman.stores.secret_key import SecretKey
+from pointsman.stores.trials import TrialStore
 from pointsman.stores.watch import Watcher
 
+from .built_in import BuiltIn, build_explorer
 from .entities import build_people
 from .live_settings import LiveSettings, decide_rules
-from .policies import built_in, follow_promotions
+from .policies import follow_promotions
 from .providers import uninvited
+from .trials import Trials
 
 if TYPE_CHECKING:
     from pointsman.providers.llamacpp.fleet import Fleet
@@ -39,6 +45,7 @@ class BuiltPipeline(NamedTuple):
     decide: Decide
     record: Record
     live: LiveSettings
+    trials: Trials
 
 
 def build_pipeline(
@@ -59,9 +66,20 @@ def build_pipeline(
     """Build the stages and join them. `watcher` loads what was changed at run time when it starts."""
     privacy, routing = settings.privacy, settings.routing
     understand = build_understand(settings, keeper, secret_key)
-    decide = Decide(rules=decide_rules(settings), policy=built_in(settings))
+    built_in = BuiltIn(lambda model: keeper.catalog.get(model), clock)
+    decide = Decide(
+        rules=decide_rules(settings),
+        policy=built_in(settings),
+        explorer=build_explorer(settings, random.SystemRandom().random),
+    )
     shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
-    record = Record(log=log, clock=clock, store_prompts=privacy.store_prompts)
+    threads = Threads()
+    record = Record(
+        log=log,
+        clock=clock,
+        store_prompts=privacy.store_prompts,
+        told=(lambda decision, outcome: threads.answered(decision, outcome, clock.monotonic()),),
+    )
     live = LiveSettings(
         settings,
         RuntimeSettingsStore(database, clock),
@@ -71,7 +89,14 @@ def build_pipeline(
             *(card.provider for card in keeper.catalog),
         },
     )
-    load_policy = follow_promotions(lambda: live.current, decide, database, watcher, clock)
+    trials = Trials(
+        PolicyStore(database, clock),
+        TrialStore(database),
+        catalog=lambda: keeper.catalog,
+        tally=record.tally,
+        clock=clock,
+    )
+    load_policy = follow_promotions(lambda: live.current, decide, database, watcher, built_in, trials)
     live.follow(understand=understand, decide=decide, shape=shape, keeper=keeper, load_policy=load_policy)
 
     def coming(requested_model: str) -> str | None:
@@ -102,9 +127,10 @@ def build_pipeline(
         people=build_people(settings, understand, secret_key, stack),
         budgets=budgets,
         caller_keys=caller_keys,
+        threads=threads,
         coming=coming,
     )
-    return BuiltPipeline(pipeline, understand, decide, record, live)
+    return BuiltPipeline(pipeline, understand, decide, record, live, trials)
 
 
 def build_understand(settings: Settings, keeper: CatalogKeeper, secret_key: SecretKey) -> Understand:

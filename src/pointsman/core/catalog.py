@@ -71,6 +71,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """Prior of the decoding speed; running measurements replace it."""
     prefill_tokens_per_second: float | None = None
     first_token_seconds: float | None = None
+    load_seconds: float | None = None
+    """Prior of how long its server takes to load it when nobody has used it of late; None: it is always there."""
     quality: float = 0.5
     qualities: Mapping[str, float] = {}
     strengths: tuple[str, ...] = ()
@@ -86,6 +88,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """None: it is not known to fill in the middle by tokens of its own."""
     takes_suffix: bool = False
     """Whether its provider takes a completion's `suffix` as such."""
+    efforts: tuple[str, ...] = ()
+    """Values of `reasoning_effort` that may be chosen for it beside its own default."""
     simulated: frozenset[str] = frozenset()
     """Capabilities that the gateway makes up for, as with tool calls by prompt; less is expected of them."""
     responses: bool = False

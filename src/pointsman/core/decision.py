@@ -62,6 +62,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sentences, the most telling first."""
     signals: Signals
     estimated_cost_micro_usd: int | None
+    effort: str | None = None
+    """The reasoning effort that the chosen arm asks for; None: as the request says, or the model's own."""
     stream: bool = False
     explored: bool = False
     """Whether chance picked another arm than the one of the highest utility."""

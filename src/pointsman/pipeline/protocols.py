@@ -14,10 +14,17 @@ from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Signals
 from pointsman.core.trail import Trail
 
+from .decide.threads import NOWHERE, Place
+
 
 class Understands(Protocol):
     def __call__(
-        self, request: ChatRequest, *, privacy_level: PrivacyLevel | None = None, priority: Priority | None = None
+        self,
+        request: ChatRequest,
+        *,
+        privacy_level: PrivacyLevel | None = None,
+        priority: Priority | None = None,
+        usual: Priority | None = None,
     ) -> Signals: ...
 
 
@@ -77,4 +84,7 @@ class Decides(Protocol):
         force_provider: str | None = None,
         local_first: bool = False,
         credentials: Collection[str] = (),
+        quality_floor: float | None = None,
+        explore: bool = True,
+        place: Place = NOWHERE,
     ) -> Decision: ...

@@ -31,6 +31,7 @@ from pointsman.core.trail import Trail
 
 from .afford import afford
 from .answer import Answer, settling
+from .decide.threads import Threads
 from .execute import Execute
 from .protocols import Decides, Grant, Notices, Redacts, Spends, Understands
 from .record import Record
@@ -56,6 +57,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The only provider whose models may answer."""
     local_first: bool = False
     """Whether local models go before all others wherever they will do."""
+    quality_floor: float | None = None
+    """How far below the best model's success the choice may lie; None: as the settings say."""
+    explore: bool = True
+    """Whether a model may be tried with this request, to learn of it."""
     credentials: Mapping[str, Credential] = MappingProxyType({})
     """The caller's own keys, by provider."""
 
@@ -80,9 +85,11 @@ class Pipeline:
         people: Notices | None = None,
         budgets: Spends | None = None,
         caller_keys: TakesKeys | None = None,
+        threads: Threads | None = None,
     ) -> None:
         """
         Args:
+            threads: the running conversations; None: those of this pipeline alone.
             caller_keys: for which providers callers may bring keys of their own; None: for none.
             budgets: where money is reserved before a call; None: nothing is capped.
             people: looks for names of people; None: nobody does.
@@ -103,6 +110,7 @@ class Pipeline:
         self._people = people
         self._budgets = budgets
         self.caller_keys = caller_keys or NoKeysTaken()
+        self._threads = threads if threads is not None else Threads()
         self._holds_private = holds_private
         self._large = asyncio.Lock()  # more at once would only take the processor from one another
 
@@ -114,6 +122,7 @@ class Pipeline:
         """
         signals, mask = await self.understand(request, caller, wishes)
         decision, grant = await self.decide(request, signals, caller, wishes)
+        self._threads.keep(decision, self._clock.monotonic())
         trail = Trail(self._clock)
         attempts = self._execute(
             decision,
@@ -132,7 +141,13 @@ class Pipeline:
 
     async def understand(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> tuple[Signals, Mask | None]:
         """The signals, and the copy for remote models of a private request that may leave redacted."""
-        understand = partial(self._understand, request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        understand = partial(
+            self._understand,
+            request,
+            privacy_level=wishes.privacy_level,
+            priority=wishes.priority,
+            usual=caller.scopes.priority,
+        )
         try:
             signals = await self._in_turn(understand, large=request.size >= LARGE)
             if self._people is not None:
@@ -179,12 +194,18 @@ class Pipeline:
 
     def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
         """The decision that `run` would take now; nothing is called and nothing is logged."""
-        signals = self._understand(request, privacy_level=wishes.privacy_level, priority=wishes.priority)
+        signals = self._understand(
+            request,
+            privacy_level=wishes.privacy_level,
+            priority=wishes.priority,
+            usual=caller.scopes.priority,
+        )
         if self._people is not None:
             signals = self._people.judge(request, signals)
         if self._redact is not None and signals.privacy.local_only and request.kind == "chat":
             signals, _ = self._redact(request, signals)
         means = self._budgets.means(caller) if self._budgets is not None and self._budgets.concerns(caller) else None
+        wishes = msgspec.structs.replace(wishes, explore=False)  # what is only asked about teaches nothing
         return self._choose(request, signals, caller, wishes, means or AMPLE)
 
     def refused(
@@ -223,6 +244,9 @@ class Pipeline:
                 force_provider=wishes.force_provider,
                 local_first=wishes.local_first,
                 credentials=wishes.credentials,
+                quality_floor=wishes.quality_floor,
+                explore=wishes.explore,
+                place=self._threads.place(caller.key_id, signals, self._clock.monotonic()),
             )
         except (ModelNotFound, NoCapableModel, PrivacyWall):
             soon = self._coming(request.model)

@@ -119,6 +119,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: _Names
     embedding: dict[str, _Embedding]
     cache_writes: dict[str, tuple[int, int]]
+    efforts: dict[str, tuple[str, ...]]
     model: dict[str, Fact]
 
 
@@ -314,6 +315,8 @@ def _knowledge() -> _Knowledge:
         known["capabilities"] = capabilities
         if fact.profile in table.cache_writes:
             known["cache_write_percent"] = table.cache_writes[fact.profile]
+        if fact.profile in table.efforts:
+            known["efforts"] = table.efforts[fact.profile]
         known["qualities"] = {
             intent: quality for group, quality in fact.qualities.items() for intent in table.intents[group]
         }

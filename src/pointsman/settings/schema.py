@@ -187,10 +187,29 @@ class BudgetSettings(Section):
     """Share below which the tier is low: costs weigh most, and local models go first."""
 
 
+class ExplorationSettings(Section):
+    """How far models are tried to learn of them. Never with requests that name a model, ask for quality, are at privacy
+    level max, or say `routing_preferences.explore: false`."""
+
+    share: float = 0.02
+    """Of the requests, at most; 0: never."""
+    daily: float = 0.05
+    """US dollars a day, in each process, that tries may be expected to cost beyond the models thought best."""
+
+
 class Routing(Section):
     """How a model is chosen."""
 
+    policy: Literal["learned", "rules"] = "learned"
+    """The built-in policy that serves where none is promoted: one that learns from outcomes, or rules alone."""
     priority: Priority = "balanced"
+    weights: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    """Per priority: what costs (cost), seconds (latency), leaving the machine (remote) and hard requests (hard) weigh,
+    and how much success is enough (enough), where that differs from what is built in."""
+    quality_floor: float | None = None
+    """The cheapest model whose success is at most so far below the best model's, with 95 % confidence, answers; 0.02 is
+    two points. A promise on the average of the traffic. None: the weights decide."""
+    exploration: ExplorationSettings = msgspec.field(default_factory=ExplorationSettings)
     model_names: Literal["override", "hint"] = "override"
     """Whether a known model name in a request forces that model or only prefers it. `provider:model` always forces."""
     complexity_threshold: float = 0.65

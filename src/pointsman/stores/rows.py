@@ -19,7 +19,7 @@ DECISION_COLUMNS = (
     "id", "created_at", "key_id", "requested_model", "model", "mode", "policy", "propensity",
     "estimated_cost_micro_usd", "stream", "intent", "intent_confidence", "complexity", "priority", "privacy_level",
     "privacy_classes", "local_only", "needs_tools", "needs_vision", "estimated_prompt_tokens", "turn", "prompt_hash",
-    "plan", "candidates", "dropped", "reasons", "signals", "explored", "conversation",
+    "plan", "candidates", "dropped", "reasons", "signals", "explored", "conversation", "effort",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "status", "answered_by", "error", "http_status", "prompt_tokens", "completion_tokens", "cached_tokens",
@@ -110,6 +110,7 @@ def decision_row(decision: Decision) -> Row:
         _json(signals),
         decision.explored,
         decision.conversation,
+        decision.effort,
     )
 
 
@@ -169,7 +170,7 @@ def record(row: Row) -> dict[str, Any]:
     decision = {
         name: columns[name]
         for name in ("id", "created_at", "model", "mode", "requested_model", "propensity", "policy",
-                     "estimated_cost_micro_usd", "key_id", "conversation")
+                     "estimated_cost_micro_usd", "key_id", "conversation", "effort")
     }  # fmt: skip
     for name in ("stream", "explored"):
         decision[name] = bool(columns[name])

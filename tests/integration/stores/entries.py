@@ -54,6 +54,7 @@ def decision(**changes: object) -> Decision:
         estimated_cost_micro_usd=12,
         stream=True,
         explored=True,
+        effort="low",
         conversation="9f3c",
         key_id="key_a",
     )

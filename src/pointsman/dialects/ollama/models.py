@@ -31,11 +31,17 @@ class Details(msgspec.Struct):
     quantization_level: str | None = None
 
 
+LOAD_BYTES_PER_SECOND = 1e9
+"""How fast weights are read from a disk of today that has not just read them: a prior, in bytes."""
+
+
 class Listed(msgspec.Struct):
     """An entry of `/api/tags`."""
 
     name: str
     digest: str | None = None
+    size: int | None = None
+    """Bytes on disk."""
     details: Details | None = None
     remote_host: str | None = None
     remote_model: str | None = None
@@ -94,6 +100,8 @@ def completed(card: ModelCard, listed: Listed, shown: Shown | None, version: Ver
     details = (shown.details if shown is not None else None) or listed.details
     if details is not None and details.parameter_size:
         fields["parameters"] = details.parameter_size
+    if listed.size:
+        fields["load_seconds"] = listed.size / LOAD_BYTES_PER_SECOND
     if shown is not None:
         if shown.context_length is not None:
             fields["context_window"] = shown.context_length

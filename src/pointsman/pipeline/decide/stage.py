@@ -18,7 +18,9 @@ from pointsman.core.signals import Signals
 from . import explain
 from .candidates import part
 from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
+from .effort import with_efforts
 from .embedding import embedding_model
+from .explore import Explorer
 from .force import check_named, check_provider
 from .hybrid import rank_local_first, why_local_first
 from .names import Requested, interpret, within
@@ -26,6 +28,8 @@ from .plan import chain, unique
 from .policy import Policy
 from .predict import predict
 from .refuse import refuse_all, refuse_named
+from .switching import weigh_switch
+from .threads import NOWHERE, Place, conversation_of
 
 FORCED_POLICY = "forced@1"
 """Stands in a decision's `policy` where the caller chose: nothing can be learned of a policy from it."""
@@ -49,23 +53,35 @@ class DecideRules:
     """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
     complexity_threshold: float = 0.65
     """For the explanation; the policy has its own."""
+    choose_effort: bool = False
+    """Whether models that think are also tried at other efforts, where a request does not name one."""
     embedding_model: str = ""
     """Embeds the texts of callers that name no model; empty: they are refused."""
+    quality_floor: float | None = None
+    """How far below the best model's success a choice may lie, for requests that do not say; None: as weights say."""
 
 
 class Choice(NamedTuple):
     ranked: list[Candidate]
+    """The one that was picked first."""
     plan: tuple[str, ...]
     dropped: list[Dropped]
     reasons: tuple[str, ...]
+    explored: bool = False
+    """Whether chance picked another than the policy thinks best."""
 
 
 class Decide:
-    """Chooses a model. Pure but for the decision's random id; no input or output."""
+    """Chooses a model. Pure but for the decision's random id and what the explorer draws; no input or output.
 
-    def __init__(self, *, rules: DecideRules, policy: Policy) -> None:
+    Args:
+        explorer: lets the policy try arms to learn of them; None: it does not.
+    """
+
+    def __init__(self, *, rules: DecideRules, policy: Policy, explorer: Explorer | None = None) -> None:
         self.rules = rules
         self.policy = policy
+        self.explorer = explorer
 
     def __call__(
         self,
@@ -82,6 +98,9 @@ class Decide:
         force_provider: str | None = None,
         local_first: bool = False,
         credentials: Collection[str] = (),
+        quality_floor: float | None = None,
+        explore: bool = True,
+        place: Place = NOWHERE,
     ) -> Decision:
         """Decide one request.
 
@@ -89,6 +108,9 @@ class Decide:
             force_provider: the only provider that the caller wants asked, within what the settings allow.
             local_first: whether local models go before all others wherever they will do.
             credentials: providers for which the caller brought a key.
+            quality_floor: how far below the best model's success the choice may lie; None: as the rules say.
+            explore: whether an arm may be tried to learn of it.
+            place: what is known of the conversation that it goes on with.
             unhealthy: model id or provider name → why it is thought to be down.
             caller: who asks; a key may be confined to some models.
             means: what may be spent; models that may cost more are out, and a low tier moves the choice.
@@ -117,8 +139,10 @@ class Decide:
         requested = read() if confined is None else within(requested_model, catalog, confined, read)
         if signals.needs.kind == "embeddings":
             requested = embedding_model(requested, self.rules.embedding_model, catalog)
-        if means.tier != signals.budget_tier:
-            signals = msgspec.structs.replace(signals, budget_tier=means.tier)
+        if quality_floor is None:
+            quality_floor = self.rules.quality_floor
+        if means.tier != signals.budget_tier or quality_floor is not None:
+            signals = msgspec.structs.replace(signals, budget_tier=means.tier, quality_floor=quality_floor)
         demand = Demand(
             needs=signals.needs,
             privacy=signals.privacy,
@@ -135,7 +159,16 @@ class Decide:
                 check_named(force_provider, requested.cards, requested_model)
             choice = self._forced(requested_model, requested, signals, demand, catalog)
         else:
-            choice = self._auto(requested_model, requested, signals, demand, catalog, local_first=local_first)
+            choice = self._auto(
+                requested_model,
+                requested,
+                signals,
+                demand,
+                catalog,
+                local_first=local_first,
+                explore=explore,
+                place=place,
+            )
         picked = choice.ranked[0]
         return Decision(
             id=new_decision_id(now),
@@ -152,6 +185,9 @@ class Decide:
             signals=signals,
             estimated_cost_micro_usd=picked.cost_micro_usd,
             stream=stream,
+            effort=picked.effort,
+            explored=choice.explored,
+            conversation=conversation_of(signals, place.in_use),
             key_id=key_id,
         )
 
@@ -164,6 +200,8 @@ class Decide:
         catalog: Catalog,
         *,
         local_first: bool,
+        explore: bool,
+        place: Place,
     ) -> Choice:
         kept, dropped = part(catalog, demand)
         if not kept:
@@ -172,11 +210,19 @@ class Decide:
         if tiers:
             kept = _of_tier(kept, dropped, tiers, signals, catalog)
         arms = predict(kept, signals)
-        if local_first:
-            ranked = rank_local_first(self.policy, arms, signals, preferred=demand.named)
-        else:
-            ranked = self.policy.rank(arms, signals, preferred=demand.named)
-        primary = ranked[0].model
+        if self.rules.choose_effort:
+            arms = with_efforts(arms, signals.needs)
+        arms = weigh_switch(arms, signals, place)
+        explorer = self.explorer if explore and not demand.named else None
+        allowance = explorer.allowance(signals, demand.now) if explorer is not None else None
+        rank = partial(rank_local_first, self.policy) if local_first else self.policy.rank
+        ranked = rank(arms, signals, preferred=demand.named, allowance=allowance)
+        greedy = picked = ranked[0]
+        if explorer is not None and allowance is not None:
+            picked = explorer.draw(ranked)
+            if picked is not greedy:
+                ranked = [picked, *(candidate for candidate in ranked if candidate is not picked)]
+        primary = picked.model
         configured = self._configured(primary, catalog)
         if configured is None:
             plan = chain(
@@ -199,10 +245,11 @@ class Decide:
             requested=name,
             hinted=requested.cards,
             left_share=demand.means.left_share,
+            greedy=greedy,
         )
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
-        return Choice(ranked, plan, dropped, reasons)
+        return Choice(ranked, plan, dropped, reasons, explored=picked is not greedy)
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""

@@ -127,9 +127,12 @@ class Execute:
                     trail.moved(card)
                 masked = mask if mask is not None and not card.local else None
                 restore = masked.restorer() if masked is not None else None
+                asked = request if masked is None else masked.request
+                if decision.effort is not None and model_id == decision.model:
+                    asked = asked.with_defaults({"reasoning_effort": decision.effort})
                 call = ChatCall(
                     card=card,
-                    request=request if masked is None else masked.request,
+                    request=asked,
                     local_only=decision.signals.privacy.local_only or mask is not None,
                     timeouts=msgspec.structs.replace(self._timeouts, total=remaining),
                     clears=masked.clears if masked is not None else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -36,11 +36,21 @@ class Record:
     """Queues decisions and outcomes for the log."""
 
     def __init__(
-        self, *, log: DecisionLog, clock: Clock, store_prompts: Literal["never", "public", "all"] = "never"
+        self,
+        *,
+        log: DecisionLog,
+        clock: Clock,
+        store_prompts: Literal["never", "public", "all"] = "never",
+        told: Sequence[Callable[[Decision, Outcome], None]] = (),
     ) -> None:
+        """
+        Args:
+            told: each is told how every decision ended; they return at once and raise nothing.
+        """
         self._log = log
         self._clock = clock
         self._store_prompts = store_prompts
+        self._told = tuple(told)
         self.tally = Tally()
         """What this process has done."""
 
@@ -121,6 +131,8 @@ class Record:
         finally:
             self._log.ended(decision.id, _summed(outcome, trail, self._clock.monotonic()))
             self.tally.end(outcome, stream=decision.stream)
+            for tell in self._told:
+                tell(decision, outcome)
 
 
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})

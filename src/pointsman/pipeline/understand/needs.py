@@ -94,6 +94,7 @@ def find_needs(
         json_object=form == "json_object",
         json_schema=form == "json_schema",
         logprobs=bool(params.logprobs) or bool(params.top_logprobs),
+        effort_named=any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in _EFFORTS),
         # each prompt of a completion is answered `n` times
         choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
         cache_marks=cache_marks,
@@ -115,6 +116,8 @@ def _expected_output(intent: Intent, complexity: float) -> int:
     return int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
 
 
+_EFFORTS = ("reasoning_effort", "reasoning", "thinking", "output_config")
+"""Fields that say how much a model shall think, in the words of several makers."""
 _TOOL_ROLES = ("tool", "function")
 
 

@@ -30,6 +30,8 @@ NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
 """Fields that are read elsewhere or that no upstream sees as they came."""
 MOST_ASSENTS = 32
 """Short replies in a row that are stepped over to find what is being assented to."""
+MOST_PREFIXES = 12
+"""Beginnings of a conversation that are hashed: an agent adds two messages a turn, or one for each tool that it ran."""
 
 
 class Understand:
@@ -79,12 +81,17 @@ class Understand:
         self._counts: Memo[int] = Memo(memo_size)
 
     def __call__(
-        self, request: ChatRequest, *, privacy_level: PrivacyLevel | None = None, priority: Priority | None = None
+        self,
+        request: ChatRequest,
+        *,
+        privacy_level: PrivacyLevel | None = None,
+        priority: Priority | None = None,
+        usual: Priority | None = None,
     ) -> Signals:
         """Understand one request.
 
         The privacy level is the strictest of the installation's, the body's and `privacy_level`. The priority is the
-        first that is given of `priority`, the body's, and the installation's.
+        first that is given of `priority`, the body's, the caller's `usual` one, and the installation's.
 
         Raises:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
@@ -128,8 +135,9 @@ class Understand:
                 count=lambda: self._count(request, digests),
             ),
             conversation=observe(messages, short_reply=short_reply, tools=bool(request.params.tools)),
-            priority=priority or _wish(request) or self._priority,
+            priority=priority or _wish(request) or usual or self._priority,
             features=reading.features,
+            prefixes=self._prefixes(messages, digests),
             prompt_hash=self._prompt_hash(digests),
         )
 
@@ -197,6 +205,18 @@ class Understand:
         hasher = self._prompt_hasher.copy()
         hasher.update(b"".join(digests))
         return hasher.hexdigest()
+
+    def _prefixes(self, messages: Sequence[MessageFacts], digests: Sequence[bytes]) -> bytes:
+        first = next((place for place, message in enumerate(messages) if message.user_turn), len(messages) - 1)
+        start = max(first, len(digests) - MOST_PREFIXES)
+        hasher = self._prompt_hasher.copy()
+        hasher.update(b"".join(digests[:start]))
+        hashes = []
+        for digest in digests[start:]:
+            hasher.update(digest)
+            hashes.append(hasher.digest()[:8])
+        hashes.reverse()
+        return b"".join(hashes)
 
     def _read_fields(self, request: ChatRequest, values: int) -> list[FieldFacts]:
         fields: list[FieldFacts] = []

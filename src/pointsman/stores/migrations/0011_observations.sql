@@ -1,5 +1,6 @@
 ALTER TABLE decisions ADD COLUMN explored BIGINT NOT NULL DEFAULT 0;       -- chance picked, not utility
 ALTER TABLE decisions ADD COLUMN conversation TEXT NOT NULL DEFAULT '';    -- keyed hash of how it began
+ALTER TABLE decisions ADD COLUMN effort TEXT;                              -- NULL: the model's own, or as asked
 
 -- More that a caller may report of an answer.
 ALTER TABLE feedback ADD COLUMN tests_passed BIGINT;

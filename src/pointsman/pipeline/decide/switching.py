@@ -1,0 +1,90 @@
+"""What it costs to leave the model that a conversation is with.
+
+Three things speak for staying. The provider's prompt cache holds the turns so far, so the model in use is reckoned
+with cached tokens at their own price, and with less to read. A local model that was not used of late must be loaded.
+And a change in mid-work costs an agent its bearings: going up to a model that is likelier to succeed is cheap, going
+down is not, least of all between a tool call and what follows it.
+
+One thing speaks for leaving: an agent that is stuck. What the model in use failed at so often it will likely fail at
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.signals import Needs, Signals
+
+from .predict import Arm, latency
+from .threads import InUse, Place
+
+CACHE_SECONDS = 300.0
+"""How long providers keep a prompt, unless more is asked for; the default of Anthropic, the least of OpenAI."""
+LEAST_CACHED = 1_024
+"""Tokens below which the large providers cache nothing."""
+LOADED_SECONDS = 300.0
+"""How long a local server keeps a model that nobody asks; Ollama's default."""
+UP, DOWN = 0.01, 0.06
+"""What a change to a likelier model, or to another, takes from its utility, in probability of success. Judgement."""
+MID_WORK = 2.0
+"""What these are multiplied with while a tool's result waits to be read."""
+STUCK = 0.7
+"""Share of its success that the model in use keeps when the agent is stuck. Judgement, until outcomes say more: the
+stage is among the features that deviations are learned over."""
+
+
+def weigh_switch(arms: Sequence[Arm], signals: Signals, place: Place) -> list[Arm]:
+    """The arms as they look from the middle of the conversation, in the same order."""
+    in_use = place.in_use
+    needs = signals.needs
+    with_it = next((arm for arm in arms if in_use is not None and arm.card.id == in_use.model), None)
+    seen = []
+    for arm in arms:
+        card = arm.card
+        if in_use is not None and card.id == in_use.model:
+            kept = _stay(arm, needs, in_use, place.now)
+            if signals.conversation.stage == "stuck":
+                kept = msgspec.structs.replace(kept, quality=kept.quality * STUCK, ability=kept.ability * STUCK)
+            seen.append(kept)
+            continue
+        seconds = arm.latency_seconds
+        if card.load_seconds is not None and place.idle(card.id) > LOADED_SECONDS:
+            seconds += card.load_seconds
+        cost = 0.0
+        if with_it is not None and signals.conversation.stage != "stuck":
+            cost = UP if arm.quality > with_it.quality else DOWN
+            if signals.conversation.awaiting_tool_result:
+                cost *= MID_WORK
+        seen.append(msgspec.structs.replace(arm, latency_seconds=seconds, switching_cost=cost))
+    return seen
+
+
+def _stay(arm: Arm, needs: Needs, in_use: InUse, now: float) -> Arm:
+    """The arm in use, with what its cache saves."""
+    card = arm.card
+    held = min(in_use.prompt_tokens, needs.prompt_tokens)
+    if now - in_use.at > CACHE_SECONDS or (not card.local and held < LEAST_CACHED):
+        return arm
+    read = needs.prompt_tokens - held
+    before = latency(card, needs.prompt_tokens, needs.expected_output)
+    after = latency(card, read, needs.expected_output)
+    saved = _saved_micro_usd(card, needs, held)
+    return msgspec.structs.replace(
+        arm,
+        cost_micro_usd=None if arm.cost_micro_usd is None else max(0, arm.cost_micro_usd - saved),
+        weighed_micro_usd=max(0, arm.weighed_micro_usd - saved),
+        latency_seconds=max(0.0, arm.latency_seconds - (before - after)),
+    )
+
+
+def _saved_micro_usd(card: ModelCard, needs: Needs, held: int) -> int:
+    """What so many cached tokens save; nothing where the provider caches only what is marked, and nothing is."""
+    explicit = card.cache_write_percent != (100, 100) and not card.writes_unasked
+    if explicit and not needs.cache_marks:
+        return 0
+    full = card.cost_micro_usd(needs.prompt_tokens, 0)
+    cached = card.cost_micro_usd(needs.prompt_tokens, 0, held)
+    return 0 if full is None or cached is None else max(0, full - cached)
