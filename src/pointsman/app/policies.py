@@ -1,51 +1,129 @@
-"""The policy that serves: the promoted one, or the built-in rules under the settings."""
+"""The policy that serves: the promoted one, or the built-in rules under the settings; and those on trial beside it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from pointsman.core.errors import PointsmanError, StoreError
-from pointsman.core.ports import Clock
+from pointsman.core.errors import PointsmanError
 from pointsman.pipeline.decide import Decide, Policy, RulePolicy, load_policy
+from pointsman.pipeline.decide.staged import Staged
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
-from pointsman.stores.policies import REVISION, PolicyStore
+from pointsman.stores.policies import REVISION, PolicyStore, Standing, StoredPolicy
 from pointsman.stores.watch import Watcher
+
+from .built_in import BuiltIn, rules_of, same
+from .trials import Trials
 
 log = logging.getLogger(__name__)
 
 
-def built_in(settings: Settings) -> RulePolicy:
-    routing = settings.routing
-    return RulePolicy(complexity_threshold=routing.complexity_threshold, default_provider=routing.default_provider)
+class Loaded(NamedTuple):
+    """A policy as it was loaded under some settings."""
+
+    base: RulePolicy
+    policy: Policy
+
+
+class LivePolicies:
+    """Loads policies of the database; what is loaded stays as long as it is wanted and the settings are the same, for a
+    policy may have learned since."""
+
+    def __init__(self, built_in: BuiltIn) -> None:
+        self._built_in = built_in
+        self._loaded: dict[str, Loaded] = {}
+
+    def load(self, stored: StoredPolicy, base: RulePolicy) -> Policy | None:
+        """The policy; None where it cannot serve, which is said in the log."""
+        found = self._loaded.get(stored.version)
+        if found is not None and same(found.base, base):
+            return found.policy
+        try:
+            policy = load_policy(
+                stored.kind,
+                stored.artefact,
+                version=stored.version,
+                base=base,
+                card_of=self._built_in.card_of,
+                clock=self._built_in.clock.now,
+            )
+        except PointsmanError as error:
+            log.error("The policy %s cannot be used. %s", stored.version, error.message)
+            return None
+        self._loaded[stored.version] = Loaded(base, policy)
+        return policy
+
+    def keep_only(self, versions: set[str]) -> None:
+        self._loaded = {version: loaded for version, loaded in self._loaded.items() if version in versions}
 
 
 def follow_promotions(
-    settings: Callable[[], Settings], decide: Decide, database: Database, watcher: Watcher, clock: Clock
+    settings: Callable[[], Settings],
+    decide: Decide,
+    database: Database,
+    watcher: Watcher,
+    built_in: BuiltIn,
+    trials: Trials | None = None,
 ) -> Callable[[], Awaitable[None]]:
-    """Let `decide` take up what is promoted, at the start and whenever it changes; returns what does so now.
+    """Let `decide` take up what is promoted and staged, at the start and whenever it changes; returns what does so now.
+
+    A policy that cannot be loaded changes nothing: the one that served goes on, and a candidate gets no share.
 
     Args:
         settings: those that hold now.
+        trials: told who is on trial.
     """
-    store = PolicyStore(database, clock)
+    store = PolicyStore(database, built_in.clock)
+    live = LivePolicies(built_in)
 
     async def reload() -> None:
-        base = built_in(settings())
-        policy: Policy = base
-        try:
-            promoted = await store.promoted()
-            if promoted is not None:
-                policy = load_policy(promoted.kind, promoted.artefact, version=promoted.version, base=base)
-        except StoreError:
-            raise
-        except PointsmanError as error:
-            log.error("The promoted policy cannot serve; %s goes on. %s", decide.policy.version, error.message)
-            return
-        if policy.version != decide.policy.version:
-            log.info("The policy %s serves now.", policy.version)
-        decide.policy = policy
+        base, unpromoted = rules_of(settings()), built_in(settings())
+        standing = await store.standing()
+        before = decide.policy.serving if isinstance(decide.policy, Staged) else decide.policy
+        serving: Policy | None = unpromoted
+        if standing.serving is not None:
+            serving = live.load(standing.serving, base)
+        if serving is None:
+            log.error("The promoted policy cannot serve; %s goes on.", before.version)
+            serving = before
+        elif serving.version != before.version:
+            log.info("The policy %s serves now.", serving.version)
+        decide.policy = _with_candidate(standing, serving, live, base, before=decide.policy)
+        shadows = {stored.version: live.load(stored, base) for _, stored in standing.shadows}
+        live.keep_only(_wanted(standing))
+        if trials is not None:
+            trials.follow(
+                standing,
+                {version: policy for version, policy in shadows.items() if policy is not None},
+                built_in=unpromoted.version,
+            )
 
     watcher.watch(REVISION, reload)
     return reload
+
+
+def _with_candidate(
+    standing: Standing, serving: Policy, live: LivePolicies, base: RulePolicy, *, before: Policy
+) -> Policy:
+    """The policy that serves, with the staged one beside it where there is one that can be loaded."""
+    if standing.staged is None:
+        return serving
+    trial, stored = standing.staged
+    candidate = live.load(stored, base)
+    if candidate is None:
+        return serving
+    known = before.candidate.version if isinstance(before, Staged) else ""
+    if known != candidate.version:
+        log.info("The policy %s takes %.0f %% of the decisions now.", candidate.version, 100 * trial.share)
+    return Staged(serving, candidate, share=trial.share)
+
+
+def _wanted(standing: Standing) -> set[str]:
+    found = {stored.version for _, stored in standing.shadows}
+    if standing.serving is not None:
+        found.add(standing.serving.version)
+    if standing.staged is not None:
+        found.add(standing.staged[1].version)
+    return found

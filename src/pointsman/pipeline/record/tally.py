@@ -42,6 +42,12 @@ class Tally:
         """Of streamed ones."""
         self.tokens: Counter[Tokens] = Counter()
         self.cost_micro_usd: Counter[str] = Counter()
+        self.policy_rollbacks = 0
+        """Policies on trial that this process rolled back, because they did worse than what they replaced."""
+        self.shadow_choices = 0
+        """Decisions that policies in the shadow were asked about."""
+        self.shadow_errors = 0
+        """Times that one could not say."""
 
     def begin(self) -> None:
         self.active += 1

@@ -29,6 +29,7 @@ CREATE TABLE shadow_choices (
     version      TEXT NOT NULL,
     model        TEXT NOT NULL,
     propensity   DOUBLE PRECISION NOT NULL,   -- of this model, under the shadow
+    cost_micro_usd  BIGINT,                   -- that was expected of it; NULL at an unknown price
     agreement    DOUBLE PRECISION NOT NULL,   -- the shadow's propensity of the model that was chosen
     PRIMARY KEY (decision_id, version)
 );

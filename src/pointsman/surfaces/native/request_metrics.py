@@ -33,6 +33,17 @@ def request_metrics(tally: Tally) -> Iterator[Metric]:
     yield from (requests, tokens, cost)
     yield _histogram("pointsman_request_seconds", "To the end of answers that ended well.", tally.seconds)
     yield _histogram("pointsman_first_byte_seconds", "To the first byte of streamed ones.", tally.first_byte)
+    yield CounterMetricFamily(
+        "pointsman_policy_rollbacks", "Policies rolled back by this process for a live drop.",
+        value=tally.policy_rollbacks,
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "pointsman_shadow_choices", "Decisions that policies in the shadow were asked about.",
+        value=tally.shadow_choices,
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "pointsman_shadow_errors", "Times that one could not say.", value=tally.shadow_errors,
+    )  # fmt: skip
 
 
 def _labels(model: str) -> list[str]:
