@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from .errors import Forbidden
+from .request import Priority
 
 Role = Literal["admin", "member", "viewer", "anonymous"]
 """admin: everything. member: asks models, sees its own. viewer: sees its own, asks nothing. anonymous: public pages."""
@@ -21,7 +22,7 @@ DEFAULT_TAG = ":latest"
 
 
 class Scopes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a key is confined to; nothing named means no bound."""
+    """What a key is confined to, and what its requests are like; nothing named means no bound."""
 
     models: tuple[str, ...] = ()
     """Ids, names or patterns (`ollama:*`) of models that it may use."""
@@ -33,6 +34,8 @@ class Scopes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The tier of its limits; None: the settings' default."""
     daily_micro_usd: int | None = None
     monthly_micro_usd: int | None = None
+    priority: Priority | None = None
+    """Of its requests that name none; None: the settings'."""
 
 
 UNBOUND = Scopes()

@@ -93,6 +93,10 @@ class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """`auto`, `hybrid` (local models first) or `local`; `surfaces.wishes` checks it and names the choices."""
     prioritize_privacy: bool = False
     prioritize_speed: bool = False
+    quality_floor: float | None = None
+    """How far below the best model's success the choice may lie, in [0, 1]: the cheapest within it answers."""
+    explore: bool | None = None
+    """False: this request is not one to try a model with."""
 
 
 class ChatParams(msgspec.Struct):

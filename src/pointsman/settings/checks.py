@@ -9,12 +9,16 @@ from typing import Any
 from pointsman.core.caller import EndpointClass
 from pointsman.core.catalog import CAPABILITIES
 from pointsman.core.errors import SettingsError
+from pointsman.core.request import Priority
 from pointsman.core.signals import Intent
 
 from .schema import BudgetCap, Limits, Settings, built_in_tiers
 
 MOST_COUNTED = 10**12
 """The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
+
+WEIGHTS = ("cost", "latency", "remote", "enough", "hard")
+"""What the weights of a priority are called."""
 
 SHORTEST_SECRET = 32
 """Characters; a secret is tried offline by whoever gets hold of the database."""
@@ -66,6 +70,12 @@ def check(settings: Settings) -> None:
          routing.default_temperature is None or 0 <= routing.default_temperature <= 2, "must be between 0 and 2"),
         ("routing.default_max_tokens", routing.default_max_tokens,
          routing.default_max_tokens is None or routing.default_max_tokens >= 1, "must be at least 1"),
+        ("routing.quality_floor", routing.quality_floor,
+         routing.quality_floor is None or 0 <= routing.quality_floor <= 1, "must be between 0 and 1"),
+        ("routing.exploration.share", routing.exploration.share, 0 <= routing.exploration.share <= 1,
+         "must be a share between 0 and 1"),
+        ("routing.exploration.daily", routing.exploration.daily, 0 <= routing.exploration.daily <= MOST_DOLLARS,
+         f"must be US dollars between 0 and {MOST_DOLLARS:,}"),
         ("routing.max_attempts", routing.max_attempts, 1 <= routing.max_attempts <= 16, "must be between 1 and 16"),
         ("learning.window_days", learning.window_days, 0 < learning.window_days <= 3650,
          "must be more than 0 and at most 3650"),
@@ -168,6 +178,15 @@ def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
             sums = (price.input, price.output, price.cached_input or 0.0)
             checks.append((f"providers.{name}.prices.{model}", sums, all(0 <= one <= MOST_DOLLARS for one in sums),
                            dollars + " per million tokens"))  # fmt: skip
+    priorities = typing.get_args(Priority)
+    for priority, weights in settings.routing.weights.items():
+        checks.append((f"routing.weights.{priority}", priority, priority in priorities,
+                       f"is no priority; there are {', '.join(priorities)}"))  # fmt: skip
+        for name, weight in weights.items():
+            checks.append((f"routing.weights.{priority}.{name}", name, name in WEIGHTS,
+                           f"is no weight; there are {', '.join(WEIGHTS)}"))  # fmt: skip
+            checks.append((f"routing.weights.{priority}.{name}", weight, 0 <= weight < float("inf"),
+                           "must be a number of at least 0"))  # fmt: skip
     for tier, intents in settings.routing.tier_models.items():
         checks.append((f"routing.tier_models.{tier}", tier, tier in ("high", "medium", "low"),
                        "is no tier; there are high, medium, low"))  # fmt: skip

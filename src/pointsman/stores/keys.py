@@ -26,6 +26,7 @@ from pointsman.core.keys import (
     prefix_of,
 )
 from pointsman.core.ports import Clock
+from pointsman.core.request import Priority
 
 from .database import Conflict, Database, Row, Statement
 from .envelope import EnvelopeError
@@ -72,6 +73,7 @@ class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | msgspec.UnsetType | None = msgspec.UNSET
     daily_micro_usd: int | msgspec.UnsetType | None = msgspec.UNSET
     monthly_micro_usd: int | msgspec.UnsetType | None = msgspec.UNSET
+    priority: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class KeyStore:
@@ -333,6 +335,8 @@ class KeyStore:
             cap = getattr(scopes, field)
             if cap is not None and not 0 <= cap <= MOST_MICRO_USD:
                 raise InvalidRequest("A budget is at least 0 and at most a billion dollars.", param=field)
+        if scopes.priority is not None and scopes.priority not in get_args(Priority):
+            raise InvalidRequest(f"The priority is one of {', '.join(get_args(Priority))}.", param="priority")
         return msgspec.structs.replace(scopes, networks=tuple(_network(network) for network in scopes.networks))
 
 

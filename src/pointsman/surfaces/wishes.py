@@ -26,13 +26,16 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
     Of several privacy levels the strictest holds, whoever named it; of several priorities the body's.
 
     Raises:
-        InvalidRequest: a header, or the mode, with a word that is none of its choices.
+        InvalidRequest: a header, or the mode, with a word that is none of its choices; a floor outside [0, 1].
     """
     preferences = request.params.routing_preferences
     asked = [pair for pair in headers if pair[0] in _ASKS]
     if not asked and preferences is None:
         return _NO_WISHES
     levels = _words(asked, "x-pointsman-privacy", LEVELS)
+    floor = preferences.quality_floor if preferences is not None else None
+    if floor is not None and not 0 <= floor <= 1:
+        raise InvalidRequest("Invalid `quality_floor`: a number between 0 and 1 is expected.", param="quality_floor")
     priorities = _words(asked, "x-pointsman-priority", PRIORITIES)
     if preferences is not None:
         if preferences.privacy_level is not None:
@@ -49,6 +52,8 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
         priority=priorities[0] if priorities else None,
         force_provider=preferences.force_provider if preferences is not None else None,
         local_first=preferences is not None and preferences.mode == "hybrid",
+        quality_floor=floor,
+        explore=preferences is None or preferences.explore is not False,
     )
 
 

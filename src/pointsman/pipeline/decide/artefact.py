@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
+from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import Priority
 
+from .learned.artefact import read_artefact
+from .learned.policy import LearnedPolicy
 from .network import load_network
 from .policy import Policy, RulePolicy
 from .utility import weights_with
@@ -23,20 +27,47 @@ class RulesArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     complexity_threshold: float | None = None
 
 
-KINDS = ("rules", "network")
+KINDS = ("rules", "learned", "network")
 
 
-def load_policy(kind: str, artefact: str | bytes, *, version: str, base: RulePolicy) -> Policy:
+def kind_of(artefact: str | bytes) -> str:
+    """The kind of policy that an artefact describes, by the fields that only that kind has.
+
+    Raises:
+        InvalidRequest: it is no JSON object.
+    """
+    try:
+        names = msgspec.json.decode(artefact, type=dict[str, msgspec.Raw]).keys()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"This is not a policy: {error}.") from None
+    if "features" not in names:
+        return "rules"
+    return "network" if "hidden" in names else "learned"
+
+
+def load_policy(
+    kind: str,
+    artefact: str | bytes,
+    *,
+    version: str,
+    base: RulePolicy,
+    card_of: Callable[[str], ModelCard | None] = lambda model: None,
+    clock: Callable[[], float] = time.time,
+) -> Policy:
     """The policy that an artefact describes.
 
     Args:
         base: the built-in rules under the installation's settings.
+        card_of: the card of a model now, for policies that learn while they serve; None: it is not in the catalog.
+        clock: seconds since the epoch, UTC.
 
     Raises:
         InvalidRequest: it is not one, or holds a number that makes no sense.
     """
     if kind == "network":
         return load_network(artefact, version=version, base=base)
+    if kind == "learned":
+        return LearnedPolicy(read_artefact(artefact), rules=base, version=version, card_of=card_of, clock=clock)
     if kind != "rules":
         raise InvalidRequest(f"There is no policy of the kind {kind!r}; there are {', '.join(KINDS)}.")
     try:

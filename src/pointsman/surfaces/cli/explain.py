@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from pointsman.core.decision import Decision
+from pointsman.core.decision import Candidate, Decision
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.signals import Signals
@@ -66,7 +66,8 @@ def _parts(record: Record) -> Iterator[RenderableType]:
             yield Group(Text(), table(("Attempt", "Status", "Took", "Error"), tries, right=("Took",)))
     if record.feedback is not None:
         yield Group(Text(), _pairs("Feedback", list(_feedback(record.feedback))))
-    yield styled(f"{decision.id} · policy {decision.policy} · propensity {decision.propensity:.3g}", "dim")
+    chance = " · picked by chance, to learn" if decision.explored else ""
+    yield styled(f"{decision.id} · policy {decision.policy} · propensity {decision.propensity:.3g}{chance}", "dim")
 
 
 def _head(decision: Decision, outcome: Outcome | None) -> Text:
@@ -91,7 +92,7 @@ def _candidates(decision: Decision, outcome: Outcome | None) -> RenderableType:
             (
                 "→" if candidate.model == chosen else "",
                 mark,
-                f"{candidate.quality:.0%}",
+                _success(candidate),
                 usd(candidate.cost_micro_usd),
                 f"{candidate.latency_seconds:.1f} s",
                 f"{candidate.utility:.3f}",
@@ -102,6 +103,11 @@ def _candidates(decision: Decision, outcome: Outcome | None) -> RenderableType:
     return table(
         columns, rows, right=columns[2:], spare=("Propensity", "Utility")
     )  # the last line tells the choice's own
+
+
+def _success(candidate: Candidate) -> str:
+    sure = f" ± {candidate.uncertainty:.0%}" if candidate.uncertainty >= 0.005 else ""
+    return f"{candidate.quality:.0%}{sure}"
 
 
 def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> RenderableType:

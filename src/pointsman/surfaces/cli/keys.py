@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from pointsman.core.errors import InvalidRequest, PointsmanError
+from pointsman.core.request import Priority
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-CLEARABLE = ("models", "endpoints", "networks", "tier", "daily-budget", "monthly-budget", "expires")
+CLEARABLE = ("models", "endpoints", "networks", "tier", "daily-budget", "monthly-budget", "priority", "expires")
 """What `update --clear` takes."""
 
 
@@ -86,6 +87,7 @@ class Bounds:
     tier: str | None
     daily: int | None
     monthly: int | None
+    priority: Priority | None
     expires: float | None
 
     @property
@@ -116,6 +118,7 @@ OPTIONS = (
     click.option("--tier", help="The tier of its limits."),
     click.option("--daily-budget", "daily", type=Dollars(), help="US dollars that it may spend a day (UTC)."),
     click.option("--monthly-budget", "monthly", type=Dollars(), help="US dollars a calendar month (UTC)."),
+    click.option("--priority", type=click.Choice(get_args(Priority)), help="Of its requests that name none."),
     click.option("--expires", type=Duration(), metavar="TIME", help="When it ends, from now: 90s, 24h, 30d or 2w."),
 )  # fmt: skip
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -171,6 +174,7 @@ def create(invocation: Invocation, name: str, admin: bool, viewer: bool, bounds:
         tier=bounds.tier,
         daily_micro_usd=bounds.daily,
         monthly_micro_usd=bounds.monthly,
+        priority=bounds.priority,
     )
     role: Any = "admin" if admin else "viewer" if viewer else "member"
     made = run(
@@ -237,7 +241,7 @@ def update(
     changes: dict[str, Any] = {
         "name": name, "role": role, "models": bounds.models or None, "endpoints": bounds.endpoints or None,
         "networks": bounds.networks or None, "tier": bounds.tier, "daily_micro_usd": bounds.daily,
-        "monthly_micro_usd": bounds.monthly, "expires_at": bounds.ends,
+        "monthly_micro_usd": bounds.monthly, "priority": bounds.priority, "expires_at": bounds.ends,
     }  # fmt: skip
     changes = {field: value for field, value in changes.items() if value is not None}
     columns = {"daily-budget": "daily_micro_usd", "monthly-budget": "monthly_micro_usd", "expires": "expires_at"}
@@ -330,6 +334,7 @@ def _show(key: ApiKey, as_json: bool) -> None:
         ("tier", scopes.tier or "that of the settings"),
         ("daily budget", _amount(scopes.daily_micro_usd)),
         ("monthly budget", _amount(scopes.monthly_micro_usd)),
+        ("priority", scopes.priority or "that of the settings"),
         ("made", f"{_time(key.created_at)} by {key.created_by}"),
         ("expires", _time(key.expires_at, "never")),
         ("last used", _time(key.last_used_at, "never")),
@@ -348,6 +353,8 @@ def _cells(key: ApiKey) -> tuple[object, ...]:
     for cap, period in ((scopes.daily_micro_usd, "day"), (scopes.monthly_micro_usd, "month")):
         if cap is not None:
             bounds.append(f"{_amount(cap)} a {period}")
+    if scopes.priority is not None:
+        bounds.append(f"priority {scopes.priority}")
     state = key.state(time.time())
     return (
         styled(key.name, "bold"),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pointsman.core.caller import Caller, Scopes
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.keys import ApiKey
+from pointsman.core.request import Priority
 from pointsman.stores.keys import KeyChange, NewKey
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
@@ -45,6 +46,7 @@ class Key(BaseModel):
     tier: str | None = Field(description="Null: the tier of the settings.")
     daily_micro_usd: int | None
     monthly_micro_usd: int | None
+    priority: Priority | None = Field(description="Of its requests that name none.")
     created_at: float
     created_by: str
     expires_at: float | None
@@ -82,6 +84,7 @@ class NewKeyRequest(_Body):
     tier: str | None = None
     daily_micro_usd: MicroUsd | None = None
     monthly_micro_usd: MicroUsd | None = None
+    priority: Priority | None = None
     expires_at: float | None = Field(default=None, description="Seconds since the epoch, UTC.")
 
 
@@ -96,6 +99,7 @@ class KeyChangeRequest(_Body):
     tier: str | None = None
     daily_micro_usd: MicroUsd | None = None
     monthly_micro_usd: MicroUsd | None = None
+    priority: Priority | None = None
     expires_at: float | None = None
 
 
@@ -128,6 +132,7 @@ def router(services: Services) -> APIRouter:
             tier=body.tier,
             daily_micro_usd=body.daily_micro_usd,
             monthly_micro_usd=body.monthly_micro_usd,
+            priority=body.priority,
         )
         made = await services.keys.create(body.name, by=by, role=body.role, scopes=scopes, expires_at=body.expires_at)
         log.info("key %s was made by %s", made.key.id, by)

@@ -139,12 +139,15 @@ def _blend(arrays: _Arrays, arms: Sequence[Arm], ease: float, logits: list[float
     for logit in logits[: len(arrays.abilities)]:
         highest = max(highest, logit)
         rising.append(highest)
+    plain = {arm.card.id: arm.prior for arm in arms if arm.effort is None}
     found = []
     for arm in arms:
-        prior = min(max(arm.prior, LEAST), 1 - LEAST)
-        ability = math.log(prior / (1 - prior))
+        ability = _logit(arm.prior)
         column = _column(arrays.heads, arm.card)
-        seen = _between(arrays.abilities, rising, ability) if column is None else logits[column]
+        if column is None:
+            seen = _between(arrays.abilities, rising, ability)
+        else:  # trained at the model's own effort
+            seen = logits[column] + ability - _logit(plain.get(arm.card.id, arm.prior))
         found.append(_sigmoid((1 - gate) * (ability + ease) + gate * seen) * arm.ability)
     return found
 
@@ -162,6 +165,11 @@ def _between(abilities: Sequence[float], logits: Sequence[float], ability: float
             low = abilities[place - 1]
             return logits[place - 1] + (logits[place] - logits[place - 1]) * (ability - low) / (high - low)
     return logits[-1] + ability - abilities[-1]
+
+
+def _logit(prior: float) -> float:
+    prior = min(max(prior, LEAST), 1 - LEAST)
+    return math.log(prior / (1 - prior))
 
 
 def _sigmoid(logit: float) -> float:
