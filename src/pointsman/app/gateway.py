@@ -150,6 +150,7 @@ class Gateway:
         self._server = await start_server(settings, self._entry(), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
         await announce_setup(settings, self._sign_in, self.url)
+        self._in_background(self._built.trials.run(), "policies on trial")
         if self._reload is not None:
             self._in_background(self._reload.run(self._reread), "settings")
         if tls is not None:
@@ -274,7 +275,7 @@ class Gateway:
         from pointsman.transport.asgi import AsgiBridge
 
         settings, server = self.settings, self.settings.server
-        pipeline, understand, decide, record, live = self._built
+        pipeline, understand, decide, record, live, _ = self._built
         services = Services(
             catalog=self._keeper,
             log=self._log,

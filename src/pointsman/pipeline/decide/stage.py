@@ -20,14 +20,15 @@ from .candidates import part
 from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
 from .effort import with_efforts
 from .embedding import embedding_model
-from .explore import Explorer
+from .explore import Allowance, Explorer
 from .force import check_named, check_provider
 from .hybrid import rank_local_first, why_local_first
 from .names import Requested, interpret, within
 from .plan import chain, unique
 from .policy import Policy
-from .predict import predict
+from .predict import Arm, predict
 from .refuse import refuse_all, refuse_named
+from .staged import mixed, turn_of
 from .switching import weigh_switch
 from .threads import NOWHERE, Place, conversation_of
 
@@ -67,6 +68,8 @@ class Choice(NamedTuple):
     plan: tuple[str, ...]
     dropped: list[Dropped]
     reasons: tuple[str, ...]
+    policy: str
+    """Who chose."""
     explored: bool = False
     """Whether chance picked another than the policy thinks best."""
 
@@ -180,7 +183,7 @@ class Decide:
             candidates=tuple(choice.ranked),
             dropped=tuple(choice.dropped),
             propensity=picked.propensity,
-            policy=FORCED_POLICY if requested.mode == "forced" else self.policy.version,
+            policy=choice.policy,
             reasons=choice.reasons,
             signals=signals,
             estimated_cost_micro_usd=picked.cost_micro_usd,
@@ -215,13 +218,19 @@ class Decide:
         arms = weigh_switch(arms, signals, place)
         explorer = self.explorer if explore and not demand.named else None
         allowance = explorer.allowance(signals, demand.now) if explorer is not None else None
-        rank = partial(rank_local_first, self.policy) if local_first else self.policy.rank
-        ranked = rank(arms, signals, preferred=demand.named, allowance=allowance)
+        turn = turn_of(self.policy, conversation_of(signals, place.in_use))
+        rank = partial(
+            _rank_by, arms=arms, signals=signals, preferred=demand.named, allowance=allowance, local_first=local_first
+        )
+        ranked = rank(turn.policy)
         greedy = picked = ranked[0]
         if explorer is not None and allowance is not None:
             picked = explorer.draw(ranked)
             if picked is not greedy:
                 ranked = [picked, *(candidate for candidate in ranked if candidate is not picked)]
+        explored = picked is not greedy
+        if turn.other is not None:
+            ranked = mixed(ranked, rank(turn.other), turn.share)
         primary = picked.model
         configured = self._configured(primary, catalog)
         if configured is None:
@@ -249,7 +258,7 @@ class Decide:
         )
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
-        return Choice(ranked, plan, dropped, reasons, explored=picked is not greedy)
+        return Choice(ranked, plan, dropped, reasons, policy=turn.policy.version, explored=explored)
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""
@@ -280,7 +289,7 @@ class Decide:
             msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
         ]
         reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=usable[0][1])
-        return Choice(ranked, plan, dropped, reasons)
+        return Choice(ranked, plan, dropped, reasons, policy=FORCED_POLICY)
 
     def _equivalents(self, primary: str, catalog: Catalog) -> Sequence[str]:
         """Names of models that stand in for this one in an outage, best first."""
@@ -301,6 +310,21 @@ class Decide:
         if names is None:
             return None
         return [card for name in names if (card := catalog.find(name)) is not None]
+
+
+def _rank_by(
+    policy: Policy,
+    *,
+    arms: Sequence[Arm],
+    signals: Signals,
+    preferred: frozenset[str],
+    allowance: Allowance | None,
+    local_first: bool,
+) -> list[Candidate]:
+    """The arms as a policy ranks them, local ones first where the caller wants that."""
+    if local_first:
+        return rank_local_first(policy, arms, signals, preferred=preferred, allowance=allowance)
+    return policy.rank(arms, signals, preferred=preferred, allowance=allowance)
 
 
 def _of_tier(
