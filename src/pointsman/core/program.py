@@ -46,6 +46,10 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     outputs: Annotated[tuple[Field, ...], msgspec.Meta(min_length=1)]
     demos: Annotated[tuple[dict[str, str], ...], msgspec.Meta(max_length=64)] = ()
     """Examples: a text for each field; one that lacks an output is left out of the chat."""
+    score: float | None = None
+    """Mean score on held-out examples, in [0, 1]; None where nobody measured it."""
+    trained: dict[str, str | int | float] = {}
+    """How it came to be: the model, the optimiser, how many calls and examples, the seed, when."""
 
     @classmethod
     def read(cls, text: bytes, where: str = "The program") -> Program:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from pointsman.providers.litellm.config import offered
 from pointsman.providers.litellm.supervisor import READY_SECONDS, RUNS_ALREADY, Supervisor, log_path
 from pointsman.providers.llamacpp.engine_log import EngineLog
 
+from .installing import shown_packages
 from .output import note
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ async def start(settings: Settings, config: Path | None) -> state.Running:
             code=RUNS_ALREADY,
         )
     offered(environment_value, settings.litellm.config)
-    with _packages() as show:
+    with shown_packages(f"LiteLLM {environment.version()}") as show:
         await environment.ensure(
             settings.cache_dir,
             child_environment({}),
@@ -172,35 +172,3 @@ async def stop(settings: Settings) -> bool:
             raise UpstreamConnectError(f"Process {keeper.pid} does not stop.", code="litellm_kept")
         await asyncio.sleep(0.05)
     return True
-
-
-@contextlib.contextmanager
-def _packages() -> Iterator[environment.OnPackages]:
-    """A bar on a terminal, a line at the start and the end elsewhere."""
-    if not sys.stderr.isatty():
-        told = False
-
-        def line(done: int, total: int) -> None:
-            nonlocal told
-            if not told or done == total:
-                note(f"Installing LiteLLM {environment.version()}: {done} of {total} packages")
-            told = True
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr, markup=False)) as bars:
-        task = None
-
-        def bar(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = bars.add_task(f"Installing LiteLLM {environment.version()}", total=total)
-            # pip unpacks them all behind the last one.
-            what = "Unpacking LiteLLM" if done >= total - 1 else f"Installing LiteLLM {environment.version()}"
-            bars.update(task, completed=done, total=total, description=what)
-
-        yield bar

@@ -1,0 +1,219 @@
+"""`pointsman train --program`: optimise a step that a model writes, and keep the better of before and after."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .invocation import Invocation
+from .output import console, note, print_json, styled, table
+
+if TYPE_CHECKING:
+    from pointsman.learn.programs.examples import Example
+    from pointsman.learn.programs.job import Answer, Ask, Optimizer
+    from pointsman.learn.programs.step import Step
+    from pointsman.learn.programs.training import OnProgress, Trained
+    from pointsman.settings import Settings
+
+    from .client import GatewayClient
+
+PROGRAMS = ("intent", "judge", "verify", "correct", "decompose", "synthesise", "summarise", "extract_memory")
+OPTIMIZERS = ("bootstrap", "mipro", "gepa", "grpo")
+PHASES = {
+    "baseline": "Judging what serves now",
+    "optimise": "Optimising",
+    "score": "Judging what came of it",
+}
+
+
+async def train_program(
+    invocation: Invocation,
+    name: str,
+    *,
+    optimizer: Optimizer,
+    model: str | None,
+    data: Path | None,
+    calls: int,
+    seed: int,
+    max_tokens: int | None,
+    as_json: bool,
+) -> None:
+    """Optimise one program and keep what came of it.
+
+    Raises:
+        PointsmanError: it cannot be done; says why, and nothing is changed.
+    """
+    from pointsman.learn.programs.environment import TRAINER
+    from pointsman.learn.programs.examples import split, values_of
+    from pointsman.learn.programs.job import Job
+    from pointsman.learn.programs.kept import current, keep
+    from pointsman.learn.programs.steps import STEPS
+    from pointsman.learn.programs.training import held_out_share, train
+    from pointsman.settings import child_environment
+
+    from .installing import shown_packages
+    from .launch import gateway
+
+    settings, step = invocation.settings(), STEPS[name]
+    began = current(settings.data_dir, name, step.program)
+    sides = split(await _examples(settings, step, data))
+    held_out = sides.held_out[: held_out_share(calls)]
+    environment = child_environment({})
+    with shown_packages(f"DSPy {TRAINER.version('dspy')}") as on_packages:
+        python = await TRAINER.ensure(
+            settings.cache_dir,
+            environment,
+            on_packages=on_packages,
+            waiting=lambda: note("Another process is installing it; waiting."),
+        )
+    async with gateway(invocation) as client:
+        model = await _named(client, model)
+        job = Job(
+            program=began,
+            metric=step.metric,
+            optimizer=optimizer,
+            train=values_of(sides.train),
+            held_out=values_of(held_out),
+            calls=calls,
+            max_tokens=max_tokens or step.max_tokens,
+            seed=seed,
+            model=model,
+        )
+        with _shown(name, model, calls) as on_progress:
+            trained = await train(
+                job,
+                python=python,
+                environment=environment,
+                ask=_Asker(client, model).ask,
+                on_progress=on_progress,
+                facts={"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+            )
+    path = keep(settings.data_dir, name, trained.program, trained.state)
+    _tell(name, model, trained, path, as_json=as_json)
+
+
+class _Asker:
+    """Answers the worker's calls by the gateway, where the privacy wall, budgets, limits and the log stand."""
+
+    def __init__(self, client: GatewayClient, model: str) -> None:
+        self._client = client
+        self._model = model
+
+    async def ask(self, ask: Ask) -> Answer:
+        from pointsman.core.errors import PointsmanError
+        from pointsman.core.events import Text
+        from pointsman.learn.programs.job import Answer
+
+        fields: dict[str, Any] = {"model": self._model, "messages": ask.messages, "stream": False}
+        if ask.temperature is not None:
+            fields["temperature"] = ask.temperature
+        if ask.max_tokens is not None:
+            fields["max_tokens"] = ask.max_tokens
+        try:
+            answer = await self._client.chat(fields)
+            pieces = [delta.text async for delta in answer.deltas() if isinstance(delta, Text)]
+        except PointsmanError as error:
+            return Answer(error=error.message)
+        return Answer(text="".join(pieces))
+
+
+async def _examples(settings: Settings, step: Step, data: Path | None) -> Sequence[Example]:
+    """What there is to learn from, without what holds private content: it would stand in every later call.
+
+    Raises:
+        InvalidRequest: the file is not one of examples, or the log has none for this step.
+    """
+    from pointsman.learn.programs.examples import read_examples
+    from pointsman.learn.programs.logged import logged_examples
+    from pointsman.pipeline.understand.detectors import Detectors
+
+    from .opened import opened_database
+
+    if data is not None:
+        found = read_examples(data, step.program)
+    else:
+        async with opened_database(settings) as database:
+            found = await logged_examples(database, step)
+    detectors = Detectors(settings.privacy.sensitive_tokens)
+    public = [example for example in found if not any(map(detectors.find, example.values.values()))]
+    if len(public) < len(found):
+        note(f"{len(found) - len(public)} of {len(found)} examples hold private content and are left out.")
+    return public
+
+
+async def _named(client: GatewayClient, model: str | None) -> str:
+    """The model to train against: it is asked by its own name, never by `auto`, for the scores of two models cannot be
+    compared.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    if model is None:
+        told = await client.get("/api/v1/models/recommend?use_case=general&performance_tier=fast")
+        chosen = str(told["data"][0]["model"])
+        note(f"Training against {chosen}; --model names another.")
+        return chosen
+    if model == "auto":
+        import click
+
+        raise click.BadParameter("name one model: the scores of several cannot be compared", param_hint="--model")
+    return model
+
+
+@contextmanager
+def _shown(name: str, model: str, calls: int) -> Iterator[OnProgress]:
+    """A bar of the calls on a terminal, a line for each phase elsewhere."""
+    if not sys.stderr.isatty():
+        told: list[str] = []
+
+        def line(phase: str, done: int) -> None:
+            if phase not in told:
+                told.append(phase)
+                note(f"{PHASES[phase]}: {name} on {model}, {done} of {calls} calls made")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=sys.stderr, markup=False), transient=True) as bars:
+        task = bars.add_task("Starting", total=calls)
+        yield lambda phase, done: bars.update(task, completed=done, description=PHASES[phase])
+
+
+def _tell(name: str, model: str, trained: Trained, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "program": name,
+                "model": model,
+                "kept": trained.kept,
+                "score": trained.program.score,
+                "baseline": trained.baseline,
+                "optimised": trained.optimised,
+                "held_out": trained.held_out,
+                "better": trained.better,
+                "worse": trained.worse,
+                "calls": trained.calls,
+                "failed_calls": trained.failed_calls,
+                "told": trained.told,
+                "path": str(path),
+            }
+        )
+        return
+    optimised = "" if trained.optimised is None else f"{trained.optimised:.3f}"
+    rows = [
+        ("baseline", f"{trained.baseline:.3f}"),
+        ("optimised", optimised or trained.told),
+        ("held-out examples", f"{trained.held_out}, of them {trained.better} better and {trained.worse} worse"),
+        ("calls", f"{trained.calls}, of them {trained.failed_calls} failed"),
+        ("kept", f"{trained.kept}, in {path}"),
+    ]
+    console().print(table(("", ""), [(styled(label, "dim"), value) for label, value in rows]))
+    if trained.kept == "baseline":
+        note("Nothing better was found, so what served goes on serving. More examples or calls may find it.")
