@@ -1,0 +1,100 @@
+"""Several learners, stacked on their out-of-fold predictions, and as sure of themselves as these allow.
+
+For each target the members' predictions are weighed by ridge towards equal weights (stacked regressions, Breiman 1996).
+For what sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all
+succeed and where it is hard all fail, so that gaps are largest in between, as in item response theory.
+
+The result is then scaled by what the training part, predicted out of fold, says it is worth: with b the slope of the
+target on it and t its t-statistic, by b·max(0, 1 − (GATE / t)²), a positive-part James-Stein estimate. Where nothing
+can be learned the factor is 0, and every prompt gets the models' means: a router that says so is never below chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Floats
+from .inputs import Inputs
+from .regressors import Regressor
+
+STRENGTH = 150.0
+"""Prompts that the members' equal weights count for."""
+GATE = 1.0
+
+
+class EnsembleRegressor:
+    """Args:
+    members: makers of the learners that are stacked.
+    """
+
+    def __init__(self, members: Sequence[Callable[[], Regressor]]) -> None:
+        self._members = tuple(members)
+
+    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        self.members_ = [make().fit(inputs, targets, folds=folds, rng=rng) for make in self._members]
+        self.mean_ = targets.mean(axis=0)
+        made = np.stack([member.out_of_fold_ for member in self.members_])
+        self.weights_: list[Floats] = []
+        self.factors_ = np.zeros(targets.shape[1])
+        self.out_of_fold_: Floats = np.zeros_like(targets)
+        level = made[:, :, 0].mean(axis=0) - self.mean_[0]
+        self.level_scale_ = float(level.std()) or 1.0
+        for target in range(targets.shape[1]):
+            columns = self._columns(made, level, target)
+            right = targets[:, target] - self.mean_[target]
+            honest = np.zeros(len(targets))
+            for fold in range(int(folds.max()) + 1):
+                out = folds == fold
+                honest[out] = columns[out] @ self._stacked(columns[~out], right[~out])
+            self.factors_[target] = worth(honest, right)
+            self.weights_.append(self._stacked(columns, right))
+            self.out_of_fold_[:, target] = self.mean_[target] + self.factors_[target] * honest
+        return self
+
+    def predict(self, inputs: Inputs) -> Floats:
+        made = np.stack([member.predict(inputs) for member in self.members_])
+        level = made[:, :, 0].mean(axis=0) - self.mean_[0]
+        columns = [
+            self._columns(made, level, target) @ weights * factor
+            for target, (weights, factor) in enumerate(zip(self.weights_, self.factors_, strict=True))
+        ]
+        found: Floats = self.mean_ + np.stack(columns, axis=1)
+        return found
+
+    def _columns(self, made: Floats, level: Floats, target: int) -> Floats:
+        own = made[:, :, target].T - self.mean_[target]
+        if target == 0:
+            return own
+        scaled = np.clip(level / self.level_scale_, -3, 3)
+        spread = float(own.std()) or 1.0
+        powers = np.stack([scaled, scaled**2 - 1, scaled**3 - 3 * scaled], axis=1)
+        return np.hstack([own, powers * spread])
+
+    def _stacked(self, columns: Floats, right: Floats) -> Floats:
+        prior = np.zeros(columns.shape[1])
+        prior[: len(self._members)] = 1 / len(self._members)
+        size = (columns**2).mean(axis=0) + 1e-12
+        left = columns.T @ columns + np.diag(STRENGTH * size)
+        found: Floats = np.linalg.solve(left, columns.T @ right + STRENGTH * size * prior)
+        return found
+
+
+def worth(made: Floats, right: Floats) -> float:
+    """The factor by which out-of-fold predictions are to be believed, in [0, 1.5].
+
+    Args:
+        made: (n,), about a mean of 0.
+        right: (n,), likewise.
+    """
+    square = float(made @ made)
+    if square < 1e-12 or len(made) < 3:
+        return 0.0
+    slope = float(made @ right) / square
+    error = float(np.sqrt((((right - slope * made) * made) ** 2).sum())) / square
+    if slope <= 0:
+        return 0.0
+    return min(slope, 1.5) * max(0.0, 1 - (GATE * error / slope) ** 2)

@@ -1,0 +1,92 @@
+"""Ridge regression in closed form: the mean of a Bayesian linear model's posterior.
+
+With rows z of length about 1, weights w ~ N(0, 1/λ) and unit noise, w = (ZᵀZ + λI)⁻¹Zᵀy, or Zᵀ(ZZᵀ + λI)⁻¹y where
+there are fewer prompts than columns (Hoerl and Kennard 1970; Bishop 2006, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Floats, Prompts
+from .folds import grouped_folds
+from .inputs import InputReader, Inputs
+from .regressors import best_of
+from .targets import Targets
+
+PENALTIES = (1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+INNER = 5
+
+
+def solve(rows: Floats, targets: Floats, penalty: float) -> Floats:
+    """(d, q) weights."""
+    if len(rows) < rows.shape[1]:
+        kernel = rows @ rows.T
+        kernel[np.diag_indices_from(kernel)] += penalty
+        dual: Floats = rows.T @ np.linalg.solve(kernel, targets)
+        return dual
+    gram = rows.T @ rows
+    gram[np.diag_indices_from(gram)] += penalty
+    primal: Floats = np.linalg.solve(gram, rows.T @ targets)
+    return primal
+
+
+class RidgeRegressor:
+    """Ridge on a space of its own.
+
+    Args:
+        space: inputs to (n, d); rows are scaled together so that their mean square length is 1.
+    """
+
+    def __init__(self, space: Callable[[Inputs], Floats], penalties: Sequence[float] = PENALTIES) -> None:
+        self._space, self._penalties = space, tuple(penalties)
+
+    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        rows = self._space(inputs)
+        self.centre_ = rows.mean(axis=0)
+        rows = rows - self.centre_
+        self.scale_ = float(np.sqrt((rows**2).sum(axis=1).mean())) or 1.0
+        rows /= self.scale_
+        made = np.zeros((len(self._penalties), *targets.shape))
+        for fold in range(int(folds.max()) + 1):
+            out = folds == fold
+            mean = targets[~out].mean(axis=0) if (~out).any() else targets.mean(axis=0)
+            made[:, out] = mean + self._path(rows[~out], targets[~out] - mean, rows[out])
+        chosen = best_of(made, targets)
+        self.penalty_ = np.array(self._penalties)[chosen]
+        self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(chosen)], axis=1)
+        self.mean_ = targets.mean(axis=0)
+        self.weights_ = np.zeros((rows.shape[1], targets.shape[1]))
+        for penalty in set(self.penalty_):
+            these = self.penalty_ == penalty
+            self.weights_[:, these] = solve(rows, targets[:, these] - self.mean_[these], float(penalty))
+        return self
+
+    def _path(self, rows: Floats, targets: Floats, outside: Floats) -> Floats:
+        """(penalties, rows of outside, q)."""
+        dual = len(rows) < rows.shape[1]
+        kernel = rows @ rows.T if dual else rows.T @ rows
+        right = targets if dual else rows.T @ targets
+        across = outside @ rows.T if dual else outside
+        found = []
+        for penalty in self._penalties:
+            shifted = kernel.copy()
+            shifted[np.diag_indices_from(shifted)] += penalty
+            found.append(across @ np.linalg.solve(shifted, right))
+        return np.stack(found)
+
+    def predict(self, inputs: Inputs) -> Floats:
+        found: Floats = self.mean_ + ((self._space(inputs) - self.centre_) / self.scale_) @ self.weights_
+        return found
+
+
+def linear_space(inputs: Inputs) -> Floats:
+    """The embedding beside the structure, which weighs as much as it, and the attempt, which weighs the same."""
+    parts = [inputs.embedding, inputs.structure / np.sqrt(max(inputs.structure.shape[1], 1))]
+    if inputs.attempt.shape[1]:
+        parts.append(inputs.attempt / np.sqrt(inputs.attempt.shape[1]))
+    return np.hstack(parts)
