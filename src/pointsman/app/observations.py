@@ -14,6 +14,7 @@ from pointsman.core.observation import Observation
 from pointsman.core.ports import Clock
 from pointsman.pipeline.decide import Decide
 from pointsman.pipeline.decide.learned.policy import LearnedPolicy
+from pointsman.pipeline.decide.staged import Staged
 from pointsman.pipeline.record.shares import KeyShares, Pair
 from pointsman.settings import Settings
 from pointsman.stores.database import Database
@@ -181,7 +182,8 @@ def follow_observations(
 
     def learners() -> list[Learns]:
         policy = decide.policy
-        return [policy.bank] if isinstance(policy, LearnedPolicy) else []
+        serving = (policy.serving, policy.candidate) if isinstance(policy, Staged) else (policy,)
+        return [one.bank for one in serving if isinstance(one, LearnedPolicy)]
 
     learning = settings.learning
     feed = ObservationFeed(

@@ -27,3 +27,15 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """How far `success` is to be believed, in [0, 1]: the precision of its source."""
     source: Source = "feedback"
     signals: Signals
+
+
+class Implicit(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that tells of an answer without the caller having said it."""
+
+    decision_id: str
+    kind: str
+    """A stable word: complaint, retry, tool_failed …; `judge` for a model's judgement."""
+    success: float
+    """The guess at how good the answer was, in [0, 1]."""
+    at: float
+    """When it was seen, in seconds since the epoch, UTC."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pointsman.core.observation import Observation
+from pointsman.core.observation import Implicit, Observation
 from pointsman.core.outcome import Feedback
 from pointsman.core.reward import success_of
 from pointsman.core.signals import Signals
@@ -58,16 +58,6 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     observation: Observation
     key_id: str | None
     revision: int
-
-
-class Implicit(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that tells of an answer without the caller having said it."""
-
-    decision_id: str
-    kind: str
-    success: float
-    at: float
-    """When it was seen, in seconds since the epoch, UTC."""
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,13 +150,15 @@ class ObservationStore:
             statements.append(Statement(_OBSERVE_UNLESS_TOLD, values))
         await self._database.transaction(statements)
 
-    async def agreements(self) -> list[Agreement]:
-        """Of each kind of signal, how often callers who spoke of the same answer were of the same mind; answers that
-        they called half good are left out."""
+    async def agreements(self, since: float) -> list[Agreement]:
+        """Of each kind of signal that was seen since then, how often callers who spoke of the same answer were of the
+        same mind; answers that they called half good are left out."""
         found = await self._database.fetch(
             "SELECT s.kind, SUM(CASE WHEN (s.success > 0.5) = (o.success > 0.5) THEN 1 ELSE 0 END), COUNT(*)"
             " FROM implicit_signals s JOIN observations o ON o.decision_id = s.decision_id"
-            " WHERE o.source NOT IN ('implicit', 'judge') AND o.success <> 0.5 AND s.success <> 0.5 GROUP BY s.kind"
+            " WHERE o.source NOT IN ('implicit', 'judge') AND o.success <> 0.5 AND s.success <> 0.5 AND s.at >= $1"
+            " GROUP BY s.kind",
+            since,
         )
         return [Agreement(kind=kind, right=int(right), cases=int(cases)) for kind, right, cases in found]
 

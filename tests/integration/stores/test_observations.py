@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from pointsman.app.observations import DAY, Learns, ObservationFeed
-from pointsman.core.observation import Observation
+from pointsman.core.observation import Implicit, Observation
 from pointsman.core.outcome import Edit, Feedback, SuiteResult
 from pointsman.core.ports import SystemClock
 from pointsman.stores.database import Database
 from pointsman.stores.decision_log import StoredDecisionLog
-from pointsman.stores.observations import REVISION, Cursor, Implicit, ObservationStore
+from pointsman.stores.observations import REVISION, Cursor, ObservationStore
 from pointsman.stores.postgres_database import PostgresDatabase
 from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.sqlite_database import SqliteDatabase
@@ -243,7 +243,7 @@ async def test_guesses_are_compared_with_what_was_said_and_weighed_by_it(stores:
     for identifier, thumb in zip(ids, ("down", "down", "up"), strict=False):
         await stores.say(identifier, thumb=thumb)
     await stores.say(ids[3], outcome="partial")
-    [agreement] = await stores.store.agreements()
+    [agreement] = await stores.store.agreements(0)
     assert (agreement.kind, agreement.right, agreement.cases) == ("retry", 2, 3)
     learner = Learner()
     feed = feed_of(stores, learner)
