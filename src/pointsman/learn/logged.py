@@ -17,18 +17,38 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None
     model: str
     """The arm that was picked; an outcome after a fallback credits it too, for the arm is the whole plan."""
+    effort: str | None = None
+    """The reasoning effort of that arm."""
     answered_by: str | None
     mode: str
+    requested_model: str = ""
     policy: str
     propensity: float
+    explored: bool = False
+    """Whether chance picked it, not utility."""
+    conversation: str = ""
+    """Its turns share it; empty where it cannot be told."""
     candidates: tuple[Candidate, ...]
     """Every arm that no constraint excluded, with its propensity under the policy that chose."""
     signals: Signals
     status: str | None
+    """None while it runs, or when a crash cut it off."""
     success: float | None = None
     """In [0, 1]; None where nobody has judged the answer."""
     weight: float = 0.0
     """How far `success` is to be believed, in [0, 1]."""
+    source: str | None = None
+    """Who says so."""
     cost_micro_usd: int | None = None
+    """What it cost us, failed attempts included; None where a price is not known."""
     seconds: float | None = None
+    prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    own_key: bool = False
+    """Whether the caller brought the key, and so paid."""
+
+    @property
+    def arm(self) -> str:
+        """The label of the arm that was picked."""
+        return self.model if self.effort is None else f"{self.model}#{self.effort}"

@@ -163,7 +163,7 @@ class Evaluator:
         if uncovered > TOLERATED:
             found.append(
                 f"In {uncovered:.1%} of its choices it would pull arms that had no chance in the log: of those nothing"
-                " can be told, so that no figure is given. Exploration (`learning.exploration`) gives them one."
+                " can be told, so that no figure is given. Exploration (`routing.exploration`) gives them one."
             )
         if effective < THIN_EFFECTIVE:
             found.append(
