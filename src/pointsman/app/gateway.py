@@ -15,10 +15,12 @@ from pointsman.core.ports import Health, SystemClock
 from pointsman.pipeline.admit.proxies import TrustedProxies
 from pointsman.pipeline.admit.signatures import Signatures
 from pointsman.pipeline.record import FeedbackStage
+from pointsman.pipeline.record.implicit import ImplicitSignals
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.settings import Settings, Source
 from pointsman.stores.credentials import REVISION, Credentials
+from pointsman.stores.observations import ObservationStore
 from pointsman.stores.signing import SigningSecrets
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.services import Services
@@ -28,6 +30,7 @@ from .access import build_access, build_keys, refuse_open_door
 from .budgets import build_budgets
 from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
+from .implicit import ImplicitKeeper
 from .limits import build_limits
 from .litellm import keep_litellm
 from .live_providers import LiveProviders
@@ -141,6 +144,7 @@ class Gateway:
             watcher=self._watcher,
             clock=self._clock,
             secret_key=secrets.current,
+            implicit=self._notice_implicit(),
             stack=self._stack,
         )
         feed = follow_observations(settings, self._database, self._watcher, self._built.decide, self._clock)
@@ -228,6 +232,15 @@ class Gateway:
         if settings.litellm.enabled:
             keep_litellm(settings, outbound, keeper, self._stack)
         self._caller_keys = CallerKeys(settings, lambda: {provider.name for provider in keeper.providers})
+
+    def _notice_implicit(self) -> ImplicitSignals | None:
+        """What callers do next, noted in the database; None: the settings say no."""
+        learning = self.settings.learning
+        if not learning.implicit:
+            return None
+        kept = ImplicitKeeper(ObservationStore(self._database), self._clock, window_days=learning.window_days)
+        self._in_background(kept.run(), "implicit signals")
+        return ImplicitSignals(kept.keep, self._clock)
 
     async def _follow_changes(self) -> None:
         """What is changed while the gateway runs, in its files and in the database."""

@@ -13,6 +13,7 @@ from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.decide.threads import Threads
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
+from pointsman.pipeline.record.implicit import ImplicitSignals
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, FeatureReader, PrivacyRules, Understand
@@ -61,9 +62,14 @@ def build_pipeline(
     watcher: Watcher,
     clock: Clock,
     secret_key: SecretKey,
+    implicit: ImplicitSignals | None,
     stack: AsyncExitStack,
 ) -> BuiltPipeline:
-    """Build the stages and join them. `watcher` loads what was changed at run time when it starts."""
+    """Build the stages and join them. `watcher` loads what was changed at run time when it starts.
+
+    Args:
+        implicit: notices what callers do next; None: nobody does.
+    """
     privacy, routing = settings.privacy, settings.routing
     understand = build_understand(settings, keeper, secret_key)
     built_in = BuiltIn(lambda model: keeper.catalog.get(model), clock)
@@ -78,7 +84,11 @@ def build_pipeline(
         log=log,
         clock=clock,
         store_prompts=privacy.store_prompts,
-        told=(lambda decision, outcome: threads.answered(decision, outcome, clock.monotonic()),),
+        asked=[implicit.asked] if implicit is not None else [],
+        told=[
+            lambda decision, outcome: threads.answered(decision, outcome, clock.monotonic()),
+            *([implicit.answered] if implicit is not None else []),
+        ],
     )
     live = LiveSettings(
         settings,

@@ -41,15 +41,18 @@ class Record:
         log: DecisionLog,
         clock: Clock,
         store_prompts: Literal["never", "public", "all"] = "never",
+        asked: Sequence[Callable[[Decision, ChatRequest], None]] = (),
         told: Sequence[Callable[[Decision, Outcome], None]] = (),
     ) -> None:
         """
         Args:
+            asked: each is told every decision before it is acted on; they return at once and raise nothing.
             told: each is told how every decision ended; they return at once and raise nothing.
         """
         self._log = log
         self._clock = clock
         self._store_prompts = store_prompts
+        self._asked = tuple(asked)
         self._told = tuple(told)
         self.tally = Tally()
         """What this process has done."""
@@ -104,6 +107,8 @@ class Record:
         """Log the decision before it is acted on; pass the events on; when they end, in whatever way, log the
         outcome."""
         self._decided(decision, request)
+        for tell in self._asked:
+            tell(decision, request)
         self.tally.begin()
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
@@ -131,8 +136,8 @@ class Record:
         finally:
             self._log.ended(decision.id, _summed(outcome, trail, self._clock.monotonic()))
             self.tally.end(outcome, stream=decision.stream)
-            for tell in self._told:
-                tell(decision, outcome)
+            for tell_end in self._told:
+                tell_end(decision, outcome)
 
 
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
