@@ -10,6 +10,7 @@ from pointsman.core.credential import TakesKeys
 from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
 from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.decide import Decide, is_auto
+from pointsman.pipeline.decide.pace import Paces
 from pointsman.pipeline.decide.threads import Threads
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
@@ -73,10 +74,12 @@ def build_pipeline(
     privacy, routing = settings.privacy, settings.routing
     understand = build_understand(settings, keeper, secret_key)
     built_in = BuiltIn(lambda model: keeper.catalog.get(model), clock)
+    paces = Paces()
     decide = Decide(
         rules=decide_rules(settings),
         policy=built_in(settings),
         explorer=build_explorer(settings, random.SystemRandom().random),
+        paces=paces,
     )
     shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
     threads = Threads()
@@ -87,6 +90,7 @@ def build_pipeline(
         asked=[implicit.asked] if implicit is not None else [],
         told=[
             lambda decision, outcome: threads.answered(decision, outcome, clock.monotonic()),
+            lambda decision, outcome: paces.told(decision, outcome, keeper.catalog),
             *([implicit.answered] if implicit is not None else []),
         ],
     )

@@ -15,7 +15,8 @@ import msgspec
 
 from pointsman.core.signals import Needs
 
-from .predict import Arm, latency
+from .predict import Arm
+from .speed import latency
 
 
 class Shift(NamedTuple):
@@ -44,9 +45,9 @@ def _at_efforts(arm: Arm, needs: Needs) -> list[Arm]:
         shift = SHIFTS.get(effort)
         if shift is None:
             continue
-        output = int(needs.expected_output * shift.output)
+        output = round(arm.output_tokens * shift.output)
         cost = arm.card.cost_micro_usd(needs.prompt_tokens, output * needs.choices)
-        before = latency(arm.card, needs.prompt_tokens, needs.expected_output)
+        before = latency(arm.card, needs.prompt_tokens, arm.output_tokens)
         after = latency(arm.card, needs.prompt_tokens, output)
         made.append(
             msgspec.structs.replace(
@@ -56,7 +57,8 @@ def _at_efforts(arm: Arm, needs: Needs) -> list[Arm]:
                 prior=_shifted(arm.prior, shift.logit),
                 cost_micro_usd=cost,
                 weighed_micro_usd=arm.weighed_micro_usd if cost is None else cost,
-                latency_seconds=arm.latency_seconds + after - before,
+                output_tokens=output,
+                latency_seconds=arm.latency_seconds * after / before,
             )
         )
     return made

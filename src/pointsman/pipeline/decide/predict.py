@@ -23,14 +23,12 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Signals
 
 from .constraints import MIN_OUTPUT
+from .pace import Paces
+from .speed import latency
 
 SLOPE = 5.0
 TYPICAL = 0.3
 """The complexity of an everyday request."""
-
-REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE = 0.8, 5_000.0, 60.0
-LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE = 0.2, 200.0, 15.0
-"""Seconds, tokens a second, tokens a second: what is assumed of a model of which no speed is known."""
 
 SIMULATED_TOOLS = 0.7
 """Share of a model's success that is left where tools are called by prompt: the answer keeps its form, for the decoding
@@ -39,6 +37,9 @@ is held to it, but the model was never trained to choose a tool. Judgement, unti
 ASSUMED_PRICES = (5_000_000, 25_000_000)
 """Micro-dollars per million tokens in and out that a remote model of unknown price is weighed with: those of a dear
 model, because unknown is never free."""
+
+
+UNMEASURED = Paces()
 
 
 class Arm(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +60,13 @@ class Arm(msgspec.Struct, frozen=True, gc=False):
     """What `quality` was multiplied with because the model may lack room or tool calls, in [0, 1]."""
     effort: str | None = None
     """The reasoning effort that the model is asked for; None: as the request says, or its own."""
+    output_tokens: int = 0
+    """Expected tokens of the answer."""
+    cost_high_micro_usd: int | None = None
+    """What it costs at most in nine cases of ten, as far as the answer's length decides; None when the price is
+    unknown."""
+    latency_high_seconds: float = 0.0
+    """How long it takes at most in nine cases of ten."""
     switching_cost: float = 0.0
     """What leaving the model in use for this arm costs, in probability of success."""
 
@@ -83,40 +91,48 @@ def fit(card: ModelCard, needs: Needs) -> float:
     return (room - needs.prompt_tokens_low) / (needs.prompt_tokens_high - needs.prompt_tokens_low)
 
 
-def latency(card: ModelCard, prompt_tokens: int, output_tokens: int) -> float:
-    """Seconds to the end of an answer: to the first token, to read the prompt, to write the answer."""
-    if card.local:
-        first, prefill, decode = LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE
-    else:
-        first, prefill, decode = REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE
-    if card.first_token_seconds is not None:
-        first = card.first_token_seconds
-    return (
-        first
-        + prompt_tokens / (card.prefill_tokens_per_second or prefill)
-        + output_tokens / (card.tokens_per_second or decode)
-    )
+def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = None) -> list[Arm]:
+    """An arm for each model, in the order given.
 
-
-def predict(cards: Iterable[ModelCard], signals: Signals) -> list[Arm]:
-    """An arm for each model, in the order given."""
+    Args:
+        paces: what was measured of them; None: the priors alone.
+    """
+    paces = paces or UNMEASURED
     needs = signals.needs
     intent = signals.intent.value
     ease = _ease(signals.complexity.score)
-    prompt, output = needs.prompt_tokens, needs.expected_output
-    paid = output * needs.choices
-    assumed = -(-(prompt * ASSUMED_PRICES[0] + paid * ASSUMED_PRICES[1]) // 1_000_000)
+    prompt = needs.prompt_tokens
     arms = []
     for card in cards:
-        cost = card.cost_micro_usd(prompt, paid)
-        weighed = cost if cost is not None else 0 if card.local else assumed
+        expected = paces.output(card.id, None, signals, needs.expected_output)
+        output = round(expected.mean)
+        cost = card.cost_micro_usd(prompt, output * needs.choices)
+        weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * needs.choices)
+        seconds = paces.seconds(card.id, signals, latency(card, prompt, output))
         prior = card.qualities.get(intent, card.quality)
         ability = fit(card, needs)
         if needs.tools and "tools" in card.simulated:
             ability *= SIMULATED_TOOLS
         quality = _with_odds(prior, ease) * ability
-        arms.append(Arm(card, quality, cost, weighed, latency(card, prompt, output), prior, ability))
+        arms.append(
+            Arm(
+                card,
+                quality,
+                cost,
+                weighed,
+                seconds.mean,
+                prior,
+                ability,
+                output_tokens=output,
+                cost_high_micro_usd=card.cost_micro_usd(prompt, round(expected.high) * needs.choices),
+                latency_high_seconds=seconds.high,
+            )
+        )
     return arms
+
+
+def _assumed(prompt: int, output: int) -> int:
+    return -(-(prompt * ASSUMED_PRICES[0] + output * ASSUMED_PRICES[1]) // 1_000_000)
 
 
 def _ease(complexity: float) -> float:

@@ -24,6 +24,7 @@ from .explore import Allowance, Explorer
 from .force import check_named, check_provider
 from .hybrid import rank_local_first, why_local_first
 from .names import Requested, interpret, within
+from .pace import Paces
 from .plan import chain, unique
 from .policy import Policy
 from .predict import Arm, predict
@@ -79,12 +80,16 @@ class Decide:
 
     Args:
         explorer: lets the policy try arms to learn of them; None: it does not.
+        paces: what is measured of models' speed and length; None: the catalog's priors hold.
     """
 
-    def __init__(self, *, rules: DecideRules, policy: Policy, explorer: Explorer | None = None) -> None:
+    def __init__(
+        self, *, rules: DecideRules, policy: Policy, explorer: Explorer | None = None, paces: Paces | None = None
+    ) -> None:
         self.rules = rules
         self.policy = policy
         self.explorer = explorer
+        self.paces = paces
 
     def __call__(
         self,
@@ -212,7 +217,7 @@ class Decide:
         tiers = self.rules.tier_models.get(signals.budget_tier)
         if tiers:
             kept = _of_tier(kept, dropped, tiers, signals, catalog)
-        arms = predict(kept, signals)
+        arms = predict(kept, signals, self.paces)
         if self.rules.choose_effort:
             arms = with_efforts(arms, signals.needs)
         arms = weigh_switch(arms, signals, place)
@@ -283,7 +288,7 @@ class Decide:
             elif card.id not in order and "key" not in why:
                 dropped.append(_dropped(card, why))
         plan = tuple(unique([*order, *followers], self.rules.max_attempts))
-        arms = predict([card for card, _ in usable], signals)
+        arms = predict([card for card, _ in usable], signals, self.paces)
         by_id = {candidate.model: candidate for candidate in self.policy.rank(arms, signals)}
         ranked = [
             msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order

@@ -18,7 +18,8 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Signals
 
-from .predict import Arm, latency
+from .predict import Arm
+from .speed import latency
 from .threads import InUse, Place
 
 CACHE_SECONDS = 300.0
@@ -69,14 +70,14 @@ def _stay(arm: Arm, needs: Needs, in_use: InUse, now: float) -> Arm:
     if now - in_use.at > CACHE_SECONDS or (not card.local and held < LEAST_CACHED):
         return arm
     read = needs.prompt_tokens - held
-    before = latency(card, needs.prompt_tokens, needs.expected_output)
-    after = latency(card, read, needs.expected_output)
+    before = latency(card, needs.prompt_tokens, arm.output_tokens)
+    after = latency(card, read, arm.output_tokens)
     saved = _saved_micro_usd(card, needs, held)
     return msgspec.structs.replace(
         arm,
         cost_micro_usd=None if arm.cost_micro_usd is None else max(0, arm.cost_micro_usd - saved),
         weighed_micro_usd=max(0, arm.weighed_micro_usd - saved),
-        latency_seconds=max(0.0, arm.latency_seconds - (before - after)),
+        latency_seconds=arm.latency_seconds * after / before,
     )
 
 

@@ -1,0 +1,124 @@
+"""How long models really take and how much they really write: running measurements that correct the catalog's priors.
+
+Both are kept as logarithms of a ratio, measured over predicted, because times and lengths spread in proportion to
+themselves. A running mean and variance stand for a log-normal distribution, so that the expected value and a quantile
+are known before the call. They begin at the prior with the weight of a few answers, and forget exponentially.
+
+Of this process alone: every replica measures what it sees.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pointsman.core.catalog import Catalog
+from pointsman.core.decision import Decision
+from pointsman.core.outcome import Outcome
+from pointsman.core.signals import Signals
+
+from .speed import latency
+
+PRIOR_WEIGHT = 12.0
+"""Answers that the prior counts for."""
+MEMORY = 200.0
+"""Answers that the measurements count for at most: what happened so long ago weighs a third of what happens now."""
+PRIOR_SPREAD = 0.6
+"""Standard deviation of the logarithm before anything is measured: two thirds lie within a factor of 1.8."""
+FURTHEST = 3.0
+"""Bounds of one measured logarithm, a factor of 20: a machine that slept has measured nothing."""
+NINE_IN_TEN = 1.2816
+"""The standard normal distribution's 90 % quantile."""
+MOST_KEYS = 5_000
+
+
+@dataclass(slots=True)
+class Running:
+    """Mean and variance of a stream of numbers, the older forgotten (West 1979, with a bounded weight)."""
+
+    weight: float = PRIOR_WEIGHT
+    mean: float = -(PRIOR_SPREAD**2) / 2
+    """At first such that the expected ratio is 1."""
+    variance: float = PRIOR_SPREAD**2
+
+    def observe(self, value: float) -> None:
+        self.weight = min(self.weight + 1.0, MEMORY)
+        share = 1.0 / self.weight
+        gap = value - self.mean
+        self.mean += share * gap
+        self.variance = (1.0 - share) * (self.variance + share * gap * gap)
+
+
+class Expected(NamedTuple):
+    """What to expect of a quantity."""
+
+    mean: float
+    high: float
+    """In nine cases of ten it is not more."""
+
+
+def band(complexity: float) -> str:
+    """Of a request's complexity."""
+    return "easy" if complexity < 0.3 else "middling" if complexity < 0.65 else "hard"
+
+
+class Paces:
+    """What is measured of models: the length of answers by intent, the time they take by band of complexity."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[tuple[str, str | None, str], Running] = {}
+        self._times: dict[tuple[str, str], Running] = {}
+
+    def told(self, decision: Decision, outcome: Outcome, catalog: Catalog) -> None:
+        """Take up how a decision ended; only whole answers to chats that are not bounded say something."""
+        if outcome.status != "ok" or not outcome.attempts or decision.signals.needs.kind != "chat":
+            return
+        last = outcome.attempts[-1]
+        needs = decision.signals.needs
+        card = catalog.get(last.model)
+        if card is None or last.completion_tokens is None or last.completion_tokens <= 0 or last.seconds <= 0:
+            return
+        signals = decision.signals
+        effort = decision.effort if last.model == decision.model else None
+        if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
+            key = (last.model, effort, signals.intent.value)
+            ratio = last.completion_tokens / (needs.expected_output * needs.choices)
+            self._lengths.setdefault(key, Running()).observe(_bounded(ratio))
+        prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
+        predicted = latency(card, prompt, last.completion_tokens)
+        if predicted > 0 and len(self._times) < MOST_KEYS:
+            times = self._times.setdefault((last.model, band(signals.complexity.score)), Running())
+            times.observe(_bounded(last.seconds / predicted))
+
+    def output(self, model: str, effort: str | None, signals: Signals, prior: float) -> Expected:
+        """Tokens of an answer.
+
+        Args:
+            prior: what is expected of any model.
+        """
+        found = _expected(self._lengths.get((model, effort, signals.intent.value)), prior)
+        most = signals.needs.max_output
+        return found if most is None else Expected(min(found.mean, most), min(found.high, most))
+
+    def seconds(self, model: str, signals: Signals, prior: float) -> Expected:
+        """Time to the end of an answer.
+
+        Args:
+            prior: seconds, as the card has it.
+        """
+        return _expected(self._times.get((model, band(signals.complexity.score))), prior)
+
+
+UNKNOWN = Running()
+
+
+def _expected(running: Running | None, prior: float) -> Expected:
+    """The mean and quantile of a log-normal ratio times a prior."""
+    known = running or UNKNOWN
+    mean = prior * math.exp(known.mean + known.variance / 2)
+    return Expected(mean, prior * math.exp(known.mean + NINE_IN_TEN * math.sqrt(known.variance)))
+
+
+def _bounded(ratio: float) -> float:
+    return max(-FURTHEST, min(FURTHEST, math.log(ratio)))
