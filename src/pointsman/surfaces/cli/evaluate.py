@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .evaluate_intent import intent
+from .evaluate_routing import routing
 from .invocation import Invocation, with_invocation
 from .lazy import Group
 
@@ -21,6 +23,10 @@ MOST_SHOWN = 40
 @click.group("eval", cls=Group)
 def evaluate() -> None:
     """Judge the gateway's own judgement on labelled sets."""
+
+
+evaluate.add_command(intent)
+evaluate.add_command(routing)
 
 
 @evaluate.command()

@@ -1,0 +1,1 @@
+"""How well requests are routed, on tables of what several models made of the same prompts."""

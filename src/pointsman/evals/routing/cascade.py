@@ -1,0 +1,125 @@
+"""A cascade over a pool: one model runs first, and what its attempt took says whether another should.
+
+The model that goes first is chosen by the training part alone, for each cost weight: the attempts of each candidate
+are cut into five parts by their number of calls; in each part the best that can be done next is known from the means of
+the training outcomes, shrunk towards the models' overall means; the candidate with the highest value goes first, or
+none where a direct choice is worth more. Whether to go on, and with which model, the judged router says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.learn.families.base import Floats
+from pointsman.learn.table import Table
+
+from .costs import expected_after
+from .frontier import WEIGHTS, Sweep, chosen
+from .hull import vertices
+from .material import Ints, Material, Plan, Sources, Split, attempt_of
+from .routers import Factory
+
+PARTS = 5
+SEEN_OF_AN_ATTEMPT = ("calls", "cost_usd")
+STRENGTH = 20.0
+"""Prompts that a model's overall mean counts for in each part."""
+
+
+def cascades(sources: Sources, plan: Plan, table: Table, factory: Factory, chances: Floats, expected: Floats) -> Sweep:
+    """Args:
+    plan: that of all models, without an attempt.
+    table: every prompt of the judged table, the pool's models.
+    chances: (rows of the plan, m): what the router predicts before any attempt.
+    expected: likewise, expected costs.
+    """
+    place = {int(row): position for position, row in enumerate(plan.rows)}
+    costs = np.empty((len(WEIGHTS), len(plan.rows)))
+    scores = np.empty_like(costs)
+    dear = float(expected.max()) or 1.0
+    for number, split in enumerate(plan.splits):
+        here = np.array([place[int(row)] for row in split.test])
+        seen = _seen(split, table.models)
+        firsts = [_first(seen.part, float(weight), dear) for weight in WEIGHTS]
+        later = {
+            first: _after(sources, seen, table, split.test, first, factory, number)
+            for first in sorted({first for first in firsts if first is not None})
+        }
+        for step, (weight, first) in enumerate(zip(WEIGHTS, firsts, strict=True)):
+            if first is None:
+                picks = chosen(chances[here], expected[here], float(weight), dear)
+                costs[step, here] = table.costs[split.test, picks]
+                scores[step, here] = table.scores[split.test, picks]
+                continue
+            picks = chosen(*later[first], float(weight), dear)
+            more = np.where(picks == first, 0.0, table.costs[split.test, picks])
+            costs[step, here] = table.costs[split.test, first] + more
+            scores[step, here] = table.scores[split.test, picks]
+    return Sweep(costs, scores)
+
+
+class _Seen(NamedTuple):
+    """The training prompts of a split of which everything is known of every model."""
+
+    source: Material
+    rows: Ints
+    part: Table
+
+
+def _seen(split: Split, models: tuple[str, ...]) -> _Seen:
+    if split.source is None or split.rows is None:
+        raise InvalidRequest("a cascade is learned from one table")
+    part = split.source.table.of(models).rows(split.rows)
+    whole = part.complete & np.isfinite(part.costs).all(axis=1) & np.isfinite(part.calls).all(axis=1)
+    if not whole.any():
+        raise InvalidRequest(f"{part.name}: no training prompt has outcomes, costs and calls of every model.")
+    return _Seen(split.source, split.rows[whole], part.rows(whole))
+
+
+def _after(
+    sources: Sources, seen: _Seen, table: Table, test: Ints, first: int, factory: Factory, number: int
+) -> tuple[Floats, Floats]:
+    """(test, m) twice: what the router predicts once it has seen the first model's attempt, and what each model is then
+    expected to cost."""
+    model = [table.models[first]]
+    learned = attempt_of(seen.source.table.of(model), SEEN_OF_AN_ATTEMPT)
+    asked = attempt_of(table.of(model), SEEN_OF_AN_ATTEMPT)
+    rng = np.random.default_rng([sources.spec.seed & 0xFFFFFFFF, number, first])
+    fitted = factory().fit(seen.source.prompts(seen.rows, learned), seen.part.scores, groups=seen.part.groups, rng=rng)
+    costs = expected_after(learned[seen.rows], seen.part.costs, asked[test])
+    costs[:, first] = 0.0  # what was spent is spent
+    return fitted.predict(sources.own.prompts(test, asked)), costs
+
+
+def _first(seen: Table, weight: float, dear: float) -> int | None:
+    """The model that goes first at this cost weight; None for a direct choice."""
+    if np.isinf(weight):
+        return None
+    price = weight / dear
+    cost, score = seen.costs.mean(axis=0), seen.scores.mean(axis=0)
+    best, first = float((score - price * cost).max()), None
+    for candidate in vertices(cost, score):
+        parts = _parts(seen.calls[:, candidate])
+        value = 0.0
+        for part in range(PARTS):
+            inside = parts == part
+            counted = inside.sum()
+            if not counted:
+                continue
+            there = (seen.scores[inside].sum(axis=0) + STRENGTH * score) / (counted + STRENGTH)
+            spent = (seen.costs[inside].sum(axis=0) + STRENGTH * cost) / (counted + STRENGTH)
+            on = there - price * spent
+            on[candidate] = there[candidate]
+            value += counted / len(seen) * (float(on.max()) - price * float(seen.costs[inside, candidate].mean()))
+        if value > best:
+            best, first = value, int(candidate)
+    return first
+
+
+def _parts(calls: Floats) -> NDArray[np.int64]:
+    edges = np.quantile(calls, np.linspace(0, 1, PARTS + 1)[1:-1])
+    found: NDArray[np.int64] = np.searchsorted(edges, calls)
+    return found

@@ -1,0 +1,201 @@
+"""Tables with their features, and the parts that a router is fitted on and asked about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.learn.families.base import Floats, Prompts
+from pointsman.learn.reading import PromptReader
+from pointsman.learn.table import Table, read_table
+
+from .resampling import folds_of
+from .spec import Spec
+
+Ints = NDArray[np.int64]
+
+FEWEST = 20
+"""Prompts that a cross-validation needs."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A table, with the feature vectors of its prompts read when they are first asked for."""
+
+    table: Table
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        return self.table.featured(PromptReader())
+
+    def prompts(self, rows: Ints, attempt: Floats | None = None) -> Prompts:
+        """Args:
+        attempt: (n, k), of every prompt of the table."""
+        part = self.table.rows(rows)
+        return Prompts(
+            texts=part.prompts,
+            features=self.features[rows],
+            attempt=None if attempt is None else attempt[rows],
+            categories=part.categories,
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fit: what to learn from, and the rows to predict."""
+
+    prompts: Prompts
+    scores: Floats
+    costs: Floats
+    groups: tuple[str, ...]
+    test: Ints
+    """Rows of the judged table."""
+    source: Material | None = None
+    """Where the training prompts come from, if from one table."""
+    rows: Ints | None = None
+    """Theirs in the source."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the models of one question are learned and judged."""
+
+    rows: Ints
+    """Of the judged table, those that count."""
+    splits: tuple[Split, ...]
+    """Together they predict each of the rows once. Empty: there is nothing to learn from but the prior."""
+    how: str
+
+
+class Sources:
+    """Everything that a table's models can be learned from under one specification.
+
+    Raises:
+        InvalidRequest: the table cannot be judged; says why.
+        OSError: a file cannot be read.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.own = Material(read_table(spec.data))
+        if len(self.own.table.models) < 2:
+            raise InvalidRequest(f"{spec.data.name} has outcomes of one model only; routing needs two.")
+        self.train = None if spec.train is None else _without(read_table(spec.train), self.own.table)
+        self._others: dict[Path, Material] = {}
+
+    def plan(self, models: Sequence[str], rows: Ints, signals: Sequence[str] = ()) -> Plan:
+        """Args:
+            models: whose outcomes are to be predicted.
+            rows: prompts of the table to judge on.
+            signals: what is looked at of an attempt of the first model; see `attempt_of`.
+
+        Raises:
+            InvalidRequest: there are too few prompts to cross-validate.
+        """
+        if not self.spec.held_out:
+            return self._crossed(models, rows, signals)
+        if self.train is not None and set(models) <= set(self.train.table.models):
+            split = self._split(self.train, models, None, rows, signals)
+            if len(split.prompts):
+                return Plan(rows, (split,), "the table's own training part")
+        found = [] if signals else [other for other in self._read_others() if set(models) <= set(other.table.models)]
+        parts = [self._split(other, models, None, rows, signals) for other in found]
+        parts = [part for part in parts if len(part.prompts)]
+        if not parts:
+            return Plan(rows, (), "the prior alone: no training table has these models")
+        names = ", ".join(other.table.name for other in found)
+        return Plan(rows, (_joined(parts),), f"transfer from {names}")
+
+    def _crossed(self, models: Sequence[str], rows: Ints, signals: Sequence[str]) -> Plan:
+        if len(rows) < FEWEST:
+            raise InvalidRequest(
+                f"{self.spec.name}: {len(rows)} prompts with outcomes of {', '.join(models[:2])}"
+                f"{' …' if len(models) > 2 else ''}; a cross-validation needs {FEWEST}. With --train fewer will do."
+            )
+        folds = folds_of([self.own.table.groups[int(row)] for row in rows], self.spec.folds, self.spec.seed)
+        splits = tuple(
+            self._split(self.own, models, rows[folds != fold], rows[folds == fold], signals)
+            for fold in np.unique(folds)
+            if (folds != fold).any()
+        )
+        if sum(len(split.test) for split in splits) < len(rows):
+            raise InvalidRequest(f"{self.spec.name}: all prompts are of one group and cannot be split.")
+        return Plan(rows, splits, f"cross-validation in {len(splits)} folds by group")
+
+    def _split(
+        self, material: Material, models: Sequence[str], rows: Ints | None, test: Ints, signals: Sequence[str]
+    ) -> Split:
+        part = material.table.of(models)
+        attempt = attempt_of(part, signals) if signals else None
+        if rows is None:
+            useful = np.isfinite(part.scores).any(axis=1)
+            rows = np.flatnonzero(useful if attempt is None else useful & np.isfinite(attempt).all(axis=1))
+        if self.spec.labels is not None:
+            rows = _some(part, rows, self.spec.labels, self.spec.seed)
+        kept = part.rows(rows)
+        return Split(material.prompts(rows, attempt), kept.scores, kept.costs, kept.groups, test, material, rows)
+
+    def _read_others(self) -> Iterator[Material]:
+        for path in self.spec.others:
+            if path not in self._others:
+                try:
+                    self._others[path] = _without(read_table(path), self.own.table)
+                except (InvalidRequest, OSError):
+                    continue  # told where that table itself is judged; here it is only one source less
+            yield self._others[path]
+
+
+SIGNALS = ("calls", "cost_usd", "out_tok")
+
+
+def signals_of(table: Table, rows: Ints) -> tuple[str, ...]:
+    """What is known of every attempt of the table's first model on these rows; nothing where calls are not."""
+    known = tuple(name for name in SIGNALS if np.isfinite(_column(table, name)[rows]).all())
+    return known if "calls" in known else ()
+
+
+def attempt_of(table: Table, signals: Sequence[str]) -> Floats:
+    """(n, k): these signals of the table's first model."""
+    return np.stack([_column(table, name) for name in signals], axis=1)
+
+
+def _column(table: Table, signal: str) -> Floats:
+    column: Floats = {"calls": table.calls, "cost_usd": table.costs, "out_tok": table.output_tokens}[signal][:, 0]
+    return column
+
+
+def _without(table: Table, judged: Table) -> Material:
+    """The table less the groups that are judged: a prompt is never learned from and asked."""
+    held = set(judged.groups)
+    return Material(table.rows(np.array([group not in held for group in table.groups], dtype=np.bool_)))
+
+
+def _some(table: Table, rows: Ints, most: int, seed: int) -> Ints:
+    """At most so many of the rows, chosen by a hash of their ids."""
+    key = seed.to_bytes(8, "little", signed=True)
+    order = sorted(rows, key=lambda row: hashlib.blake2b(table.ids[int(row)].encode(), key=key, digest_size=8).digest())
+    return np.sort(np.array(order[:most], dtype=np.int64))
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    first = parts[0]
+    return replace(
+        first,
+        prompts=Prompts(
+            texts=tuple(text for part in parts for text in part.prompts.texts),
+            features=np.concatenate([part.prompts.features for part in parts]),
+            categories=tuple(label for part in parts for label in part.prompts.categories),
+        ),
+        scores=np.concatenate([part.scores for part in parts]),
+        costs=np.concatenate([part.costs for part in parts]),
+        groups=tuple(group for part in parts for group in part.groups),
+        source=first.source if len(parts) == 1 else None,
+        rows=first.rows if len(parts) == 1 else None,
+    )

@@ -1,0 +1,129 @@
+"""Judging routers that choose among many models, where costs are known against the hull of single models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pointsman.learn.families.base import Floats
+from pointsman.learn.table import Table
+
+from .baselines import BASELINES
+from .cascade import cascades
+from .frontier import Sweep, against, expected_costs, frontier, means, sweep
+from .judged import Judged, number
+from .material import Ints, Plan, Sources
+from .routers import ask, family
+from .two import AFTER, BEFORE, calibration
+
+COVERED = 0.9
+"""Share of the prompts on which a model's outcome (and, where costs count, its cost) must be known."""
+LEAST_ROWS = 10
+LEAST_MODELS = 3
+CASCADED = ("random", "logistic")
+"""Baselines that run the cascade too: each needs a fit for every model that may go first."""
+
+
+def judge_pool(sources: Sources, counts: Floats) -> dict[str, Any] | None:
+    """The multi-model frontier, or None where fewer than three models share enough prompts.
+
+    Args:
+        counts: (w, n): how often each prompt of the table counts, the first row all ones.
+    """
+    table = sources.own.table
+    offered = None if sources.train is None else set(sources.train.table.models)
+    models = [model for model in table.models if offered is None or model in offered]
+    costed = tuple(model for model in models if _covered(table, model, cost=True))
+    if len(costed) >= LEAST_MODELS:
+        part = table.of(costed)
+        rows = np.flatnonzero(part.complete & np.isfinite(part.costs).all(axis=1))
+        if len(rows) >= LEAST_ROWS:
+            return _with_costs(sources, costed, rows, counts)
+    scored = tuple(model for model in models if _covered(table, model, cost=False))
+    if len(scored) >= LEAST_MODELS:
+        rows = np.flatnonzero(table.of(scored).complete)
+        if len(rows) >= LEAST_ROWS:
+            return _without_costs(sources, scored, rows, counts)
+    return None
+
+
+def _covered(table: Table, model: str, *, cost: bool) -> bool:
+    part = table.of([model])
+    known = np.isfinite(part.scores[:, 0])
+    if cost:
+        known &= np.isfinite(part.costs[:, 0])
+    return bool(known.mean() >= COVERED)
+
+
+def _asked(sources: Sources, models: tuple[str, ...], plan: Plan) -> dict[str, Floats]:
+    names = dict.fromkeys([*sources.spec.families, *BASELINES])
+    return {name: ask(family(name), sources.own, plan, len(models), None, sources.spec.seed) for name in names}
+
+
+def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: Floats) -> dict[str, Any]:
+    """Before any attempt and, where every model's calls are known, in a cascade, which is then the table's protocol."""
+    table = sources.own.table.of(models)
+    part, weights = table.rows(rows), counts[:, rows]
+    plan = sources.plan(models, rows)
+    predicted = _asked(sources, models, plan)
+    expected = expected_costs(plan, table)[rows]
+    sweeps = {name: sweep(chances, expected, part) for name, chances in predicted.items()}
+    ours = sources.spec.families
+    told: dict[str, Any] = {
+        "rows": len(part),
+        "models": len(models),
+        "learned_from": plan.how,
+        "calibration": calibration(predicted[ours[0]], part.scores),
+        **_singles(part, weights),
+    }
+    before = frontier(ours, part, weights, sweeps)
+    after = None
+    if plan.splits and np.isfinite(part.calls).all():
+        names = dict.fromkeys([*ours, *CASCADED])
+        ran: dict[str, Sweep] = {}
+        for name in names:
+            ran[name] = cascades(sources, plan, table, family(name), predicted[name], expected)
+        after = frontier(ours, part, weights, ran)
+    chosen = before if after is None else after
+    return {**told, "protocol": BEFORE if after is None else AFTER, **chosen, BEFORE: before, AFTER: after}
+
+
+def _singles(part: Table, weights: Floats) -> dict[str, Any]:
+    scores = part.scores.mean(axis=0)
+    best = int(np.argmax(scores))
+    return {
+        "best_single": {
+            "model": part.models[best],
+            "score": number(scores[best]),
+            "cost_usd": number(part.costs[:, best].mean()),
+        },
+        "oracle_score": number(means(weights[:1], part.scores.max(axis=1)[:, None])[0, 0]),
+    }
+
+
+def _without_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: Floats) -> dict[str, Any]:
+    """Quality alone: what the choice of the likeliest model gains over the best single one, and what the oracle has
+    over it."""
+    part, weights = sources.own.table.of(models).rows(rows), counts[:, rows]
+    plan = sources.plan(models, rows)
+    predicted = _asked(sources, models, plan)
+    best = int(np.argmax(part.scores.mean(axis=0)))
+    single = means(weights, part.scores[:, [best]])[:, 0]
+    oracle = means(weights, part.scores.max(axis=1)[:, None])[:, 0]
+    judged = {}
+    for name, chances in predicted.items():
+        picked = part.scores[np.arange(len(part)), np.argmax(chances, axis=1)]
+        quality = means(weights, picked[:, None])[:, 0]
+        judged[name] = Judged.of({"gain": quality - single, "regret": oracle - quality})
+    ours = sources.spec.families
+    return {
+        "rows": len(part),
+        "models": len(models),
+        "learned_from": plan.how,
+        "calibration": calibration(predicted[ours[0]], part.scores),
+        **_singles(part, weights),
+        "protocol": BEFORE,
+        **judged[ours[0]].told(),
+        **against(judged, ours),
+    }
