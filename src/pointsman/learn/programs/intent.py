@@ -28,5 +28,5 @@ STEP = Step(
         ),
     ),
     metric="label",
-    max_tokens=48,
+    max_tokens=32,
 )

@@ -14,7 +14,9 @@ from .metrics import METRICS
 from .relay import Relay, language_model
 
 DEMOS = 4
-"""Examples in the chat that answers of the model itself become, and as many that are labelled."""
+"""Answers of the model itself that become examples in the chat."""
+LABELLED, MOST_LABELLED = 8, 16
+"""Examples in the chat in all: so many, or one for each label where there are more."""
 ENOUGH = 0.75
 """Score from which an answer may become an example in the chat."""
 REFLECTION_TOKENS = 1500
@@ -40,6 +42,8 @@ class Trial:
         random.Random(job.seed).shuffle(examples)  # noqa: S311 - an order, not a secret
         self.train = examples
         self.metric = scoring(job)
+        labels = {values[job.program.outputs[0].name] for values in job.train} if job.metric == "label" else ()
+        self.labelled = min(max(LABELLED, len(labels)), MOST_LABELLED)
 
     def passes(self, example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float | bool:
         """The score; while examples are gathered, whether it is good enough to become one."""
@@ -80,7 +84,7 @@ def bootstrap(trial: Trial) -> Compile:
     """BootstrapFewShot: examples in the chat, of answers that scored well and of labels. A call for each example that
     is tried."""
     optimizer = dspy.BootstrapFewShot(
-        metric=trial.passes, max_bootstrapped_demos=DEMOS, max_labeled_demos=2 * DEMOS, max_errors=MANY
+        metric=trial.passes, max_bootstrapped_demos=DEMOS, max_labeled_demos=trial.labelled, max_errors=MANY
     )
     return lambda student: optimizer.compile(student, trainset=trial.train[: max(trial.room, 1)])
 
@@ -107,7 +111,7 @@ def mipro(trial: Trial) -> Compile:
         auto=None,
         num_candidates=MIPRO_CANDIDATES,
         max_bootstrapped_demos=DEMOS // 2,
-        max_labeled_demos=DEMOS,
+        max_labeled_demos=trial.labelled // 2,
         num_threads=1,
         max_errors=MANY,
         seed=trial.job.seed,
