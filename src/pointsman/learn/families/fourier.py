@@ -16,7 +16,7 @@ from .inputs import Inputs
 from .ridge import RidgeRegressor
 
 COMPONENTS = 1_200
-PENALTIES = (300.0, 100.0, 50.0, 25.0, 12.0, 6.0, 3.0, 1.0)
+PENALTIES = (120.0, 50.0, 25.0, 12.0, 5.0, 2.0)
 
 
 class FourierRegressor:

@@ -13,6 +13,8 @@ from .lexicon import Lexicon, Sparse
 from .regressors import best_of
 
 PENALTIES = (100.0, 40.0, 20.0, 10.0, 5.0)
+DENSE = 1_500
+"""Prompts up to which the kernel is made whole, and solved exactly for all targets at once."""
 STEPS = 12
 """Of conjugate gradients. Stopping early shrinks too, in the same direction as the penalty."""
 
@@ -28,27 +30,46 @@ class LexicalRegressor:
     def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
         self.lexicon_ = Lexicon(pieces=self._pieces)
         rows = self.lexicon_.fit(inputs.texts)
+        whole = rows.kernel() if len(targets) <= DENSE else None
         made = np.zeros((len(PENALTIES), *targets.shape))
         for fold in range(int(folds.max()) + 1):
             out = np.flatnonzero(folds == fold)
             rest = np.flatnonzero(folds != fold)
             mean = targets[rest].mean(axis=0) if len(rest) else targets.mean(axis=0)
-            inside, outside = rows.pick(rest), rows.pick(out)
-            for at, penalty in enumerate(PENALTIES):
-                made[at, out] = mean + outside @ conjugate_gradients(inside, targets[rest] - mean, penalty)
+            if whole is not None:
+                inside, across = whole[np.ix_(rest, rest)], whole[np.ix_(out, rest)]
+                for at, penalty in enumerate(PENALTIES):
+                    made[at, out] = mean + across @ _dual(inside, targets[rest] - mean, penalty)
+            else:
+                part, outside = rows.pick(rest), rows.pick(out)
+                for at, penalty in enumerate(PENALTIES):
+                    made[at, out] = mean + outside @ conjugate_gradients(part, targets[rest] - mean, penalty)
         chosen = best_of(made, targets)
         self.penalty_ = np.array(PENALTIES)[chosen]
         self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(chosen)], axis=1)
         self.mean_ = targets.mean(axis=0)
         self.weights_ = np.zeros((rows.shape[1], targets.shape[1]))
-        for penalty in set(self.penalty_):
+        for penalty in set(self.penalty_.tolist()):
             these = self.penalty_ == penalty
-            self.weights_[:, these] = conjugate_gradients(rows, targets[:, these] - self.mean_[these], float(penalty))
+            right = targets[:, these] - self.mean_[these]
+            self.weights_[:, these] = (
+                conjugate_gradients(rows, right, penalty)
+                if whole is None
+                else rows.transposed_times(_dual(whole, right, penalty))
+            )
         return self
 
     def predict(self, inputs: Inputs) -> Floats:
         found: Floats = self.mean_ + self.lexicon_(inputs.texts) @ self.weights_
         return found
+
+
+def _dual(kernel: Floats, targets: Floats, penalty: float) -> Floats:
+    # single precision: with a penalty of at least 5 and rows of length √2 the condition is that of a few hundred
+    shifted = kernel.astype(np.float32)
+    shifted[np.diag_indices_from(shifted)] += np.float32(penalty)
+    found: Floats = np.linalg.solve(shifted, targets.astype(np.float32)).astype(np.float64)
+    return found
 
 
 def conjugate_gradients(rows: Sparse, targets: Floats, penalty: float, steps: int = STEPS) -> Floats:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,8 @@ from .base import Floats
 
 LOOKED_AT = 8_000
 """Characters of the beginning that are read."""
+COMMON = 12
+"""Prompts from which a term's column is held whole while inner products are made."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -45,6 +46,26 @@ class Sparse:
         """(d, n) @ (n, q)."""
         return self._by_column.times(dense)
 
+    def kernel(self) -> Floats:
+        """(n, n): inner products of the rows."""
+        size = self.shape[0]
+        inner, values, starts = self._by_column.parts()
+        counts = np.diff(np.append(starts, len(inner)))
+        common = counts >= COMMON
+        held = np.repeat(common, counts)
+        dense = np.zeros((int(common.sum()), size))
+        dense[np.repeat(np.arange(len(dense)), counts[common]), inner[held]] = values[held]
+        kernel = (dense.T @ dense).ravel()
+        # a rare term touches few pairs of prompts; terms of equally many prompts go together
+        for count in range(1, COMMON):
+            entries = starts[counts == count, None] + np.arange(count)
+            rows, weights = inner[entries], values[entries]
+            cells = rows[:, :, None] * size + rows[:, None, :]
+            kernel += np.bincount(
+                cells.ravel(), (weights[:, :, None] * weights[:, None, :]).ravel(), minlength=size * size
+            )
+        return kernel.reshape(size, size)
+
     def pick(self, places: NDArray[np.int64]) -> Sparse:
         """These rows, in this order; the columns stay."""
         starts = np.searchsorted(self.rows, places, side="left")
@@ -62,6 +83,9 @@ class _Segments:
     def __init__(self, outer: NDArray[np.int64], inner: NDArray[np.int64], values: Floats, size: int) -> None:
         self._inner, self._values, self._size = inner, values, size
         self._places, self._starts = np.unique(outer, return_index=True)
+
+    def parts(self) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+        return self._inner, self._values, self._starts
 
     def times(self, dense: Floats) -> Floats:
         found = np.zeros((self._size, dense.shape[1]))

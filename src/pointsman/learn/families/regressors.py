@@ -35,8 +35,8 @@ def best_of(made: Floats, targets: Floats) -> NDArray[np.int64]:
     """
     losses = (made - targets) ** 2
     mean = losses.mean(axis=1)
-    best = mean.argmin(axis=0)
-    chosen = best.copy()
+    best: NDArray[np.int64] = mean.argmin(axis=0)
+    chosen: NDArray[np.int64] = best.copy()
     for target in range(targets.shape[1]):
         difference = losses[:, :, target] - losses[best[target], :, target]
         error = difference.std(axis=1) / np.sqrt(len(targets))

@@ -1,7 +1,7 @@
 """Scores as targets: how hard the prompt is for all, and what sets the models apart.
 
 With Y the scores, each model's mean taken off, a prompt's *level* is its mean over the models, and what is left are
-*deviations*, of which only the leading directions are kept (a truncated singular value decomposition): outcomes of
+*deviations*, of which only the leading directions are kept (principal components): outcomes of
 models share their causes, so that every model's labels help to predict every other's. Choosing a model depends on
 deviations alone; each target is predicted with a shrinkage of its own.
 """
@@ -16,7 +16,7 @@ from pointsman.core.errors import InvalidRequest
 
 from .base import Floats
 
-DIRECTIONS = 8
+DIRECTIONS = 5
 """At most so many deviations are predicted."""
 
 
@@ -38,8 +38,8 @@ class Targets:
         whole = float(scores[known].mean()) if known.any() else 0.5
         self.mean_ = np.where(count > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(count, 1), whole)
         level, deviations = self._parts(scores)
-        _, _, directions = np.linalg.svd(deviations, full_matrices=False)
-        self.directions_ = directions[: min(DIRECTIONS, max(scores.shape[1] - 1, 0))]
+        _, directions = np.linalg.eigh(deviations.T @ deviations)
+        self.directions_ = directions.T[::-1][: min(DIRECTIONS, max(scores.shape[1] - 1, 0))]
         self.values_ = np.hstack([level[:, None], deviations @ self.directions_.T])
         return self
 
