@@ -41,6 +41,8 @@ COMMANDS = {
     "secret": Entry(f"{HERE}.secret:secret", "Rotate the secret that stored keys are encrypted under."),
     "doctor": Entry(f"{HERE}.doctor:doctor", "Check every part and say how to mend what is broken."),
     "train": Entry(f"{HERE}.train:train", "Learn from the log and from examples; keep what does better."),
+    "replay": Entry(f"{HERE}.replay:replay", "Tell what another policy would have cost on the log."),
+    "savings": Entry(f"{HERE}.savings:savings", "Tell what routing saved, and what it cost in quality."),
     "eval": Entry(f"{HERE}.evaluate:evaluate", "Judge the gateway's own judgement on labelled sets."),
     "bench": Entry(f"{HERE}.bench:bench", "Measure what the gateway costs, and whether budgets hold."),
     "config": Entry(f"{HERE}.config:config", "Show the settings, where they come from, and an example file."),
