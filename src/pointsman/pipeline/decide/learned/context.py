@@ -49,6 +49,20 @@ def shape_of(signals: Signals) -> list[float]:
     return row
 
 
+def context(signals: Signals, x: NDArray[np.float32] | None) -> Floats:
+    """φ of one: (CONTEXT_WIDTH,).
+
+    Args:
+        x: (WIDTH,), its feature vector; None: it has none.
+    """
+    import numpy as np
+
+    row = np.array(shape_of(signals))
+    if x is not None:
+        row[SHAPE + len(INTENTS) :] = x[:EMBEDDED] @ projection()
+    return row
+
+
 def contexts(signals: Sequence[Signals]) -> Floats:
     """φ of each: (signals, CONTEXT_WIDTH)."""
     import numpy as np
@@ -62,13 +76,13 @@ def contexts(signals: Sequence[Signals]) -> Floats:
 
 
 @cache
-def projection() -> NDArray[np.float32]:
+def projection() -> Floats:
     """(EMBEDDED, PROJECTED): signs, scaled so that a unit vector has a length of about 1. The same everywhere."""
     import numpy as np
 
     seed = hashlib.shake_256(f"context {CONTEXT_VERSION}".encode()).digest(EMBEDDED * PROJECTED // 8)
     bits = np.unpackbits(np.frombuffer(seed, dtype=np.uint8)).reshape(EMBEDDED, PROJECTED)
-    return ((bits * 2.0 - 1.0) / math.sqrt(PROJECTED)).astype(np.float32)
+    return (bits * 2.0 - 1.0) / math.sqrt(PROJECTED)
 
 
 def _finite(number: float) -> float:

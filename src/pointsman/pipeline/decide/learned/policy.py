@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
+from pointsman.core.features import decode, readable
 from pointsman.core.observation import Observation
 from pointsman.core.request import Priority
 from pointsman.core.signals import Signals
@@ -121,6 +122,8 @@ class LearnedPolicy:
                 uncertainty=deviation,
                 cost_micro_usd=arm.cost_micro_usd,
                 latency_seconds=arm.latency_seconds,
+                cost_high_micro_usd=arm.cost_high_micro_usd,
+                latency_high_seconds=arm.latency_high_seconds,
                 utility=utility,
                 effort=arm.effort,
                 switching_cost=arm.switching_cost,
@@ -137,8 +140,9 @@ class LearnedPolicy:
         models = tuple([arm.card.id for arm in arms])
         if self.bank.waiting and not self.bank.waiting.keys().isdisjoint(models):
             self.bank.settle(now)
-        believed = self._success(arms, signals)
-        means, deviations = self.bank.deviation(models, signals, now)
+        x = decode([signals.features])[0] if readable(signals.features) else None
+        believed = self._success(arms, signals, x)
+        means, deviations = self.bank.deviation(models, signals, now, x)
         qualities = []
         for place, (arm, before, mean) in enumerate(zip(arms, believed, means, strict=True)):
             quality = min(max(before + mean, 0.0), 1.0)

@@ -22,7 +22,7 @@ from pointsman.core.observation import Observation
 from pointsman.core.signals import Signals
 
 from .artefact import Learned, Posterior, unpack
-from .context import CONTEXT_WIDTH, contexts, shape_of
+from .context import CONTEXT_WIDTH, context, contexts, shape_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ class PosteriorBank:
         self._begin()
         latest: dict[str, Observation] = {}
         for one in observations:
-            if 0 <= one.success <= 1 and 0 <= one.weight <= 1 and math.isfinite(one.at):
+            if 0 <= one.success <= 1 and 0 <= one.weight <= 1 and math.isfinite(one.at) and not self._taught(one):
                 latest.pop(one.decision_id, None)
                 latest[one.decision_id] = one
         if now < self._reference:  # the clock went back: what lies ahead of it counts as of now
@@ -141,26 +141,27 @@ class PosteriorBank:
         self.waiting = {}
         self.fold(waiting, now)
 
-    def deviation(self, models: tuple[str, ...], signals: Signals, now: float) -> tuple[list[float], list[float]]:
+    def deviation(
+        self, models: tuple[str, ...], signals: Signals, now: float, x: NDArray[np.float32] | None = None
+    ) -> tuple[list[float], list[float]]:
         """The mean of each model's deviation in this context, and its standard deviation.
 
         Args:
             now: seconds since the epoch, UTC.
+            x: (WIDTH,), the feature vector; None: there is none.
         """
         if self.empty:
-            if not signals.features:  # NumPy is not needed to say how little is known
+            if x is None:  # NumPy is not needed to say how little is known
                 squares = sum(number * number for number in shape_of(signals))
             else:
-                context = contexts([signals])[0]
-                squares = float(context @ context)
+                phi = context(signals, x)
+                squares = float(phi @ phi)
             return [0.0] * len(models), [self._numbers.prior_sd * math.sqrt(squares)] * len(models)
-        import numpy as np
-
         self._begin()
-        context = contexts([signals])[0]
+        phi = context(signals, x)
         means, covariances = self._stack(models, now)
-        spread = (covariances @ context).reshape(len(models), CONTEXT_WIDTH) @ context
-        return (means @ context).tolist(), np.sqrt(np.maximum(spread, 0.0)).tolist()
+        spread = (covariances @ phi).reshape(len(models), CONTEXT_WIDTH) @ phi
+        return (means @ phi).tolist(), [math.sqrt(max(one, 0.0)) for one in spread.tolist()]
 
     def posterior(self, model: str, now: float) -> tuple[Floats, Floats]:
         """The mean (CONTEXT_WIDTH,) and the covariance (CONTEXT_WIDTH, CONTEXT_WIDTH) of a model's weights."""
@@ -195,6 +196,12 @@ class PosteriorBank:
                 np.concatenate([covariance for _, covariance in pairs]),
             )
         return found[2], found[3]
+
+    def _taught(self, one: Observation) -> bool:
+        """Whether the state that came with the policy was learned from decisions of this time, and so from this one:
+        nothing is learned twice."""
+        learned = self._state.get(one.model)
+        return learned is not None and one.at <= learned.at
 
     def _fade(self, at: float, now: float) -> float:
         return math.exp2(-max(now - at, 0.0) / self._half_life)

@@ -38,9 +38,9 @@ class _Arrays(NamedTuple):
     """The artefact's numbers, with the features' centring folded into the weights."""
 
     abilities: list[float]
-    weights: Floats
+    weights: NDArray[np.float32]
     """(WIDTH, anchors + heads)"""
-    bias: Floats
+    bias: NDArray[np.float32]
     heads: dict[str, int]
     """Id or bare name → column."""
     centres: NDArray[np.float32] | None
@@ -59,13 +59,16 @@ class Success:
         self._artefact = artefact
         self._arrays: _Arrays | None = None
 
-    def __call__(self, arms: Sequence[Arm], signals: Signals) -> list[float]:
-        """P of each arm for one request, in [0, 1]."""
-        if self._artefact.prior is None or not readable(signals.features):
+    def __call__(self, arms: Sequence[Arm], signals: Signals, x: NDArray[np.float32] | None) -> list[float]:
+        """P of each arm for one request, in [0, 1].
+
+        Args:
+            x: (WIDTH,), the request's feature vector; None: it has none.
+        """
+        if self._artefact.prior is None or x is None:
             return [arm.quality for arm in arms]
         arrays = self._read()
-        x = decode([signals.features])
-        logits, gates = _logits(arrays, x)
+        logits, gates = _logits(arrays, x[None, :])
         return _blend(arrays, arms, _ease(signals), logits[0].tolist(), float(gates[0]))
 
     def paired(self, arms: Sequence[Arm], signals: Sequence[Signals]) -> list[float]:
@@ -105,8 +108,8 @@ def _read(artefact: LearnedArtefact) -> _Arrays:
         centres = array(near.centres, near.count * EMBEDDED).reshape(near.count, EMBEDDED).astype(np.float32)
     return _Arrays(
         abilities=[anchor.ability for anchor in prior.anchors],
-        weights=weights,
-        bias=bias,
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
         heads={model: place for place, model in enumerate(artefact.heads, len(prior.anchors))},
         centres=centres,
         inner=near.inner if near is not None else 0.0,
@@ -114,18 +117,18 @@ def _read(artefact: LearnedArtefact) -> _Arrays:
     )
 
 
-def _logits(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[Floats, Floats]:
+def _logits(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of anchors and heads, (requests, columns), and the gates, (requests,)."""
     import numpy as np
 
     logits = x @ arrays.weights + arrays.bias
     if arrays.centres is None:
-        return logits, np.ones(len(x))
+        return logits, np.ones(len(x), dtype=np.float32)
     embedded = x[:, :EMBEDDED]
-    lengths = np.sqrt(np.einsum("ij,ij->i", embedded, embedded))
-    nearest = (embedded @ arrays.centres.T).max(axis=1) / np.maximum(lengths, LEAST)
-    gates = np.clip((arrays.outer - (1.0 - nearest)) / (arrays.outer - arrays.inner), 0.0, 1.0)
-    return logits, gates * (lengths > 0)
+    lengths = np.sqrt((embedded * embedded).sum(axis=1))
+    nearest = (embedded @ arrays.centres.T).max(axis=1) / np.maximum(lengths, np.float32(LEAST))
+    gates = (arrays.outer - 1.0 + nearest) / (arrays.outer - arrays.inner)
+    return logits, np.minimum(np.maximum(gates, 0.0), 1.0) * (lengths > 0)
 
 
 def _ease(signals: Signals) -> float:
