@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pointsman.app.implicit import ImplicitKeeper
 from pointsman.app.observations import DAY, Learns, ObservationFeed
+from pointsman.core.errors import StoreError
 from pointsman.core.observation import Implicit, Observation
 from pointsman.core.outcome import Edit, Feedback, SuiteResult
 from pointsman.core.ports import SystemClock
@@ -254,6 +256,44 @@ async def test_guesses_are_compared_with_what_was_said_and_weighed_by_it(stores:
     await feed.turn()
     assert {learner.known[one].weight for one in ids[4:]} == {0.25}
     assert {learner.known[one].weight for one in ids[:4]} == {1.0}
+
+
+async def test_a_keeper_writes_signals_and_believes_a_kind_once_it_was_right_often_enough(stores: Stores):
+    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1, weigh=0)
+    ids = await stores.answered(33)
+    for identifier in ids:
+        keeper.keep(Implicit(decision_id=identifier, kind="complaint", success=0.0, at=SystemClock().now()))
+    await keeper.flush()
+    await keeper.weigh()
+    assert keeper.weights == {}
+    for identifier in ids[:30]:
+        await stores.say(identifier, thumb="down")
+    await keeper.weigh()
+    assert keeper.weights == {"complaint": pytest.approx(0.75)}
+    learner = Learner()
+    feed = feed_of(stores, learner)
+    await feed.turn()
+    assert [learner.known[one].weight for one in ids[30:]] == pytest.approx([0.75] * 3)
+    for identifier in ids[:20]:  # they change their minds
+        await stores.say(identifier, thumb="up")
+    await keeper.weigh()
+    await feed.turn()
+    assert [learner.known[one].weight for one in ids[30:]] == [0.0] * 3
+    another = ImplicitKeeper(stores.store, SystemClock(), window_days=1)
+    await another.weigh()
+    assert another.weights == {"complaint": 0.0}
+
+
+async def test_signals_wait_for_a_database_that_is_away(stores: Stores):
+    [identifier] = await stores.answered()
+    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1)
+    keeper.keep(Implicit(decision_id=identifier, kind="retry", success=0.0, at=1.0))
+    await stores.database.execute("ALTER TABLE implicit_signals RENAME TO moved")
+    with pytest.raises(StoreError):
+        await keeper.flush()
+    await stores.database.execute("ALTER TABLE moved RENAME TO implicit_signals")
+    await keeper.flush()
+    assert await stores.database.fetch("SELECT decision_id FROM implicit_signals") == [(identifier,)]
 
 
 async def test_a_deleted_decision_takes_what_is_known_of_it_along(stores: Stores):
