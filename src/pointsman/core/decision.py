@@ -21,6 +21,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Expected cost of this request in micro-dollars; None when the price is unknown."""
     latency_seconds: float
     """Expected time to the end of the answer."""
+    cost_high_micro_usd: int | None = None
+    """What it costs at most in nine cases of ten."""
+    latency_high_seconds: float | None = None
+    """How long it takes at most in nine cases of ten."""
     utility: float
     uncertainty: float = 0.0
     """Standard deviation of what is believed of `quality`; 0 where the policy does not say."""

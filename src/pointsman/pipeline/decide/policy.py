@@ -90,6 +90,8 @@ class RulePolicy:
                     quality=arm.quality,
                     cost_micro_usd=arm.cost_micro_usd,
                     latency_seconds=arm.latency_seconds,
+                    cost_high_micro_usd=arm.cost_high_micro_usd,
+                    latency_high_seconds=arm.latency_high_seconds,
                     utility=utility,
                     effort=arm.effort,
                     switching_cost=arm.switching_cost,
