@@ -18,7 +18,7 @@ from pointsman.core.errors import StoreError
 from pointsman.core.ports import Clock
 from pointsman.pipeline.decide import Policy
 from pointsman.pipeline.decide.drop import Outcome, Verdict, judge
-from pointsman.pipeline.decide.replay import arms_again
+from pointsman.pipeline.decide.replay import arm_again
 from pointsman.pipeline.record.tally import Tally
 from pointsman.stores.database import Conflict
 from pointsman.stores.policies import BUILT_IN, PolicyStore, Standing, Why
@@ -154,7 +154,7 @@ class Trials:
         catalog = self._catalog()
         hinted = catalog.find(seen.requested_model) if seen.hinted else None
         ranked = policy.rank(
-            arms_again(seen.candidates, seen.signals, catalog.get),
+            [arm_again(candidate, seen.signals, catalog.get(candidate.model)) for candidate in seen.candidates],
             seen.signals,
             preferred=frozenset() if hinted is None else frozenset({hinted.id}),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,7 +14,8 @@ from pointsman.core.errors import InvalidRequest
 from pointsman.core.reward import RewardWeights
 from pointsman.pipeline.decide import Policy
 from pointsman.pipeline.decide.network import label
-from pointsman.pipeline.decide.predict import Arm, predict, success
+from pointsman.pipeline.decide.predict import Arm
+from pointsman.pipeline.decide.replay import arm_again
 
 from .dataset import MEASURES, Cluster, Measure, bandit, usable
 from .logged import Logged
@@ -151,7 +151,7 @@ def choices(
     target = np.zeros((len(decisions), len(arms)))
     for row, decision in enumerate(decisions):
         asked = [rebuilt(candidate, decision, cards) for candidate in decision.candidates]
-        for candidate in policy.rank(asked, decision.signals, preferred=_preferred(decision)):
+        for candidate in policy.rank(asked, decision.signals, preferred=preferred(decision)):
             target[row, place[label(candidate)]] += candidate.propensity
         if row % 500 == 499:
             tell(row + 1)
@@ -159,38 +159,11 @@ def choices(
 
 
 def rebuilt(candidate: Candidate, decision: Logged, cards: Mapping[str, ModelCard]) -> Arm:
-    """An arm as it stood when the decision was taken: cost, time, effort and switching cost as logged; what the rules
-    predict of its success, from its card. A model that is gone gets the success that was logged."""
-    card = cards.get(candidate.model)
-    if card is not None:
-        arm = predict([card], decision.signals)[0]
-    else:
-        provider, _, name = candidate.model.partition(":")
-        card = ModelCard(id=candidate.model, provider=provider, name=name, quality=_prior(candidate, decision))
-        arm = predict([card], decision.signals)[0]
-    cost = candidate.cost_micro_usd
-    return Arm(
-        card=arm.card,
-        quality=arm.quality,
-        cost_micro_usd=cost,
-        weighed_micro_usd=arm.weighed_micro_usd if cost is None else cost,
-        latency_seconds=candidate.latency_seconds if math.isfinite(candidate.latency_seconds) else arm.latency_seconds,
-        prior=arm.prior,
-        ability=arm.ability,
-        effort=candidate.effort,
-        switching_cost=candidate.switching_cost,
-    )
+    """An arm as it stood when the decision was taken."""
+    return arm_again(candidate, decision.signals, cards.get(candidate.model))
 
 
-def _prior(candidate: Candidate, decision: Logged) -> float:
-    """The quality of which `predict.success` makes what was logged."""
-    quality = candidate.quality if 0 <= candidate.quality <= 1 else 0.5
-    ease = success(0.5, decision.signals.complexity.score)  # odds of 1 times the ease
-    odds = quality * (1 - ease)
-    return odds / (odds + (1 - quality) * ease) if odds else 0.0
-
-
-def _preferred(decision: Logged) -> frozenset[str]:
+def preferred(decision: Logged) -> frozenset[str]:
     """The candidates that the caller hinted at."""
     if decision.mode != "hint":
         return frozenset()

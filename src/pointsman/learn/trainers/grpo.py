@@ -16,7 +16,7 @@ hidden layer (`pipeline.decide.network`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -30,6 +30,13 @@ from .adam import Adam
 from .problem import Problem
 
 Floats = NDArray[np.float64]
+HELD_OUT = 0.2
+LEAST_HELD_OUT = 20
+"""Requests that tell when to stop, at least."""
+LOOK = 5
+"""Iterations between two looks at how training stands."""
+PATIENCE = 8
+"""Looks without a better network before training stops."""
 LEAST_SPREAD = 1e-6
 """Of rewards, below which they are all alike."""
 
@@ -55,6 +62,8 @@ class Step(NamedTuple):
     entropy: float
     clipped: float
     """Share of the sampled ratios that the last pass found outside of the clip."""
+    held_out: float
+    """What the arms that it thinks best earn on the requests that tell when to stop; −inf without any."""
 
 
 class Losses(NamedTuple):
@@ -69,7 +78,7 @@ class Objective:
     """The loss as a function of the scores."""
 
     clip: float = 0.2
-    kl: float = 0.02
+    kl: float = 0.05
     entropy: float = 0.001
 
     def __call__(self, scores: Floats, reference: Floats, groups: Groups, weights: Floats) -> Losses:
@@ -103,7 +112,7 @@ class Objective:
 
 
 class GRPO:
-    """Fits a `Network`; afterwards `network_` is it and `history_` a `Step` for each iteration."""
+    """Fits a `Network`; afterwards `network_` is it and `history_` a `Step` for every few iterations."""
 
     def __init__(
         self,
@@ -113,8 +122,8 @@ class GRPO:
         batch: int = 256,
         iterations: int = 200,
         passes: int = 4,
-        rate: float = 0.003,
-        decay: float = 0.001,
+        rate: float = 0.002,
+        decay: float = 3.0,
         temperature: float = 0.1,
         objective: Objective | None = None,
     ) -> None:
@@ -141,45 +150,78 @@ class GRPO:
         problem: Problem,
         *,
         rng: np.random.Generator,
+        groups: Sequence[str] | None = None,
         on_step: Callable[[int, Step], None] = lambda number, step: None,
     ) -> Self:
         """
+        Args:
+            groups: requests of one group are alike. A share of the groups is not trained on but tells when to stop, and
+                which network is kept; without groups training ends with the last iteration.
+
         Raises:
             InvalidRequest: there is nothing to learn from: no request with two arms, or rewards that are all alike, or
                 one that is not a number.
         """
         _check(problem)
-        problem = problem.rows(problem.weights > 0)
-        self.network_ = self._begin(problem, rng)
-        standard = self.network_.standard(problem.inputs)
-        arms = whole_arms(problem, self.network_)
+        believed = problem.weights > 0
+        problem = problem.rows(believed)
+        if groups is not None:
+            groups = [group for group, kept in zip(groups, believed, strict=True) if kept]
+        held = self._hold_out(problem, groups, rng)
+        checked, problem = problem.rows(held), problem.rows(~held)
+        network = self.network_ = self._begin(problem, rng)
+        standard = network.standard(problem.inputs)
+        arms = whole_arms(problem, network)
         reference = log_softmax(problem.utilities / self.temperature)
-        network = self.network_
-        parameters = [network.hidden, network.bias, network.head]
-        adam = Adam(parameters, rate=self.rate)
+        adam = Adam([network.hidden, network.bias, network.head], rate=self.rate)
+        best = self._worth(checked), network.hidden.copy(), network.bias.copy(), network.head.copy()
         self.history_: list[Step] = []
-        for number in range(self.iterations):
+        since, clipped = 0, 0.0
+        for number in range(1, self.iterations + 1):
             rows = rng.choice(len(problem), size=min(self.batch, len(problem)), replace=False)
             based = problem.utilities[rows] / self.temperature
-            groups = draw(
+            sampled = draw(
                 np.exp(log_softmax(based + network.scores(standard[rows], arms[rows]))),
                 problem.rewards[rows],
                 self.group,
                 rng,
             )
             weights = problem.weights[rows] / problem.weights[rows].sum()
-            clipped = 0.0
             for _ in range(self.passes):
                 gradients, losses = self.gradients(
-                    network, standard[rows], arms[rows], based, reference[rows], groups, weights
+                    network, standard[rows], arms[rows], based, reference[rows], sampled, weights
                 )
                 adam.step(gradients)
                 network.hidden *= 1 - self.rate * self.decay
                 clipped = losses.clipped
-            step = self._stand(problem, standard, arms, reference, clipped)
+            if number % LOOK and number != self.iterations:
+                continue
+            step = self._stand(problem, standard, arms, reference, clipped, self._worth(checked))
             self.history_.append(step)
-            on_step(number + 1, step)
+            on_step(number, step)
+            if step.held_out > best[0]:
+                best, since = (step.held_out, network.hidden.copy(), network.bias.copy(), network.head.copy()), 0
+            elif (since := since + 1) >= PATIENCE:
+                break
+        if len(checked):
+            _, network.hidden, network.bias, network.head = best
         return self
+
+    def _hold_out(self, problem: Problem, groups: Sequence[str] | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """(n,): which requests tell when to stop; none where there are too few, or no groups."""
+        if groups is None or len(problem) * HELD_OUT < LEAST_HELD_OUT:
+            return np.zeros(len(problem), dtype=bool)
+        _, places = np.unique(np.array(groups), return_inverse=True)
+        dealt: NDArray[np.bool_] = (rng.random(int(places.max()) + 1) < HELD_OUT)[places]
+        return dealt if 0 < dealt.sum() < len(dealt) else np.zeros(len(problem), dtype=bool)
+
+    def _worth(self, problem: Problem) -> float:
+        """What the arms that it thinks best earn on average, as it is served; −inf for no request."""
+        if not len(problem):
+            return -np.inf
+        picked = self.predict(problem).argmax(axis=1)
+        earned = problem.rewards[np.arange(len(problem)), picked]
+        return float(problem.weights @ earned / problem.weights.sum())
 
     def gradients(
         self,
@@ -222,7 +264,9 @@ class GRPO:
             temperature=self.temperature,
         )
 
-    def _stand(self, problem: Problem, standard: Floats, arms: Floats, reference: Floats, clipped: float) -> Step:
+    def _stand(
+        self, problem: Problem, standard: Floats, arms: Floats, reference: Floats, clipped: float, held_out: float
+    ) -> Step:
         scores = problem.utilities / self.temperature + self.network_.scores(standard, arms)
         log_policy = log_softmax(scores)
         policy = np.exp(log_policy)
@@ -234,6 +278,7 @@ class GRPO:
             kl=float(weights @ (policy * (logs - np.where(there, reference, 0.0))).sum(axis=1)),
             entropy=float(-weights @ (policy * logs).sum(axis=1)),
             clipped=clipped,
+            held_out=held_out,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
 
 import msgspec
 
@@ -10,37 +10,34 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
 from pointsman.core.signals import Signals
 
-from .predict import Arm, predict
+from .predict import Arm, predict, success
 
 
-def arms_again(candidates: Sequence[Candidate], signals: Signals, find: Callable[[str], ModelCard | None]) -> list[Arm]:
-    """An arm for each candidate: cost, latency and switching cost as they were logged, the model's card as it is now.
-
-    A model that is gone gets a card of what the log says of it, so that a decision in which it could be chosen stays
-    one.
+def arm_again(candidate: Candidate, signals: Signals, card: ModelCard | None) -> Arm:
+    """An arm as it stood when the decision was taken: cost, time, effort and switching cost as logged; what the rules
+    predict of its success, from its card.
 
     Args:
-        find: a model's card by its id; None where there is none.
+        card: as it is now; None, of a model that is gone: it gets the success that was logged.
     """
-    arms = []
-    for candidate in candidates:
-        card = find(candidate.model) or _gone(candidate)
-        [arm] = predict([card], signals)
-        cost = candidate.cost_micro_usd
-        arms.append(
-            msgspec.structs.replace(
-                arm,
-                quality=arm.quality if find(candidate.model) is not None else candidate.quality,
-                cost_micro_usd=cost,
-                weighed_micro_usd=arm.weighed_micro_usd if cost is None else cost,
-                latency_seconds=candidate.latency_seconds,
-                effort=candidate.effort,
-                switching_cost=candidate.switching_cost,
-            )
-        )
-    return arms
+    if card is None:
+        provider, _, name = candidate.model.partition(":")
+        card = ModelCard(id=candidate.model, provider=provider, name=name, quality=_prior(candidate, signals))
+    [arm] = predict([card], signals)
+    cost = candidate.cost_micro_usd
+    return msgspec.structs.replace(
+        arm,
+        cost_micro_usd=cost,
+        weighed_micro_usd=arm.weighed_micro_usd if cost is None else cost,
+        latency_seconds=candidate.latency_seconds if math.isfinite(candidate.latency_seconds) else arm.latency_seconds,
+        effort=candidate.effort,
+        switching_cost=candidate.switching_cost,
+    )
 
 
-def _gone(candidate: Candidate) -> ModelCard:
-    provider, _, name = candidate.model.partition(":")
-    return ModelCard(id=candidate.model, provider=provider, name=name, quality=candidate.quality)
+def _prior(candidate: Candidate, signals: Signals) -> float:
+    """The quality of which `predict.success` makes what was logged."""
+    quality = candidate.quality if 0 <= candidate.quality <= 1 else 0.5
+    ease = success(0.5, signals.complexity.score)  # odds of 1 times the ease
+    odds = quality * (1 - ease)
+    return odds / (odds + (1 - quality) * ease) if odds else 0.0

@@ -1,4 +1,4 @@
-"""`pointsman policy`: which routing policy serves, and which served before."""
+"""`pointsman policies`: which routing policy serves, which are on trial, and which served before."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import click
 
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
+from .learning import Period
 from .output import console, print_json, table
 
 if TYPE_CHECKING:
-    from pointsman.stores.policies import PolicyStore, StoredPolicy
+    from pointsman.stores.policies import PolicyStore, Standing, StoredPolicy, Why
+    from pointsman.stores.trials import ShadowSummary, TrialStore
 
 BUILT_IN = "the built-in rules"
+TAKEN = ("rules", "forced", "none", "learned", "built-in")
+"""Names that decisions use for what is built in."""
 
 
 def complete_version(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -23,51 +27,83 @@ def complete_version(ctx: click.Context, param: click.Parameter, incomplete: str
     invocation = ctx.find_object(Invocation) or Invocation()
 
     async def versions() -> list[str]:
-        async with _store(invocation) as store:
+        async with opened(invocation) as (store, _):
             return [policy.version for policy in await store.all()]
 
     return [version for version in run(versions()) if version.startswith(incomplete)]
 
 
+def check_name(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    """A name for policies that decisions use for none that is built in."""
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or name in TAKEN:
+        raise click.BadParameter(f"letters, digits, - and _; not {', '.join(TAKEN[:-1])} or {TAKEN[-1]}")
+    return name
+
+
 @click.group(cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def policy(ctx: click.Context, as_json: bool) -> None:
-    """List, add, promote and roll back routing policies; without a command, list.
+def policies(ctx: click.Context, as_json: bool) -> None:
+    """List, compare, promote and roll back routing policies; without a command, list.
 
-    A promotion holds in every running gateway within a second.
+    A change holds in every running gateway within a second.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_policies, as_json=as_json)
 
 
-@policy.command("list")
+@policies.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
 def list_policies(invocation: Invocation, as_json: bool) -> None:
-    """Every version, and which one serves."""
+    """Every version, which one serves, and which are on trial."""
 
-    async def read() -> tuple[list[StoredPolicy], StoredPolicy | None]:
-        async with _store(invocation) as store:
-            return await store.all(), await store.promoted()
+    async def read() -> tuple[list[StoredPolicy], Standing, list[ShadowSummary]]:
+        async with opened(invocation) as (store, trials):
+            return await store.all(), await store.standing(), await trials.summaries()
 
-    found, promoted = run(read())
-    serving = promoted.version if promoted is not None else None
+    found, standing, shadows = run(read())
+    serving = standing.serving.version if standing.serving is not None else None
     if as_json:
-        print_json({"serving": serving, "policies": [_fields(policy) for policy in found]})
+        staged = standing.staged
+        print_json(
+            {
+                "serving": serving,
+                "staged": {"version": staged[0].version, "share": staged[0].share} if staged is not None else None,
+                "shadows": [trial.version for trial, _ in standing.shadows],
+                "shadowed": shadows,
+                "policies": [_fields(policy) for policy in found],
+            }
+        )
         return
+    roles = {trial.version: "in the shadow" for trial, _ in standing.shadows}
+    if standing.staged is not None:
+        roles[standing.staged[0].version] = f"{standing.staged[0].share:.0%} of decisions"
+    if serving is not None:
+        roles[serving] = "serves"
+    agreements = {one.version: f"{one.agreement:.0%} of {one.decisions}" for one in shadows}
     rows = [
-        ("→" if policy.version == serving else "", policy.version, policy.kind, _day(policy.created_at), policy.note)
+        (
+            "→" if policy.version == serving else "",
+            policy.version,
+            policy.kind,
+            roles.get(policy.version, ""),
+            agreements.get(policy.version, ""),
+            _day(policy.created_at),
+            policy.note,
+        )
         for policy in found
     ]
-    rows.append(("→" if serving is None else "", BUILT_IN, "rules", "", ""))
-    console().print(table(["", "Version", "Kind", "Added", "Note"], rows))
+    rows.append(("→" if serving is None else "", BUILT_IN, "rules", "" if serving else "serves", "", "", ""))
+    headings = ["", "Version", "Kind", "Role", "Agrees", "Added", "Note"]
+    console().print(table(headings, rows, spare=["Note", "Added", "Agrees", "Kind"]))
 
 
-@policy.command()
+@policies.command()
 @click.argument("version", required=False, shell_complete=complete_version)
+@click.option("--report", is_flag=True, help="How it was trained, and what it did in the shadow, in place of it.")
 @with_invocation
-def show(invocation: Invocation, version: str | None) -> None:
+def show(invocation: Invocation, version: str | None, report: bool) -> None:
     """Print a version's artefact; without one, that of the built-in rules, to begin a policy of your own from."""
     if version is None:
         from pointsman.pipeline.decide import RulePolicy, dump_policy
@@ -75,86 +111,197 @@ def show(invocation: Invocation, version: str | None) -> None:
         click.echo(dump_policy(RulePolicy(complexity_threshold=invocation.settings().routing.complexity_threshold)))
         return
 
-    async def read() -> StoredPolicy:
-        async with _store(invocation) as store:
-            return await store.get(version)
+    async def read() -> tuple[StoredPolicy, list[ShadowSummary]]:
+        async with opened(invocation) as (store, trials):
+            return await store.get(version), await trials.summaries()
 
-    click.echo(run(read()).artefact)
+    policy, shadows = run(read())
+    if not report:
+        click.echo(policy.artefact)
+        return
+    print_json(
+        {
+            "training": _fields(policy)["report"],
+            "shadow": next((one for one in shadows if one.version == version), None),
+        }
+    )
 
 
-@policy.command()
-@click.argument("name")
+@policies.command()
+@click.argument("name", callback=check_name)
 @click.argument("file", type=click.File("rb"))
+@click.option("--kind", type=click.Choice(("rules", "learned", "network")),
+              help="What the artefact describes; else its fields tell.")  # fmt: skip
 @click.option("--note", default="", help="What it is for.")
 @click.option("--promote", "at_once", is_flag=True, help="Let it serve at once.")
 @with_invocation
-def add(invocation: Invocation, name: str, file: Any, note: str, at_once: bool) -> None:
+def add(invocation: Invocation, name: str, file: Any, kind: str | None, note: str, at_once: bool) -> None:
     """Keep the artefact in FILE (`-`: standard input) as the next version of NAME."""
-    from pointsman.pipeline.decide import RulePolicy, load_policy
+    from pointsman.pipeline.decide import RulePolicy, kind_of, load_policy
 
-    if (
-        not name.replace("-", "").replace("_", "").isalnum()
-        or not name.isascii()
-        or name in ("rules", "forced", "none")
-    ):
-        raise click.BadParameter("letters, digits, - and _; not rules, forced or none", param_hint="NAME")
     content = file.read()
-    load_policy("rules", content, version=name, base=RulePolicy())  # refuse now what could not serve later
+    described = kind or kind_of(content)
+    load_policy(described, content, version=name, base=RulePolicy())  # refuse now what could not serve later
 
     async def write() -> str:
-        async with _store(invocation) as store:
-            kept = await store.add(name, kind="rules", artefact=content.decode(), note=note)
+        async with opened(invocation) as (store, _):
+            kept = await store.add(name, kind=described, artefact=content.decode(), note=note)
             if at_once:
-                await store.promote(kept.version)
+                await store.promote(kept.version, why=why("added with --promote"))
             return kept.version
 
     version = run(write())
     click.echo(f"{version} is kept{' and serves now' if at_once else ''}.")
 
 
-@policy.command()
+@policies.command()
 @click.argument("version", shell_complete=complete_version)
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+              help="Give it only this share of the decisions, such as 0.1.")  # fmt: skip
+@click.option("--non-inferior", "margin", type=click.FloatRange(0, 1), metavar="MARGIN",
+              help="Let it serve if it is at most this much worse than what serves.")  # fmt: skip
+@click.option("--since", type=Period(), default="30d", show_default=True, help="How far back the log is read.")
+@click.option("--force", is_flag=True, help="Let it serve whatever the log says of it.")
+@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def promote(invocation: Invocation, version: str) -> None:
-    """Let a version (`built-in` for the built-in rules) choose from now on."""
-    from pointsman.stores.policies import BUILT_IN as NONE
+def promote(
+    invocation: Invocation,
+    version: str,
+    share: float | None,
+    margin: float | None,
+    since: float,
+    force: bool,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Let a version (`built-in` for the built-in rules) choose from now on.
+
+    It must be better than what serves, as far as the log can tell: the lower bound of what it would have earned beyond
+    that is above 0. --share tries it on a part of the decisions first, which needs no proof; whatever does worse than
+    what it replaces is rolled back by the gateway.
+    """
+    from .policy_gate import promote_if_better
+
+    run(
+        promote_if_better(
+            invocation,
+            "" if version == "built-in" else version,
+            share=share,
+            margin=margin,
+            since=since,
+            force=force,
+            reason=reason,
+            as_json=as_json,
+        )
+    )
+
+
+@policies.command()
+@click.argument("version", shell_complete=complete_version)
+@click.option("--off", is_flag=True, help="End it.")
+@with_invocation
+def shadow(invocation: Invocation, version: str, off: bool) -> None:
+    """Have a version say of every decision what it would have chosen; no request notices."""
 
     async def write() -> None:
-        async with _store(invocation) as store:
-            await store.promote(NONE if version == "built-in" else version)
+        async with opened(invocation) as (store, _):
+            await (store.withdraw(version, why=why("")) if off else store.shadow(version, why=why("")))
 
     run(write())
-    click.echo("The built-in rules serve now." if version == "built-in" else f"{version} serves now.")
+    click.echo(
+        f"{version} is {'no longer' if off else 'now'} in the shadow; `pointsman policies` shows how far it agrees."
+    )
 
 
-@policy.command()
+@policies.command()
+@click.option("--reason", default="", help="Why, for the history.")
 @with_invocation
-def rollback(invocation: Invocation) -> None:
-    """Undo the latest promotion."""
+def rollback(invocation: Invocation, reason: str) -> None:
+    """End the trial of a version that has a share, or undo the latest promotion."""
 
     async def write() -> str:
-        async with _store(invocation) as store:
-            return await store.roll_back()
+        async with opened(invocation) as (store, _):
+            return await store.roll_back(why=why(reason))
 
     serving = run(write())
     click.echo(f"{serving} serves now." if serving else f"{BUILT_IN.capitalize()} serve now.")
 
 
+@policies.command()
+@click.option("-n", "limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def history(invocation: Invocation, limit: int, as_json: bool) -> None:
+    """What was promoted, tried and rolled back, by whom and why."""
+
+    async def read() -> list[Any]:
+        async with opened(invocation) as (store, _):
+            return list(await store.history(limit))
+
+    events = run(read())
+    if as_json:
+        print_json(events)
+        return
+    rows = [
+        (
+            _day(event.at),
+            event.action.replace("_", " ") + (f" at {event.share:.0%}" if event.share is not None else ""),
+            event.version or BUILT_IN,
+            event.by,
+            event.reason,
+        )
+        for event in events
+    ]
+    console().print(table(["When", "What", "Version", "By", "Why"], rows, spare=["By"]))
+
+
+@policies.command()
+@click.argument("before", shell_complete=complete_version)
+@click.argument("after", shell_complete=complete_version)
+@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=500, show_default=True,
+              help="Logged decisions to compare them on.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def diff(invocation: Invocation, before: str, after: str, limit: int, as_json: bool) -> None:
+    """Which numbers differ between two versions (`built-in` too), and which logged decisions would go elsewhere."""
+    from .policy_diff import compare
+
+    run(compare(invocation, before, after, limit=limit, as_json=as_json))
+
+
 @asynccontextmanager
-async def _store(invocation: Invocation) -> AsyncIterator[PolicyStore]:
+async def opened(invocation: Invocation) -> AsyncIterator[tuple[PolicyStore, TrialStore]]:
+    """The policies of the database that the settings name, and what became of those on trial."""
     from pointsman.core.ports import SystemClock
     from pointsman.stores.policies import PolicyStore
+    from pointsman.stores.trials import TrialStore
 
     from .opened import opened_database
 
     async with opened_database(invocation.settings()) as database:
-        yield PolicyStore(database, SystemClock())
+        yield PolicyStore(database, SystemClock()), TrialStore(database)
+
+
+def why(reason: str, detail: dict[str, Any] | None = None) -> Why:
+    """What the history says of a change that somebody makes at a command line."""
+    import getpass
+
+    from pointsman.stores.policies import Why
+
+    try:
+        who = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user that the machine has no name for
+        who = "the command line"
+    return Why(by=who, reason=reason, detail=detail)
 
 
 def _fields(policy: StoredPolicy) -> dict[str, Any]:
     import msgspec
 
-    return {**msgspec.structs.asdict(policy), "artefact": msgspec.json.decode(policy.artefact)}
+    fields = msgspec.structs.asdict(policy)
+    report = msgspec.json.decode(policy.report) if policy.report else None
+    return {**fields, "artefact": msgspec.json.decode(policy.artefact), "report": report}
 
 
 def _day(seconds: float) -> str:
