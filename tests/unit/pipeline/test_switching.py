@@ -184,6 +184,12 @@ def test_a_system_prompt_in_common_is_no_conversation():
     assert threads.find(None, understood("b"), 0.0) is None
 
 
+def test_the_same_prompt_once_more_is_free_to_go_elsewhere():
+    threads = Threads()
+    kept(threads, understood("a"))
+    assert threads.find(None, understood("a"), 0.0) is None
+
+
 def test_conversations_of_different_keys_are_apart():
     threads = Threads()
     kept(threads, understood("a"), key_id="key_1")

@@ -64,7 +64,7 @@ class Threads:
     def find(self, key_id: str | None, signals: Signals, now: float) -> InUse | None:
         """The conversation that a request goes on with; None when it begins one."""
         hashes = signals.prefixes
-        for start in range(0, len(hashes), HASH_BYTES):
+        for start in range(HASH_BYTES, len(hashes), HASH_BYTES):  # the same prompt once more goes on with nothing
             found = self._threads.get((key_id, hashes[start : start + HASH_BYTES]))
             if found is not None:
                 return found if 0 <= now - found.at <= FORGOTTEN_AFTER else None
