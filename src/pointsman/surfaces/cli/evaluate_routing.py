@@ -73,6 +73,7 @@ def complete_family(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option(
     "--plots", type=click.Path(file_okay=False, path_type=Path), help="Write the curves as SVG to this folder."
 )
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables to this file.")
 @click.option(
     "--jobs", type=click.IntRange(1, 256), help="Tables judged side by side [default: the processor's cores]."
 )
@@ -88,6 +89,7 @@ def routing(
     labels: int | None,
     online: bool,
     plots: Path | None,
+    markdown: Path | None,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -99,6 +101,7 @@ def routing(
     """
     from pointsman.core.errors import PointsmanError
     from pointsman.evals.routing.plots import write_plots
+    from pointsman.evals.routing.report import markdown as as_markdown
     from pointsman.evals.routing.routers import family
     from pointsman.evals.routing.run import evaluate, merged, questions
     from pointsman.evals.routing.spec import Spec
@@ -126,12 +129,13 @@ def routing(
     whole = merged(
         {spec.name: answers[spec.name] for spec in specs}, {spec.name: answers[spec.name] for spec in moved}, base
     )
-    if plots is not None:
-        try:
-            written = write_plots(whole["datasets"], plots)
-        except OSError as error:
-            raise click.ClickException(f"the plots cannot be written: {error}") from None
-        note(f"{len(written)} plots are in {plots}.")
+    try:
+        if plots is not None:
+            note(f"{len(write_plots(whole['datasets'], plots))} plots are in {plots}.")
+        if markdown is not None:
+            markdown.write_text(as_markdown(whole), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"a file cannot be written: {error}") from None
     if as_json:
         print_json(whole)
     else:
