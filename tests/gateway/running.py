@@ -137,6 +137,7 @@ def running(
     tree["server"] = {"port": port, **tree.get("server", {})}
     port = tree["server"]["port"]
     tree.setdefault("embedded", {"enabled": False})
+    tree["routing"] = {"exploration": {"share": 0.0}, **tree.get("routing", {})}  # tests know what is chosen
     config = folder / "pointsman.yaml"
     config.write_text(yaml.safe_dump(tree))
     environ = {

@@ -51,7 +51,9 @@ def test_the_decision_tells_everything(gateway, lan):
         assert candidate["latency_seconds"] > 0
         assert candidate["cost_micro_usd"] is not None
     assert record["propensity"] == 1.0
-    assert record["policy"].startswith("rules@")
+    assert record["policy"].startswith("learned@")
+    assert all(0 < candidate["uncertainty"] < 1 for candidate in record["candidates"])
+    assert record["explored"] is False
     assert record["reasons"]
     assert record["signals"]["intent"]
     outcome = record["outcome"]

@@ -184,7 +184,7 @@ def test_health_and_its_details(worked):
     assert details["models_by_provider"]["lan"] == {"models": 1, "unavailable": 0, "reason": None}
     assert details["models_by_provider"]["openai"] == {"models": 2, "unavailable": 0, "reason": None}
     assert details["requests"]["ok"] == 4
-    assert details["policy"].startswith("rules@")
+    assert details["policy"].startswith("learned@")
     assert details["changed_settings"] == []
     assert gateway.ask("GET", "/api/health").json == {"status": "ok"}
     assert gateway.ask("GET", "/docs").status == 200

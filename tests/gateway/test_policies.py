@@ -51,7 +51,7 @@ def test_a_promotion_and_its_rollback_reach_every_gateway(tmp_path: Path, settin
     with running(tmp_path / "a", settings, env=env) as one, running(tmp_path / "b", settings, env=env) as other:
         built_in = serving(one)
         assert built_in == serving(other)
-        assert built_in.startswith("rules@")
+        assert built_in.startswith("learned@")
 
         said = command(one, "add", "thrifty", "-", "--note", "for a lean month", "--promote", standard_input=thrifty,
                        env=env)  # fmt: skip
