@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 RESAMPLES = 599
 CELLS = 4_000_000
 """Numbers that are drawn at a time."""
+TINY = 1e-12
+"""A standard error below it is rounding: all rows say the same."""
 
 Statistic = Callable[[Floats], Floats]
 """Sums of columns, (resamples, columns), to a figure for each, (resamples,)."""
@@ -81,6 +83,8 @@ def studentised(terms: Terms, drawn: Resamples, *, level: float = 0.95) -> tuple
         scores = (values - terms.value) / errors
     influence = terms.influence
     error = widening * math.sqrt(float(influence @ influence)) / n
+    if error <= TINY * max(1.0, abs(terms.value)):
+        return terms.value, terms.value
     scores = scores[np.isfinite(scores)]
     if len(scores) < drawn.resamples / 2:
         return -math.inf, math.inf
