@@ -16,10 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from pointsman.core.catalog import ModelCard
 from pointsman.core.program import Program
+from pointsman.learn.programs.environment import TRAINER
+from pointsman.learn.programs.examples import Example, split, values_of
+from pointsman.learn.programs.job import Answer as Told
+from pointsman.learn.programs.job import Ask, Job, Routing
 from pointsman.learn.programs.steps import STEPS
+from pointsman.learn.programs.training import train as train_job
+from pointsman.learn.reading import PromptReader
+from pointsman.learn.trainers.tables import signals_of
 from pointsman.testing.answers import Answer, Status
 
 from .running import Gateway, running
@@ -257,3 +266,49 @@ def test_the_log_teaches_the_intent_where_it_keeps_prompts(settings, learner, la
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["kept"], told["optimised"]) == ("optimised", 1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["bootstrap", "gepa"])
+def test_a_router_is_judged_by_what_its_choices_are_worth(optimizer):
+    """A model says the intent, the rules choose by it: the right intents lead to the models that were worth most."""
+    cards = (
+        ModelCard(id="a:poet", provider="a", name="poet", quality=0.1, qualities={"creative": 0.9}, price_input=0,
+                  price_output=0),
+        ModelCard(id="a:coder", provider="a", name="coder", quality=0.1, qualities={"tests": 0.9}, price_input=0,
+                  price_output=0),
+    )  # fmt: skip
+    examples = []
+    for intent, best in (("creative", "a:poet"), ("tests", "a:coder")):
+        for number in range(12):
+            message = WORDS[intent].format(number)
+            worth = {card.id: float(card.id == best) for card in cards}
+            signals = signals_of(message, PromptReader()(message))
+            values = {
+                "message": message,
+                "signals": msgspec.json.encode(signals).decode(),
+                "rewards": json.dumps(worth),
+            }
+            examples.append(Example(values=values, group=message))
+    sides = split(examples)
+    calls = 0
+
+    async def ask(call: Ask) -> Told:
+        nonlocal calls
+        calls += 1
+        last = call.messages[-1]["content"]
+        if "[[ ## message ## ]]" not in last:
+            return Told(text=json.dumps({"new_instruction": "Name the intent. Be exact."}))
+        knows = len(call.messages) > 2 or "Be exact" in call.messages[0]["content"] or (calls % 3 == 0)
+        intent = "creative" if "A poem on" in last.split("## message ## ]]")[1] else "tests"
+        return Told(text=intent if knows else "creative")
+
+    job = Job(
+        program=STEPS["intent"].program, metric="label", optimizer=optimizer, train=values_of(sides.train),
+        held_out=values_of(sides.held_out), calls=60, max_tokens=32, model="any",
+        routing=Routing(cards=cards, learns=False),
+    )  # fmt: skip
+    python = TRAINER.installed(installed())
+    trained = asyncio.run(train_job(job, python=python, environment=dict(os.environ), ask=ask))
+    assert trained.baseline < trained.optimised == 1.0, trained.told
+    assert trained.kept == "optimised"
+    assert all(demo.keys() == {"message", "intent"} for demo in trained.program.demos)

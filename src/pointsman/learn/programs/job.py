@@ -10,12 +10,26 @@ from typing import Any, Literal
 
 import msgspec
 
+from pointsman.core.catalog import ModelCard
 from pointsman.core.program import Program
 
 from .metrics import MetricName
 
 Optimizer = Literal["gepa", "mipro", "bootstrap", "grpo"]
 Phase = Literal["baseline", "optimise", "score"]
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy that serves, for a router that is to be optimised, and the models that it may choose."""
+
+    cards: tuple[ModelCard, ...]
+    kind: str = ""
+    """Of a stored policy; empty: the built-in one."""
+    artefact: str = ""
+    version: str = ""
+    learns: bool = True
+    """Whether the built-in one is the learned one, not the rules alone."""
+    complexity_threshold: float = 0.65
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +47,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Of an answer of the step."""
     seed: int = 0
     model: str = ""
+    routing: Routing | None = None
+    """Judges the program by where it leads requests; None: by the outputs of the examples."""
+
+    @property
+    def given(self) -> list[str]:
+        """Names of what the student is called with."""
+        more = ["signals"] if self.routing is not None else []
+        return [field.name for field in self.program.inputs] + more
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):

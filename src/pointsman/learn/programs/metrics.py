@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
+
 MetricName = Literal["label", "text", "lines"]
 
 NONE = "none"
 """What a step with lines for an output says when there is nothing to list."""
+_rewards = msgspec.json.Decoder(dict[str, float])
 _WORD = re.compile(r"\w+")
 _MARK = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 _ALIKE = 0.6
@@ -74,6 +77,15 @@ def lines(outputs: Sequence[str], wanted: Texts, said: Texts) -> Scored:
 
 
 METRICS: Mapping[MetricName, Metric] = {"label": label, "text": text, "lines": lines}
+
+
+def reward(example: Texts, model: str) -> Scored:
+    """What the choice of a model was worth, and how that stands to the others."""
+    rewards = _rewards.decode(example["rewards"])
+    best = max(rewards, key=lambda name: rewards[name])
+    got = rewards.get(model, 0.0)
+    told = f"The intent led to {model}, which was worth {got:.3f}; {best} would have been worth {rewards[best]:.3f}."
+    return Scored(got, told)
 
 
 def overlap(one: str, other: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 
 from .job import Job, Optimizer
-from .metrics import METRICS
+from .metrics import METRICS, reward
 from .relay import Relay, language_model
 
 DEMOS = 4
@@ -37,13 +37,13 @@ class Trial:
         self.relay = relay
         self.room = max(0, job.calls - 2 * len(job.held_out))
         """Calls beside those that judge before and after."""
-        inputs = [field.name for field in job.program.inputs]
-        examples = [dspy.Example(**values).with_inputs(*inputs) for values in job.train]
+        examples = [dspy.Example(**values).with_inputs(*job.given) for values in job.train]
         random.Random(job.seed).shuffle(examples)  # noqa: S311 - an order, not a secret
         self.train = examples
         self.metric = scoring(job)
-        labels = {values[job.program.outputs[0].name] for values in job.train} if job.metric == "label" else ()
-        self.labelled = min(max(LABELLED, len(labels)), MOST_LABELLED)
+        first = job.program.outputs[0].name
+        labels = {values[first] for values in job.train if first in values} if job.metric == "label" else ()
+        self.labelled = min(max(LABELLED, len(labels)), MOST_LABELLED) if job.routing is None else 0
 
     def passes(self, example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> float | bool:
         """The score; while examples are gathered, whether it is good enough to become one."""
@@ -65,6 +65,8 @@ class Trial:
 
 def scoring(job: Job) -> Callable[[Any, Any], tuple[float, str]]:
     """The job's metric over an example and a prediction."""
+    if job.routing is not None:
+        return lambda example, prediction: reward(example, str(prediction.model))
     metric = METRICS[job.metric]
     outputs = [field.name for field in job.program.outputs]
 
@@ -201,11 +203,10 @@ OPTIMIZERS: Mapping[Optimizer, Callable[[Trial], Compile]] = {
 def scores(student: Any, job: Job, examples: Sequence[Mapping[str, str]]) -> tuple[float, ...]:
     """The score of each example; 0 where the call failed or its answer could not be read."""
     metric = scoring(job)
-    inputs = [field.name for field in job.program.inputs]
     found = []
     for values in examples:
         try:
-            prediction = student(**{name: values[name] for name in inputs})
+            prediction = student(**{name: values[name] for name in job.given})
         except Exception:  # DSPy's own tree, and what its parts raise
             found.append(0.0)
         else:

@@ -33,7 +33,11 @@ def predictor_of(program: Program) -> dspy.Predict:
 def program_of(predictor: dspy.Predict, base: Program) -> Program:
     """What a predictor has become, with the fields of the program that it was made of."""
     names = [field.name for field in (*base.inputs, *base.outputs)]
-    demos = tuple({name: str(demo[name]) for name in names if name in demo} for demo in predictor.demos)
+    demos = tuple(
+        {name: str(demo[name]) for name in names}
+        for demo in predictor.demos
+        if all(name in demo for name in names)  # others are left out of the chat
+    )
     return msgspec.structs.replace(base, instructions=predictor.signature.instructions, demos=demos)
 
 

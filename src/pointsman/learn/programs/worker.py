@@ -34,7 +34,11 @@ def work(job: Job, relay: Relay) -> Done:
         max_errors=1_000_000,
         disable_history=True,  # prompts of calls are kept nowhere
     )
-    student = predictor_of(job.program)
+    student: Any = predictor_of(job.program)
+    if job.routing is not None:
+        from .router import router_of  # with the policy's own code, which other jobs do without
+
+        student = router_of(job.program, job.routing)
     compile = OPTIMIZERS[job.optimizer](Trial(job, relay))
     relay.tell(Entered(phase="baseline"))
     relay.limit = len(job.held_out)
@@ -47,7 +51,7 @@ def work(job: Job, relay: Relay) -> Done:
         made = compile(student)
     except Exception as error:  # a model whose texts its reader cannot use ends some optimisers
         return Done(baseline=baseline, told=f"{job.optimizer} broke off: {type(error).__name__}: {error}")
-    program = program_of(made, job.program)
+    program = program_of(made if job.routing is None else made.intent, job.program)
     if (program.instructions, program.demos) == (job.program.instructions, job.program.demos):
         return Done(baseline=baseline, told=f"{job.optimizer} found nothing better to try")
     relay.tell(Entered(phase="score"))

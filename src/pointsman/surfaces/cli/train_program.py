@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ from .output import console, note, print_json, styled, table
 
 if TYPE_CHECKING:
     from pointsman.learn.programs.examples import Example
-    from pointsman.learn.programs.job import Answer, Ask, Optimizer
+    from pointsman.learn.programs.job import Answer, Ask, Optimizer, Routing
     from pointsman.learn.programs.step import Step
     from pointsman.learn.programs.training import OnProgress, Trained
     from pointsman.settings import Settings
 
     from .client import GatewayClient
 
-PROGRAMS = ("intent", "judge", "verify", "correct", "decompose", "synthesise", "summarise", "extract_memory")
+PROGRAMS = ("intent", "judge", "verify", "correct", "decompose", "synthesise", "summarise", "extract_memory", "router")
 OPTIMIZERS = ("bootstrap", "mipro", "gepa", "grpo")
 PHASES = {
     "baseline": "Judging what serves now",
@@ -58,9 +58,15 @@ async def train_program(
     from .installing import shown_packages
     from .launch import gateway
 
-    settings, step = invocation.settings(), STEPS[name]
-    began = current(settings.data_dir, name, step.program)
-    sides = split(await _examples(settings, step, data))
+    settings = invocation.settings()
+    step = STEPS["intent" if name == "router" else name]  # what a model writes of a router is the intent
+    began = current(settings.data_dir, step.name, step.program)
+    routing = None
+    if name == "router":
+        examples, routing = await _routing(settings, data)
+    else:
+        examples = await _examples(settings, step, data)
+    sides = split(_public(settings, examples, {field.name for field in (*began.inputs, *began.outputs)}))
     held_out = sides.held_out[: held_out_share(calls)]
     environment = child_environment({})
     with shown_packages(f"DSPy {TRAINER.version('dspy')}") as on_packages:
@@ -82,6 +88,7 @@ async def train_program(
             max_tokens=max_tokens or step.max_tokens,
             seed=seed,
             model=model,
+            routing=routing,
         )
         with _shown(name, model, calls) as on_progress:
             trained = await train(
@@ -90,9 +97,9 @@ async def train_program(
                 environment=environment,
                 ask=_Asker(client, model).ask,
                 on_progress=on_progress,
-                facts={"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+                facts={"goal": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
             )
-    path = keep(settings.data_dir, name, trained.program, trained.state)
+    path = keep(settings.data_dir, step.name, trained.program, trained.state)
     _tell(name, model, trained, path, as_json=as_json)
 
 
@@ -121,27 +128,72 @@ class _Asker:
         return Answer(text="".join(pieces))
 
 
-async def _examples(settings: Settings, step: Step, data: Path | None) -> Sequence[Example]:
-    """What there is to learn from, without what holds private content: it would stand in every later call.
+async def _examples(settings: Settings, step: Step, data: Path | None) -> list[Example]:
+    """What there is to learn a step from.
 
     Raises:
         InvalidRequest: the file is not one of examples, or the log has none for this step.
     """
     from pointsman.learn.programs.examples import read_examples
     from pointsman.learn.programs.logged import logged_examples
-    from pointsman.pipeline.understand.detectors import Detectors
 
     from .opened import opened_database
 
     if data is not None:
-        found = read_examples(data, step.program)
-    else:
-        async with opened_database(settings) as database:
-            found = await logged_examples(database, step)
+        return read_examples(data, step.program)
+    async with opened_database(settings) as database:
+        return await logged_examples(database, step)
+
+
+async def _routing(settings: Settings, data: Path | None) -> tuple[list[Example], Routing]:
+    """What there is to learn routing from, and the policy that serves.
+
+    Raises:
+        InvalidRequest: there is no table of outcomes.
+    """
+    from pointsman.core.errors import InvalidRequest
+    from pointsman.core.ports import SystemClock
+    from pointsman.core.reward import RewardWeights
+    from pointsman.learn.programs.job import Routing
+    from pointsman.learn.programs.routing import routing_examples
+    from pointsman.stores.policies import PolicyStore
+
+    from .opened import opened_database
+
+    if data is None:
+        raise InvalidRequest(
+            "The router is learned from a table of what several models made of the same prompts. Give one with --data"
+            " FILE: JSON lines with prompt, split_key and outcomes, as `pointsman eval routing` reads them."
+        )
+    async with opened_database(settings) as database:
+        serving = await PolicyStore(database, SystemClock()).promoted()
+    examples, cards = routing_examples(data, RewardWeights())
+    return examples, Routing(
+        cards=cards,
+        kind=serving.kind if serving is not None else "",
+        artefact=serving.artefact if serving is not None else "",
+        version=serving.version if serving is not None else "",
+        learns=settings.routing.policy != "rules",
+        complexity_threshold=settings.routing.complexity_threshold,
+    )
+
+
+def _public(settings: Settings, examples: Sequence[Example], names: Collection[str]) -> list[Example]:
+    """The examples without those that hold private content: they would stand in every later call.
+
+    Args:
+        names: of the texts that would.
+    """
+    from pointsman.pipeline.understand.detectors import Detectors
+
     detectors = Detectors(settings.privacy.sensitive_tokens)
-    public = [example for example in found if not any(map(detectors.find, example.values.values()))]
-    if len(public) < len(found):
-        note(f"{len(found) - len(public)} of {len(found)} examples hold private content and are left out.")
+    public = [
+        example
+        for example in examples
+        if not any(detectors.find(text) for name, text in example.values.items() if name in names)
+    ]
+    if len(public) < len(examples):
+        note(f"{len(examples) - len(public)} of {len(examples)} examples hold private content and are left out.")
     return public
 
 
