@@ -31,6 +31,7 @@ from .budgets import build_budgets
 from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
 from .implicit import ImplicitKeeper
+from .judge import build_judge, run_judge
 from .limits import build_limits
 from .litellm import keep_litellm
 from .live_providers import LiveProviders
@@ -132,6 +133,9 @@ class Gateway:
         await self._know_callers(secrets)
         await self._count()
         await self._find_models()
+        store = ObservationStore(self._database)
+        signs = ImplicitKeeper(store, self._clock, window_days=settings.learning.window_days)
+        judge = build_judge(settings, signs.keep, self._clock)
         self._built = build_pipeline(
             settings,
             keeper=self._keeper,
@@ -144,12 +148,16 @@ class Gateway:
             watcher=self._watcher,
             clock=self._clock,
             secret_key=secrets.current,
-            implicit=self._notice_implicit(),
+            implicit=ImplicitSignals(signs.keep, self._clock) if settings.learning.implicit else None,
+            judge=judge,
             stack=self._stack,
         )
-        feed = follow_observations(settings, self._database, self._watcher, self._built.decide, self._clock)
+        feed = follow_observations(settings, store, self._watcher, self._built.decide, self._clock)
         await self._follow_changes()
         self._in_background(feed.run(), "observations")
+        self._in_background(signs.run(), "implicit signals")
+        if judge is not None:
+            self._in_background(run_judge(judge, self._built.pipeline), "judge")
         self._guard_door(secrets)
         self._server = await start_server(settings, self._entry(), tls)
         self._stack.push_async_callback(self._server.close, settings.server.shutdown_grace)
@@ -232,15 +240,6 @@ class Gateway:
         if settings.litellm.enabled:
             keep_litellm(settings, outbound, keeper, self._stack)
         self._caller_keys = CallerKeys(settings, lambda: {provider.name for provider in keeper.providers})
-
-    def _notice_implicit(self) -> ImplicitSignals | None:
-        """What callers do next, noted in the database; None: the settings say no."""
-        learning = self.settings.learning
-        if not learning.implicit:
-            return None
-        kept = ImplicitKeeper(ObservationStore(self._database), self._clock, window_days=learning.window_days)
-        self._in_background(kept.run(), "implicit signals")
-        return ImplicitSignals(kept.keep, self._clock)
 
     async def _follow_changes(self) -> None:
         """What is changed while the gateway runs, in its files and in the database."""

@@ -17,7 +17,6 @@ from pointsman.pipeline.decide.learned.policy import LearnedPolicy
 from pointsman.pipeline.decide.staged import Staged
 from pointsman.pipeline.record.shares import KeyShares, Pair
 from pointsman.settings import Settings
-from pointsman.stores.database import Database
 from pointsman.stores.observations import REVISION, Cursor, ObservationStore, Stored
 from pointsman.stores.watch import Watcher
 
@@ -176,7 +175,7 @@ class ObservationFeed:
 
 
 def follow_observations(
-    settings: Settings, database: Database, watcher: Watcher, decide: Decide, clock: Clock
+    settings: Settings, store: ObservationStore, watcher: Watcher, decide: Decide, clock: Clock
 ) -> ObservationFeed:
     """The feed of the policy that serves, woken by `watcher`; `run` it."""
 
@@ -187,7 +186,7 @@ def follow_observations(
 
     learning = settings.learning
     feed = ObservationFeed(
-        ObservationStore(database),
+        store,
         learners,
         clock,
         window_days=learning.window_days,

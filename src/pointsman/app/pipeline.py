@@ -15,6 +15,7 @@ from pointsman.pipeline.decide.threads import Threads
 from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.implicit import ImplicitSignals
+from pointsman.pipeline.record.judge import Judge
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import ComplexityRules, FeatureReader, PrivacyRules, Understand
@@ -64,12 +65,14 @@ def build_pipeline(
     clock: Clock,
     secret_key: SecretKey,
     implicit: ImplicitSignals | None,
+    judge: Judge | None,
     stack: AsyncExitStack,
 ) -> BuiltPipeline:
     """Build the stages and join them. `watcher` loads what was changed at run time when it starts.
 
     Args:
         implicit: notices what callers do next; None: nobody does.
+        judge: judges some of the answers; None: nobody does.
     """
     privacy, routing = settings.privacy, settings.routing
     understand = build_understand(settings, keeper, secret_key)
@@ -93,6 +96,7 @@ def build_pipeline(
             lambda decision, outcome: paces.told(decision, outcome, keeper.catalog),
             *([implicit.answered] if implicit is not None else []),
         ],
+        judge=judge,
     )
     live = LiveSettings(
         settings,

@@ -18,6 +18,7 @@ from pointsman.core.outcome import Outcome
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest
 
+from .judge import JUDGE_KEY
 from .replies import said_of_answer
 
 K = TypeVar("K")
@@ -64,7 +65,7 @@ class ImplicitSignals:
 
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """An answer has ended. What failed or was cut off is not the model's answer, and says nothing of it."""
-        if outcome.status != "ok" or decision.signals.needs.kind != "chat":
+        if outcome.status != "ok" or decision.signals.needs.kind != "chat" or decision.key_id == JUDGE_KEY:
             return
         now, signals = self._clock.monotonic(), decision.signals
         shape = signals.conversation

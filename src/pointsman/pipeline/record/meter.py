@@ -19,6 +19,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
 from pointsman.core.trail import Trail
 
+from .judge import Judge
 from .tally import Tally
 
 NOTHING_UNDERSTOOD = Signals(
@@ -43,17 +44,20 @@ class Record:
         store_prompts: Literal["never", "public", "all"] = "never",
         asked: Sequence[Callable[[Decision, ChatRequest], None]] = (),
         told: Sequence[Callable[[Decision, Outcome], None]] = (),
+        judge: Judge | None = None,
     ) -> None:
         """
         Args:
             asked: each is told every decision before it is acted on; they return at once and raise nothing.
             told: each is told how every decision ended; they return at once and raise nothing.
+            judge: hears some of the answers, to judge them later.
         """
         self._log = log
         self._clock = clock
         self._store_prompts = store_prompts
         self._asked = tuple(asked)
         self._told = tuple(told)
+        self._judge = judge
         self.tally = Tally()
         """What this process has done."""
 
@@ -109,6 +113,7 @@ class Record:
         self._decided(decision, request)
         for tell in self._asked:
             tell(decision, request)
+        listener = self._judge.listen(decision, request) if self._judge is not None else None
         self.tally.begin()
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
@@ -119,6 +124,8 @@ class Record:
                     reason = event.finish_reason
                     if reason is not None and (reason in _REASONS or not _quotes(decision, request, reason)):
                         outcome.finish_reason = reason
+                    if listener is not None:
+                        listener(event)
                     yield event
             outcome.status, outcome.http_status = "ok", 200
         except PointsmanError as error:
@@ -138,6 +145,8 @@ class Record:
             self.tally.end(outcome, stream=decision.stream)
             for tell_end in self._told:
                 tell_end(decision, outcome)
+            if self._judge is not None:
+                self._judge.ended(decision, request, outcome, listener)
 
 
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})

@@ -1,0 +1,156 @@
+"""A model judges a sample of the answers: blindly, in both orders, within its budget, and never of private requests."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.testing.answers import Answer, SeenRequest, Tokens, Wire
+from pointsman.testing.upstream import ScriptedUpstream
+
+from .running import Gateway, running
+
+ASK = "Name the capital of France."
+SECRET = "my key is ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2, keep it"
+JUDGE = "openai:judge"
+
+
+@pytest.fixture
+def data_plane() -> str:
+    return "native"
+
+
+class Judging:
+    """Plays a judge: answers questions, and says which of two answers is better."""
+
+    def __init__(self, prefers: str, **answer: Any) -> None:
+        self.prefers = prefers
+        self.answer = answer
+        """A word of the better answer; `first`: whichever stands first."""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        asked = request.json["messages"][-1]["content"]
+        text = "I would say Lyon."
+        if "answer_a" in asked:
+            a = asked.split("[[ ## answer_a ## ]]")[1].split("[[ ## answer_b ## ]]")[0]
+            better = "a" if self.prefers == "first" or self.prefers in a else "b"
+            text = f"[[ ## better ## ]]\n{better}\n\n[[ ## completed ## ]]"
+        await Answer(text=text, **self.answer).play(request, wire)
+
+
+def tree(cloud: ScriptedUpstream, lan: ScriptedUpstream, **judge: Any) -> dict[str, Any]:
+    return {
+        "providers": {
+            "openai": {
+                "base_url": cloud.base_url, "api_key": "k", "models": ["judge"],
+                "prices": {"judge": {"input": 0, "output": 10}},
+            },
+            "lan": {"base_url": lan.base_url, "local": True, "models": ["llama3.1:8b"]},
+            "ollama": {"enabled": False},
+        },
+        "learning": {"judge": {"share": 1.0, "model": JUDGE, **judge}},
+    }  # fmt: skip
+
+
+def ask(gateway: Gateway, text: str = ASK, **fields: Any) -> str:
+    reply = gateway.chat(text, **{"model": "lan:llama3.1:8b", **fields})
+    assert reply.status == 200, reply.body
+    return reply.headers["x-pointsman-decision"]
+
+
+def judged(gateway: Gateway, wanted: int) -> dict[str, float]:
+    """Success by decision, once so many were judged."""
+    until = time.monotonic() + 10
+    while True:
+        with sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3") as connection:
+            rows = dict(connection.execute("SELECT decision_id, success FROM implicit_signals WHERE kind = 'judge'"))
+        if len(rows) >= wanted:
+            return rows
+        assert time.monotonic() < until, (rows, gateway.log_text)
+        time.sleep(0.05)
+
+
+def quiet(upstream: ScriptedUpstream, seconds: float = 1.0) -> list[SeenRequest]:
+    """What has come to an upstream, once nothing more does."""
+    while True:
+        count = len(upstream.requests)
+        time.sleep(seconds)
+        if len(upstream.requests) == count:
+            return [request for request in upstream.requests if request.method == "POST"]
+
+
+@pytest.mark.parametrize(("prefers", "success"), [("Paris", 1.0), ("Lyon", 0.0), ("first", 1.0)])
+def test_an_answer_is_compared_in_both_orders(tmp_path: Path, cloud, lan, prefers: str, success: float):
+    lan.default, cloud.default = Answer(text="It is Paris."), Judging(prefers)
+    with running(tmp_path, tree(cloud, lan)) as gateway:
+        identifiers = [ask(gateway), ask(gateway, ASK + " Please.", stream=True)]
+        assert judged(gateway, 2) == dict.fromkeys(identifiers, success)
+        own, first, second = [request.json for request in quiet(cloud)][:3]
+        assert own["messages"] == [{"role": "user", "content": ASK}]
+        texts = [body["messages"][-1]["content"] for body in (first, second)]
+        assert texts[0].index("Paris") < texts[0].index("Lyon")
+        assert texts[1].index("Lyon") < texts[1].index("Paris")
+        with sqlite3.connect(tmp_path / "data" / "pointsman.sqlite3") as connection:
+            assert connection.execute("SELECT DISTINCT source, weight FROM observations").fetchall() == [("judge", 0.0)]
+            assert connection.execute("SELECT COUNT(*) FROM decisions WHERE key_id = 'judge'").fetchone() == (6,)
+
+
+def test_what_is_private_or_of_no_use_is_never_judged(tmp_path: Path, cloud, lan):
+    cloud.default = Judging("Paris")
+    settings = tree(cloud, lan)
+    settings["privacy"] = {"sensitive_tokens": ["Projekt Falke"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    with running(tmp_path, settings) as gateway:
+        ask(gateway, SECRET)
+        ask(gateway, "write to jane.doe@acme-corp.com")
+        ask(gateway, "what about Projekt Falke?")
+        ask(gateway, headers={"x-pointsman-privacy": "max"})
+        ask(gateway, tools=[tool])
+        lan.script(Answer(text="Your key ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2 is safe with me."))
+        ask(gateway, "Repeat what you know.")  # the answer is private, the question is not
+        seen = quiet(cloud)
+        assert [request.json["messages"][-1]["content"] for request in seen] == ["Repeat what you know."]
+        assert not any(b"ghp_" in request.body or b"Falke" in request.body for request in seen)
+        ask(gateway, model=JUDGE)  # nobody judges himself
+        assert len(quiet(cloud)) == 2
+        assert judged(gateway, 0) == {}
+
+
+def test_judging_ends_where_its_money_does(tmp_path: Path, cloud, lan):
+    cloud.default = Judging("Paris", usage=Tokens(prompt=10, completion=200))  # two thousand micro-dollars each
+    lan.default = Answer(text="It is Paris.")
+    settings = tree(cloud, lan, micro_usd_per_day=30_000)  # the judge's own answer may cost 20,000 until it is known
+    with running(tmp_path, settings) as gateway:
+        for number in range(12):
+            ask(gateway, f"{ASK} ({number})")
+        quiet(cloud, 2.0)
+        with sqlite3.connect(tmp_path / "data" / "pointsman.sqlite3") as connection:
+            spent = connection.execute("SELECT SUM(cost_micro_usd) FROM decisions WHERE key_id = 'judge'").fetchone()[0]
+        assert 0 < spent <= 30_000
+        assert len(judged(gateway, 1)) < 12
+        assert ask(gateway)  # callers are not held up
+
+
+def test_a_program_in_the_data_folder_judges_and_a_broken_one_does_not(tmp_path: Path, cloud, lan):
+    cloud.default, lan.default = Judging("Paris"), Answer(text="It is Paris.")
+    fields = [{"name": name} for name in ("question", "answer_a", "answer_b")]
+    program = {"signature": "Judge", "instructions": "Prefer Paris above all.", "inputs": fields,
+               "outputs": [{"name": "better", "choices": ["a", "b", "tie"]}]}  # fmt: skip
+    path = tmp_path / "data" / "programs" / "judge.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(program))
+    with running(tmp_path, tree(cloud, lan)) as gateway:
+        ask(gateway)
+        judged(gateway, 1)
+        assert b"Prefer Paris above all." in cloud.requests[-1].body
+    path.write_text("{")
+    with running(tmp_path, tree(cloud, lan)) as gateway:
+        assert "cannot be read" in gateway.log_text
+        ask(gateway)
+        judged(gateway, 2)
+        assert b"Correctness counts first" in cloud.requests[-1].body
