@@ -284,3 +284,25 @@ def test_baselines_predict_probabilities_in_hard_cases(name):
     found = fitted.predict(prompts)
     assert found.shape == (6, 2)
     assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_what_was_learned_on_one_table_is_judged_on_others(tmp_path):
+    learned = write(tmp_path / "routellm_mmlu.jsonl", models=("mixtral-8x7b-instruct-v0.1 small", "gpt-4 big"))
+    asked = write(tmp_path / "other.jsonl", 40, seed=3)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("")
+    result = evaluate_dataset(
+        spec(
+            learned,
+            pairs=(("mixtral-8x7b-instruct-v0.1 small", "gpt-4 big"),),
+            transfer_to=((asked, ("small-7b", "big-70b")), (asked, ("small-7b", "nobody")), (bad, ("a", "b"))),
+        )
+    )
+    assert result["routellm_mmlu → other.jsonl"]["error"] == "other has no outcomes of nobody."
+    assert "holds no prompt" in result["routellm_mmlu → bad.jsonl"]["error"]
+    moved = result["routellm_mmlu → other"]
+    assert moved["rows"] == 40
+    assert moved["apgr"] > 0.65
+    assert set(moved["others"]) == {"knn"}
+    base = Spec(name="", data=tmp_path, families=("logistic",))
+    assert "### Learned elsewhere" in markdown(merged({}, {"learned on routellm_mmlu": result}, base))

@@ -24,7 +24,7 @@ OF_POOL = ("aiq", "hull_gain", "gain", "saving", "regret")
 def evaluate_dataset(spec: Spec) -> dict[str, Any]:
     """Every figure of one table as values that JSON knows; `{"error": why}` for one that cannot be judged."""
     try:
-        return judge_transfer(spec) if spec.transfer_to is not None else _judge(spec)
+        return judge_transfer(spec) if spec.transfer_to else _judge(spec)
     except PointsmanError as error:
         return {"error": error.message}
     except OSError as error:

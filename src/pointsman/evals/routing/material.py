@@ -138,7 +138,7 @@ class Sources:
             useful = np.isfinite(part.scores).any(axis=1)
             rows = np.flatnonzero(useful if attempt is None else useful & np.isfinite(attempt).all(axis=1))
         if self.spec.labels is not None:
-            rows = _some(part, rows, self.spec.labels, self.spec.seed)
+            rows = some(part, rows, self.spec.labels, self.spec.seed)
         kept = part.rows(rows)
         return Split(material.prompts(rows, attempt), kept.scores, kept.costs, kept.groups, test, material, rows)
 
@@ -177,7 +177,7 @@ def _without(table: Table, judged: Table) -> Material:
     return Material(table.rows(np.array([group not in held for group in table.groups], dtype=np.bool_)))
 
 
-def _some(table: Table, rows: Ints, most: int, seed: int) -> Ints:
+def some(table: Table, rows: Ints, most: int, seed: int) -> Ints:
     """At most so many of the rows, chosen by a hash of their ids."""
     key = seed.to_bytes(8, "little", signed=True)
     order = sorted(rows, key=lambda row: hashlib.blake2b(table.ids[int(row)].encode(), key=key, digest_size=8).digest())

@@ -83,8 +83,7 @@ def questions(
         if not only or name in only
     ]
     judged = {name: path for name, path in there.items() if not only or name in only}
-    moved = [spec for _, spec in transfers(there if train is None else learned, judged, base)]
-    return specs, moved
+    return specs, transfers(there if train is None else learned, judged, base)
 
 
 def evaluate(specs: Sequence[Spec], *, jobs: int, told: Told) -> dict[str, dict[str, Any]]:
@@ -116,10 +115,13 @@ def _size(spec: Spec) -> int:
 
 
 def merged(results: Mapping[str, dict[str, Any]], moved: Mapping[str, dict[str, Any]], base: Spec) -> dict[str, Any]:
-    """The whole of a run as JSON."""
+    """The whole of a run as JSON. The results of transfers are those of several tables each, or an error."""
+    apart = {}
+    for name, several in moved.items():
+        apart.update({name: several} if "error" in several else several)
     return {
         "datasets": dict(results),
-        "transfer": dict(moved),
+        "transfer": apart,
         "options": {
             "families": list(base.families),
             "folds": base.folds,

@@ -28,5 +28,5 @@ class Spec:
     labels: int | None = None
     """At most this many prompts to learn from in each fit."""
     online: bool = False
-    transfer_to: Path | None = None
-    """Judge instead how pairs learned on `train` do on this table."""
+    transfer_to: tuple[tuple[Path, tuple[str, str]], ...] = ()
+    """Judge instead what the first of `pairs`, learned on all of `data`, makes of these tables' pairs."""

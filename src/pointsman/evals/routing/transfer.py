@@ -9,15 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pointsman.core.errors import InvalidRequest, PointsmanError
+from pointsman.learn.families.base import Family
 from pointsman.learn.table import read_table
 
 from .judged import Judged, number
-from .material import Material, Plan, Sources, Split
+from .material import Material, some
 from .metrics import Pair, figures
 from .resampling import resampled
-from .routers import ask, family
+from .routers import family
 from .spec import Spec
 from .two import calibration
+
+BESIDE = ("knn", "logistic")
+"""Baselines that are judged beside ours."""
 
 
 class Transfer(NamedTuple):
@@ -38,61 +43,77 @@ TRANSFERS = (
 """Where the second table lacks the first one's models, the pair is one of about their abilities with a clear gap."""
 
 
-def transfers(train: Mapping[str, Path], data: Mapping[str, Path], spec: Spec) -> list[tuple[Transfer, Spec]]:
-    """Those whose two tables are there, each with what it takes to judge it."""
+def transfers(train: Mapping[str, Path], data: Mapping[str, Path], spec: Spec) -> list[Spec]:
+    """One specification for each table to learn on, with those to judge that are there."""
+    found: dict[tuple[str, tuple[str, str]], list[Transfer]] = {}
+    for row in TRANSFERS:
+        if row.learned_on in train and row.judged_on in data:
+            found.setdefault((row.learned_on, row.pair), []).append(row)
     return [
-        (
-            row,
-            replace(
-                spec,
-                name=f"{row.learned_on} → {row.judged_on}",
-                data=train[row.learned_on],
-                transfer_to=data[row.judged_on],
-                pairs=(row.pair, row.other),
-                online=False,
-            ),
+        replace(
+            spec,
+            name=f"learned on {learned_on}",
+            data=train[learned_on],
+            pairs=(pair,),
+            transfer_to=tuple((data[row.judged_on], row.other) for row in rows),
+            online=False,
         )
-        for row in TRANSFERS
-        if row.learned_on in train and row.judged_on in data
+        for (learned_on, pair), rows in found.items()
     ]
 
 
 def judge_transfer(spec: Spec) -> dict[str, Any]:
-    """APGR of every family on the second table; a constant router has 0.5.
+    """Figures of every family on each of the tables, by `first → second`; a constant router has an APGR of 0.5.
 
     Raises:
-        InvalidRequest: a table cannot be read.
+        InvalidRequest: the table to learn on cannot be read.
         OSError: likewise.
     """
-    assert spec.transfer_to is not None
-    pair, other = spec.pairs
-    learned = Sources(replace(spec, transfer_to=None)).own
-    asked = Material(read_table(spec.transfer_to))
-    part = learned.table.of(pair)
+    learned = Material(read_table(spec.data))
+    part = learned.table.of(spec.pairs[0])
     rows = np.flatnonzero(np.isfinite(part.scores).any(axis=1))
-    judged_part = asked.table.of(other)
-    test = np.flatnonzero(judged_part.complete)
-    seen = part.rows(rows)
-    split = Split(learned.prompts(rows), seen.scores, seen.costs, seen.groups, test)
-    plan = Plan(test, (split,), f"transfer from {learned.table.name}")
-    scores = judged_part.scores[test]
+    if spec.labels is not None:
+        rows = some(part, rows, spec.labels, spec.seed)
+    seen, prompts = part.rows(rows), learned.prompts(rows)
+    names = dict.fromkeys([*spec.families, *BESIDE])
+    fitted = {
+        name: family(name)().fit(prompts, seen.scores, groups=seen.groups, rng=np.random.default_rng([spec.seed, 0]))
+        for name in names
+    }
+    found: dict[str, Any] = {}
+    for path, pair in spec.transfer_to:
+        try:
+            asked = Material(read_table(path))
+            found[f"{part.name} → {asked.table.name}"] = _judge(spec, fitted, asked, pair)
+        except (PointsmanError, OSError) as error:
+            found[f"{part.name} → {path.name}"] = {"error": str(error)}
+    return found
+
+
+def _judge(spec: Spec, fitted: Mapping[str, Family], asked: Material, pair: tuple[str, str]) -> dict[str, Any]:
+    missing = [model for model in pair if model not in asked.table.models]
+    if missing:
+        raise InvalidRequest(f"{asked.table.name} has no outcomes of {', '.join(missing)}.")
+    part = asked.table.of(pair)
+    test = np.flatnonzero(part.complete)
+    if not len(test):
+        raise InvalidRequest(f"{asked.table.name}: no prompt has outcomes of both {' and '.join(pair)}.")
+    scores = part.scores[test]
     two = Pair(weak=scores[:, 0], strong=scores[:, 1])
-    groups = [asked.table.groups[int(row)] for row in test]
-    weights = np.concatenate([np.ones((1, len(test))), resampled(groups, spec.bootstrap, spec.seed)])
-    told: dict[str, Any] = {}
-    for name in dict.fromkeys([*spec.families, "knn", "logistic"]):
-        chances = ask(family(name), asked, plan, 2, None, spec.seed)
-        found = Judged.of(figures(chances[:, 1] - chances[:, 0], two, weights)._asdict()).told()
-        told[name] = {**found, "calibration": calibration(chances, scores)}
+    draws = resampled([asked.table.groups[int(row)] for row in test], spec.bootstrap, spec.seed)
+    weights = np.concatenate([np.ones((1, len(test))), draws])
+    prompts = asked.prompts(test)
+    told = {}
+    for name, one in fitted.items():
+        chances = one.predict(prompts)
+        figures_ = Judged.of(figures(chances[:, 1] - chances[:, 0], two, weights)._asdict())
+        told[name] = {**figures_.told(), "calibration": calibration(chances, scores)}
     ours = spec.families[0]
     return {
-        "learned_on": learned.table.name,
-        "learned_pair": list(pair),
-        "judged_on": asked.table.name,
-        "pair": list(other),
+        "pair": list(pair),
         "rows": len(test),
         "weak_score": number(scores[:, 0].mean()),
         "strong_score": number(scores[:, 1].mean()),
         **told[ours],
-        "others": {name: figures for name, figures in told.items() if name != ours},
+        "others": {name: one for name, one in told.items() if name != ours},
     }
