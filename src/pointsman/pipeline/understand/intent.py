@@ -50,9 +50,7 @@ class IntentRules:
         placed: dict[Look, list[Rule]] = {}
         for rule in _table().rule:
             placed.setdefault(rule.look, []).append(rule)
-        self._sets = {
-            look: [(part, _compile(part)) for part in _parts(rules)] for look, rules in placed.items()
-        }
+        self._sets = {look: [(part, _compile(part)) for part in _parts(rules)] for look, rules in placed.items()}
 
     def weigh(self, ask: Ask) -> dict[Intent, float]:
         """The weight of every intent that a rule speaks for."""

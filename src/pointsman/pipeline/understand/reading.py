@@ -11,6 +11,7 @@ from .assent import is_assent
 from .complexity import ComplexityScore
 from .features import FeatureReader
 from .intent import IntentRules
+from .intent_model import read_intent
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,14 +37,18 @@ class Reader:
         self._features = features
 
     def __call__(self, text: str, *, featured: bool = False) -> Reading:
-        """Read it; the feature vector only when it is wanted, for it takes the most time."""
+        """Read it; the feature vector only when it is wanted, for it takes the most time.
+
+        With a vector the learned classifier has its say about the intent; without one the rules speak alone.
+        """
         ask = find_ask(text)
-        intent, confidence = self._intent(ask)
         complexity = self._complexity(ask)
+        features = self._features(ask, complexity) if featured and self._features is not None else b""
+        intent, confidence = read_intent(features, self._intent.weigh(ask))
         return Reading(
             assent=not ask.code and is_assent(ask.prose),
             intent=intent,
             confidence=confidence,
             complexity=complexity,
-            features=self._features(ask, complexity) if featured and self._features is not None else b"",
+            features=features,
         )

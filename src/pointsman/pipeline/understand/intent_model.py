@@ -1,0 +1,137 @@
+"""The learned classifier of intents: its word holds where it is clearly surer than the rules.
+
+A multinomial logistic model over the feature vector and the rules' weights. Its probabilities, and the rules' own
+confidence, are brought to what was measured on sources that the model had not seen: sigmoid(a + b logit c), as Platt
+(1999) does it. Made by `python -m pointsman.learn.intent`, which writes `intent_model.json` beside this file.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from pointsman.core.features import EMBEDDED, EMBEDDING_SCALE, VERSION, WIDTH, readable
+from pointsman.core.signals import Intent
+
+from .intent import judge
+
+CLASSES: tuple[Intent, ...] = tuple(Intent)
+RULED: tuple[Intent, ...] = tuple(intent for intent in Intent if intent is not Intent.GENERAL)
+INPUTS = WIDTH + len(RULED) + len(CLASSES)
+"""Of the model: the features, the weight of every intent by rule, and a one at the intent that the rules chose."""
+FULL_WEIGHT = 3.0
+"""What a rule's weight is divided by."""
+MOST_WEIGHT = 6.0
+"""Beyond it rules say no more."""
+
+
+class IntentArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    features: int
+    """The version of the feature vectors that it reads."""
+    classes: tuple[Intent, ...]
+    weights: str
+    """Base64 of little-endian float32, (INPUTS, classes), over features as `core.features.decode` gives them."""
+    bias: tuple[float, ...]
+    lead: float
+    """By which the model's probability must exceed the rules' for its word to hold against theirs."""
+    rules_calibration: tuple[float, float]
+    """a and b of the rules' confidence."""
+    calibration: tuple[float, float]
+    """a and b of the model's greatest probability."""
+    least: float
+    """The calibrated probability below which the model's word is `general`."""
+    trained_on: Mapping[str, int]
+    """Asks by source."""
+    seed: int
+
+
+def rule_inputs(weights: Mapping[Intent, float]) -> list[float]:
+    """What the model sees of the rules."""
+    verdict = judge(weights)[0]
+    return [
+        *(min(weights.get(intent, 0.0), MOST_WEIGHT) / FULL_WEIGHT for intent in RULED),
+        *(float(verdict is intent) for intent in CLASSES),
+    ]
+
+
+class IntentModel:
+    """Intents of asks whose features were read. Threads may share it.
+
+    Args:
+        artefact: what was trained.
+
+    Raises:
+        ValueError: it is for other features or classes, or its numbers are too few or no numbers.
+    """
+
+    def __init__(self, artefact: IntentArtefact) -> None:
+        import numpy as np
+
+        table = np.frombuffer(base64.b64decode(artefact.weights), dtype="<f4")
+        if artefact.features != VERSION or artefact.classes != CLASSES or len(artefact.bias) != len(CLASSES):
+            raise ValueError("it was trained on other features or intents")
+        if table.size != INPUTS * len(CLASSES) or not np.isfinite(table).all():
+            raise ValueError("its weights are of another size, or not finite")
+        table = table.reshape(INPUTS, len(CLASSES))
+        scale = np.full(WIDTH, 127.0, dtype=np.float32)
+        scale[:EMBEDDED] = EMBEDDING_SCALE
+        self._features = table[:WIDTH] / scale[:, None]  # the bytes need not be scaled one by one
+        self._rules = table[WIDTH:]
+        self._bias = np.asarray(artefact.bias, dtype=np.float32)
+        self._artefact = artefact
+
+    def __call__(self, features: bytes, weights: Mapping[Intent, float]) -> tuple[Intent, float]:
+        """The intent, and the probability that it is right.
+
+        `general` where the rules say so and the model is not sure enough either; the probability is then that of the
+        model's likeliest.
+
+        Args:
+            features: a vector of this version.
+            weights: of the intents, by rule.
+        """
+        verdict, confidence = judge(weights)
+        told = verdict is not Intent.GENERAL
+        by_rules = calibrated(confidence, self._artefact.rules_calibration) if told else 0.0
+        logits = self.logits(features, weights)
+        best = max(range(len(CLASSES)), key=logits.__getitem__)
+        greatest = 1 / sum(math.exp(logit - logits[best]) for logit in logits)
+        by_model = calibrated(greatest, self._artefact.calibration)
+        sure = by_model >= self._artefact.least
+        if told and not (sure and by_model > by_rules + self._artefact.lead):
+            return verdict, round(by_rules, 3)
+        return (CLASSES[best] if sure else Intent.GENERAL), round(by_model, 3)
+
+    def logits(self, features: bytes, weights: Mapping[Intent, float]) -> list[float]:
+        """Of `CLASSES`."""
+        import numpy as np
+
+        raw = np.frombuffer(features, dtype=np.int8, offset=1).astype(np.float32)
+        rules = np.array(rule_inputs(weights), dtype=np.float32)
+        made: list[float] = (raw @ self._features + rules @ self._rules + self._bias).tolist()
+        return made
+
+
+def calibrated(chance: float, by: tuple[float, float]) -> float:
+    """Platt's curve at a chance in [0, 1]."""
+    held = min(max(chance, 1e-6), 1 - 1e-6)
+    return 1 / (1 + math.exp(-by[0] - by[1] * math.log(held / (1 - held))))
+
+
+@cache
+def built_in_model() -> IntentModel:
+    """The model that comes with the package; read at the first call."""
+    raw = resources.files(__package__).joinpath("intent_model.json").read_bytes()
+    return IntentModel(msgspec.json.decode(raw, type=IntentArtefact))
+
+
+def read_intent(features: bytes, weights: Mapping[Intent, float]) -> tuple[Intent, float]:
+    """By the model that comes with the package where there are features, else by the rules alone."""
+    return built_in_model()(features, weights) if readable(features) else judge(weights)
