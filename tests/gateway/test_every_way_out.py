@@ -84,6 +84,7 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
             "budgets": {"daily": 0.001, "hard": False, "webhook": f"{elsewhere['hook'].root}/alerts"},
             "privacy": {"redaction": redaction, "store_prompts": "public"},
             "server": {"data_plane": data_plane},
+            "learning": {"judge": {"share": 1.0, "model": "openai:gpt-4o"}},
             "log": {"level": "debug"},
         }
         proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
