@@ -65,8 +65,3 @@ class BuiltIn:
 def build_explorer(settings: Settings, random: Callable[[], float]) -> Explorer:
     exploration = settings.routing.exploration
     return Explorer(share=exploration.share, micro_usd_per_day=round(exploration.daily * 1_000_000), random=random)
-
-
-def adjust_explorer(explorer: Explorer, settings: Settings) -> None:
-    exploration = settings.routing.exploration
-    explorer.adjust(share=exploration.share, micro_usd_per_day=round(exploration.daily * 1_000_000))

@@ -18,8 +18,6 @@ from pointsman.settings.shown import flatten
 from pointsman.stores.runtime_settings import REVISION, RuntimeSetting, RuntimeSettingsStore
 from pointsman.stores.watch import Watcher
 
-from .built_in import adjust_explorer
-
 log = logging.getLogger(__name__)
 
 
@@ -84,8 +82,6 @@ class LiveSettings:
             understand.adjust(level=settings.privacy.level, priority=routing.priority)
             shape.temperature, shape.max_tokens = routing.default_temperature, routing.default_max_tokens
             decide.rules = decide_rules(settings)
-            if decide.explorer is not None:
-                adjust_explorer(decide.explorer, settings)
             if keeper.catalog.aliases != routing.aliases:
                 keeper.rename(routing.aliases)
             await load_policy()

@@ -14,8 +14,8 @@ from .conversion import choices_of, convert
 from .schema import Settings
 
 CHANGEABLE: tuple[str, ...] = (
-    "routing.policy", "routing.weights", "routing.quality_floor", "routing.exploration",
-    "routing.priority", "routing.model_names", "routing.complexity_threshold", "routing.default_provider",
+    "routing.policy", "routing.weights", "routing.quality_floor", "routing.priority", "routing.model_names",
+    "routing.complexity_threshold", "routing.default_provider",
     "routing.force_provider", "routing.aliases", "routing.fallbacks", "routing.equivalents", "routing.named_stand_ins",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
     "privacy.level",

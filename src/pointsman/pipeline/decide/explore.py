@@ -43,13 +43,8 @@ class Explorer:
         self._tries = BURST
         self._money = float(micro_usd_per_day)
         self._at: float | None = None
-        self.adjust(share=share, micro_usd_per_day=micro_usd_per_day)
-
-    def adjust(self, *, share: float, micro_usd_per_day: int) -> None:
-        """Take up other bounds; what has been spent stays spent."""
         self._share = share
         self._per_day = micro_usd_per_day
-        self._money = min(self._money, float(micro_usd_per_day))
 
     def allowance(self, signals: Signals, now: float) -> Allowance | None:
         """What may be explored with this request; None: nothing, since too much hangs on it or nothing is left.

@@ -82,7 +82,7 @@ def projection() -> Floats:
 
     seed = hashlib.shake_256(f"context {CONTEXT_VERSION}".encode()).digest(EMBEDDED * PROJECTED // 8)
     bits = np.unpackbits(np.frombuffer(seed, dtype=np.uint8)).reshape(EMBEDDED, PROJECTED)
-    return (bits * 2.0 - 1.0) / math.sqrt(PROJECTED)
+    return (bits.astype(np.float64) * 2.0 - 1.0) / math.sqrt(PROJECTED)
 
 
 def _finite(number: float) -> float:
