@@ -24,8 +24,8 @@ def run(*arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
 
 def test_figures_as_json_with_plots_from_two_processes(tmp_path):
     done = run(
-        "--data", str(SAMPLE), "--bootstrap", "50", "--folds", "2", "--jobs", "2", "--json", "--plots", str(tmp_path / "plots"),
-        "--markdown", str(tmp_path / "tables.md"),
+        "--data", str(SAMPLE), "--bootstrap", "50", "--folds", "2", "--jobs", "2", "--json",
+        "--plots", str(tmp_path / "plots"), "--markdown", str(tmp_path / "tables.md"),
     )  # fmt: skip
     found = json.loads(done.stdout)["datasets"]
     assert list(found) == ["evalperf", "routellm_gsm8k"]

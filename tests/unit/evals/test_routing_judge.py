@@ -193,6 +193,9 @@ def test_too_few_prompts_to_cross_validate(tmp_path):
     result = evaluate_dataset(spec(write(tmp_path / "tasks.jsonl", 8)))
     assert result["apgr"] is None
     assert "cross-validation needs 20" in result["notes"][-1]
+    pool = evaluate_dataset(spec(write(tmp_path / "pool.jsonl", 15, models=("small", "mid", "big"))))
+    assert pool["pool"] is None
+    assert pool["notes"][-1].startswith("the pool is left out")
 
 
 def test_folders_and_their_pairs(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from .spec import Spec
 from .transfer import judge_transfer
 from .two import AFTER, judge_pair
 
+_log = logging.getLogger(__name__)
+
 TOP = ("apgr", "cpt50", "cpt80")
 OF_POOL = ("aiq", "hull_gain", "gain", "saving", "regret")
 
@@ -29,6 +32,9 @@ def evaluate_dataset(spec: Spec) -> dict[str, Any]:
         return {"error": error.message}
     except OSError as error:
         return {"error": f"{spec.data.name} cannot be read: {error.strerror or error}."}
+    except (ArithmeticError, LookupError, ValueError, np.linalg.LinAlgError) as error:
+        _log.warning("judging %s failed", spec.name, exc_info=True)  # a family's fault must not lose the other tables
+        return {"error": f"A family failed on it: {type(error).__name__}: {error}."}
 
 
 def _judge(spec: Spec) -> dict[str, Any]:
@@ -45,7 +51,11 @@ def _judge(spec: Spec) -> dict[str, Any]:
             notes.append(f"{found.pair[0]} → {found.pair[1]}: {found.why}")
     told: dict[str, Any] = {"rows": len(table), "models": len(table.models), "groups": len(set(table.groups))}
     told |= _pairs(sources, pairs, counts, notes)
-    pool = judge_pool(sources, counts)
+    try:
+        pool = judge_pool(sources, counts)
+    except PointsmanError as error:
+        pool = None
+        notes.append(f"the pool is left out: {error.message}")
     for name in OF_POOL:
         told[name] = None if pool is None else pool.get(name)
         told["interval"][name] = None if pool is None else pool["interval"].get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -103,7 +104,10 @@ def _answers(specs: Sequence[Spec], jobs: int) -> Iterator[tuple[str, dict[str, 
     with ProcessPoolExecutor(min(jobs, len(specs)), mp_context=get_context("spawn")) as pool:
         running = {pool.submit(evaluate_dataset, spec): spec.name for spec in ordered}
         for future in as_completed(running):
-            yield running[future], future.result()
+            try:
+                yield running[future], future.result()
+            except BrokenProcessPool:
+                yield running[future], {"error": "Its process was ended, for want of memory perhaps; try --jobs 1."}
 
 
 def _size(spec: Spec) -> int:
@@ -116,7 +120,7 @@ def _size(spec: Spec) -> int:
 
 def merged(results: Mapping[str, dict[str, Any]], moved: Mapping[str, dict[str, Any]], base: Spec) -> dict[str, Any]:
     """The whole of a run as JSON. The results of transfers are those of several tables each, or an error."""
-    apart = {}
+    apart: dict[str, Any] = {}
     for name, several in moved.items():
         apart.update({name: several} if "error" in several else several)
     return {
