@@ -7,14 +7,14 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .invocation import Invocation
 from .output import console, note, print_json, styled, table
 
 if TYPE_CHECKING:
     from pointsman.learn.programs.examples import Example
-    from pointsman.learn.programs.job import Answer, Ask, Optimizer, Routing
+    from pointsman.learn.programs.job import Optimizer, Routing
     from pointsman.learn.programs.step import Step
     from pointsman.learn.programs.training import OnProgress, Trained
     from pointsman.settings import Settings
@@ -55,6 +55,7 @@ async def train_program(
     from pointsman.learn.programs.training import held_out_share, train
     from pointsman.settings import child_environment
 
+    from .asker import Asker
     from .installing import shown_packages
     from .launch import gateway
 
@@ -77,7 +78,7 @@ async def train_program(
             waiting=lambda: note("Another process is installing it; waiting."),
         )
     async with gateway(invocation) as client:
-        model = await _named(client, model)
+        model = await named_model(client, model)
         job = Job(
             program=began,
             metric=step.metric,
@@ -95,37 +96,12 @@ async def train_program(
                 job,
                 python=python,
                 environment=environment,
-                ask=_Asker(client, model).ask,
+                ask=Asker(client, model).ask,
                 on_progress=on_progress,
                 facts={"goal": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
             )
     path = keep(settings.data_dir, step.name, trained.program, trained.state)
     _tell(name, model, trained, path, as_json=as_json)
-
-
-class _Asker:
-    """Answers the worker's calls by the gateway, where the privacy wall, budgets, limits and the log stand."""
-
-    def __init__(self, client: GatewayClient, model: str) -> None:
-        self._client = client
-        self._model = model
-
-    async def ask(self, ask: Ask) -> Answer:
-        from pointsman.core.errors import PointsmanError
-        from pointsman.core.events import Text
-        from pointsman.learn.programs.job import Answer
-
-        fields: dict[str, Any] = {"model": self._model, "messages": ask.messages, "stream": False}
-        if ask.temperature is not None:
-            fields["temperature"] = ask.temperature
-        if ask.max_tokens is not None:
-            fields["max_tokens"] = ask.max_tokens
-        try:
-            answer = await self._client.chat(fields)
-            pieces = [delta.text async for delta in answer.deltas() if isinstance(delta, Text)]
-        except PointsmanError as error:
-            return Answer(error=error.message)
-        return Answer(text="".join(pieces))
 
 
 async def _examples(settings: Settings, step: Step, data: Path | None) -> list[Example]:
@@ -197,7 +173,7 @@ def _public(settings: Settings, examples: Sequence[Example], names: Collection[s
     return public
 
 
-async def _named(client: GatewayClient, model: str | None) -> str:
+async def named_model(client: GatewayClient, model: str | None) -> str:
     """The model to train against: it is asked by its own name, never by `auto`, for the scores of two models cannot be
     compared.
 

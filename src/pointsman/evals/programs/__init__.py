@@ -1,0 +1,1 @@
+"""How well the steps that a model writes do, on labelled examples."""
