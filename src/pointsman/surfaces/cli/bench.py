@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .bench_decide import decide
 from .lazy import Group
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @click.group(cls=Group)
 def bench() -> None:
     """Measure what the gateway costs."""
+
+
+bench.add_command(decide)
 
 
 @bench.command()
