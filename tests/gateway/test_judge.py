@@ -121,10 +121,14 @@ def test_what_is_private_or_of_no_use_is_never_judged(tmp_path: Path, cloud, lan
         assert judged(gateway, 0) == {}
 
 
-def test_judging_ends_where_its_money_does(tmp_path: Path, cloud, lan):
+@pytest.mark.parametrize("everybodys", [False, True])
+def test_judging_ends_where_its_money_does_or_everybodys(tmp_path: Path, cloud, lan, everybodys: bool):
     cloud.default = Judging("Paris", usage=Tokens(prompt=10, completion=200))  # two thousand micro-dollars each
     lan.default = Answer(text="It is Paris.")
-    settings = tree(cloud, lan, micro_usd_per_day=30_000)  # the judge's own answer may cost 20,000 until it is known
+    # The judge's own answer may cost 20,000 until it is known.
+    settings = tree(cloud, lan, micro_usd_per_day=1_000_000 if everybodys else 30_000)
+    if everybodys:
+        settings["budgets"] = {"daily": 0.03}
     with running(tmp_path, settings) as gateway:
         for number in range(12):
             ask(gateway, f"{ASK} ({number})")

@@ -58,6 +58,10 @@ class ImplicitKeeper:
                 if not away:
                     log.warning("What callers do next is not noted while the database is away. %s", error.message)
                 away = True
+            except Exception:  # a guess is not worth more than a line in the log
+                if not away:
+                    log.exception("What callers do next could not be noted.")
+                away = True
             await asyncio.sleep(FLUSH)
 
     async def flush(self) -> None:

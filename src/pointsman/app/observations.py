@@ -32,6 +32,9 @@ PAUSE = 0.2
 LOOK = 1.0
 """Seconds after which a turn comes in any case: another policy may serve, with posteriors of its own."""
 AWAY = 2.0
+"""Seconds between two turns while the database is away."""
+JUMP = 60.0
+"""Seconds by which the wall clock must be set for everything to be read again."""
 
 
 class Learns(Protocol):
@@ -73,6 +76,7 @@ class ObservationFeed:
         self._cursor: Cursor | None = None
         self._fed: list[Learns] = []
         self._moved = asyncio.Event()
+        self._clocks = clock.now(), clock.monotonic()
 
     async def wake(self) -> None:
         """Something was written; returns at once."""
@@ -95,6 +99,10 @@ class ObservationFeed:
             except ImportError as error:  # the policy says the same, and lets the rules rank
                 log.error("Nothing is learned from outcomes: NumPy cannot be loaded (%s).", error)
                 return
+            except Exception:  # whatever a fold runs into, learning goes on with what comes next
+                if not away:
+                    log.exception("What was observed could not be learned.")
+                away = True
             await asyncio.sleep(AWAY if away else PAUSE)
             if not away:
                 try:
@@ -118,6 +126,8 @@ class ObservationFeed:
         if self._cursor is None:
             self._cursor = await self._store.end()
             moved = True
+        if self._jumped():
+            self._fed = []  # what had seemed too old is read again
         new = [one for one in learners if not any(one is fed for fed in self._fed)]
         if new:
             await self._fill(new)
@@ -132,6 +142,11 @@ class ObservationFeed:
         if gone:
             for learner in learners:
                 learner.forget(gone)
+
+    def _jumped(self) -> bool:
+        """Whether the wall clock was set since the last turn."""
+        before, self._clocks = self._clocks, (self._clock.now(), self._clock.monotonic())
+        return abs((self._clocks[0] - before[0]) - (self._clocks[1] - before[1])) > JUMP
 
     async def _fill(self, learners: Sequence[Learns]) -> None:
         """Everything that is in force, for posteriors that know nothing of it yet."""

@@ -14,7 +14,7 @@ import msgspec
 from pointsman.core.observation import Implicit, Observation
 from pointsman.core.outcome import Feedback
 from pointsman.core.reward import success_of
-from pointsman.core.signals import Signals
+from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
 
 from . import rows
 from .database import Database, Row, Statement
@@ -47,6 +47,12 @@ _SELECT = (
     " FROM observations o JOIN decisions d ON d.id = o.decision_id"
 )
 _signals = msgspec.json.Decoder(Signals)
+_UNREAD = Signals(
+    complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
+    privacy=Privacy(),
+    needs=Needs(),
+    conversation=Conversation(),
+)
 
 JUDGE = "judge"
 """The kind of implicit signal that is a model's judgement."""
@@ -101,7 +107,7 @@ class ObservationStore:
         """What was written after a place, in order, and at most so many."""
         return _read(
             await self._database.fetch(
-                f"{_SELECT} WHERE o.revision > $1 OR (o.revision = $1 AND o.decision_id > $2)"
+                f"{_SELECT} WHERE o.revision >= $1 AND (o.revision > $1 OR o.decision_id > $2)"
                 " ORDER BY o.revision, o.decision_id LIMIT $3",
                 cursor.revision, cursor.decision_id, most,
             )
@@ -125,7 +131,7 @@ class ObservationStore:
 
         if before is not None:
             at, identifier = value(before.observation.at), value(before.observation.decision_id)
-            wanted.append(f"(o.at < {at} OR (o.at = {at} AND o.decision_id < {identifier}))")
+            wanted.append(f"o.at <= {at} AND (o.at < {at} OR o.decision_id < {identifier})")
         if of is not None:
             model, key_id = of
             wanted.append(f"o.model = {value(model)}")
@@ -174,6 +180,10 @@ class ObservationStore:
 def _read(found: Sequence[Row]) -> list[Stored]:
     read = []
     for decision_id, model, at, success, weight, source, signals, key_id, revision in found:
+        try:
+            understood = _signals.decode(signals)
+        except msgspec.MsgspecError:  # of another version of this program, or damaged: it counts for nothing
+            understood, weight = _UNREAD, 0.0
         observation = Observation(
             decision_id=decision_id,
             model=model,
@@ -181,7 +191,7 @@ def _read(found: Sequence[Row]) -> list[Stored]:
             success=success,
             weight=weight,
             source=source,
-            signals=_signals.decode(signals),
+            signals=understood,
         )
         read.append(Stored(observation=observation, key_id=key_id, revision=int(revision)))
     return read

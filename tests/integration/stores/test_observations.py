@@ -58,6 +58,18 @@ async def stores(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[St
     await database.close()
 
 
+class SetClock:
+    """A clock whose hands are moved."""
+
+    wall = 0.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return 5.0
+
+
 class Learner:
     """Keeps the last word on each decision, as posteriors do."""
 
@@ -302,6 +314,37 @@ async def test_a_deleted_decision_takes_what_is_known_of_it_along(stores: Stores
     await stores.database.execute("DELETE FROM decisions")
     assert await stores.store.after(Cursor(), 10) == []
     assert await stores.database.fetch("SELECT * FROM implicit_signals") == []
+
+
+async def test_a_clock_that_jumps_there_and_back_forgets_nothing_for_good(stores: Stores):
+    clock, learner = SetClock(), Learner()
+    now = clock.wall = SystemClock().now()
+    ids = await stores.answered(3, created_at=now - 60)
+    for identifier in ids[:2]:
+        await stores.say(identifier, thumb="up")
+    feed = ObservationFeed(stores.store, lambda: [learner], clock, window_days=1, key_share=0.5)
+    await feed.turn()
+    assert len(learner.known) == 2
+    clock.wall = now + 30 * DAY
+    await feed.turn(moved=False)
+    assert learner.known == {}
+    clock.wall = now
+    await feed.turn(moved=False)
+    assert len(learner.known) == 2
+    clock.wall = now - 30 * DAY  # what was decided in the future is no reason to fail
+    await stores.say(ids[2], thumb="down")
+    await feed.turn()
+    assert len(learner.known) == 3
+
+
+async def test_signals_that_cannot_be_read_count_for_nothing_and_hold_up_nobody(stores: Stores):
+    ids = await stores.answered(3)
+    for identifier in ids:
+        await stores.say(identifier, thumb="up")
+    await stores.database.execute("UPDATE decisions SET signals = $1 WHERE id <> $2", '{"intent": "cooking"}', ids[2])
+    learner = Learner()
+    await feed_of(stores, learner).turn()
+    assert set(learner.successes) == {ids[2]}
 
 
 async def test_old_signals_without_newer_fields_are_read(stores: Stores):

@@ -187,6 +187,9 @@ class Judge:
                     log.warning("Answers are not judged: %s", error.message)
                 self._failing = True
                 continue
+            except Exception:  # one that cannot be judged must not keep others from it
+                log.exception("An answer could not be judged.")
+                continue
             self._failing = False
             if verdict is not None:
                 success = 0.0 if verdict == "lost" else 1.0
