@@ -248,8 +248,8 @@ def test_a_run_can_be_told_in_markdown_and_drawn(tmp_path):
         "bad": evaluate_dataset(spec(bad)),
     }
     text = markdown(merged(results, {}, base))
-    assert "### Pools with costs" in text
-    assert "### APGR of families" in text
+    assert "## Pools with costs" in text
+    assert "## APGR of families" in text
     written = write_plots(results, tmp_path / "plots")
     assert {path.name for path in written} == {"agents-pgr-1.svg", "agents-pool.svg"}
     from xml.etree import ElementTree
@@ -308,4 +308,4 @@ def test_what_was_learned_on_one_table_is_judged_on_others(tmp_path):
     assert moved["apgr"] > 0.65
     assert set(moved["others"]) == {"knn"}
     base = Spec(name="", data=tmp_path, families=("logistic",))
-    assert "### Learned elsewhere" in markdown(merged({}, {"learned on routellm_mmlu": result}, base))
+    assert "## Learned elsewhere" in markdown(merged({}, {"learned on routellm_mmlu": result}, base))

@@ -33,14 +33,26 @@ def tables(whole: Result) -> Iterator[Made]:
 
 
 def markdown(whole: Result) -> str:
-    """The tables with rows, as Markdown."""
-    parts = []
+    """A page with the tables that have rows, and with how they came about."""
+    options = whole["options"]
+    how = f"families {', '.join(options['families'])}; seed {options['seed']}; {options['bootstrap']:,} draws"
+    how += f"; {options['folds']} folds" if not options["held_out"] else "; learned from a training folder"
+    how += "" if options["labels"] is None else f"; at most {options['labels']:,} prompts to learn from"
+    parts = [f"# Figures of the routing evaluation\n\nWritten by `pointsman eval routing --markdown` ({how}).\n"]
     for made in tables(whole):
         if made.rows:
             marks = ["---"] * made.words + ["--:"] * (len(made.columns) - made.words)
             rows = [made.columns, marks, *made.rows]
             lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-            parts.append(f"### {made.title}\n\n" + "\n".join(lines) + "\n")
+            parts.append(f"## {made.title}\n\n" + "\n".join(lines) + "\n")
+    said = [f"- {name}: {note}" for name, result in whole["datasets"].items() for note in result.get("notes", ())]
+    said += [
+        f"- {name}: {result['error']}"
+        for name, result in {**whole["datasets"], **whole["transfer"]}.items()
+        if "error" in result
+    ]
+    if said:
+        parts.append("## Notes\n\n" + "\n".join(said) + "\n")
     return "\n".join(parts)
 
 
@@ -81,18 +93,21 @@ def _families(judged: Mapping[str, Result], families: Sequence[str]) -> Made:
 
 def _pools(judged: Mapping[str, Result]) -> Made:
     columns = (
-        "Pool", "Protocol", "Models", "Area over the hull", "AIQ", "AIQ of the hull", "Gain", "Saving", "Regret"
+        "Pool", "Protocol", "Models", "Area over the hull", "That of models chosen in training", "AIQ", "AIQ of the hull",
+        "Gain", "Saving", "Regret",
     )  # fmt: skip
     rows = [
         (
             name, pool["protocol"].replace("_", " "), str(pool["models"]), _with(pool, "hull_gain", 4, sign=True),
+            _marked(pool["baselines"].get("random"), "hull_gain", 4, sign=True),
             _plain(pool["aiq"], 3), _plain(pool["aiq_of_hull"], 3), _with(pool, "gain", 3, sign=True),
             _plain(pool["saving"], 2), _plain(pool["regret"], 3),
         )
         for name, result in judged.items()
         if (pool := result["pool"]) and "hull" in pool
     ]  # fmt: skip
-    return Made("Pools with costs", columns, rows, 2, ("AIQ of the hull", "AIQ", "Models"))
+    title = "Pools with costs (▲ ours is significantly better than single models that training chose, ▼ worse)"
+    return Made(title, columns, rows, 2, ("AIQ of the hull", "AIQ", "Models"))
 
 
 def _qualities(judged: Mapping[str, Result]) -> Made:
@@ -148,9 +163,9 @@ def _with(figures: Result, name: str, digits: int, *, sign: bool = False) -> str
     return f"{shown} ({_plain(span[0], digits, sign=sign)} to {_plain(span[1], digits, sign=sign)})"
 
 
-def _marked(figures: Result | None) -> str:
+def _marked(figures: Result | None, name: str = "apgr", digits: int = 3, *, sign: bool = False) -> str:
     if figures is None:
         return "–"
-    ahead = figures["ours_less_this"]["apgr"]
+    ahead = figures["ours_less_this"][name]
     mark = "" if not ahead["significant"] else " ▲" if ahead["value"] > 0 else " ▼"
-    return f"{_plain(figures['apgr'], 3)}{mark}"
+    return f"{_plain(figures[name], digits, sign=sign)}{mark}"

@@ -132,5 +132,6 @@ def merged(results: Mapping[str, dict[str, Any]], moved: Mapping[str, dict[str, 
             "seed": base.seed,
             "bootstrap": base.bootstrap,
             "labels": base.labels,
+            "held_out": base.held_out,
         },
     }

@@ -73,7 +73,7 @@ def complete_family(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option(
     "--plots", type=click.Path(file_okay=False, path_type=Path), help="Write the curves as SVG to this folder."
 )
-@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables to this file.")
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables as a page.")
 @click.option(
     "--jobs", type=click.IntRange(1, 256), help="Tables judged side by side [default: the processor's cores]."
 )
@@ -116,6 +116,7 @@ def routing(
         bootstrap=bootstrap,
         families=tuple(dict.fromkeys(_names(families))) or ("router",),
         labels=labels,
+        held_out=train is not None,
         online=online,
     )
     try:
