@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from pointsman.app.judge import build_judge
+from pointsman.core.ports import SystemClock
+from pointsman.core.program import Program
+from pointsman.pipeline.record.judge import BUILT_IN
+from pointsman.settings import Settings
 from pointsman.testing.answers import Answer, SeenRequest, Tokens, Wire
 from pointsman.testing.upstream import ScriptedUpstream
 
@@ -84,41 +90,50 @@ def quiet(upstream: ScriptedUpstream, seconds: float = 1.0) -> list[SeenRequest]
             return [request for request in upstream.requests if request.method == "POST"]
 
 
-@pytest.mark.parametrize(("prefers", "success"), [("Paris", 1.0), ("Lyon", 0.0), ("first", 1.0)])
-def test_an_answer_is_compared_in_both_orders(tmp_path: Path, cloud, lan, prefers: str, success: float):
-    lan.default, cloud.default = Answer(text="It is Paris."), Judging(prefers)
-    with running(tmp_path, tree(cloud, lan)) as gateway:
-        identifiers = [ask(gateway), ask(gateway, ASK + " Please.", stream=True)]
-        assert judged(gateway, 2) == dict.fromkeys(identifiers, success)
-        own, first, second = [request.json for request in quiet(cloud)][:3]
-        assert own["messages"] == [{"role": "user", "content": ASK}]
-        texts = [body["messages"][-1]["content"] for body in (first, second)]
+@pytest.fixture(scope="module")
+def gateway(cloud_server, lan_server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = {**tree(cloud_server, lan_server), "privacy": {"sensitive_tokens": ["Projekt Falke"]}}
+    with running(tmp_path_factory.mktemp("judged"), settings) as gateway:
+        yield gateway
+
+
+def test_an_answer_is_compared_in_both_orders(gateway: Gateway, cloud, lan):
+    lan.default = Answer(text="It is Paris.")
+    expected: dict[str, float] = {}
+    for prefers, success in (("Paris", 1.0), ("Lyon", 0.0), ("first", 1.0)):
+        cloud.default = Judging(prefers)
+        text = f"{ASK} Or else {prefers}."
+        expected |= {ask(gateway, text): success, ask(gateway, f"{text} Please.", stream=True): success}
+        assert judged(gateway, len(expected)) == expected
+        own, first, second = [request.json for request in cloud.requests if request.method == "POST"][:3]
+        assert own["messages"] == [{"role": "user", "content": text}]
+        texts = [body["messages"][-1]["content"].split("[[ ## answer_a ## ]]")[1] for body in (first, second)]
         assert texts[0].index("Paris") < texts[0].index("Lyon")
         assert texts[1].index("Lyon") < texts[1].index("Paris")
-        with sqlite3.connect(tmp_path / "data" / "pointsman.sqlite3") as connection:
-            assert connection.execute("SELECT DISTINCT source, weight FROM observations").fetchall() == [("judge", 0.0)]
-            assert connection.execute("SELECT COUNT(*) FROM decisions WHERE key_id = 'judge'").fetchone() == (6,)
+        cloud.requests.clear()
+    with sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3") as connection:
+        assert connection.execute("SELECT DISTINCT source, weight FROM observations").fetchall() == [("judge", 0.0)]
+        asked = connection.execute("SELECT COUNT(*), SUM(mode = 'forced') FROM decisions WHERE key_id = 'judge'")
+        assert asked.fetchone() == (18, 18)
 
 
-def test_what_is_private_or_of_no_use_is_never_judged(tmp_path: Path, cloud, lan):
+def test_what_is_private_or_of_no_use_is_never_judged(gateway: Gateway, cloud, lan):
     cloud.default = Judging("Paris")
-    settings = tree(cloud, lan)
-    settings["privacy"] = {"sensitive_tokens": ["Projekt Falke"]}
+    before = judged(gateway, 0)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    with running(tmp_path, settings) as gateway:
-        ask(gateway, SECRET)
-        ask(gateway, "write to jane.doe@acme-corp.com")
-        ask(gateway, "what about Projekt Falke?")
-        ask(gateway, headers={"x-pointsman-privacy": "max"})
-        ask(gateway, tools=[tool])
-        lan.script(Answer(text="Your key ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2 is safe with me."))
-        ask(gateway, "Repeat what you know.")  # the answer is private, the question is not
-        seen = quiet(cloud)
-        assert [request.json["messages"][-1]["content"] for request in seen] == ["Repeat what you know."]
-        assert not any(b"ghp_" in request.body or b"Falke" in request.body for request in seen)
-        ask(gateway, model=JUDGE)  # nobody judges himself
-        assert len(quiet(cloud)) == 2
-        assert judged(gateway, 0) == {}
+    ask(gateway, SECRET)
+    ask(gateway, "write to jane.doe@acme-corp.com")
+    ask(gateway, "what about Projekt Falke?")
+    ask(gateway, headers={"x-pointsman-privacy": "max"})
+    ask(gateway, tools=[tool])
+    lan.script(Answer(text="Your key ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2 is safe with me."))
+    ask(gateway, "Repeat what you know.")  # the answer is private, the question is not
+    seen = quiet(cloud)
+    assert [request.json["messages"][-1]["content"] for request in seen] == ["Repeat what you know."]
+    assert not any(b"ghp_" in request.body or b"Falke" in request.body for request in seen)
+    ask(gateway, model=JUDGE)  # nobody judges himself
+    assert len(quiet(cloud)) == 2
+    assert judged(gateway, 0) == before
 
 
 @pytest.mark.parametrize("everybodys", [False, True])
@@ -132,7 +147,7 @@ def test_judging_ends_where_its_money_does_or_everybodys(tmp_path: Path, cloud, 
     with running(tmp_path, settings) as gateway:
         for number in range(12):
             ask(gateway, f"{ASK} ({number})")
-        quiet(cloud, 2.0)
+        quiet(cloud)
         with sqlite3.connect(tmp_path / "data" / "pointsman.sqlite3") as connection:
             spent = connection.execute("SELECT SUM(cost_micro_usd) FROM decisions WHERE key_id = 'judge'").fetchone()[0]
         assert 0 < spent <= 30_000
@@ -140,21 +155,25 @@ def test_judging_ends_where_its_money_does_or_everybodys(tmp_path: Path, cloud, 
         assert ask(gateway)  # callers are not held up
 
 
-def test_a_program_in_the_data_folder_judges_and_a_broken_one_does_not(tmp_path: Path, cloud, lan):
-    cloud.default, lan.default = Judging("Paris"), Answer(text="It is Paris.")
-    fields = [{"name": name} for name in ("question", "answer_a", "answer_b")]
-    program = {"signature": "Judge", "instructions": "Prefer Paris above all.", "inputs": fields,
-               "outputs": [{"name": "better", "choices": ["a", "b", "tie"]}]}  # fmt: skip
-    path = tmp_path / "data" / "programs" / "judge.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(program))
-    with running(tmp_path, tree(cloud, lan)) as gateway:
-        ask(gateway)
-        judged(gateway, 1)
-        assert b"Prefer Paris above all." in cloud.requests[-1].body
+def test_a_program_in_the_data_folder_judges_and_a_broken_one_does_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    settings = Settings(data_dir=tmp_path)
+    settings.learning.judge.model = JUDGE
+    path = tmp_path / "programs" / "judge.json"
+    path.parent.mkdir()
+
+    def program() -> Program:
+        judge = build_judge(settings, lambda signal: None, SystemClock())
+        assert judge is not None
+        return judge.program
+
+    assert build_judge(settings, lambda signal: None, SystemClock()) is None, "off, by default"
+    settings.learning.judge.share = 0.1
+    assert program() == BUILT_IN
+    better = msgspec.structs.replace(BUILT_IN, instructions="Prefer Paris above all.")
+    path.write_bytes(msgspec.json.encode(better))
+    assert program() == better
     path.write_text("{")
-    with running(tmp_path, tree(cloud, lan)) as gateway:
-        assert "cannot be read" in gateway.log_text
-        ask(gateway)
-        judged(gateway, 2)
-        assert b"Correctness counts first" in cloud.requests[-1].body
+    assert program() == BUILT_IN
+    assert "cannot be read" in caplog.text

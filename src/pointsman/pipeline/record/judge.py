@@ -130,7 +130,7 @@ class Judge:
         clock: Clock,
         draw: Callable[[], float],
     ) -> None:
-        self._program = program
+        self.program = program
         self._model = model
         self._share = share
         self._most = micro_usd_per_day
@@ -216,10 +216,10 @@ class Judge:
         return "lost" if (first, second) == ("b", "a") else "tie"
 
     async def _better(self, sample: Sample, a: str, b: str, ask: Ask) -> str | None:
-        messages = self._program.messages({"question": sample.question, "answer_a": a, "answer_b": b})
+        messages = self.program.messages({"question": sample.question, "answer_a": a, "answer_b": b})
         body = {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": VERDICT_TOKENS}
         said = await self._say(body, sample.level, ask)
-        outputs = self._program.parse(said) if said is not None else None
+        outputs = self.program.parse(said) if said is not None else None
         return outputs["better"] if outputs is not None else None
 
     async def _say(self, body: dict[str, object], level: PrivacyLevel, ask: Ask) -> str | None:
