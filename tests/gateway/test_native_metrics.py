@@ -106,7 +106,8 @@ def test_cost_and_savings(worked):
             baseline += cost[strongest]
             saved += cost[strongest] - cost[record["answered_by"]]
     assert found["savings"] == {
-        "micro_usd": saved, "baseline_micro_usd": baseline, "share": saved / baseline, "decisions": 3,
+        "micro_usd": saved, "low_micro_usd": None, "high_micro_usd": None, "baseline_micro_usd": baseline,
+        "share": saved / baseline, "decisions": 3,
     }  # fmt: skip
     assert saved > 0
 

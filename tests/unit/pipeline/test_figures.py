@@ -69,7 +69,15 @@ def test_savings_are_against_the_strongest():
     )
     assert found is not None
     assert (found.micro_usd, found.baseline_micro_usd, found.decisions) == (90 + 0 - 60, 100 + 60 + 30, 3)
+    assert (found.low_micro_usd, found.high_micro_usd) == (None, None)
     assert savings([figure()]) is None
+
+
+def test_savings_of_enough_decisions_have_an_interval():
+    """Twenty times 90, twenty times 0: a deviation of 45.57."""
+    cheap, dear = ("a:x", 0.5, 10), ("b:y", 0.9, 100)
+    found = savings([chosen_among(cheap, dear), chosen_among(cheap, dear, answered_by="b:y")] * 20)
+    assert (found.micro_usd, found.low_micro_usd, found.high_micro_usd) == (1800, 1800 - 565, 1800 + 565)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ class SavingFigures(BaseModel):
     answered was. Only of decisions in which the router had the choice."""
 
     micro_usd: int
+    low_micro_usd: int | None = Field(description="Of the 95 % interval; null with fewer than 30 decisions.")
+    high_micro_usd: int | None
     baseline_micro_usd: int = Field(description="What the strongest candidates would have cost.")
     share: float | None = Field(description="Of the baseline.")
     decisions: int
@@ -171,6 +173,8 @@ def report(
         if saved is None
         else SavingFigures(
             micro_usd=saved.micro_usd,
+            low_micro_usd=saved.low_micro_usd,
+            high_micro_usd=saved.high_micro_usd,
             baseline_micro_usd=saved.baseline_micro_usd,
             share=share(saved.micro_usd, saved.baseline_micro_usd),
             decisions=saved.decisions,
