@@ -21,6 +21,7 @@ from pointsman.pipeline.decide import Decide, DecideRules, Explorer, RulePolicy
 from pointsman.pipeline.decide.explore import BURST, Allowance
 from pointsman.pipeline.decide.learned.artefact import Exploration
 from pointsman.pipeline.decide.predict import predict
+from pointsman.pipeline.decide.staged import Staged
 
 FREE = [card(f"p:m{place}", quality=0.5 + place / 20, price_input=0, price_output=0, local=True) for place in range(5)]
 AMPLE = Allowance(share=0.3, micro_usd=10**9)
@@ -233,3 +234,16 @@ def test_rules_never_explore_and_an_artefact_can_only_explore_less():
     wary, plain, bold = (new(by("igw", share=share)).rank(arms, what, allowance=AMPLE) for share in (0.01, None, 1.0))
     assert wary[0].propensity > 0.99
     assert plain == bold
+
+
+def test_what_a_staged_policy_takes_without_chance_is_not_called_a_try():
+    staged = Staged(new(by("igw"), FREE), RulePolicy(version="mine@1"), share=0.5, draw=lambda: 0.9)
+    never = Explorer(share=1.0, micro_usd_per_day=0, random=lambda: 0.0)
+    decision = decided(staged, never, signals())
+    assert not decision.explored
+    assert "best of 5" in decision.reasons[0]
+    always = Explorer(share=1.0, micro_usd_per_day=0, random=lambda: 0.999_999)
+    decision = decided(staged, always, signals())
+    assert decision.explored
+    assert "chosen by chance" in decision.reasons[0]
+    assert sum(one.propensity for one in decision.candidates) == pytest.approx(1)

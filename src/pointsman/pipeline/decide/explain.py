@@ -48,16 +48,15 @@ def why_auto(
     """The reasons of a choice among candidates, the most telling first.
 
     Args:
-        greedy: the candidate that the policy thinks best, where chance may have picked another.
+        greedy: the candidate that the policy thinks best, where chance picked another before it.
     """
     chosen = ranked[0]
-    explored = greedy is not None and greedy is not chosen
-    if explored:
+    if greedy is not None:
         among = f"chosen by chance to learn (probability {chosen.propensity:.2%}) among {len(ranked)}"
     else:
         among = "the only candidate" if len(ranked) == 1 else f"best of {len(ranked)}"
     reasons = [f"{chosen.model}: {among} for {signals.intent.value} ({signals.priority}), {expected(chosen)}."]
-    if greedy is not None and explored:
+    if greedy is not None:
         reasons.append(f"Without chance it had been {greedy.model}, {expected(greedy)}.")
     if signals.quality_floor is not None:
         reasons.append(_floor(ranked, signals.quality_floor))
@@ -72,7 +71,7 @@ def why_auto(
     score = signals.complexity.score
     if score > complexity_threshold:
         reasons.append(f"Complexity {score:.2f} is above {complexity_threshold:.2f}, so strength counts for more.")
-    if len(ranked) > 1 and not explored:
+    if len(ranked) > 1 and greedy is None:
         reasons.append(f"Next: {ranked[1].model}, {expected(ranked[1])}.")
     return (*reasons, *_dropped(dropped))
 

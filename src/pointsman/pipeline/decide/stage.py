@@ -259,7 +259,7 @@ class Decide:
             requested=name,
             hinted=requested.cards,
             left_share=demand.means.left_share,
-            greedy=greedy,
+            greedy=greedy if explored else None,
         )
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
