@@ -23,6 +23,7 @@ CREATE TABLE observations (
 );
 CREATE INDEX observations_by_revision ON observations (revision, decision_id);
 CREATE INDEX observations_by_time ON observations (at, decision_id);
+CREATE INDEX observations_by_kind ON observations (kind);
 
 -- What callers did next, or a model judged, also where feedback says better: from both, how far to believe the former.
 CREATE TABLE implicit_signals (
