@@ -10,20 +10,28 @@ from .boosted import BoostedRegressor
 from .ensemble import EnsembleRegressor
 from .fourier import FourierRegressor
 from .lexical import LexicalRegressor
+from .logistic import Logistic
 from .model import Model
 from .nearest import NearestRegressor
 from .regressors import Regressor
-from .ridge import RidgeRegressor, linear_space
+from .ridge import RidgeRegressor, attempt_space, linear_space
 
-MEMBERS: tuple[Callable[[], Regressor], ...] = (FourierRegressor, LexicalRegressor, BoostedRegressor)
+MEMBERS: tuple[Callable[[], Regressor], ...] = (
+    FourierRegressor,
+    LexicalRegressor,
+    BoostedRegressor,
+    partial(RidgeRegressor, linear_space),
+)
+AFTER: tuple[Callable[[], Regressor], ...] = (partial(RidgeRegressor, attempt_space),)
 
 FAMILIES: Mapping[str, Callable[[], Family]] = {
+    "logistic_newton": Logistic,
     "ridge": partial(Model, partial(RidgeRegressor, linear_space)),
     "nearest": partial(Model, NearestRegressor),
     "lexical": partial(Model, LexicalRegressor),
     "fourier": partial(Model, FourierRegressor),
     "boosted": partial(Model, BoostedRegressor),
-    "ensemble": partial(Model, partial(EnsembleRegressor, MEMBERS)),
+    "ensemble": partial(Model, partial(EnsembleRegressor, MEMBERS, AFTER)),
 }
 """By name, a maker of each."""
 

@@ -29,18 +29,23 @@ GATE = 1.0
 class EnsembleRegressor:
     """Args:
     members: makers of the learners that are stacked.
+    after: of those that join them where there are signals of an attempt.
     """
 
-    def __init__(self, members: Sequence[Callable[[], Regressor]]) -> None:
-        self._members = tuple(members)
+    def __init__(
+        self, members: Sequence[Callable[[], Regressor]], after: Sequence[Callable[[], Regressor]] = ()
+    ) -> None:
+        self._members, self._after = tuple(members), tuple(after)
 
     def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
-        self.members_ = [make().fit(inputs, targets, folds=folds, rng=rng) for make in self._members]
+        makers = self._members + (self._after if inputs.attempt.shape[1] else ())
+        self.members_ = [make().fit(inputs, targets, folds=folds, rng=rng) for make in makers]
         self.mean_ = targets.mean(axis=0)
         made = np.stack([member.out_of_fold_ for member in self.members_])
         self.weights_: list[Floats] = []
         self.factors_ = np.zeros(targets.shape[1])
         self.out_of_fold_: Floats = np.zeros_like(targets)
+        self.spreads_ = made.mean(axis=0).std(axis=0)
         level = made[:, :, 0].mean(axis=0) - self.mean_[0]
         self.level_scale_ = float(level.std()) or 1.0
         for target in range(targets.shape[1]):
@@ -66,17 +71,17 @@ class EnsembleRegressor:
         return found
 
     def _columns(self, made: Floats, level: Floats, target: int) -> Floats:
-        own = made[:, :, target].T - self.mean_[target]
+        own: Floats = made[:, :, target].T - self.mean_[target]
         if target == 0:
             return own
         scaled = np.clip(level / self.level_scale_, -3, 3)
-        spread = float(own.std()) or 1.0
         powers = np.stack([scaled, scaled**2 - 1, scaled**3 - 3 * scaled], axis=1)
-        return np.hstack([own, powers * spread])
+        columns: Floats = np.hstack([own, powers * self.spreads_[target]])
+        return columns
 
     def _stacked(self, columns: Floats, right: Floats) -> Floats:
         prior = np.zeros(columns.shape[1])
-        prior[: len(self._members)] = 1 / len(self._members)
+        prior[: len(self.members_)] = 1 / len(self.members_)
         size = (columns**2).mean(axis=0) + 1e-12
         left = columns.T @ columns + np.diag(STRENGTH * size)
         found: Floats = np.linalg.solve(left, columns.T @ right + STRENGTH * size * prior)

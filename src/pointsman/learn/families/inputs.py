@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.features import EMBEDDED, WIDTH
@@ -67,18 +66,11 @@ class Inputs:
     """(n, s): structure of the feature vector and surface of the text, standardised."""
     attempt: Floats
     """(n, k), standardised; k may be 0."""
+    traits: Floats
+    """(n, s): the structure as it was read."""
 
     def __len__(self) -> int:
         return len(self.texts)
-
-    def rows(self, places: NDArray[np.int64]) -> Inputs:
-        """These prompts, in this order."""
-        return Inputs(
-            texts=tuple(self.texts[int(place)] for place in places),
-            embedding=self.embedding[places],
-            structure=self.structure[places],
-            attempt=self.attempt[places],
-        )
 
 
 class InputReader:
@@ -99,10 +91,12 @@ class InputReader:
         checked(prompts)
         embedding = prompts.features[:, :EMBEDDED].astype(np.float64)
         length = np.linalg.norm(embedding, axis=1, keepdims=True)
+        traits = _structure(prompts)
         return Inputs(
             texts=prompts.texts,
             embedding=embedding / np.where(length > 0, length, 1.0),
-            structure=self.structure_(_structure(prompts)),
+            structure=self.structure_(traits),
+            traits=traits,
             attempt=self.attempt_(_attempt(prompts, self.width_)),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +157,7 @@ def _terms(text: str, kind: int, pieces: tuple[int, int]) -> Iterator[str]:
     if kind == 0:
         yield from words
     elif kind == 1:
-        for first, second in zip(words, words[1:], strict=False):
+        for first, second in pairwise(words):
             yield f"{first} {second}"
     else:
         for word in words:

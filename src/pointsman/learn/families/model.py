@@ -1,4 +1,7 @@
-"""A learner of several targets as a family: reads prompts, makes targets of scores, and turns predictions back."""
+"""A learner of several targets as a family: reads prompts, makes targets of scores, and turns predictions back.
+
+Targets have a mean of 0, so that beyond the nearness gate every prompt is given the models' means.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pointsman.core.errors import InvalidRequest
 from .base import Floats, Prompts
 from .folds import grouped_folds
 from .inputs import InputReader
+from .nearness import Nearness
 from .regressors import Regressor
 from .targets import Targets
 
@@ -39,7 +43,12 @@ class Model:
         self.reader_ = InputReader().fit(prompts)
         self.targets_ = Targets().fit(scores)
         folds = grouped_folds(groups, 3 if len(prompts) > MANY else 5, rng)
-        self.regressor_ = self._make().fit(self.reader_(prompts), self.targets_.values_, folds=folds, rng=rng)
+        inputs = self.reader_(prompts)
+        self.nearness_ = Nearness().fit(inputs.embedding, inputs.traits)
+        # with a single group nothing can be held out, and what cannot be checked is not believed
+        self.regressor_: Regressor | None = None
+        if folds.max() > 0:
+            self.regressor_ = self._make().fit(inputs, self.targets_.values_, folds=folds, rng=rng)
         return self
 
     def predict(self, prompts: Prompts) -> Floats:
@@ -47,4 +56,8 @@ class Model:
         Raises:
             InvalidRequest: features that make no sense.
         """
-        return self.targets_.back(self.regressor_.predict(self.reader_(prompts)))
+        inputs = self.reader_(prompts)
+        if self.regressor_ is None:
+            return self.targets_.back(np.zeros((len(prompts), self.targets_.values_.shape[1])))
+        gate = self.nearness_(inputs.embedding, inputs.traits)
+        return self.targets_.back(gate[:, None] * self.regressor_.predict(inputs))

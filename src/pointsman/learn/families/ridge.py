@@ -70,13 +70,13 @@ class RidgeRegressor:
         right = targets if dual else rows.T @ targets
         across = outside @ rows.T if dual else outside
         # single precision does to choose among penalties, and takes half the time
-        kernel, right, across = kernel.astype(np.float32), right.astype(np.float32), across.astype(np.float32)
+        square, given, asked = kernel.astype(np.float32), right.astype(np.float32), across.astype(np.float32)
         found = []
         for penalty in self._penalties:
-            shifted = kernel.copy()
-            shifted[np.diag_indices_from(shifted)] += penalty
-            found.append(across @ np.linalg.solve(shifted, right))
-        return np.stack(found)
+            shifted = square.copy()
+            shifted[np.diag_indices_from(shifted)] += np.float32(penalty)
+            found.append(asked @ np.linalg.solve(shifted, given))
+        return np.stack(found).astype(np.float64)
 
     def predict(self, inputs: Inputs) -> Floats:
         found: Floats = self.mean_ + ((self._space(inputs) - self.centre_) / self.scale_) @ self.weights_
@@ -89,3 +89,9 @@ def linear_space(inputs: Inputs) -> Floats:
     if inputs.attempt.shape[1]:
         parts.append(inputs.attempt / np.sqrt(inputs.attempt.shape[1]))
     return np.hstack(parts)
+
+
+def attempt_space(inputs: Inputs) -> Floats:
+    """The attempt alone, with squares and cubes."""
+    signals = inputs.attempt
+    return np.hstack([signals, signals**2 / 2, signals**3 / 6])
