@@ -1,0 +1,84 @@
+"""Work is spread over processes and over Ray, and comes to the same numbers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.learn.engine import ENVIRONMENT, WorkerLost, gathered, spread
+from pointsman.settings import set_for_libraries
+
+
+def mean_of(seed: int) -> tuple[float, int]:
+    """A random number that depends on the seed alone, and which process drew it."""
+    time.sleep(0.2)
+    return float(np.random.default_rng(seed).normal(size=1_000).mean()), os.getpid()
+
+
+def refuses(number: int) -> int:
+    if number == 2:
+        raise InvalidRequest("two is refused")
+    return number
+
+
+def dies(number: int) -> int:
+    if number == 1:
+        os._exit(9)
+    return number
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray of two workers on this machine."""
+    set_for_libraries(ENVIRONMENT)
+    import ray
+
+    here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # workers import this file too
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["process", "processes", "ray"])
+def how(request: pytest.FixtureRequest) -> dict[str, object]:
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return {
+        "process": {"jobs": 1},
+        "processes": {"jobs": 2},
+        "ray": {"engine": "ray", "jobs": 2},
+    }[request.param]
+
+
+def test_every_engine_comes_to_the_same_numbers(how):
+    assert [mean for mean, _ in gathered(mean_of, range(6), **how)] == [mean_of(seed)[0] for seed in range(6)]
+
+
+def test_the_work_is_spread(how):
+    drawn_by = {process for _, process in gathered(mean_of, range(6), **how)}
+    if how == {"jobs": 1}:
+        assert drawn_by == {os.getpid()}
+    else:
+        assert os.getpid() not in drawn_by
+        assert len(drawn_by) == 2
+
+
+def test_an_error_of_ours_comes_back_as_it_is(how):
+    with pytest.raises(InvalidRequest, match="two is refused"):
+        gathered(refuses, range(4), **how)
+
+
+@pytest.mark.parametrize("how", ["processes", "ray"], indirect=True)
+def test_a_worker_that_ends_is_told(how):
+    with pytest.raises(WorkerLost):
+        gathered(dies, range(3), **how)
+
+
+def test_nothing_to_do():
+    assert list(spread(refuses, [], jobs=2)) == []
