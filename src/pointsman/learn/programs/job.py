@@ -90,7 +90,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     state: dict[str, Any] = {}
     """DSPy's own, of what the optimiser made."""
     told: str = ""
-    """Why there is nothing new."""
+    """Why there is nothing new, or what else there is."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):

@@ -103,8 +103,9 @@ def mipro(trial: Trial) -> Compile:
     trials = room // validation - 1 if validation >= 2 else 0
     if trials < 1:
         raise Unsuited(
-            f"mipro has {trial.room} calls beside those that judge, and {len(trial.train)} examples to learn from; it"
-            " takes about 30 calls and 4 examples. Give it more --calls or more data, or take --optimizer bootstrap"
+            f"{trial.room} calls beside those that judge, and {len(trial.train)} examples to learn from, are too few"
+            " for mipro: it takes about 30 calls and 4 examples. Give it more --calls or more data, or take --optimizer"
+            " bootstrap"
         )
     model = language_model(trial.relay, trial.job.model, REFLECTION_TOKENS, temperature=1.0)
     optimizer = dspy.MIPROv2(
@@ -138,8 +139,9 @@ def gepa(trial: Trial) -> Compile:
     round_of = 2 * GEPA_MINIBATCH + 1 + validation  # before and after a new instruction, it, and all of them again
     if validation < 2 or trial.room < validation + round_of:
         raise Unsuited(
-            f"gepa has {trial.room} calls beside those that judge, and {len(trial.train)} examples to learn from; it"
-            " takes at least 20 calls and 4 examples. Give it more --calls or more data, or take --optimizer bootstrap"
+            f"{trial.room} calls beside those that judge, and {len(trial.train)} examples to learn from, are too few"
+            " for gepa: it takes at least 20 calls and 4 examples. Give it more --calls or more data, or take"
+            " --optimizer bootstrap"
         )
     relay = trial.relay
 
@@ -162,10 +164,11 @@ def gepa(trial: Trial) -> Compile:
 
 
 def grpo(trial: Trial) -> Compile:
-    """GRPO of Arbor: trains the weights of a model of its own on graphics processors, and writes no program."""
+    """GRPO of Arbor: trains weights on graphics processors, and writes no program. It is given what follows the
+    provider in the model's name, which is the hub's name of a model that vLLM serves."""
     if importlib.util.find_spec("arbor") is None:
         raise Unsuited(
-            "grpo trains a model's weights with Arbor, which is not in the trainer's environment: it needs Linux with"
+            "Arbor, with which grpo trains a model's weights, is not in the trainer's environment: it needs Linux with"
             " NVIDIA GPUs, and the package arbor-ai beside DSPy. docs/how-to/programs.md says more; without them, take"
             " --optimizer gepa"
         )
@@ -176,7 +179,7 @@ def grpo(trial: Trial) -> Compile:
     def compile(student: Any) -> Any:
         server = arbor.init()
         model = dspy.LM(
-            f"openai/arbor:{trial.job.model}",
+            f"openai/arbor:{trial.job.model.partition(':')[2]}",
             provider=arbor.ArborProvider(),
             api_base=server["base_url"],
             api_key="arbor",

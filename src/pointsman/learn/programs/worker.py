@@ -52,7 +52,8 @@ def work(job: Job, relay: Relay) -> Done:
     except Exception as error:  # a model whose texts its reader cannot use ends some optimisers
         return Done(baseline=baseline, told=f"{job.optimizer} broke off: {type(error).__name__}: {error}")
     program = program_of(made if job.routing is None else made.intent, job.program)
-    if (program.instructions, program.demos) == (job.program.instructions, job.program.demos):
+    told = f"Arbor serves the trained weights as {made.get_lm().model}" if job.optimizer == "grpo" else ""
+    if not told and (program.instructions, program.demos) == (job.program.instructions, job.program.demos):
         return Done(baseline=baseline, told=f"{job.optimizer} found nothing better to try")
     relay.tell(Entered(phase="score"))
     relay.limit = job.calls
@@ -61,6 +62,7 @@ def work(job: Job, relay: Relay) -> Done:
         optimised=scores(made, job, job.held_out),
         program=program,
         state=_plain(made.dump_state()),
+        told=told,
     )
 
 

@@ -234,10 +234,10 @@ def _tell(name: str, model: str, trained: Trained, path: Path, *, as_json: bool)
             }
         )
         return
-    optimised = "" if trained.optimised is None else f"{trained.optimised:.3f}"
+    optimised = [] if trained.optimised is None else [f"{trained.optimised:.3f}"]
     rows = [
         ("baseline", f"{trained.baseline:.3f}"),
-        ("optimised", optimised or trained.told),
+        ("optimised", "; ".join([*optimised, trained.told] if trained.told else optimised)),
         ("held-out examples", f"{trained.held_out}, of them {trained.better} better and {trained.worse} worse"),
         ("calls", f"{trained.calls}, of them {trained.failed_calls} failed"),
         ("kept", f"{trained.kept}, in {path}"),
