@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ def data_plane() -> str:
     return "native"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Without exploration, so that a test sees what the gateway believes."""
     routing = {**settings["routing"], "exploration": {"share": 0.0}}
@@ -92,9 +93,8 @@ def test_many_thumbs_down_move_auto_away_in_both_gateways_and_thumbs_up_back(pai
     ids = answers(one, 40, model=first)
     for identifier in ids:
         say(one, identifier, thumb="down")
-    told = time.monotonic()
-    took = [within(10, lambda gateway=gateway: next(iter(chosen(gateway))) != first) for gateway in pair]
-    assert time.monotonic() - told < 5, took  # three seconds, on a machine that is not busy
+    for gateway in pair:  # it takes half a second; the rest is for a busy machine
+        within(10, lambda gateway=gateway: next(iter(chosen(gateway))) != first)
     within(10, lambda: chosen(one) == pytest.approx(chosen(other), abs=1e-6))
     for identifier in ids:  # the same answers: the last word holds
         say(other, identifier, outcome="success")
@@ -149,68 +149,75 @@ def test_one_keys_flood_does_not_take_a_model_from_the_others(
         assert 0.4 < chosen(gateway)[first] < 0.65
 
 
-def signals(folder: Path, wanted: int) -> Counter[str]:
-    """Implicit signals by kind, once there are so many."""
-    import sqlite3
+class Watched:
+    """A gateway, and the implicit signals that it has noted since the last look."""
 
-    def read() -> Counter[str]:
-        with sqlite3.connect(folder / "data" / "pointsman.sqlite3") as connection:
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._seen: Counter[str] = Counter()
+
+    def noted(self, wanted: int) -> Counter[str]:
+        """By kind, once there are so many."""
+        within(10, lambda: (self._read() - self._seen).total() >= wanted)
+        now = self._read()
+        before, self._seen = self._seen, now
+        return now - before
+
+    def _read(self) -> Counter[str]:
+        with sqlite3.connect(self.gateway.folder / "data" / "pointsman.sqlite3") as connection:
             return Counter(kind for (kind,) in connection.execute("SELECT kind FROM implicit_signals"))
 
-    within(10, lambda: read().total() >= wanted)
-    return read()
+
+@pytest.fixture(scope="module")
+def watched(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with running(tmp_path_factory.mktemp("watched"), settings) as gateway:
+        yield Watched(gateway)
 
 
 def test_what_callers_do_next_is_noted_and_counts_for_nothing_unchecked(
-    tmp_path: Path, settings: dict[str, Any], cloud: ScriptedUpstream, lan: ScriptedUpstream
+    watched: Watched, cloud: ScriptedUpstream, lan: ScriptedUpstream
 ):
-    with running(tmp_path, settings) as gateway:
-        before = chosen(gateway)
-        first = next(iter(before))
+    gateway = watched.gateway
+    before = chosen(gateway)
+    first = next(iter(before))
 
-        def turn(messages: list[dict[str, Any]], status: int = 200) -> list[dict[str, Any]]:
-            reply = gateway.ask("POST", "/v1/chat/completions", {"model": first, "messages": messages})
-            assert reply.status == status, reply.body
-            if status != 200:
-                return messages
-            gateway.decision(reply)
-            return [*messages, {"role": "assistant", "content": reply.json["choices"][0]["message"]["content"]}]
+    def turn(messages: list[dict[str, Any]], status: int = 200) -> list[dict[str, Any]]:
+        reply = gateway.ask("POST", "/v1/chat/completions", {"model": first, "messages": messages})
+        assert reply.status == status, reply.body
+        if status != 200:
+            return messages
+        gateway.decision(reply)
+        return [*messages, {"role": "assistant", "content": reply.json["choices"][0]["message"]["content"]}]
 
-        said = turn([{"role": "user", "content": ASK}])
-        said = turn([*said, {"role": "user", "content": "That still doesn't work."}])
-        said = turn([*said, {"role": "user", "content": "That works, thanks!"}])
-        said = turn([*said, {"role": "user", "content": "That didn't take long. Now add a docstring."}])
-        turn(said[:1])  # the same prompt again
-        turn([{"role": "user", "content": "Another question, which nobody has asked before."}])
-        found = signals(tmp_path, 3)
-        assert found == {"complaint": 1, "praise": 1, "retry": 1}
-        time.sleep(1)
-        assert chosen(gateway) == pytest.approx(before)
-        server = cloud if first.startswith("openai:") else lan
-        server.script(Status(500))
-        turn([{"role": "user", "content": "an answer that fails"}], status=502)
-        turn([{"role": "user", "content": "an answer that fails"}])  # no word against an answer that never came
-        time.sleep(1)
-        assert signals(tmp_path, 3) == found
+    said = turn([{"role": "user", "content": ASK}])
+    said = turn([*said, {"role": "user", "content": "That still doesn't work."}])
+    said = turn([*said, {"role": "user", "content": "That works, thanks!"}])
+    said = turn([*said, {"role": "user", "content": "That didn't take long. Now add a docstring."}])
+    turn(said[:1])  # the same prompt again
+    turn([{"role": "user", "content": "Another question, which nobody has asked before."}])
+    assert watched.noted(3) == {"complaint": 1, "praise": 1, "retry": 1}
+    server = cloud if first.startswith("openai:") else lan
+    server.script(Status(500))
+    turn([{"role": "user", "content": "an answer that fails"}], status=502)
+    turn([{"role": "user", "content": "an answer that fails"}])  # no word against an answer that never came
+    time.sleep(1)
+    assert watched.noted(0) == {}
+    assert chosen(gateway) == pytest.approx(before)
 
 
-def test_test_results_of_an_agents_tools_are_noted(
-    tmp_path: Path, settings: dict[str, Any], cloud: ScriptedUpstream, lan: ScriptedUpstream
-):
+def test_test_results_of_an_agents_tools_are_noted(watched: Watched, lan: ScriptedUpstream):
     call = {"id": "call_1", "type": "function", "function": {"name": "bash", "arguments": '{"command": "pytest"}'}}
     tools = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
-    with running(tmp_path, settings) as gateway:
-        messages: list[dict[str, Any]] = [{"role": "user", "content": "Make the tests pass."}]
-        for result in ("2 failed, 3 passed in 0.12s", "5 passed in 0.11s", None):
-            lan.script(Answer(text="On it."))
-            reply = gateway.ask(
-                "POST", "/v1/chat/completions", {"model": "lan:llama3.1:8b", "messages": messages, "tools": tools}
-            )
-            assert reply.status == 200, reply.body
-            gateway.decision(reply)
-            if result is not None:
-                messages += [
-                    {"role": "assistant", "content": None, "tool_calls": [call]},
-                    {"role": "tool", "tool_call_id": "call_1", "content": result},
-                ]
-        assert signals(tmp_path, 4) == {"tests_failed": 1, "tool_failed": 1, "tests_passed": 1, "tool_worked": 1}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Make the tests pass."}]
+    for result in ("2 failed, 3 passed in 0.12s", "5 passed in 0.11s", None):
+        lan.script(Answer(text="On it."))
+        body = {"model": "lan:llama3.1:8b", "messages": messages, "tools": tools}
+        reply = watched.gateway.ask("POST", "/v1/chat/completions", body)
+        assert reply.status == 200, reply.body
+        watched.gateway.decision(reply)
+        if result is not None:
+            messages += [
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "call_1", "content": result},
+            ]
+    assert watched.noted(4) == {"tests_failed": 1, "tool_failed": 1, "tests_passed": 1, "tool_worked": 1}
