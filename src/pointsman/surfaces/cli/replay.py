@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 @click.option("--policy", "name", default="rules", show_default=True, metavar="VERSION|FILE|rules|learned",
               shell_complete=complete_policy, help="The policy to ask.")  # fmt: skip
 @click.option("--since", type=Period(), default="30d", show_default=True, help="How far back the log is read.")
-@click.option("--cost-factor", type=click.FloatRange(0, 1e9), help="Success that a US dollar is worth [default: 30].")
+@click.option(
+    "--cost-factor", type=click.FloatRange(0, 1e9), help="Success that a US dollar is worth [default: the settings']."
+)
 @click.option("--latency-penalty", type=click.FloatRange(0, 1e9),
-              help="Success that a second is worth [default: 0.004].")  # fmt: skip
+              help="Success that a second is worth [default: the settings'].")  # fmt: skip
 @click.option("--interval", type=click.Choice(["bootstrap", "bernstein"]), default="bootstrap", show_default=True,
               help="Bernstein's are wide, and hold for every number of decisions.")  # fmt: skip
 @click.option("--cluster", type=click.Choice(["conversation", "key", "day", "decision"]), default="conversation",
@@ -106,7 +108,8 @@ async def _replay(
 
     from .opened import opened_database
 
-    settings, usual, file = invocation.settings(), RewardWeights(), file_named(name)
+    settings, file = invocation.settings(), file_named(name)
+    usual = settings.learning.reward
     async with opened_database(settings) as database:
         stretch = await read_stretch(database, since)
         cards = cards_of(settings, stretch.decisions)
