@@ -309,3 +309,10 @@ def test_what_was_learned_on_one_table_is_judged_on_others(tmp_path):
     assert set(moved["others"]) == {"knn"}
     base = Spec(name="", data=tmp_path, families=("logistic",))
     assert "## Learned elsewhere" in markdown(merged({}, {"learned on routellm_mmlu": result}, base))
+
+
+def test_a_pool_of_models_that_no_training_table_has_is_left_out(tmp_path):
+    data = write(tmp_path / "data/tasks.jsonl", 30, models=("small", "mid", "big"))
+    result = evaluate_dataset(spec(data, others=(), held_out=True))
+    assert (result["apgr"], result["pool"]) == (0.5, None)
+    assert "cannot choose" in result["notes"][-1]

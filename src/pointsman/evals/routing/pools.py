@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pointsman.core.errors import InvalidRequest
 from pointsman.learn.families.base import Floats
 from pointsman.learn.table import Table
 
@@ -30,6 +31,9 @@ def judge_pool(sources: Sources, counts: Floats) -> dict[str, Any] | None:
 
     Args:
         counts: (w, n): how often each prompt of the table counts, the first row all ones.
+
+    Raises:
+        InvalidRequest: there is too little to learn from.
     """
     table = sources.own.table
     offered = None if sources.train is None else set(sources.train.table.models)
@@ -57,6 +61,8 @@ def _covered(table: Table, model: str, *, cost: bool) -> bool:
 
 
 def _asked(sources: Sources, models: tuple[str, ...], plan: Plan) -> dict[str, Floats]:
+    if not plan.splits:
+        raise InvalidRequest("no training table has these models, and a prior that knows none of them cannot choose")
     names = dict.fromkeys([*sources.spec.families, *BASELINES])
     return {name: ask(family(name), sources.own, plan, len(models), None, sources.spec.seed) for name in names}
 
@@ -79,7 +85,7 @@ def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: F
     }
     before = frontier(ours, part, weights, sweeps)
     after = None
-    if plan.splits and np.isfinite(part.calls).all():
+    if np.isfinite(part.calls).all():
         names = dict.fromkeys([*ours, *CASCADED])
         ran: dict[str, Sweep] = {}
         for name in names:

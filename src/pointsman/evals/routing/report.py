@@ -93,8 +93,8 @@ def _families(judged: Mapping[str, Result], families: Sequence[str]) -> Made:
 
 def _pools(judged: Mapping[str, Result]) -> Made:
     columns = (
-        "Pool", "Protocol", "Models", "Area over the hull", "That of models chosen in training", "AIQ", "AIQ of the hull",
-        "Gain", "Saving", "Regret",
+        "Pool", "Protocol", "Models", "Area over the hull", "That of models chosen in training", "AIQ",
+        "AIQ of the hull", "Gain", "Saving", "Regret",
     )  # fmt: skip
     rows = [
         (
