@@ -12,7 +12,7 @@ from .invocation import Invocation, run, with_invocation
 from .output import console, print_json, table
 
 
-class Share(click.ParamType):
+class Share(click.ParamType[float]):
     """A number from 0 to 1."""
 
     name = "share"
@@ -27,7 +27,7 @@ class Share(click.ParamType):
         return number
 
 
-class Counts(click.ParamType):
+class Counts(click.ParamType[dict[str, int]]):
     """`PASSED/TOTAL`."""
 
     name = "passed/total"
