@@ -10,6 +10,7 @@ from pointsman.core.errors import StoreError
 from pointsman.core.observation import Implicit
 from pointsman.core.ports import Clock
 from pointsman.pipeline.record.implicit import belief
+from pointsman.pipeline.record.replies import read_rules
 from pointsman.stores.observations import ObservationStore
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class ImplicitKeeper:
 
     async def run(self) -> None:
         """Write and weigh until cancelled."""
+        await asyncio.to_thread(read_rules)  # so that no request waits for it
         weighed_at, away = float("-inf"), False
         while True:
             try:

@@ -30,14 +30,15 @@ def said_of_answer(text: str) -> Said | None:
     sentence = beginning[: end.start() + 1].strip() if end is not None else beginning
     if not sentence or len(sentence) > LONGEST:
         return None
-    complaint, praise = _rules()
+    complaint, praise = read_rules()
     if complaint.match(sentence) is not None:
         return "complaint"
     return "praise" if praise.match(sentence) is not None else None
 
 
 @cache
-def _rules() -> tuple[Any, Any]:
+def read_rules() -> tuple[Any, Any]:
+    """The rules of complaints and of praise, compiled: some 50 ms, once."""
     table = tomllib.loads(files("pointsman.pipeline.record").joinpath("replies.toml").read_text(encoding="utf-8"))
     found = []
     for kind in ("complaints", "praise"):
