@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ WIDTH, HEIGHT = 640, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 36, 48
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")
 """Of Okabe and Ito, who chose them so that everybody can tell them apart."""
-TICKS = 5
+TICKS = 8
+LONGEST = 76
+"""Characters of a title that fit."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -44,16 +47,16 @@ def svg(title: str, across: str, up: str, lines: Sequence[Line]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
         f' font-size="12" role="img" aria-label="{escape(title)}">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(_shortened(title))}</text>',
     ]
-    for step in range(TICKS + 1):
-        x, y = low_x + (high_x - low_x) * step / TICKS, low_y + (high_y - low_y) * step / TICKS
-        at_x, at_y = place(x, y)
-        parts.append(
-            f'<path d="M{at_x:.1f} {TOP}V{HEIGHT - BOTTOM}M{LEFT} {at_y:.1f}H{WIDTH - RIGHT}" stroke="#e5e5e5"/>'
-        )
-        parts.append(f'<text x="{at_x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:.3g}</text>')
-        parts.append(f'<text x="{LEFT - 6}" y="{at_y + 4:.1f}" text-anchor="end">{y:.3g}</text>')
+    for x in _ticks(low_x, high_x):
+        at, _ = place(x, low_y)
+        parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#e5e5e5"/>')
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:.6g}</text>')
+    for y in _ticks(low_y, high_y):
+        _, at = place(low_x, y)
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#e5e5e5"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y:.6g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{escape(across)}</text>')
     parts.append(f'<text transform="translate(14 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(up)}</text>')
@@ -71,6 +74,18 @@ def svg(title: str, across: str, up: str, lines: Sequence[Line]) -> str:
             f'<text x="{WIDTH - RIGHT - 8}" y="{key}" text-anchor="end" fill="{colour}">{escape(line.name)}</text>'
         )
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers inside a range, in steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / TICKS
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
