@@ -17,6 +17,9 @@ from pointsman.providers.pip_command import command, pip
 
 _PACKAGE = re.compile(rb"(?m)^[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?==")
 
+_NOT_THERE = "No matching distribution"
+"""pip's words for both: no index, and none of it there."""
+
 OnPackages = Callable[[int, int], None]
 """Told how many packages are here, of how many. Called again and again; returns at once."""
 
@@ -80,7 +83,13 @@ class OwnEnvironment:
                 if self.installed(cache_dir) is None:
                     await self._make(folder, environment, on_packages)
         except UpstreamConnectError as error:
-            raise self._failed(error.message.rstrip(".")) from None
+            reason = error.message.rstrip(".")
+            if _NOT_THERE in reason:
+                reason += (
+                    ". The package index cannot be reached, or lacks it. It is needed this once; pip's own settings"
+                    " (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY) say where it is"
+                )
+            raise self._failed(reason) from None
         except OSError as error:
             raise self._failed(
                 f"it cannot be kept in {folder.parent}: {error.strerror or error}. Make it writable and see that there"

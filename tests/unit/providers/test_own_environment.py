@@ -81,4 +81,5 @@ def test_a_set_up_that_fails_says_why(tmp_path: Path):
     with pytest.raises(UpstreamConnectError, match="environment cannot be made") as raised:
         asyncio.run(environment.ensure(tmp_path / "cache", environ))
     assert raised.value.code == "small_setup_failed"
+    assert "PIP_INDEX_URL" in raised.value.message
     assert environment.installed(tmp_path / "cache") is None
