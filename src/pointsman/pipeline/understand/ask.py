@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from .persuasion import without_persuasion
 from .tables import words
 
 LOOKED_AT = 6_000
@@ -21,7 +22,7 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is looked at: `prose` and `code` are bounded samples, `length` is the ask's whole length in bytes,
-    as far as `WRAPPING` reaches."""
+    as far as `WRAPPING` reaches, without what speaks to the router."""
 
     prose: str
     code: str
@@ -38,7 +39,10 @@ def find_ask(text: str) -> Ask:
     if len(text) > 2 * LOOKED_AT:
         sample = f"{text[:LOOKED_AT]}\n\n{text[-LOOKED_AT:]}"
     prose, code = _split(sample)
-    return Ask(prose="\n".join(prose).strip(), code="\n".join(code), blocks=len(code), length=_bytes(text))
+    said = "\n".join(prose).strip()
+    asked = without_persuasion(said)
+    length = _bytes(text) - (_bytes(said) - _bytes(asked) if asked is not said else 0)
+    return Ask(prose=asked, code="\n".join(code), blocks=len(code), length=max(length, 0))
 
 
 def _bytes(text: str) -> int:

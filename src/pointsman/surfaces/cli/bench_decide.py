@@ -63,7 +63,7 @@ def decide(
 
     try:
         rows = measure(
-            lambda card_of: _policy(policy, card_of),
+            lambda card_of: named_policy(policy, card_of),
             sizes=sizes or SIZES,
             catalogs=catalogs or CATALOGS,
             count=prompts,
@@ -92,7 +92,13 @@ def decide(
     out.print(table(columns, shown, right=columns))
 
 
-def _policy(named: str, card_of: Callable[[str], ModelCard | None]) -> Policy:
+def named_policy(named: str, card_of: Callable[[str], ModelCard | None]) -> Policy:
+    """The policy that an option names, for models of which `card_of` tells.
+
+    Raises:
+        BadParameter: a file cannot be read.
+        InvalidRequest: it holds no policy.
+    """
     from pointsman.pipeline.decide import LearnedPolicy, RulePolicy, kind_of, load_policy
     from pointsman.pipeline.decide.learned.shipped import shipped
 

@@ -8,6 +8,7 @@ import click
 
 from .evaluate_intent import intent
 from .evaluate_programs import programs
+from .evaluate_robustness import robustness
 from .evaluate_routing import routing
 from .invocation import Invocation, with_invocation
 from .lazy import Group
@@ -27,6 +28,7 @@ def evaluate() -> None:
 
 
 evaluate.add_command(intent)
+evaluate.add_command(robustness)
 evaluate.add_command(routing)
 evaluate.add_command(programs)
 
