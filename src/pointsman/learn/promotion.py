@@ -72,7 +72,7 @@ def judge(
             decisions, policy, cards=cards, rng=rng, since=since, until=until, weights=weights, measures=("reward",)
         )
     except InvalidRequest as error:
-        return Gate(passed=False, why=f"{error.message} {WAYS}", margin=margin, incumbents={}, decisions=0, judged=0)
+        return Gate(passed=False, why=error.message, margin=margin, incumbents={}, decisions=0, judged=0)
     [measured] = report.measures
     [candidate] = [one for one in measured.estimates if one.estimator == "dr"]
     [difference] = [one for one in measured.differences if one.estimator == "dr"]
@@ -94,14 +94,14 @@ def _told(version: str, difference: Estimate, margin: float) -> tuple[bool, str]
     if not difference.judged:
         return False, (
             f"None of {difference.decisions} decisions is judged, so nothing can be said of what {version} would have"
-            f" earned: send feedback (`pointsman feedback`, POST /v1/feedback). {WAYS}"
+            f" earned: send feedback (`pointsman feedback`, POST /v1/feedback)."
         )
     if difference.value is None or difference.low is None or difference.high is None:
-        return False, f"{' '.join(difference.warnings) or 'The log is too thin.'} {WAYS}"
+        return False, f"{' '.join(difference.warnings) or 'The log is too thin.'}"
     if difference.effective < LEAST_EFFECTIVE:
         return False, (
             f"The log is worth {difference.effective:.0f} decisions of {version}'s own, and at least"
-            f" {LEAST_EFFECTIVE:.0f} are needed to judge it. {WAYS}"
+            f" {LEAST_EFFECTIVE:.0f} are needed to judge it."
         )
     found = (
         f"{version} would have earned {difference.value:+.3f} a decision beyond what was done"
@@ -110,4 +110,4 @@ def _told(version: str, difference: Estimate, margin: float) -> tuple[bool, str]
     if difference.low > -margin:
         return True, f"{found}."
     wanted = f"above {-margin:+.3f}" if margin else "above 0"
-    return False, f"{found}; the lower bound must be {wanted}. {WAYS}"
+    return False, f"{found}; the lower bound must be {wanted}."

@@ -108,6 +108,38 @@ class Table:
         return decode([read(prompt) for prompt in self.prompts])
 
 
+def joined(tables: Sequence[Table], *, name: str) -> Table:
+    """Several tables of the same models as one; groups of different tables stay apart.
+
+    Raises:
+        InvalidRequest: they tell of different models.
+    """
+    models = tables[0].models
+    for other in tables:
+        if set(other.models) != set(models):
+            raise InvalidRequest(
+                f"{tables[0].name} and {other.name} tell of different models; name one of them, or tables of the same."
+            )
+    parts = [table.of(models) for table in tables]
+
+    def stacked(field: str) -> Floats:
+        rows: Floats = np.concatenate([getattr(part, field) for part in parts])
+        return rows
+
+    return Table(
+        name=name,
+        prompts=tuple(prompt for part in parts for prompt in part.prompts),
+        ids=tuple(one for part in parts for one in part.ids),
+        groups=tuple(f"{part.name}/{group}" for part in parts for group in part.groups),
+        categories=tuple(category for part in parts for category in part.categories),
+        models=models,
+        scores=stacked("scores"),
+        costs=stacked("costs"),
+        calls=stacked("calls"),
+        output_tokens=stacked("output_tokens"),
+    )
+
+
 def read_table(path: Path) -> Table:
     """A table from JSON lines, gzipped or not: one prompt a line with `dataset`, `prompt_id`, `split_key`, `prompt`,
     `category` and `outcomes {model: {score, cost_usd?, in_tok?, out_tok?, calls?}}`.

@@ -70,8 +70,8 @@ def test_a_ratio_beyond_the_clip_moves_nothing_in_its_direction():
 
 
 def test_it_beats_every_single_model_where_the_prompt_tells_which_is_better():
-    problem, unseen = planted(800, 2), planted(2000, 3)
-    trainer = GRPO(iterations=80).fit(problem, rng=np.random.default_rng(0))
+    problem, unseen = planted(500, 2), planted(1000, 3)
+    trainer = GRPO(iterations=50).fit(problem, rng=np.random.default_rng(0))
     best_single = unseen.rewards.mean(axis=0).max()
     oracle = unseen.rewards.max(axis=1).mean()
     earned = worth(trainer.predict(unseen), unseen)
@@ -80,10 +80,10 @@ def test_it_beats_every_single_model_where_the_prompt_tells_which_is_better():
 
 
 def test_the_pull_to_the_reference_holds_it_near():
-    problem = planted(400, 4)
+    problem = planted(150, 4)
 
     def end(kl: float):
-        trainer = GRPO(iterations=40, objective=Objective(kl=kl)).fit(problem, rng=np.random.default_rng(0))
+        trainer = GRPO(iterations=25, objective=Objective(kl=kl)).fit(problem, rng=np.random.default_rng(0))
         return trainer.history_[-1]
 
     free, held, bound = end(0.0), end(0.3), end(10.0)
@@ -93,10 +93,10 @@ def test_the_pull_to_the_reference_holds_it_near():
 
 
 def test_entropy_is_worth_what_is_said():
-    problem = planted(400, 5)
+    problem = planted(150, 5)
 
     def end(entropy: float) -> float:
-        trainer = GRPO(iterations=40, objective=Objective(kl=0.0, entropy=entropy))
+        trainer = GRPO(iterations=25, objective=Objective(kl=0.0, entropy=entropy))
         return trainer.fit(problem, rng=np.random.default_rng(0)).history_[-1].entropy
 
     assert end(3.0) > end(0.0) + 0.1
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_network():
 def test_an_arm_that_was_not_there_is_never_picked():
     problem = planted(200, 7)
     problem.utilities[::2, 1] = -np.inf
-    policy = GRPO(iterations=10).fit(problem, rng=np.random.default_rng(0)).predict(problem)
+    policy = GRPO(iterations=5).fit(problem, rng=np.random.default_rng(0)).predict(problem)
     assert (policy[::2, 1] == 0).all()
     assert policy.sum(axis=1) == pytest.approx(1)
 

@@ -35,7 +35,7 @@ LEAST_HELD_OUT = 20
 """Requests that tell when to stop, at least."""
 LOOK = 5
 """Iterations between two looks at how training stands."""
-PATIENCE = 8
+PATIENCE = 5
 """Looks without a better network before training stops."""
 LEAST_SPREAD = 1e-6
 """Of rewards, below which they are all alike."""

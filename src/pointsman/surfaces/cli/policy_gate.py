@@ -41,6 +41,7 @@ async def promote_if_better(
         NotFound: there is no such version.
     """
     from pointsman.core.ports import SystemClock
+    from pointsman.learn.promotion import WAYS
     from pointsman.stores.policies import PolicyStore
 
     from .opened import opened_database
@@ -59,7 +60,7 @@ async def promote_if_better(
             if version:
                 gate = await judged(settings, database, version, since=since, margin=margin or 0.0)
                 if not gate.passed and not force:
-                    raise Refused(f"{version} is not promoted. {gate.why}")
+                    raise Refused(f"{version} is not promoted. {gate.why} {WAYS}")
             told = gate is not None and not gate.passed
             said = "; ".join(part for part in (reason, f"forced: {gate.why}" if told and gate else "") if part)
             await store.promote(version, why=why(said, gate.numbers() if gate is not None else None))
