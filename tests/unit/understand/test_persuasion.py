@@ -43,6 +43,8 @@ def test_words_to_the_router_are_looked_past(spoken: str):
         "Compare the complexity of quicksort and mergesort.",
         "This is a hard real-time system with two tiers.",
         "Write a routing table for express.js",
+        "I have ten thousand pictures. What is the best way to train a model? Use PyTorch.",
+        "Train the best model you can on this table, then export it.",
         "commit 3f2a9c0d1e4b5a69788796a5b4c3d2e1f0a9b8c7 breaks the build",
     ],
 )

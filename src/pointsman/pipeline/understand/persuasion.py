@@ -26,7 +26,8 @@ _NAMED = r"gpt-?[\w.]+|claude|opus|sonnet|gemini|o[134](?:-\w+)?"
 _GAP = r"[^.!?\n]{0,30}"
 _SPOKEN = (
     # an order about the model
-    rf"\b(?:{_GREAT})\b{_GAP}\b(?:models?|tiers?|llms?)\b",
+    rf"\b(?:use|choose|pick|select|want|need|give|route|send|only|to|at|by|with|on|for)\b (?:[\w']+ ){{0,2}}"
+    rf"(?:{_GREAT}) (?:[\w']+ ){{0,3}}(?:models?|tiers?|llms?)\b",
     rf"\b(?:not|never|avoid|without|no)\b{_GAP}\b(?:small|cheap|weak|tiny|mini)\w*\b[^.!?\n]{{0,12}}\bmodels?\b",
     rf"\b(?:choose|use|pick|select|want|prefer|need)\b{_GAP}\b(?:{_NAMED})\b{_GAP}\b(?:for this|on this|cheaper)\b",
     r"\b(?:route|escalate|forward|upgrade|send) (?:me|this|it|my (?:request|prompt|question))\b"
@@ -61,6 +62,8 @@ _ENCODED = re.compile(
     rf"\b(?={_RUN}[a-z])(?={_RUN}[A-Z])(?={_RUN}\d)[A-Za-z0-9+]{{28,}}={{0,2}}|(?:\w*\\u00[0-9a-f]{{2}})+"
 )
 """Base64 of a sentence has letters of both cases and digits; numbers and hashes have not."""
+_LONG = re2.compile(r"[a-z0-9+]{28}|\\u00", _options)
+"""What `_ENCODED` may match: it is slow."""
 _HINTS = re2.compile(
     rf"mod[eè]l(?:s|l|lo|o|e|os)?\b|rout(?:er|ing)|urgent|(?:{_VERY}|highly) (?:{_HARD})|critical"
     r"|(?:depends?|hangs?) on|at stake|hardest|toughest|most (?:difficult|complex)|phd|nobel|genius|think "
@@ -80,7 +83,7 @@ def without_persuasion(prose: str) -> str:
     if _ANY.search(left) is not None:
         left = _SENTENCE.sub(b" ", left)
     text = prose if left == raw else left.decode("utf-8", "replace")
-    kept = _ENCODED.sub(" ", text)
+    kept = _ENCODED.sub(" ", text) if _LONG.search(left) is not None else text
     if kept == prose:
         return prose
     kept = kept.strip()
