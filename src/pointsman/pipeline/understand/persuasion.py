@@ -50,7 +50,8 @@ _SPOKEN = (
     r"最(?:强|好|大|贵|智能|先进)\w{0,3}的?模型|最(?:も強力|高|強|良|大)\S{0,3}モデル|가장 (?:강력|좋|큰)\S{0,3} 모델",
 )
 _ANY = re2.compile("(?m)" + "|".join(_SPOKEN), _options)
-_SENTENCE = re2.compile(rf"(?m)[^.!?。！？\n]*(?:{'|'.join(_SPOKEN)})[^.!?。！？\n]*[.!?。！？]*", _options)
+_ENDS = re.compile(rb"([.!?\n]+|(?:\xe3\x80\x82|\xef\xbc\x81|\xef\xbc\x9f)+)")
+"""What ends a sentence, in UTF-8; the last three are ideographic."""
 _BLOCK = re2.compile(
     r"(?s)<\|im_start\|>system.*?<\|im_end\|>|<\|im_(?:start|end)\|>(?:user|assistant)?"
     r"|<(?:system|sys|admin|developer)>.*?</(?:system|sys|admin|developer)>|\[ ?routing\b[^\]\n]*\]"
@@ -80,11 +81,23 @@ def without_persuasion(prose: str) -> str:
     if _HINTS.search(raw) is None:
         return prose
     left = _BLOCK.sub(b" ", raw)
-    if _ANY.search(left) is not None:
-        left = _SENTENCE.sub(b" ", left)
+    left = _without_spoken(left)
     text = prose if left == raw else left.decode("utf-8", "replace")
     kept = _ENCODED.sub(" ", text) if _LONG.search(left) is not None else text
     if kept == prose:
         return prose
     kept = kept.strip()
     return kept if any(map(str.isalnum, kept)) else prose
+
+
+def _without_spoken(raw: bytes) -> bytes:
+    """Without the sentences that speak to the router. Only those that hold a hint are looked at closely."""
+    parts = _ENDS.split(raw)  # sentences, and between them what ends them
+    spoken = [
+        place
+        for place in range(0, len(parts), 2)
+        if _HINTS.search(parts[place]) is not None and _ANY.search(parts[place]) is not None
+    ]
+    for place in spoken:
+        parts[place : place + 2] = [b" ", b""][: len(parts) - place]
+    return b"".join(parts) if spoken else raw
