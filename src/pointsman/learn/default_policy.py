@@ -44,16 +44,16 @@ from pointsman.pipeline.decide.learned.artefact import (
 WEAK, MIDDLE, STRONG = -1, 0, 1
 LIMIT = 5_000_000
 """Bytes."""
-PENALTIES = (1_000.0, 300.0, 100.0, 30.0)
+PENALTIES = (10_000.0, 3_000.0, 1_000.0, 300.0)
 OWN = 10.0
 """Times the penalty: how much harder what is a middling model's own is shrunk."""
 FOLDS = 5
 TEMPERATURES = tuple(float(value) for value in np.geomspace(0.6, 2.5, 39))
 CENTRES = 384
 ROUNDS = 15
-INNER, OUTER = 0.75, 0.99
+INNER, OUTER = 0.5, 0.95
 """Quantiles of the distance of held-out prompts to the nearest centre: up to the first anchors are believed whole, and
-beyond the second not at all."""
+beyond the second not at all. A wide gate would take prompts of other kinds for known ones."""
 KNOWN = 2
 """Tables that a model must stand in to get a head of its own: one table alone says too little of other prompts."""
 

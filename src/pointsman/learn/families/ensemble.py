@@ -1,8 +1,10 @@
 """Several learners, stacked on their out-of-fold predictions, and as sure of themselves as these allow.
 
 For each target the members' predictions are weighed by ridge towards equal weights (stacked regressions, Breiman 1996).
-For what sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all
-succeed and where it is hard all fail, so that gaps are largest in between, as in item response theory.
+Where there are signals of an attempt, the members that look at nothing else are taken alone unless all together err
+less by more than one standard error: of what an agent will make of an issue the text says next to nothing. For what
+sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all succeed and
+where it is hard all fail, so that gaps are largest in between, as in item response theory.
 
 The result is then scaled by what the training part, predicted out of fold, says it is worth: with b the slope of the
 target on it and t its t-statistic, by b·max(0, 1 − (GATE / t)²), a positive-part James-Stein estimate. Where nothing
@@ -55,8 +57,13 @@ class EnsembleRegressor:
             for fold in range(int(folds.max()) + 1):
                 out = folds == fold
                 honest[out] = columns[out] @ self._stacked(columns[~out], right[~out])
+            weights = self._stacked(columns, right)
+            if len(self.members_) > len(self._members):
+                alone = self._alone(columns.shape[1])
+                if not surely_better(honest, columns @ alone, right):
+                    honest, weights = columns @ alone, alone
             self.factors_[target] = worth(honest, right)
-            self.weights_.append(self._stacked(columns, right))
+            self.weights_.append(weights)
             self.out_of_fold_[:, target] = self.mean_[target] + self.factors_[target] * honest
         return self
 
@@ -86,6 +93,18 @@ class EnsembleRegressor:
         left = columns.T @ columns + np.diag(STRENGTH * size)
         found: Floats = np.linalg.solve(left, columns.T @ right + STRENGTH * size * prior)
         return found
+
+    def _alone(self, size: int) -> Floats:
+        """Equal weights of the members that look at the attempt alone."""
+        weights = np.zeros(size)
+        weights[len(self._members) : len(self.members_)] = 1 / (len(self.members_) - len(self._members))
+        return weights
+
+
+def surely_better(made: Floats, simple: Floats, right: Floats) -> bool:
+    """Whether out-of-fold predictions err less than simpler ones by more than one standard error."""
+    difference = (right - simple) ** 2 - (right - made) ** 2
+    return float(difference.mean()) > float(difference.std()) / np.sqrt(len(right))
 
 
 def worth(made: Floats, right: Floats) -> float:
