@@ -1,6 +1,6 @@
 """The policy that ships: what was trained before anybody used it, from public outcomes.
 
-`default.json` beside this file; without it there is nothing but the rules' guess and what is observed.
+`learn/default_policy.py` makes the file again from its seed.
 """
 
 from __future__ import annotations
@@ -8,18 +8,22 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from pointsman.core.features import VERSION
+from pointsman.core.errors import InvalidRequest
 
 from .artefact import LearnedArtefact, read_artefact
 
-NAME = "default.json"
+FILE = "data/default_policy.json"
+"""Beside the other files of the stage."""
 
 
 @cache
 def shipped() -> LearnedArtefact:
     """
     Raises:
-        InvalidRequest: the file cannot be used.
+        InvalidRequest: the file is missing, or cannot be used.
     """
-    file = files(__package__) / NAME
-    return read_artefact(file.read_bytes()) if file.is_file() else LearnedArtefact(features=VERSION)
+    try:
+        content = (files("pointsman.pipeline.decide") / FILE).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{FILE}: {error.strerror}.") from None
+    return read_artefact(content)
