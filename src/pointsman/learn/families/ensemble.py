@@ -13,6 +13,7 @@ can be learned the factor is 0, and every prompt gets the models' means: a route
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -104,7 +105,7 @@ class EnsembleRegressor:
 def surely_better(made: Floats, simple: Floats, right: Floats) -> bool:
     """Whether out-of-fold predictions err less than simpler ones by more than one standard error."""
     difference = (right - simple) ** 2 - (right - made) ** 2
-    return float(difference.mean()) > float(difference.std()) / np.sqrt(len(right))
+    return float(difference.mean()) > float(difference.std()) / math.sqrt(len(right))
 
 
 def worth(made: Floats, right: Floats) -> float:

@@ -24,12 +24,16 @@ def solve(rows: Floats, targets: Floats, penalty: float) -> Floats:
     if len(rows) < rows.shape[1]:
         kernel = rows @ rows.T
         kernel[np.diag_indices_from(kernel)] += penalty
-        dual: Floats = rows.T @ np.linalg.solve(kernel, targets)
+        dual: Floats = rows.T @ _solved(kernel, targets)
         return dual
     gram = rows.T @ rows
     gram[np.diag_indices_from(gram)] += penalty
-    primal: Floats = np.linalg.solve(gram, rows.T @ targets)
-    return primal
+    return _solved(gram, rows.T @ targets)
+
+
+def _solved(left: Floats, right: Floats) -> Floats:
+    found: Floats = np.linalg.solve(left, right).astype(np.float64, copy=False)
+    return found
 
 
 class RidgeRegressor:
