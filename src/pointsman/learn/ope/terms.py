@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-IMAGINED = 0.5
-"""Decisions' worth of variance that each imagined row brings: with none, intervals miss too often where the evidence is
-worth a hundred decisions; with a whole one they hold too often where it is worth hundreds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +109,5 @@ class Terms:
         if self.imagined is None:
             return self
 
-        def joined(seen: Floats, imagined: Floats) -> Floats:
-            usual = seen.mean(axis=0)
-            return np.vstack([seen, usual + math.sqrt(IMAGINED) * (imagined - usual)])
-
-        over, under = joined(self.over, self.imagined[0]), joined(self.under, self.imagined[1])
+        over, under = np.vstack([self.over, self.imagined[0]]), np.vstack([self.under, self.imagined[1]])
         return replace(self, over=over, under=under, imagined=None, echo=np.zeros(0))
