@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from pointsman.core.errors import InvalidRequest
+from pointsman.learn.families import FAMILIES, ROUTER
 from pointsman.learn.families.base import Family, Floats
 
-from .baselines import AFTER_ATTEMPT, BASELINES
+from .baselines import BASELINES
 from .material import Material, Plan
 
 Factory = Callable[[], Family]
@@ -31,12 +32,8 @@ def family(name: str) -> Factory:
 
 
 def known() -> dict[str, Factory]:
-    """Every family by name."""
-    from pointsman.learn import families
-
-    ours: dict[str, Factory] = dict(getattr(families, "FAMILIES", {}))
-    router = getattr(families, "ROUTER", None)
-    return {**BASELINES, **AFTER_ATTEMPT, **ours, "router": router or BASELINES["logistic"]}
+    """Every family by name, the baselines among them."""
+    return {**BASELINES, **FAMILIES, "router": ROUTER}
 
 
 def ask(factory: Factory, material: Material, plan: Plan, models: int, attempt: Floats | None, seed: int) -> Floats:

@@ -93,7 +93,8 @@ def _judge(
     attempt = attempt_of(table, signals) if signals else None
     names = [*sources.spec.families, *BASELINES, *(AFTER_ATTEMPT if signals else ())]
     predicted = {
-        name: ask(family(name), sources.own, plan, 2, attempt, sources.spec.seed) for name in dict.fromkeys(names)
+        name: ask(AFTER_ATTEMPT.get(name) or family(name), sources.own, plan, 2, attempt, sources.spec.seed)
+        for name in dict.fromkeys(names)
     }
     pair, abscissa = _costed(table.scores[rows], table.costs[rows], cascade=bool(signals))
     folds = _folds(plan, len(sources.own.table))[rows]
