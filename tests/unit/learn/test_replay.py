@@ -195,3 +195,21 @@ def test_hints_are_heard_again():
     decisions = [msgspec.structs.replace(one, mode="hint", requested_model="gpt-4o") for one in read(3)]
     asked(decisions, Listens(logs.DEAR))
     assert set(heard) == {frozenset({logs.DEAR})}
+
+
+def test_judged_answers_may_count_by_how_rarely_such_ones_are_judged():
+    """The cheap model's are judged half as often: with the inverse each counts about twice."""
+    rng = np.random.default_rng(0)
+    decisions = [
+        one
+        if one.model == logs.DEAR or rng.random() < 0.5
+        else msgspec.structs.replace(one, success=None, weight=0.0, source=None)
+        for one in read()
+    ]
+    log = bandit(decisions, "success", inverse=True)
+    dear = log.judged & (log.actions == log.arms.index(logs.DEAR))
+    assert log.observation[log.judged & ~dear].mean() == pytest.approx(2.0, abs=0.2)
+    assert log.observation[dear].mean() == pytest.approx(1.0, abs=0.05)
+    report = asked(decisions, Always(logs.CHEAP), inverse=True, measures=("success",))
+    assert report.warnings == ()
+    assert of(report, "success").value == pytest.approx(0.6, abs=0.1)
