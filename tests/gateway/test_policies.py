@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ def data_plane() -> str:
 
 def command(gateway: Gateway, *arguments: str, standard_input: str | None = None, env: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml"), "policy", *arguments],
+        [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml"), "policies", *arguments],
         input=standard_input, capture_output=True, text=True, timeout=60, check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(gateway.folder), **env},
     )  # fmt: skip
@@ -82,6 +86,111 @@ def test_a_promotion_outlives_a_restart(tmp_path: Path, settings: dict[str, Any]
         takes_over(gateway, "mine@1", time.monotonic())
     with running(tmp_path, settings) as gateway:
         assert serving(gateway) == "mine@1"
+
+
+THRIFTY = json.dumps({"weights": {"balanced": {"cost": 5000.0, "hard": 0.0, "enough": 0.1}}})
+
+
+def until(what: Callable[[], bool], gateway: Gateway, seconds: float = 30.0) -> None:
+    begun = time.monotonic()
+    while not what():
+        assert time.monotonic() - begun < seconds, gateway.log_text
+        time.sleep(0.1)
+
+
+def metric(gateway: Gateway, name: str) -> float:
+    text = gateway.ask("GET", "/metrics").body.decode()
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
+
+
+def test_a_staged_policy_takes_its_share_and_a_live_drop_takes_it_back(tmp_path: Path, settings: dict[str, Any]):
+    with running(tmp_path, settings) as gateway:
+        built_in = serving(gateway)
+        command(gateway, "add", "worse", "-", standard_input=THRIFTY, env={})
+        command(gateway, "promote", "worse@1", "--share", "0.5", env={})
+        until(lambda: "worse@1 takes 50 %" in gateway.log_text, gateway)
+
+        def conversation(number: int) -> dict[str, Any]:
+            body = {"model": "auto", "messages": [{"role": "user", "content": f"{DEAR} Take number {number}."}]}
+            return gateway.ask("POST", "/api/v1/route", body).json
+
+        routed = [conversation(number)["policy"] for number in range(60)]
+        shares = Counter(routed)
+        assert set(shares) == {built_in, "worse@1"}
+        assert 15 <= shares["worse@1"] <= 45
+        assert routed[:10] == [conversation(number)["policy"] for number in range(10)]  # conversations stay
+
+        number = 0
+        while "Rolled worse@1 back" not in gateway.log_text:
+            number += 1
+            assert number < 200
+            answer = gateway.chat(f"{DEAR} Take number {number}.")
+            decision = gateway.decision(answer)
+            assert sum(one["propensity"] for one in decision["candidates"]) == pytest.approx(1)
+            outcome = "failure" if decision["policy"] == "worse@1" else "success"
+            judged = gateway.ask("POST", "/v1/feedback", {"id": decision["id"], "outcome": outcome})
+            assert judged.status == 200
+        until(lambda: {conversation(number)["policy"] for number in range(20)} == {built_in}, gateway, 10)
+        [latest, *_] = json.loads(command(gateway, "history", "--json", env={}))
+        assert (latest["action"], latest["version"], latest["by"]) == ("rolled_back", "worse@1", "the gateway")
+        assert "judged good: 0.0%" in latest["reason"]
+        assert latest["detail"]["candidate_mean"] == 0
+        assert metric(gateway, "pointsman_policy_rollbacks_total") == 1
+
+
+def test_a_shadow_chooses_beside_the_requests_and_changes_nothing(tmp_path: Path, settings: dict[str, Any]):
+    with running(tmp_path, settings) as gateway:
+        built_in = serving(gateway)
+        command(gateway, "add", "thrifty", "-", standard_input=THRIFTY, env={})
+        command(gateway, "shadow", "thrifty@1", env={})
+        time.sleep(1.0)  # that what follows is decided after it was heard of
+        decisions = [gateway.decision(gateway.chat(f"{DEAR} Take number {number}.")) for number in range(5)]
+        assert {decision["policy"] for decision in decisions} == {built_in}
+
+        def shadowed() -> list[dict[str, Any]]:
+            return json.loads(command(gateway, "list", "--json", env={}))["shadowed"]
+
+        until(lambda: metric(gateway, "pointsman_shadow_choices_total") == 5, gateway)
+        [summary] = shadowed()
+        assert (summary["version"], summary["decisions"]) == ("thrifty@1", 5)
+        agreeing = sum(decision["model"] == "lan:llama3.1:8b" for decision in decisions)
+        assert summary["agreement"] == pytest.approx(agreeing / 5)
+        assert summary["cost_micro_usd"] <= summary["actual_micro_usd"]
+        assert metric(gateway, "pointsman_shadow_errors_total") == 0
+
+        command(gateway, "shadow", "thrifty@1", "--off", env={})
+        refused = command_fails(gateway, "promote", "thrifty@1")
+        assert "thrifty@1 is not promoted" in refused
+        assert "--force" in refused
+        command(gateway, "promote", "thrifty@1", "--force", "--reason", "for a lean month", env={})
+        takes_over(gateway, "thrifty@1", time.monotonic())
+        [latest, *_] = json.loads(command(gateway, "history", "--json", env={}))
+        assert latest["reason"].startswith("for a lean month; forced: ")
+        told = json.loads(command(gateway, "diff", "rules", "thrifty@1", "--json", env={}))
+        assert told["numbers"]["weights.balanced.cost"] == [30.0, 5000.0]
+        assert told["choices"]["decisions"] == 5
+
+
+def test_one_that_cannot_be_read_leaves_the_last_good_one(tmp_path: Path, settings: dict[str, Any]):
+    with running(tmp_path, settings) as gateway:
+        built_in = serving(gateway)
+        command(gateway, "add", "mine", "-", standard_input="{}", env={})
+        with closing(sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3")) as connection, connection:
+            connection.execute("UPDATE policies SET kind = 'network', artefact = '{\"features\": 1}'")
+        command(gateway, "promote", "mine@1", "--share", "0.5", env={})
+        until(lambda: "The policy mine@1 cannot be used" in gateway.log_text, gateway)
+        assert {serving(gateway) for _ in range(5)} == {built_in}
+        assert "not a network" in command_fails(gateway, "promote", "mine@1", "--force")
+
+
+def command_fails(gateway: Gateway, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml"), "policies", *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(gateway.folder)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    return done.stderr
 
 
 @pytest.mark.parametrize(
