@@ -25,7 +25,7 @@ MEMBERS: tuple[Callable[[], Regressor], ...] = (
 AFTER: tuple[Callable[[], Regressor], ...] = (partial(RidgeRegressor, attempt_space),)
 
 FAMILIES: Mapping[str, Callable[[], Family]] = {
-    "logistic_newton": Logistic,
+    "logistic_linear": Logistic,
     "ridge": partial(Model, partial(RidgeRegressor, linear_space)),
     "nearest": partial(Model, NearestRegressor),
     "lexical": partial(Model, LexicalRegressor),

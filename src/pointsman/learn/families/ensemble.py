@@ -27,6 +27,9 @@ from .regressors import Regressor
 STRENGTH = 150.0
 """Prompts that the members' equal weights count for."""
 GATE = 1.0
+"""For the level, and for what sets two models apart."""
+GATE_OF_MANY = 2.0
+"""For each direction in which more than two models deviate: among many, some look worth something by chance."""
 
 
 class EnsembleRegressor:
@@ -63,7 +66,8 @@ class EnsembleRegressor:
                 alone = self._alone(columns.shape[1])
                 if not surely_better(honest, columns @ alone, right):
                     honest, weights = columns @ alone, alone
-            self.factors_[target] = worth(honest, right)
+            many = target > 0 and targets.shape[1] > 2
+            self.factors_[target] = worth(honest, right, GATE_OF_MANY if many else GATE)
             self.weights_.append(weights)
             self.out_of_fold_[:, target] = self.mean_[target] + self.factors_[target] * honest
         return self
@@ -108,12 +112,13 @@ def surely_better(made: Floats, simple: Floats, right: Floats) -> bool:
     return float(difference.mean()) > float(difference.std()) / math.sqrt(len(right))
 
 
-def worth(made: Floats, right: Floats) -> float:
+def worth(made: Floats, right: Floats, gate: float = GATE) -> float:
     """The factor by which out-of-fold predictions are to be believed, in [0, 1.5].
 
     Args:
         made: (n,), about a mean of 0.
         right: (n,), likewise.
+        gate: the t-statistic up to which they are worth nothing.
     """
     square = float(made @ made)
     if square < 1e-12 or len(made) < 3:
@@ -122,4 +127,4 @@ def worth(made: Floats, right: Floats) -> float:
     error = float(np.sqrt((((right - slope * made) * made) ** 2).sum())) / square
     if slope <= 0:
         return 0.0
-    return min(slope, 1.5) * max(0.0, 1 - (GATE * error / slope) ** 2)
+    return min(slope, 1.5) * max(0.0, 1 - (gate * error / slope) ** 2)
