@@ -52,6 +52,7 @@ _SPOKEN = (
 _ANY = re2.compile("(?m)" + "|".join(_SPOKEN), _options)
 _ENDS = re.compile(rb"([.!?\n]+|(?:\xe3\x80\x82|\xef\xbc\x81|\xef\xbc\x9f)+)")
 """What ends a sentence, in UTF-8; the last three are ideographic."""
+_MARKS = (b".", b"!", b"?", b"\n", *(mark.encode() for mark in "。！？"))
 _BLOCK = re2.compile(
     r"(?s)<\|im_start\|>system.*?<\|im_end\|>|<\|im_(?:start|end)\|>(?:user|assistant)?"
     r"|<(?:system|sys|admin|developer)>.*?</(?:system|sys|admin|developer)>|\[ ?routing\b[^\]\n]*\]"
@@ -92,12 +93,16 @@ def without_persuasion(prose: str) -> str:
 
 def _without_spoken(raw: bytes) -> bytes:
     """Without the sentences that speak to the router. Only those that hold a hint are looked at closely."""
-    parts = _ENDS.split(raw)  # sentences, and between them what ends them
-    spoken = [
-        place
-        for place in range(0, len(parts), 2)
-        if _HINTS.search(parts[place]) is not None and _ANY.search(parts[place]) is not None
-    ]
-    for place in spoken:
-        parts[place : place + 2] = [b" ", b""][: len(parts) - place]
-    return b"".join(parts) if spoken else raw
+    kept: list[bytes] = []
+    copied = looked = 0
+    for hint in _HINTS.finditer(raw):
+        if hint.end() <= looked:
+            continue
+        before = ((raw.rfind(mark, looked, hint.start()), len(mark)) for mark in _MARKS)
+        start = max((at + length for at, length in before if at >= 0), default=looked)
+        end = _ENDS.search(raw, hint.end())
+        looked = len(raw) if end is None else end.end()
+        if _ANY.search(raw[start : looked if end is None else end.start()]) is not None:
+            kept += [raw[copied:start], b" "]
+            copied = looked
+    return b"".join((*kept, raw[copied:])) if kept else raw
