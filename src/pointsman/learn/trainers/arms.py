@@ -122,7 +122,7 @@ def check(known: Sequence[tuple[Observation, float]]) -> None:
     if len({one.model for one, _ in known}) < 2:
         raise InvalidRequest(
             f"Every judged answer is by {known[0][0].model}: of one model alone nothing can be learned about choosing."
-            " Exploration (`learning.exploration`) lets others answer now and then."
+            " Exploration (`routing.exploration`) lets others answer now and then."
         )
     if len({one.success for one, _ in known}) < 2:
         raise InvalidRequest(f"Every judged answer has a success of {known[0][0].success:g}: nothing tells them apart.")
