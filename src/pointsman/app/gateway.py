@@ -152,7 +152,8 @@ class Gateway:
             judge=judge,
             stack=self._stack,
         )
-        feed = follow_observations(settings, store, self._watcher, self._built.decide, self._clock)
+        shadows = self._built.trials.shadows
+        feed = follow_observations(settings, store, self._watcher, self._built.decide, self._clock, shadows)
         await self._follow_changes()
         self._in_background(feed.run(), "observations")
         self._in_background(signs.run(), "implicit signals")

@@ -12,7 +12,7 @@ import msgspec
 from pointsman.core.errors import StoreError
 from pointsman.core.observation import Observation
 from pointsman.core.ports import Clock
-from pointsman.pipeline.decide import Decide
+from pointsman.pipeline.decide import Decide, Policy
 from pointsman.pipeline.decide.learned.policy import LearnedPolicy
 from pointsman.pipeline.decide.staged import Staged
 from pointsman.pipeline.record.shares import KeyShares, Pair
@@ -190,14 +190,19 @@ class ObservationFeed:
 
 
 def follow_observations(
-    settings: Settings, store: ObservationStore, watcher: Watcher, decide: Decide, clock: Clock
+    settings: Settings,
+    store: ObservationStore,
+    watcher: Watcher,
+    decide: Decide,
+    clock: Clock,
+    shadows: Callable[[], Collection[Policy]] = tuple,
 ) -> ObservationFeed:
-    """The feed of the policy that serves, woken by `watcher`; `run` it."""
+    """The feed of the policy that serves, and of those on trial, woken by `watcher`; `run` it."""
 
     def learners() -> list[Learns]:
         policy = decide.policy
         serving = (policy.serving, policy.candidate) if isinstance(policy, Staged) else (policy,)
-        return [one.bank for one in serving if isinstance(one, LearnedPolicy)]
+        return [one.bank for one in (*serving, *shadows()) if isinstance(one, LearnedPolicy)]
 
     learning = settings.learning
     feed = ObservationFeed(

@@ -96,6 +96,10 @@ class Trials:
             self._seen_to = self._clock.now()
         self._standing, self._shadows, self._built_in = standing, shadows, built_in
 
+    def shadows(self) -> list[Policy]:
+        """Those that look on."""
+        return list(self._shadows.values())
+
     async def run(self) -> None:
         """Look again and again; never returns."""
         away = False
