@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -113,6 +114,18 @@ def one_seed(known: Known, seed: int) -> list[Cell]:
                 )
             )
     return cells
+
+
+class Draws(NamedTuple):
+    """Logs to draw from one table."""
+
+    known: Known
+    seeds: tuple[int, ...]
+
+
+def drawn(draws: Draws) -> list[list[Cell]]:
+    """`one_seed` of each."""
+    return [one_seed(draws.known, seed) for seed in draws.seeds]
 
 
 def summed(known: Known, seeds: Iterable[Sequence[Cell]]) -> Iterator[Coverage]:

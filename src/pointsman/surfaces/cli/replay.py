@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .engines import engine_options
 from .invocation import Invocation, run, with_invocation
 from .learning import Period, cards_of, complete_policy, file_named, load_named, read_stretch, shown
 
 if TYPE_CHECKING:
+    from pointsman.learn.engine import Engine
     from pointsman.learn.ope import Estimate
     from pointsman.learn.replay import MeasureReport, ReplayReport
 
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1, 100_000), default=500, show_default=True,
               help="For --check: logs that are drawn from each table.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="For --check: 60 seeds.")
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True,
-              help="For --check: where it runs.")  # fmt: skip
+@engine_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
@@ -55,7 +56,8 @@ def replay(
     data: Path | None,
     seeds: int,
     quick: bool,
-    engine: str,
+    engine: Engine,
+    jobs: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -70,10 +72,10 @@ def replay(
 
         if data is None:
             raise click.UsageError("--check needs --data DIR, a folder with tables of known outcomes.")
-        check_intervals(data, seeds=60 if quick else seeds, first=seed, engine=engine, as_json=as_json)
+        check_intervals(data, seeds=60 if quick else seeds, first=seed, engine=engine, jobs=jobs, as_json=as_json)
         return
-    if data is not None or quick:
-        raise click.UsageError("--data and --quick belong to --check.")
+    if data is not None or quick or engine != "local" or jobs != 1:
+        raise click.UsageError("--data, --quick, --engine and --jobs belong to --check.")
     from .output import print_json
 
     report = run(

@@ -11,6 +11,7 @@ from .learning import shown
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
+    from pointsman.learn.engine import Engine
     from pointsman.learn.ope.coverage import Coverage, Known
 
 TABLES = (
@@ -18,25 +19,33 @@ TABLES = (
 )  # fmt: skip
 """Of the tables that are there, those that are checked; where none of them is, all."""
 
+AT_ONCE = 20
+"""Logs that a piece of work draws: the table travels with each piece."""
 
-def check_intervals(folder: Path, *, seeds: int, first: int, engine: str, as_json: bool) -> None:
+
+def check_intervals(folder: Path, *, seeds: int, first: int, engine: Engine, jobs: int, as_json: bool) -> None:
     """Draw logs from tables of known outcomes and count how often each interval holds.
 
     Raises:
         NotFound: there is no table.
         InvalidRequest: one cannot be read.
     """
-    from pointsman.learn.ope.coverage import Cell, one_seed, summed
+    from pointsman.learn.engine import spread
+    from pointsman.learn.ope.coverage import Cell, Draws, drawn, summed
 
     found: list[Coverage] = []
     questions = [known for path in _tables(folder) for known in _posed(path)]
     for known in questions:
-        cells: list[list[Cell]] = []
+        cells: dict[int, list[Cell]] = {}
+        tasks = [
+            Draws(known=known, seeds=tuple(range(start, min(start + AT_ONCE, first + seeds))))
+            for start in range(first, first + seeds, AT_ONCE)
+        ]
         with shown(known.name, seeds) as tell:
-            for seed in range(first, first + seeds):
-                cells.append(one_seed(known, seed))
+            for place, several in spread(drawn, tasks, engine=engine, jobs=jobs):
+                cells.update(zip(tasks[place].seeds, several, strict=True))
                 tell(len(cells))
-        found += summed(known, cells)
+        found += summed(known, [cells[seed] for seed in sorted(cells)])
     overall = {
         f"{estimator}, {interval}": sum(one.coverage for one in ours) / len(ours)
         for estimator, interval in dict.fromkeys((one.estimator, one.interval) for one in found)
