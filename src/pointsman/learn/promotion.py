@@ -20,6 +20,7 @@ from pointsman.pipeline.decide import Policy
 from .logged import Logged
 from .ope.estimate import Estimate
 from .replay import replay
+from .training import Report
 
 LEAST_EFFECTIVE = 30.0
 """Decisions' worth of evidence of the candidate's choices, below which no interval is believed."""
@@ -86,6 +87,26 @@ def judge(
         judged=difference.judged,
         incumbent=measured.observed,
         candidate=candidate,
+        difference=difference,
+    )
+
+
+def judge_by_training(version: str, report: Report, *, margin: float = 0.0) -> Gate:
+    """What its training found on the quarter of the log that was held out: for a version that learned from all of the
+    log there is nothing better until decisions have come that it has not seen."""
+    difference = report.difference
+    if difference is None:
+        passed, why = False, f"None of the decisions that were held out when {version} was trained is judged."
+    else:
+        passed, why = _told(version, difference, margin)
+        why = f"By what was held out when it was trained: {why}"
+    return Gate(
+        passed=passed,
+        why=why,
+        margin=margin,
+        incumbents={},
+        decisions=report.held_out,
+        judged=difference.judged if difference is not None else 0,
         difference=difference,
     )
 

@@ -63,6 +63,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, what it was judged by."""
     models: dict[str, int]
     """Rows that tell of each."""
+    until: float | None = None
+    """When the last decision was taken that it learned from, in seconds since the epoch; None of a table."""
     difference: Estimate | None = None
     """Of the log: what it would have earned beyond what was done."""
     reward: float | None = None
@@ -136,6 +138,7 @@ def train_on_log(
         judged=judged,
         held_out=len(later),
         models={model: names.count(model) for model in sorted(set(names))},
+        until=kept[-1].at,
         difference=difference,
         details=whole.details,
     )

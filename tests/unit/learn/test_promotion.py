@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from pointsman.learn.differences import choices, numbers
-from pointsman.learn.promotion import Gate, judge
+from pointsman.learn.promotion import Gate, judge, judge_by_training
+from pointsman.learn.training import train_on_log
 from pointsman.pipeline.decide import RulePolicy
 from pointsman.pipeline.decide.utility import WEIGHTS, Weights
 
-from .test_trainers_logs import CARDS, log
+from .test_trainers_logs import BASE, CARDS, RULES, log
 
 THRIFTY = RulePolicy(
     version="thrifty@1", weights={name: Weights(cost=1e6, latency=0.0, enough=0.01, hard=0.0) for name in WEIGHTS}
@@ -39,6 +40,18 @@ def test_one_that_is_no_worse_passes_within_the_margin_alone():
     decisions, _ = log(600, 2, share=0.98)  # what was done is nearly what the candidate would do, and a little better
     assert not gate(decisions, THRIFTY).passed
     assert gate(decisions, THRIFTY, margin=0.1).passed
+
+
+@pytest.mark.parametrize(("count", "passes"), [(400, True), (60, False)])
+def test_a_version_that_has_seen_the_log_is_judged_by_what_was_held_out(count, passes):
+    decisions, _ = log(count, 6)
+    trained = train_on_log("thompson", decisions, base=BASE, rules=RULES, cards=CARDS, seed=0)
+    found = judge_by_training("mine@1", trained.report)
+    assert found.decisions == count // 4
+    assert found.difference == trained.report.difference
+    assert found.passed is passes
+    assert "held out when it was trained" in found.why
+    assert trained.report.until == decisions[-1].at
 
 
 def test_of_what_had_no_chance_nothing_is_told():

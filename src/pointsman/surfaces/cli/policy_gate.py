@@ -75,22 +75,32 @@ async def promote_if_better(
 
 
 async def judged(settings: Settings, database: Database, version: str, *, since: float, margin: float) -> Gate:
-    """What the log says of a version beside the policy that serves: decisions since that was promoted, and not longer
-    ago than `since` seconds."""
+    """What the log says of a version beside the policy that serves: decisions since that was promoted, not longer ago
+    than `since` seconds, and none that the version has learned from; or, where too few such are judged, what its
+    training found on what was held out."""
     import time
 
+    import msgspec
     import numpy as np
 
     from pointsman.core.ports import SystemClock
-    from pointsman.learn.promotion import judge
+    from pointsman.learn.promotion import LEAST_EFFECTIVE, judge, judge_by_training
+    from pointsman.learn.training import Report
     from pointsman.stores.policies import PolicyStore
 
-    standing = await PolicyStore(database, SystemClock()).standing()
-    stretch = await read_stretch(database, min(since, max(1.0, time.time() - standing.since)))
+    store = PolicyStore(database, SystemClock())
+    standing, stored = await store.standing(), await store.get(version)
+    report = msgspec.json.decode(stored.report, type=Report) if stored.report else None
+    learned_until = report.until if report is not None and report.until is not None else 0.0
+    begun = max(standing.since, learned_until, time.time() - since)
+    stretch = await read_stretch(database, max(1.0, time.time() - begun))
+    unseen = [one for one in stretch.decisions if one.at > learned_until]
+    if report is not None and learned_until and sum(one.success is not None for one in unseen) < LEAST_EFFECTIVE:
+        return judge_by_training(version, report, margin=margin)
     cards = cards_of(settings, stretch.decisions)
     policy = await load_named(version, settings, database, cards)
     return judge(
-        stretch.decisions,
+        unseen,
         policy,
         cards=cards,
         rng=np.random.default_rng(0),

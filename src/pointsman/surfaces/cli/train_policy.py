@@ -79,18 +79,25 @@ async def _once(
         kept = await PolicyStore(database, SystemClock()).add(
             name, kind=trained.kind, artefact=trained.artefact, note=_note(trained.report), report=report
         )
-    if as_json:
-        print_json({"version": kept.version, "kind": trained.kind, "report": trained.report})
-    else:
+    if not as_json:
         _show(trained.report)
         note(f"{kept.version} is kept; `pointsman policies promote {kept.version}` lets it serve.")
+    refusal: PointsmanError | None = None
     if promote:
-        from .policy_gate import promote_if_better
+        from .policy_gate import Refused, promote_if_better
 
-        await promote_if_better(
-            invocation, kept.version, share=None, margin=None, since=since, force=False,
-            reason="trained with --promote", as_json=as_json,
-        )  # fmt: skip
+        try:
+            await promote_if_better(
+                invocation, kept.version, share=None, margin=None, since=since, force=False,
+                reason="trained with --promote", as_json=False,
+            )  # fmt: skip
+        except Refused as error:
+            refusal = error
+    if as_json:
+        promoted = promote and refusal is None
+        print_json({"version": kept.version, "kind": trained.kind, "promoted": promoted, "report": trained.report})
+    if refusal is not None:
+        raise refusal
 
 
 async def _train(
