@@ -44,15 +44,6 @@ class StoredPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """A version, '' for the built-in rules, and when it was promoted, in seconds since the epoch."""
-
-    version: str
-    promoted_at: float
-    rolled_back: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A version beside the one that serves."""
 
@@ -146,13 +137,6 @@ class PolicyStore:
         if not rows:
             raise NotFound(f"There is no policy {version!r}; `pointsman policies list` shows which there are.")
         return _policy(rows[0])
-
-    async def promotions(self, limit: int = 20) -> list[Promotion]:
-        """The latest, newest first."""
-        rows = await self._database.fetch(
-            "SELECT version, promoted_at, rolled_back FROM promotions ORDER BY number DESC LIMIT $1", limit
-        )
-        return [Promotion(version=row[0], promoted_at=row[1], rolled_back=bool(row[2])) for row in rows]
 
     async def promoted(self) -> StoredPolicy | None:
         """The policy that serves; None when the built-in rules do."""
