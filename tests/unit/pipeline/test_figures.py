@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.core.figures import Figure
-from pointsman.core.outcome import Attempt, Outcome
+from pointsman.core.outcome import Attempt, Feedback, Outcome, SuiteResult
 from pointsman.pipeline.record import Tally
 from pointsman.pipeline.record.figures import average, measure, percentile, savings, shares
 
@@ -86,14 +86,16 @@ def test_savings_of_enough_decisions_have_an_interval():
         ({}, None),
         ({"score": 0.5}, True),
         ({"score": 0.4}, False),
-        ({"score": 0.9, "thumb": "down"}, False),
+        ({"score": 0.9, "thumb": "down"}, True),
         ({"thumb": "down", "outcome": "success"}, True),
         ({"outcome": "partial"}, None),
-        ({"outcome": "partial", "thumb": "up"}, True),
+        ({"outcome": "partial", "thumb": "up"}, None),
+        ({"tests": SuiteResult(passed=1, failed=3), "outcome": "success"}, False),
     ],
 )
 def test_the_plainest_word_counts(said, judged):
-    assert figure(**said).judged is judged
+    feedback = Feedback(decision_id="dec_1", **said) if said else None
+    assert figure(feedback=feedback).judged is judged
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))

@@ -1,7 +1,8 @@
 """φ: the small context that a model's deviation from its prior is learned over.
 
 `CONTEXT_WIDTH` numbers, none much larger than 1, in this order: one, the complexity above the typical, the prompt's
-length, tools, the turn, whether a tool's result is being answered, failures in a row; the intent, one of twelve; and
+length, tools, the turn, whether a tool's result is being answered, failures in a row, whether an agent is stuck or
+done, how bad the latest failures are; the intent, one of twelve; and
 the embedding through a fixed random projection onto `PROJECTED` axes, which keeps distances about as they were
 (Achlioptas 2003: signs do), of length about 1. A request that was not read has zeros there.
 """
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-CONTEXT_VERSION = 1
+CONTEXT_VERSION = 2
 """Of the layout; what was learned over one cannot be read over another."""
 INTENTS = {intent: place for place, intent in enumerate(Intent)}
-SHAPE = 7
-PROJECTED = 13
+SHAPE = 10
+PROJECTED = 10
 CONTEXT_WIDTH = SHAPE + len(INTENTS) + PROJECTED
 
 
@@ -44,6 +45,9 @@ def shape_of(signals: Signals) -> list[float]:
         min(conversation.turn, 20) / 20,
         float(conversation.awaiting_tool_result),
         min(conversation.repeated_failures, 4) / 4,
+        float(conversation.stage == "stuck"),
+        float(conversation.stage == "done"),
+        _finite(conversation.severity),
     )
     row[SHAPE + INTENTS[signals.intent]] = 1.0
     return row
