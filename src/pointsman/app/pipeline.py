@@ -160,6 +160,7 @@ def build_understand(settings: Settings, keeper: CatalogKeeper, secret_key: Secr
         windows=lambda: keeper.catalog.windows,
         priority=settings.routing.priority,
         features=FeatureReader(embed_one),
+        embeddings=settings.privacy.store_embeddings,
         chooses=lambda name: settings.routing.model_names == "hint" or is_auto(name, keeper.catalog),
     )
 

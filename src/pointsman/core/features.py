@@ -51,6 +51,12 @@ def readable(features: bytes) -> bool:
     return len(features) == WIDTH + 1 and features[0] == VERSION
 
 
+def without_embedding(features: bytes) -> bytes:
+    """The vector with zeros in the place of the embedding: words of a short text can be guessed from the embedding,
+    and none from the structure. Of another version nothing is left."""
+    return features[:1] + bytes(EMBEDDED) + features[1 + EMBEDDED :] if readable(features) else b""
+
+
 def decode(features: Sequence[bytes]) -> NDArray[np.float32]:
     """Vectors as numbers.
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.core.features import EMBEDDED, STRUCTURE, VERSION, WIDTH, decode, readable
+from pointsman.core.features import EMBEDDED, STRUCTURE, VERSION, WIDTH, decode, readable, without_embedding
+from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Complexity
+from pointsman.pipeline.understand import PrivacyRules, Understand
 from pointsman.pipeline.understand.ask import find_ask
 from pointsman.pipeline.understand.complexity import ComplexityRules, ComplexityScore
 from pointsman.pipeline.understand.features import FeatureReader
@@ -31,6 +33,31 @@ def read(text: str) -> bytes:
 
 def structure(text: str) -> dict[str, float]:
     return dict(zip(STRUCTURE, decode([read(text)])[0, EMBEDDED:].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "kept"),
+    [("Explain how a lighthouse works.", None, True),
+     ("Explain how a lighthouse works.", "max", False),
+     ("Explain how a lighthouse works; write to greta.canary@example.org.", None, False),
+     ("Explain ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2", None, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_what_is_private_has_no_embedding_and_keeps_its_shape(text, level, kept, embeddings):
+    read_ask = Understand(
+        privacy=PrivacyRules(), complexity=ComplexityRules(), hash_key=b"test", windows=lambda: (),
+        features=read_features, embeddings=embeddings,
+    )  # fmt: skip
+    request = ChatRequest.build({"model": "auto", "messages": [{"role": "user", "content": text}]})
+    features = read_ask(request, privacy_level=level).features
+    assert features == (read(text) if kept and embeddings else without_embedding(read(text)))
+    assert any(decode([features])[0, EMBEDDED:])
+    assert any(decode([features])[0, :EMBEDDED]) == (kept and embeddings)
+
+
+def test_of_other_versions_nothing_is_left():
+    assert without_embedding(b"") == b""
+    assert without_embedding(b"\1" + b"\5" * WIDTH) == b""
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=400)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
+from pointsman.core.features import VERSION, WIDTH, without_embedding
 from pointsman.core.people import ModelAway
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.understand import NOT_TEXT, People
@@ -31,6 +33,15 @@ class Model:
 
 def people(model: Model) -> People:
     return People(model, classes=stage().classes, hash_key=b"test", skipped=NOT_TEXT)
+
+
+def test_who_is_named_has_no_embedding_in_the_features():
+    features = bytes([VERSION]) + b"\x05" * WIDTH
+    request = ChatRequest.build({"messages": [user("It was Margaret Holloway, I think.")]})
+    signals = msgspec.structs.replace(stage()(request), features=features)
+    assert people(Model()).judge(request, signals).features == without_embedding(features)
+    plain = ChatRequest.build({"messages": [user("it was nobody")]})
+    assert people(Model()).judge(plain, signals).features == features
 
 
 def judged(finder: People, *texts: str, level: str = "standard", **fields: object):

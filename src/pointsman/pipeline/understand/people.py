@@ -20,6 +20,7 @@ import msgspec
 import re2
 from msgspec import Raw
 
+from pointsman.core.features import without_embedding
 from pointsman.core.people import FindsPeople, ModelAway
 from pointsman.core.request import ChatRequest
 from pointsman.core.signals import PrivacyClass, Signals
@@ -109,7 +110,7 @@ class People:
         if not names:
             return signals
         privacy = judge(signals.privacy.level, (*signals.privacy.detectors, *names), self._classes)
-        return msgspec.structs.replace(signals, privacy=privacy)
+        return msgspec.structs.replace(signals, privacy=privacy, features=without_embedding(signals.features))
 
     def _parts(self, request: ChatRequest) -> Iterator[tuple[bytes, bytes | Raw, str]]:
         for index, raw in enumerate(request.params.messages):

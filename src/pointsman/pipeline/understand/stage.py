@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core import tokens
+from pointsman.core.features import without_embedding
 from pointsman.core.mask import Mask
 from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Privacy, PrivacyClass, Signals
@@ -48,6 +49,9 @@ class Understand:
         priority: of requests that name none.
         features: reads the feature vectors of learned policies; None: there are none.
         chooses: whether a model is to be chosen for a requested name: only then the vector is read.
+        embeddings: whether vectors hold the embedding where nothing private was found. Elsewhere they never do: they
+            are logged, and words can be guessed from it. It is gone before anything is decided, so that a decision can
+            be worked out again from its log entry.
         memo_size: messages remembered; about 300 bytes each.
     """
 
@@ -61,6 +65,7 @@ class Understand:
         priority: Priority = "balanced",
         features: FeatureReader | None = None,
         chooses: Callable[[str], bool] = lambda requested_model: True,
+        embeddings: bool = True,
         memo_size: int = 32_768,
     ) -> None:
         self._rules = privacy
@@ -68,6 +73,7 @@ class Understand:
         self._redactor = Redactor(self._detectors, hash_key)
         self._read = Reader(ComplexityScore(complexity), features)
         self._chooses = chooses
+        self._embeddings = embeddings
         self._windows = windows
         self._priority: Priority = priority
         key = hash_key if len(hash_key) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(hash_key).digest()
@@ -117,11 +123,13 @@ class Understand:
         if request.also_read:
             found.update(self._find_beside(request))
         reading, short_reply = self._read_ask(request, messages, digests)
+        privacy = self._judge(request, privacy_level, found)
+        shown = self._embeddings and not privacy.classes and not privacy.local_only
         return Signals(
             intent=reading.intent,
             intent_confidence=reading.confidence,
             complexity=reading.complexity,
-            privacy=self._judge(request, privacy_level, found),
+            privacy=privacy,
             needs=find_needs(
                 request,
                 messages,
@@ -136,7 +144,7 @@ class Understand:
             ),
             conversation=observe(messages, short_reply=short_reply, tools=bool(request.params.tools)),
             priority=priority or _wish(request) or usual or self._priority,
-            features=reading.features,
+            features=reading.features if shown else without_embedding(reading.features),
             prefixes=self._prefixes(messages, digests),
             prompt_hash=self._prompt_hash(digests),
         )
