@@ -52,8 +52,8 @@ def readable(features: bytes) -> bool:
 
 
 def without_embedding(features: bytes) -> bytes:
-    """The vector with zeros in the place of the embedding: words of a short text can be guessed from the embedding,
-    and none from the structure. Of another version nothing is left."""
+    """The vector with zeros in the place of the embedding: the words of a short text can be read back from the
+    embedding, and none from the structure. Of another version nothing is left."""
     return features[:1] + bytes(EMBEDDED) + features[1 + EMBEDDED :] if readable(features) else b""
 
 

@@ -50,7 +50,7 @@ class Understand:
         features: reads the feature vectors of learned policies; None: there are none.
         chooses: whether a model is to be chosen for a requested name: only then the vector is read.
         embeddings: whether vectors hold the embedding where nothing private was found. Elsewhere they never do: they
-            are logged, and words can be guessed from it. It is gone before anything is decided, so that a decision can
+            are logged, and words can be read back from it. It is gone before anything is decided, so that a decision can
             be worked out again from its log entry.
         memo_size: messages remembered; about 300 bytes each.
     """
