@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from services import Postgres, Valkey
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""As the command has it: several processes of tests, each with as many threads as the machine has, only wait."""
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 """How long one example takes says nothing while other tests run beside it."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pointsman.core.errors import InvalidRequest, PointsmanError
 
@@ -72,6 +72,10 @@ def _over_processes(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> It
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _done(work: Callable[[T], R], task: T) -> R:
+    return work(task)  # Ray takes functions alone, and `work` may be one with arguments bound
+
+
 def _over_ray(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[tuple[int, R]]:
     try:
         import ray
@@ -86,8 +90,8 @@ def _over_ray(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator
         except ConnectionError as error:
             raise InvalidRequest(f"The Ray cluster cannot be reached: {error}. RAY_ADDRESS names it.") from None
     try:
-        remote = ray.remote(num_cpus=1)(work)
-        waiting = {remote.remote(task): place for place, task in enumerate(tasks)}
+        remote: Any = ray.remote(num_cpus=1)(_done)
+        waiting = {remote.remote(work, task): place for place, task in enumerate(tasks)}
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1)
             place = waiting.pop(ready[0])

@@ -15,6 +15,9 @@ class PromptReader:
         self._complexity = ComplexityScore(ComplexityRules())
         self._features = FeatureReader(embed_one)
 
+    def __reduce__(self) -> tuple[type[PromptReader], tuple[()]]:
+        return PromptReader, ()  # what it has compiled does not travel to other processes
+
     def __call__(self, prompt: str) -> bytes:
         ask = find_ask(prompt)
         return self._features(ask, self._complexity(ask))

@@ -7,7 +7,9 @@ evaluation. A table is cut by groups and judged by its own outcomes. What is kep
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -17,14 +19,17 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.observation import Observation
+from pointsman.core.request import Priority
 from pointsman.core.reward import RewardWeights
 from pointsman.core.signals import Signals
 from pointsman.pipeline.decide import LearnedPolicy, Policy, RulePolicy, load_policy
 from pointsman.pipeline.decide.learned.artefact import LearnedArtefact, dump_artefact
 from pointsman.pipeline.decide.network import dump_network
 from pointsman.pipeline.decide.replay import arm_again
+from pointsman.pipeline.decide.utility import Weights
 
 from .dataset import belief_in, success_of, usable
+from .engine import Engine, gathered
 from .logged import Logged
 from .ope.estimate import Estimate
 from .replay import replay
@@ -46,6 +51,11 @@ LEAST_JUDGED = 40
 
 Tell = Callable[[int, int], None]
 """Told how many steps are done, and how many there are at most."""
+T = TypeVar("T")
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,10 +100,13 @@ def train_on_log(
     cards: Mapping[str, ModelCard],
     seed: int,
     weights: RewardWeights | None = None,
-    tell: Tell = lambda done, total: None,
+    engine: Engine = "local",
+    jobs: int = 1,
+    tell: Tell = silent,
 ) -> Trained:
     """
     Args:
+        engine, jobs: where what is judged and what is kept are trained side by side; `tell` is told nothing then.
         decisions: of the log, oldest first.
         base: what a learned policy takes over beside what is trained.
         rules: of this installation.
@@ -114,10 +127,18 @@ def train_on_log(
     cut = len(kept) - max(1, int(len(kept) * HELD_OUT))
     weights = weights or RewardWeights()
 
-    def fit(part: Sequence[Logged]) -> Fitted:
-        return _fit_log(trainer, part, base=base, rules=rules, cards=cards, seed=seed, weights=weights, tell=tell)
-
-    earlier, later = fit(kept[:cut]), kept[cut:]
+    whole_log = LogFit(
+        trainer=trainer,
+        decisions=tuple(kept),
+        base=base,
+        weights=weights,
+        seed=seed,
+        rules=(rules.complexity_threshold, rules.default_provider, dict(rules.weights)),
+        cards=dict(cards),
+    )
+    tasks = (replace(whole_log, decisions=whole_log.decisions[:cut]), whole_log)
+    earlier, whole = _both(fit_log, tasks, engine=engine, jobs=jobs, tell=tell)
+    later = kept[cut:]
     policy = load_policy(
         earlier.kind, earlier.artefact, version="held-out", base=rules, card_of=cards.get, clock=lambda: later[0].at
     )
@@ -128,7 +149,6 @@ def train_on_log(
             weights=weights, measures=("reward",),
         )  # fmt: skip
         [difference] = [one for one in found.measures[0].differences if one.estimator == "dr"]
-    whole = fit(kept)
     names = [one.model for one in kept]
     report = Report(
         trainer=trainer,
@@ -151,18 +171,26 @@ class Fitted(NamedTuple):
     details: dict[str, Any]
 
 
-def _fit_log(
-    trainer: Trainer,
-    decisions: Sequence[Logged],
-    *,
-    base: LearnedArtefact,
-    rules: RulePolicy,
-    cards: Mapping[str, ModelCard],
-    seed: int,
-    weights: RewardWeights,
-    tell: Tell,
-) -> Fitted:
-    rng = np.random.default_rng(seed)
+@dataclass(frozen=True, kw_only=True)
+class LogFit:
+    """What a fit on a log takes: it may be made in another process."""
+
+    trainer: Trainer
+    decisions: tuple[Logged, ...]
+    base: LearnedArtefact
+    rules: tuple[float, str | None, dict[Priority, Weights]]
+    """Complexity threshold, default provider and weights."""
+    cards: dict[str, ModelCard]
+    seed: int
+    weights: RewardWeights
+
+
+def fit_log(task: LogFit, tell: Tell = silent) -> Fitted:
+    """Fit a policy on decisions of the log."""
+    trainer, decisions, base, cards, weights = task.trainer, task.decisions, task.base, task.cards, task.weights
+    threshold, default_provider, worth = task.rules
+    rules = RulePolicy(complexity_threshold=threshold, default_provider=default_provider, weights=worth)
+    rng = np.random.default_rng(task.seed)
     if trainer == "grpo":
         problem = pose_log(decisions, weights=weights, rng=rng)
         groups = [one.conversation or one.id for one in decisions]
@@ -205,11 +233,14 @@ def train_on_table(
     read: Callable[[str], bytes],
     seed: int,
     weights: RewardWeights | None = None,
-    tell: Tell = lambda done, total: None,
+    engine: Engine = "local",
+    jobs: int = 1,
+    tell: Tell = silent,
 ) -> Trained:
     """
     Args:
         read: a prompt to its feature vector.
+        engine, jobs: where what is judged and what is kept are trained side by side; `tell` is told nothing then.
 
     Raises:
         InvalidRequest: too few prompts that every model answered, one model only, or scores that are all alike.
@@ -219,30 +250,11 @@ def train_on_table(
     table = table.rows(table.complete)
     check_table(table)
     weights = weights or RewardWeights()
-    known: dict[str, bytes] = {}
-
-    def once(prompt: str) -> bytes:
-        if prompt not in known:
-            known[prompt] = read(prompt)
-        return known[prompt]
-
-    def fit(part: Table) -> Fitted:
-        rng = np.random.default_rng(seed)
-        if trainer == "distill":
-            distiller = Distiller(base=msgspec.structs.replace(base, state=None)).fit(part, once, rng=rng)
-            details = {"penalty": distiller.penalty_, "explained": distiller.skill_}
-            return Fitted("learned", dump_artefact(distiller.artefact_), details)
-        problem = pose_table(part, once, weights=weights)
-        return _fit_network(
-            GRPO(),
-            lambda model, on_step: model.fit(problem, rng=rng, groups=part.groups, on_step=on_step),
-            tell,
-        )
-
     out = held_out(table.groups, np.random.default_rng(seed))
-    earlier = fit(table.rows(~out))
-    earned = judge_on_table(earlier, table.rows(~out), table.rows(out), rules=rules, read=once, weights=weights)
-    whole = fit(table)
+    all_of_it = TableFit(trainer=trainer, table=table, base=base, read=read, seed=seed, weights=weights)
+    tasks = (replace(all_of_it, table=table.rows(~out)), all_of_it)
+    earlier, whole = _both(fit_table, tasks, engine=engine, jobs=jobs, tell=tell)
+    earned = judge_on_table(earlier, table.rows(~out), table.rows(out), rules=rules, read=cache(read), weights=weights)
     report = Report(
         trainer=trainer,
         seed=seed,
@@ -257,6 +269,44 @@ def train_on_table(
         details=whole.details,
     )
     return Trained(whole.kind, whole.artefact, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFit:
+    """What a fit on a table takes: it may be made in another process."""
+
+    trainer: Trainer
+    table: Table
+    base: LearnedArtefact
+    read: Callable[[str], bytes]
+    seed: int
+    weights: RewardWeights
+
+
+def fit_table(task: TableFit, tell: Tell = silent) -> Fitted:
+    """Fit a policy on a full-information table."""
+    rng, table, read = np.random.default_rng(task.seed), task.table, cache(task.read)
+    if task.trainer == "distill":
+        distiller = Distiller(base=msgspec.structs.replace(task.base, state=None)).fit(table, read, rng=rng)
+        details = {"penalty": distiller.penalty_, "explained": distiller.skill_}
+        return Fitted("learned", dump_artefact(distiller.artefact_), details)
+    problem = pose_table(table, read, weights=task.weights)
+    return _fit_network(
+        GRPO(), lambda model, on_step: model.fit(problem, rng=rng, groups=table.groups, on_step=on_step), tell
+    )
+
+
+def _both(
+    fit: Callable[[T, Tell], Fitted], tasks: tuple[T, T], *, engine: Engine, jobs: int, tell: Tell
+) -> tuple[Fitted, Fitted]:
+    if engine == "local" and jobs == 1:
+        return fit(tasks[0], tell), fit(tasks[1], tell)
+    earlier, whole = gathered(partial(_quietly, fit), tasks, engine=engine, jobs=jobs)
+    return earlier, whole
+
+
+def _quietly(fit: Callable[[T, Tell], Fitted], task: T) -> Fitted:
+    return fit(task, silent)
 
 
 class Earned(NamedTuple):

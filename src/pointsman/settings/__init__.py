@@ -7,7 +7,6 @@ from .environment import (
     NOT_USED_YET,
     child_environment,
     environment_value,
-    set_for_libraries,
     unknown_environment,
     unused_environment,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "load",
     "providers_path",
     "read_providers",
-    "set_for_libraries",
     "unknown_environment",
     "unused_environment",
 ]

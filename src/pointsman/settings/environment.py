@@ -82,12 +82,6 @@ def unknown_environment(environ: Mapping[str, str] | None = None) -> list[str]:
     return sorted(name for name in environ if name.startswith("POINTSMAN_") and name not in known)
 
 
-def set_for_libraries(variables: Mapping[str, str]) -> None:
-    """Set what a library reads from the environment alone, before it is imported; what is set already stays."""
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)  # noqa: TID251
-
-
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child process: ours without anything that looks like a credential, and `extra`."""
     secretive = re.compile(

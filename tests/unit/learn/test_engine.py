@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pointsman.core.errors import InvalidRequest
+from pointsman.core.features import VERSION
+from pointsman.environ import set_for_libraries
+from pointsman.evals.routing.run import evaluate, questions
+from pointsman.evals.routing.spec import Spec
 from pointsman.learn.engine import ENVIRONMENT, WorkerLost, gathered, spread
-from pointsman.settings import set_for_libraries
+from pointsman.learn.ope.coverage import Draws, drawn, posed, prompt_contexts, whole
+from pointsman.learn.reading import PromptReader
+from pointsman.learn.table import read_table
+from pointsman.learn.training import train_on_table
+from pointsman.pipeline.decide import RulePolicy
+from pointsman.pipeline.decide.learned.artefact import LearnedArtefact
 
 
 def mean_of(seed: int) -> tuple[float, int]:
@@ -82,3 +93,30 @@ def test_a_worker_that_ends_is_told(how):
 
 def test_nothing_to_do():
     assert list(spread(refuses, [], jobs=2)) == []
+
+
+SAMPLE = Path(__file__).parents[2] / "data" / "routing"
+
+
+def test_evaluation_comes_to_the_same_numbers_over_ray(cluster):
+    specs, _ = questions(
+        SAMPLE, train=None, only=(), base=Spec(name="", data=SAMPLE, bootstrap=20, families=("logistic",))
+    )
+    here, there = (
+        evaluate(specs, jobs=jobs, engine=engine, told=lambda name, result: None)
+        for engine, jobs in (("local", 1), ("ray", 2))
+    )
+    assert json.dumps(here, sort_keys=True) == json.dumps(there, sort_keys=True)
+    assert not any("error" in result for result in here.values())
+
+
+def test_replay_and_training_come_to_the_same_numbers_over_ray(cluster):
+    table = read_table(next(SAMPLE.glob("*gsm8k*")))
+    rng = np.random.default_rng(1)
+    contexts = prompt_contexts([PromptReader()(prompt) for prompt in table.prompts])
+    known = next(iter(posed(whole(table, rng), contexts, rng)))
+    tasks = [Draws(known=known, seeds=(seed, seed + 1)) for seed in (0, 2)]
+    assert gathered(drawn, tasks) == gathered(drawn, tasks, engine="ray", jobs=2)
+    common = {"base": LearnedArtefact(features=VERSION), "rules": RulePolicy(), "read": PromptReader(), "seed": 0}
+    here = train_on_table("distill", table, **common)
+    assert train_on_table("distill", table, **common, engine="ray", jobs=2) == here

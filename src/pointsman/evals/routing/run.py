@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pointsman.core.errors import InvalidRequest
+from pointsman.learn.engine import Engine, WorkerLost, spread
 
 from .judge import evaluate_dataset
 from .pairs import NAME, Pairs, read_pairs
@@ -87,31 +85,29 @@ def questions(
     return specs, transfers(there if train is None else learned, judged, base)
 
 
-def evaluate(specs: Sequence[Spec], *, jobs: int, told: Told) -> dict[str, dict[str, Any]]:
+def evaluate(specs: Sequence[Spec], *, jobs: int, told: Told, engine: Engine = "local") -> dict[str, dict[str, Any]]:
     """Results by the name of the specification, in the order given. With one job everything runs in this process."""
     found = {}
-    for name, result in _answers(specs, jobs):
+    for name, result in _answers(specs, jobs, engine):
         told(name, result)
         found[name] = result
     return {spec.name: found[spec.name] for spec in specs}
 
 
-def _answers(specs: Sequence[Spec], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if jobs <= 1 or len(specs) <= 1:
-        yield from ((spec.name, evaluate_dataset(spec)) for spec in specs)
-        return
-    ordered = sorted(specs, key=lambda spec: -_size(spec))
-    with ProcessPoolExecutor(min(jobs, len(specs)), mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(evaluate_dataset, spec): spec.name for spec in ordered}
-        for future in as_completed(running):
-            try:
-                yield running[future], future.result()
-            except BrokenProcessPool:
-                yield running[future], {"error": "Its process was ended, for want of memory perhaps; try --jobs 1."}
+def _answers(specs: Sequence[Spec], jobs: int, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    # The largest tables begin, lest one of them is left for the end.
+    ordered = sorted(specs, key=lambda spec: -_size(spec)) if engine == "ray" or jobs > 1 else list(specs)
+    left = {spec.name for spec in specs}
+    try:
+        for place, result in spread(evaluate_dataset, ordered, engine=engine, jobs=jobs):
+            left.discard(ordered[place].name)
+            yield ordered[place].name, result
+    except WorkerLost as error:
+        yield from ((spec.name, {"error": error.message}) for spec in specs if spec.name in left)
 
 
 def _size(spec: Spec) -> int:
-    """Bytes to be read: the largest tables begin, lest one of them is left for the end."""
+    """Bytes to be read."""
     try:
         return spec.data.stat().st_size
     except OSError:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .engines import engine_option
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from pointsman.evals.routing.run import Told
+    from pointsman.learn.engine import Engine
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FEWEST_DRAWS = 20
@@ -74,6 +77,7 @@ def complete_family(ctx: click.Context, param: click.Parameter, incomplete: str)
     "--plots", type=click.Path(file_okay=False, path_type=Path), help="Write the curves as SVG to this folder."
 )
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables as a page.")
+@engine_option
 @click.option(
     "--jobs", type=click.IntRange(1, 256), help="Tables judged side by side [default: the processor's cores]."
 )
@@ -90,6 +94,7 @@ def routing(
     online: bool,
     plots: Path | None,
     markdown: Path | None,
+    engine: Engine,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -124,7 +129,7 @@ def routing(
             family(name)
         specs, moved = questions(data, train=train, only=_names(datasets), base=base)
         with _shown([spec.name for spec in (*specs, *moved)]) as told:
-            answers = evaluate([*specs, *moved], jobs=jobs or os.cpu_count() or 1, told=told)
+            answers = evaluate([*specs, *moved], jobs=jobs or os.cpu_count() or 1, engine=engine, told=told)
     except PointsmanError as error:
         raise click.ClickException(error.message) from None
     whole = merged(

@@ -15,6 +15,7 @@ import click
 
 from pointsman import __version__
 from pointsman.core.errors import PointsmanError
+from pointsman.environ import set_for_libraries
 
 from .invocation import Invocation
 from .lazy import Entry, LazyGroup
@@ -91,6 +92,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a narrow locale must not end an answer
+    # Our matrices are small: NumPy's threads would wait for one another longer than they compute.
+    set_for_libraries({"OPENBLAS_NUM_THREADS": "1"})
     sys.exit(_run())
 
 

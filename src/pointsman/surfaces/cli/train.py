@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from .completion import model_names
+from .engines import engine_options
 from .invocation import Invocation, run, with_invocation
 from .learning import Period
 from .policy import check_name
 from .train_program import OPTIMIZERS, PROGRAMS, train_program
 
 if TYPE_CHECKING:
+    from pointsman.learn.engine import Engine
     from pointsman.learn.programs.job import Optimizer
     from pointsman.learn.training import Trainer
 
@@ -46,6 +48,7 @@ def _checked(ctx: click.Context, param: click.Parameter, name: str | None) -> st
     "--calls", type=click.IntRange(8, 100_000), default=40, show_default=True, help="Calls of the model at most."
 )
 @click.option("--max-tokens", type=click.IntRange(1), help="Of an answer of the step [default: the step's own].")
+@engine_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @with_invocation
@@ -62,6 +65,8 @@ def train(
     data: Path | None,
     calls: int,
     max_tokens: int | None,
+    engine: Engine,
+    jobs: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -88,13 +93,15 @@ def train(
                 name=name or trainer,
                 promote=promote,
                 every=every,
+                engine=engine,
+                jobs=jobs,
                 as_json=as_json,
             )
         )
         return
     assert program is not None
-    if name or promote or every:
-        raise click.UsageError("--name, --promote and --every belong to trainers of policies.")
+    if name or promote or every or engine != "local" or jobs != 1:
+        raise click.UsageError("--name, --promote, --every, --engine and --jobs belong to trainers of policies.")
     if data is not None and data.is_dir():
         raise click.UsageError("--data of a program must be a file.")
     run(

@@ -16,6 +16,7 @@ from .learning import cards_of, read_stretch
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
+    from pointsman.learn.engine import Engine
     from pointsman.learn.training import Report, Tell, Trained, Trainer
     from pointsman.pipeline.decide.learned.artefact import LearnedArtefact
     from pointsman.settings import Settings
@@ -32,6 +33,8 @@ async def train_policy(
     name: str,
     promote: bool,
     every: float | None,
+    engine: Engine,
+    jobs: int,
     as_json: bool,
 ) -> None:
     """Train once, or again and again every so many seconds until interrupted.
@@ -43,7 +46,7 @@ async def train_policy(
     while True:
         try:
             await _once(invocation, trainer, since=since, data=data, seed=seed, name=name, promote=promote,
-                        as_json=as_json)  # fmt: skip
+                        engine=engine, jobs=jobs, as_json=as_json)  # fmt: skip
         except PointsmanError as error:
             if every is None:
                 raise
@@ -63,6 +66,8 @@ async def _once(
     seed: int,
     name: str,
     promote: bool,
+    engine: Engine,
+    jobs: int,
     as_json: bool,
 ) -> None:
     import msgspec
@@ -74,7 +79,7 @@ async def _once(
 
     settings = invocation.settings()
     async with opened_database(settings) as database:
-        trained = await _train(settings, database, trainer, since=since, data=data, seed=seed)
+        trained = await _train(settings, database, trainer, since=since, data=data, seed=seed, engine=engine, jobs=jobs)
         report = msgspec.to_builtins(trained.report)
         kept = await PolicyStore(database, SystemClock()).add(
             name, kind=trained.kind, artefact=trained.artefact, note=_note(trained.report), report=report
@@ -101,7 +106,15 @@ async def _once(
 
 
 async def _train(
-    settings: Settings, database: Database, trainer: Trainer, *, since: float, data: Path | None, seed: int
+    settings: Settings,
+    database: Database,
+    trainer: Trainer,
+    *,
+    since: float,
+    data: Path | None,
+    seed: int,
+    engine: Engine,
+    jobs: int,
 ) -> Trained:
     import importlib
 
@@ -117,12 +130,16 @@ async def _train(
 
         with _shown(f"Training {trainer}") as tell:
             return train_on_table(
-                trainer, _table(data), base=base, rules=rules, read=PromptReader(), seed=seed, tell=tell
-            )
+                trainer, _table(data), base=base, rules=rules, read=PromptReader(), seed=seed, engine=engine, jobs=jobs,
+                tell=tell,
+            )  # fmt: skip
     stretch = await read_stretch(database, since)
     cards = cards_of(settings, stretch.decisions)
     with _shown(f"Training {trainer}") as tell:
-        return train_on_log(trainer, stretch.decisions, base=base, rules=rules, cards=cards, seed=seed, tell=tell)
+        return train_on_log(
+            trainer, stretch.decisions, base=base, rules=rules, cards=cards, seed=seed, engine=engine, jobs=jobs,
+            tell=tell,
+        )  # fmt: skip
 
 
 async def _base(database: Database) -> LearnedArtefact:
