@@ -2,11 +2,16 @@
 
 Each part saturates as 1 - exp(-x), so that more of a thing never lowers the score and no single thing fills it alone:
 
-    length     x = tokens / 80, over the whole ask, pasted code counted at an eighth
-    terms      x = Σ weights / 2.1, over different terms: deep 1, common 0.35; a quarter of it from code, for at most 1
+    length     x = tokens / 80, over the whole ask, pasted code and slight sentences counted at an eighth
+    terms      x = Σ weights / 2.1, over different terms: deep 1, common 0.35; a quarter of it from code, for at most 1,
+               and an eighth from bare lists of words, for at most 0.5
     structure  x = (0.05 sentences + 0.10 list items + 0.05 clauses + 0.16 constraints + 0.12 code blocks
                     + 0.10 files named + 0.04 code depth + 0.20 demanding verbs) / 0.7, each count capped
     score      = w1 length + w2 terms + w3 structure
+
+Sentences are slight that are short and hold nothing that is counted: greetings, thanks, pressure. They make an ask
+longer, not harder, and their stops and commas are no structure. Who asks about things says something of them, so a bare
+list of words says little.
 
 The weights are settings (0.3, 0.4, 0.3). The scales were set so that an everyday ask scores below 0.25 and one that
 names a hard problem with several conditions above 0.65; `tests/unit/test_complexity.py` holds a table of both.
@@ -18,7 +23,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import re2
 
@@ -74,6 +79,22 @@ _OTHERS = (
     ),
 )  # fmt: skip
 
+SLIGHT = 90
+"""Characters up to which a sentence may be slight."""
+EDGE = 600
+"""Characters at the beginning and at the end of a prose in which slight sentences are looked for."""
+_END = re.compile(rb"[.!?\n\xe3\xef](?:(?<=\n)\s*|(?<=[.!?])[.!?]*\s+|(?<=\xe3)\x80\x82|(?<=\xef)\xbc[\x81\x9f])")
+"""What ends a sentence or a line, in UTF-8; three stops are ideographic."""
+_TELLS = r"[\d`_(){}\[\]=<>/\\+*#|]"
+"""Signs of code, formulas and paths."""
+_FUNCTION_WORDS = re.compile(
+    rb"\b(?:an?|the|is|are|be|to|with|in|on|of|for|from|how|what|why|when|that|this|these|it|its|my|our|i|we|you|me|der|die"
+    rb"|das|ein|eine|und|mit|le|la|les|un|une|des|el|los|las|una|con|por|que|de)\b",
+    re.IGNORECASE,
+)
+LIST_PARTS = 4
+"""Parts between commas from which on a sentence without function words is a bare list."""
+
 _STOPS, _COMMAS, _SPACES = b".!?", b",;:", b"\t\f\r "
 _KINDS = bytes(
     next(
@@ -82,7 +103,7 @@ _KINDS = bytes(
     for byte in range(256)
 )
 """Each byte's kind, for `bytes.translate`: stops `.`, commas `,`, spaces `_`, line feeds `n`, all others `x`."""
-_WIDE_STOPS = str.maketrans("。！？", "...")
+_WIDE_STOPS = re.compile("。|！|？".encode())
 _BLANK_LINE = re.compile(rb"n[_n]*n")
 _BLOCK_EACH, _BLOCK_MOST = 0.12, 4
 _BRACES = re.compile(r"[{}]")
@@ -98,9 +119,10 @@ class ComplexityScore:
         self._terms, self._set = _term_set()
 
     def __call__(self, ask: Ask) -> Complexity:
-        length = _saturate(self._tokens(ask) / LENGTH_SCALE)
-        terms = _saturate(self._specialised(ask) / TERMS_SCALE)
-        structure = _saturate(self._structured(ask) / STRUCTURE_SCALE)
+        prose = _sift(ask.prose)
+        length = _saturate(self._tokens(ask, prose) / LENGTH_SCALE)
+        terms = _saturate(self._specialised(ask, prose) / TERMS_SCALE)
+        structure = _saturate(self._structured(ask, prose) / STRUCTURE_SCALE)
         first, second, third = self._weights
         score = first * length + second * terms + third * structure
         return Complexity(
@@ -110,30 +132,79 @@ class ComplexityScore:
             structure=round(structure, 4),
         )
 
-    def _tokens(self, ask: Ask) -> float:
-        code = len(ask.code)
-        return (max(ask.length - code, 0) + code / 8) / BYTES_PER_TOKEN_TYPICAL
+    def _tokens(self, ask: Ask, prose: _Prose) -> float:
+        light = len(ask.code) + prose.light
+        return (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
 
-    def _specialised(self, ask: Ask) -> float:
-        prose = self._found(ask.prose)
-        code = self._found(ask.code) - prose
-        return sum(self._terms[index] for index in prose) + min(sum(self._terms[index] for index in code) / 4, 1.0)
+    def _specialised(self, ask: Ask, prose: _Prose) -> float:
+        said = self._found(prose.said)
+        total = sum(self._terms[index] for index in said)
+        for text, share, most in ((ask.code.encode("utf-8", "replace"), 1 / 4, 1.0), (prose.listed, 1 / 8, 0.5)):
+            if text:
+                total += min(sum(self._terms[index] for index in self._found(text) - said) * share, most)
+        return total
 
-    def _found(self, text: str) -> set[int]:
-        return set(self._set.Match(text.lower().encode("utf-8", "replace")) or ()) if text else set()
+    def _found(self, text: bytes) -> set[int]:
+        return set(self._set.Match(text.lower()) or ()) if text else set()
 
-    def _structured(self, ask: Ask) -> float:
-        total = _counted(ask.prose) if ask.prose else 0.0
+    def _structured(self, ask: Ask, prose: _Prose) -> float:
+        total = _counted(prose.weighty) if prose.weighty else 0.0
         total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
         return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
 
 
-def _counted(prose: str) -> float:
+class _Prose(NamedTuple):
+    """A prose, sifted; UTF-8."""
+
+    weighty: bytes
+    """Without slight sentences and bare lists."""
+    said: bytes
+    """Without bare lists: slight sentences may hold terms."""
+    listed: bytes
+    light: int
+    """Bytes of slight sentences and of bare lists."""
+
+
+def _sift(prose: str) -> _Prose:
+    raw = prose.encode("utf-8", "replace")
+    if len(raw) <= 2 * EDGE:
+        sentences, middle = _sentences(raw), len(raw)
+    else:  # what is cut by the edges belongs to the middle
+        head, tail = _sentences(raw[:EDGE])[:-1], _sentences(raw[-EDGE:])[1:]
+        begun = sum(map(len, head))
+        ends = len(raw) - sum(map(len, tail))
+        sentences, middle = [*head, raw[begun:ends], *tail], len(head)
+    weighty, listed, slight = [], [], []
+    tells = _tells().search
+    for place, sentence in enumerate(sentences):
+        if place == middle:
+            weighty.append(sentence)
+        elif sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
+            listed.append(sentence)
+        elif len(sentence) <= SLIGHT and tells(sentence) is None:
+            slight.append(sentence)
+        else:
+            weighty.append(sentence)
+    if not listed and not slight:
+        return _Prose(raw, raw, b"", 0)
+    told = b"".join(weighty)
+    said = raw if not listed else b" ".join((told, *slight))
+    return _Prose(told, said, b" ".join(listed), len(raw) - len(told))
+
+
+def _sentences(raw: bytes) -> list[bytes]:
+    found, at = [], 0
+    for end in _END.finditer(raw):
+        found.append(raw[at : end.end()])
+        at = end.end()
+    if at < len(raw) or not found:
+        found.append(raw[at:])
+    return found
+
+
+def _counted(text: bytes) -> float:
     """What the counts of a prose add up to."""
-    text = prose.encode("utf-8", "replace")
-    sentences, commas = _punctuation(
-        text if prose.isascii() else prose.translate(_WIDE_STOPS).encode("utf-8", "replace")
-    )
+    sentences, commas = _punctuation(text if text.isascii() else _WIDE_STOPS.sub(b".", text))
     patterns, found = _count_set()
     # One pass tells which patterns occur at all: of most, an ask holds none.
     present = set(found.Match(text) or ())
@@ -180,6 +251,15 @@ def _depth(code: str) -> int:
 
 
 @cache
+def _tells() -> Any:
+    """What no slight sentence holds."""
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    return re2.compile("|".join((_TELLS, *(kind.pattern for kind in _OTHERS))), options)
+
+
+@cache
 def _count_set() -> tuple[tuple[Any, ...], Any]:
     """The patterns of the counted words, those of clauses first, and the set of them all in the same order."""
     options = re2.Options()
@@ -212,11 +292,11 @@ def _term_set() -> tuple[tuple[float, ...], Any]:
     return tuple(weights.values()), found
 
 
-_END = r"\b"
+_CLOSED = r"\b"
 
 
 def _pattern(term: str) -> bytes:
     stem = term.removesuffix("*")
     body = re2.escape(stem).replace("\\-", "[- ]?").replace("\\ ", "[- ]")
     closed = term == stem and stem[-1].isalnum()
-    return rf"\b{body}{_END if closed else ''}".encode()
+    return rf"\b{body}{_CLOSED if closed else ''}".encode()

@@ -30,7 +30,7 @@ EXPECTED_OUTPUT = {
 }
 """Tokens of one answer to a request of typical complexity: priors, until measured answers replace them."""
 TYPICAL_COMPLEXITY = 0.3
-LEAST_SHARE, MOST_SHARE = 0.2, 2.0
+LEAST_SHARE, MOST_SHARE = 0.3, 2.0
 """Bounds of what complexity makes of these: a fact in a sentence, a design over pages."""
 TOOL_STEP_OUTPUT = 200
 """In the middle of an agent's work an answer is mostly one more tool call."""
