@@ -9,9 +9,9 @@ Each part saturates as 1 - exp(-x), so that more of a thing never lowers the sco
                     + 0.10 files named + 0.04 code depth + 0.20 demanding verbs) / 0.7, each count capped
     score      = w1 length + w2 terms + w3 structure
 
-Sentences are slight that are short and hold nothing that is counted: greetings, thanks, pressure. They make an ask
-longer, not harder, and their stops and commas are no structure. Who asks about things says something of them, so a bare
-list of words says little.
+Sentences and lines are slight that are short and hold no term, number, list item, file or demanding verb: greetings,
+thanks, pressure, code outside of fences. They make an ask longer, not harder, and nothing in them is structure. Who
+asks about things says something of them, so a bare list of words says little.
 
 The weights are settings (0.3, 0.4, 0.3). The scales were set so that an everyday ask scores below 0.25 and one that
 names a hard problem with several conditions above 0.65; `tests/unit/test_complexity.py` holds a table of both.
@@ -59,25 +59,27 @@ _SENTENCES = _Count(0.05, 12)
 """Stops before white space or the end, and blank lines."""
 _CLAUSES = _Count(0.05, 14, r"\b(?:which|that|while|whereas|although|unless|because|so that|if|then|when)\b")
 """These words, and `,`, `;` and `:` before white space."""
-_OTHERS = (
-    _Count(0.10, 10, r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S"),
-    _Count(
-        0.16, 8,
-        r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
-        r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
-        r"|compatible|bounded|worst[- ]case|edge cases?)\b",
-    ),
-    _Count(
-        0.10, 6,
-        r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml"
-        r"|toml|json)\b",
-    ),
-    _Count(
-        0.20, 4,
-        r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
-        r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b",
-    ),
-)  # fmt: skip
+_ITEMS = _Count(0.10, 10, r"(?m)^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-z\d]\))[ \t]+\S")
+_CONSTRAINTS = _Count(
+    0.16,
+    8,
+    r"\b(?:must|without|at most|at least|no more than|exactly|only|never|always|ensure|guarantee\w*|should not"
+    r"|cannot|within|except|under|constraints?|requirements?|support(?:s|ing)?|handle|handling|preserv\w+"
+    r"|compatible|bounded|worst[- ]case|edge cases?)\b",
+)
+_FILES = _Count(
+    0.10,
+    6,
+    r"\b[\w/.-]+\.(?:py|js|ts|tsx|jsx|go|rs|java|kt|c|cc|cpp|h|hpp|cs|rb|php|swift|scala|sql|sh|ya?ml"
+    r"|toml|json)\b",
+)
+_VERBS = _Count(
+    0.20,
+    4,
+    r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
+    r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b",
+)
+_OTHERS = (_ITEMS, _CONSTRAINTS, _FILES, _VERBS)
 
 SLIGHT = 90
 """Characters up to which a sentence may be slight."""
@@ -85,8 +87,6 @@ EDGE = 600
 """Characters at the beginning and at the end of a prose in which slight sentences are looked for."""
 _END = re.compile(rb"[.!?\n\xe3\xef](?:(?<=\n)\s*|(?<=[.!?])[.!?]*\s+|(?<=\xe3)\x80\x82|(?<=\xef)\xbc[\x81\x9f])")
 """What ends a sentence or a line, in UTF-8; three stops are ideographic."""
-_TELLS = r"[\d`_(){}\[\]=<>/\\+*#|]"
-"""Signs of code, formulas and paths."""
 _FUNCTION_WORDS = re.compile(
     rb"\b(?:an?|the|is|are|be|to|with|in|on|of|for|from|how|what|why|when|that|this|these|it|its|my|our|i|we|you|me|der|die"
     rb"|das|ein|eine|und|mit|le|la|les|un|une|des|el|los|las|una|con|por|que|de)\b",
@@ -119,7 +119,7 @@ class ComplexityScore:
         self._terms, self._set = _term_set()
 
     def __call__(self, ask: Ask) -> Complexity:
-        prose = _sift(ask.prose)
+        prose = self._sift(ask.prose)
         length = _saturate(self._tokens(ask, prose) / LENGTH_SCALE)
         terms = _saturate(self._specialised(ask, prose) / TERMS_SCALE)
         structure = _saturate(self._structured(ask, prose) / STRUCTURE_SCALE)
@@ -137,12 +137,36 @@ class ComplexityScore:
         return (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
 
     def _specialised(self, ask: Ask, prose: _Prose) -> float:
-        said = self._found(prose.said)
-        total = sum(self._terms[index] for index in said)
+        said = prose.terms
+        total = sum([self._terms[index] for index in said])
         for text, share, most in ((ask.code.encode("utf-8", "replace"), 1 / 4, 1.0), (prose.listed, 1 / 8, 0.5)):
             if text:
-                total += min(sum(self._terms[index] for index in self._found(text) - said) * share, most)
+                total += min(sum([self._terms[index] for index in self._found(text) - said]) * share, most)
         return total
+
+    def _sift(self, prose: str) -> _Prose:
+        raw = prose.encode("utf-8", "replace")
+        terms = self._found(raw)
+        if len(raw) <= 2 * EDGE:
+            sentences, middle = _sentences(raw), -1
+        else:  # what is cut by the edges belongs to the middle
+            head, tail = _sentences(raw[:EDGE])[:-1], _sentences(raw[-EDGE:])[1:]
+            begun = sum(map(len, head))
+            ends = len(raw) - sum(map(len, tail))
+            sentences, middle = [*head, raw[begun:ends], *tail], len(head)
+        weighty, listed = [], []
+        tells = _tells().search
+        for place, sentence in enumerate(sentences):
+            if place == middle:
+                weighty.append(sentence)
+            elif sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
+                listed.append(sentence)
+            elif len(sentence) > SLIGHT or tells(sentence) is not None or (terms and self._found(sentence)):
+                weighty.append(sentence)
+        if len(weighty) == len(sentences):
+            return _Prose(raw, terms, b"", 0)
+        told = b"".join(weighty)
+        return _Prose(told, self._found(told) if listed else terms, b" ".join(listed), len(raw) - len(told))
 
     def _found(self, text: bytes) -> set[int]:
         return set(self._set.Match(text.lower()) or ()) if text else set()
@@ -158,38 +182,12 @@ class _Prose(NamedTuple):
 
     weighty: bytes
     """Without slight sentences and bare lists."""
-    said: bytes
-    """Without bare lists: slight sentences may hold terms."""
+    terms: set[int]
+    """Those that stand in it."""
     listed: bytes
+    """The bare lists."""
     light: int
     """Bytes of slight sentences and of bare lists."""
-
-
-def _sift(prose: str) -> _Prose:
-    raw = prose.encode("utf-8", "replace")
-    if len(raw) <= 2 * EDGE:
-        sentences, middle = _sentences(raw), len(raw)
-    else:  # what is cut by the edges belongs to the middle
-        head, tail = _sentences(raw[:EDGE])[:-1], _sentences(raw[-EDGE:])[1:]
-        begun = sum(map(len, head))
-        ends = len(raw) - sum(map(len, tail))
-        sentences, middle = [*head, raw[begun:ends], *tail], len(head)
-    weighty, listed, slight = [], [], []
-    tells = _tells().search
-    for place, sentence in enumerate(sentences):
-        if place == middle:
-            weighty.append(sentence)
-        elif sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
-            listed.append(sentence)
-        elif len(sentence) <= SLIGHT and tells(sentence) is None:
-            slight.append(sentence)
-        else:
-            weighty.append(sentence)
-    if not listed and not slight:
-        return _Prose(raw, raw, b"", 0)
-    told = b"".join(weighty)
-    said = raw if not listed else b" ".join((told, *slight))
-    return _Prose(told, said, b" ".join(listed), len(raw) - len(told))
 
 
 def _sentences(raw: bytes) -> list[bytes]:
@@ -252,11 +250,12 @@ def _depth(code: str) -> int:
 
 @cache
 def _tells() -> Any:
-    """What no slight sentence holds."""
+    """What no slight sentence holds: numbers, list items, files, demanding verbs. A condition alone is none: "this must
+    never be wrong" says nothing of the task."""
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False
-    return re2.compile("|".join((_TELLS, *(kind.pattern for kind in _OTHERS))), options)
+    return re2.compile("|".join((r"\d", *(kind.pattern for kind in (_ITEMS, _FILES, _VERBS)))), options)
 
 
 @cache
