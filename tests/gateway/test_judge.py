@@ -64,7 +64,7 @@ def tree(cloud: ScriptedUpstream, lan: ScriptedUpstream, **judge: Any) -> dict[s
 
 
 def ask(gateway: Gateway, text: str = ASK, **fields: Any) -> str:
-    reply = gateway.chat(text, **{"model": "lan:llama3.1:8b", **fields})
+    reply = gateway.chat(text, **fields)  # of the judge's model too little is known for it to be chosen
     assert reply.status == 200, reply.body
     return reply.headers["x-pointsman-decision"]
 
@@ -131,6 +131,9 @@ def test_what_is_private_or_of_no_use_is_never_judged(gateway: Gateway, cloud, l
     seen = quiet(cloud)
     assert [request.json["messages"][-1]["content"] for request in seen] == ["Repeat what you know."]
     assert not any(b"ghp_" in request.body or b"Falke" in request.body for request in seen)
+    ask(gateway, "Only there, please.", model="lan:llama3.1:8b")
+    ask(gateway, "And only there.", routing_preferences={"force_provider": "lan"})
+    assert len(quiet(cloud)) == 1
     ask(gateway, model=JUDGE)  # nobody judges himself
     assert len(quiet(cloud)) == 2
     assert judged(gateway, 0) == before

@@ -21,6 +21,9 @@ MOST = 2_000
 BATCH = 200
 FLUSH = 0.5
 """Seconds between two looks at what waits."""
+SETTLED = 1.5
+"""Seconds that a signal waits at least: the log writes answers behind them, and until then there is nothing to note it
+of."""
 WEIGH = 300.0
 """Seconds between two times that the kinds are weighed anew."""
 
@@ -32,18 +35,28 @@ class ImplicitKeeper:
         window_days: age of signals beyond which they no longer tell how right their kind is.
     """
 
-    def __init__(self, store: ObservationStore, clock: Clock, *, window_days: float, weigh: float = WEIGH) -> None:
+    def __init__(
+        self,
+        store: ObservationStore,
+        clock: Clock,
+        *,
+        window_days: float,
+        weigh: float = WEIGH,
+        settled: float = SETTLED,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._window = window_days * DAY
         self._weigh = weigh
-        self._waiting: deque[Implicit] = deque(maxlen=MOST)
+        self._settled = settled
+        self._waiting: deque[tuple[float, Implicit]] = deque(maxlen=MOST)
+        """With when they came, on the monotonic clock."""
         self.weights: dict[str, float] = {}
         """Of each kind, in [0, 1]; of others 0."""
 
     def keep(self, signal: Implicit) -> None:
         """Take up a signal; returns at once."""
-        self._waiting.append(signal)
+        self._waiting.append((self._clock.monotonic(), signal))
 
     async def run(self) -> None:
         """Write and weigh until cancelled."""
@@ -67,11 +80,14 @@ class ImplicitKeeper:
             await asyncio.sleep(FLUSH)
 
     async def flush(self) -> None:
-        """Write what waits. Raises StoreError; what was not written goes on waiting."""
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+        """Write what has waited long enough. Raises StoreError; what was not written goes on waiting."""
+        until = self._clock.monotonic() - self._settled
+        while self._waiting and self._waiting[0][0] <= until:
+            batch = []
+            while self._waiting and self._waiting[0][0] <= until and len(batch) < BATCH:
+                batch.append(self._waiting.popleft())
             try:
-                await self._store.note(batch, self.weights)
+                await self._store.note([signal for _, signal in batch], self.weights)
             except StoreError:
                 self._waiting.extendleft(reversed(batch))
                 raise

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pointsman.app.implicit import ImplicitKeeper
+from pointsman.app.implicit import SETTLED, ImplicitKeeper
 from pointsman.app.observations import DAY, Learns, ObservationFeed
 from pointsman.core.errors import StoreError
 from pointsman.core.observation import Implicit, Observation
@@ -271,7 +271,7 @@ async def test_guesses_are_compared_with_what_was_said_and_weighed_by_it(stores:
 
 
 async def test_a_keeper_writes_signals_and_believes_a_kind_once_it_was_right_often_enough(stores: Stores):
-    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1, weigh=0)
+    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1, weigh=0, settled=0)
     ids = await stores.answered(33)
     for identifier in ids:
         keeper.keep(Implicit(decision_id=identifier, kind="complaint", success=0.0, at=SystemClock().now()))
@@ -298,12 +298,30 @@ async def test_a_keeper_writes_signals_and_believes_a_kind_once_it_was_right_oft
 
 async def test_signals_wait_for_a_database_that_is_away(stores: Stores):
     [identifier] = await stores.answered()
-    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1)
+    keeper = ImplicitKeeper(stores.store, SystemClock(), window_days=1, settled=0)
     keeper.keep(Implicit(decision_id=identifier, kind="retry", success=0.0, at=1.0))
     await stores.database.execute("ALTER TABLE implicit_signals RENAME TO moved")
     with pytest.raises(StoreError):
         await keeper.flush()
     await stores.database.execute("ALTER TABLE moved RENAME TO implicit_signals")
+    await keeper.flush()
+    assert await stores.database.fetch("SELECT decision_id FROM implicit_signals") == [(identifier,)]
+
+
+async def test_a_signal_waits_for_its_answer_to_be_in_the_log(stores: Stores):
+    class SetClock(SystemClock):
+        at = 100.0
+
+        def monotonic(self) -> float:
+            return self.at
+
+    clock = SetClock()
+    keeper = ImplicitKeeper(stores.store, clock, window_days=1)
+    [identifier] = await stores.answered()
+    keeper.keep(Implicit(decision_id=identifier, kind="retry", success=0.0, at=1.0))
+    await keeper.flush()
+    assert await stores.database.fetch("SELECT decision_id FROM implicit_signals") == []
+    clock.at += SETTLED
     await keeper.flush()
     assert await stores.database.fetch("SELECT decision_id FROM implicit_signals") == [(identifier,)]
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pointsman.core.caller import Caller
-from pointsman.core.decision import Decision
+from pointsman.core.decision import Candidate, Decision, Dropped
 from pointsman.core.errors import BudgetExceeded
 from pointsman.core.events import Body, Event, Frames
 from pointsman.core.observation import Implicit
@@ -19,11 +19,17 @@ from pointsman.core.outcome import Outcome
 from pointsman.core.request import ChatRequest, PrivacyLevel
 from pointsman.core.signals import Needs, Privacy, PrivacyClass, Signals
 from pointsman.learn.programs.judge import STEP
-from pointsman.pipeline.record.judge import BUILT_IN, JUDGE_KEY, LONGEST, MOST_WAITING, Judge, Listener
+from pointsman.pipeline.record.judge import BUILT_IN, JUDGE_KEY, LONGEST, MOST_BYTES, MOST_WAITING, Judge, Listener
 from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
 
 MODEL = "cloud:judge"
+LARGE = ChatRequest.parse(
+    json.dumps({"messages": [{"role": "user", "content": "x" * MOST_BYTES}, {"role": "user", "content": "?"}]}).encode()
+)
 REQUEST = ChatRequest.parse(json.dumps({"messages": [{"role": "user", "content": "2+2?"}]}).encode())
+
+
+UNUSED = Dropped(model=MODEL, constraint="disabled", detail="is used only when it is named")
 
 
 class SetClock:
@@ -72,13 +78,15 @@ class Court:
     async def _stream(self, text: str) -> AsyncGenerator[Event, None]:
         yield body(text)
 
-    def hear(self, text: str = "4", *, outcome: Outcome | None = None, **changes: Any) -> bool:
+    def hear(
+        self, text: str = "4", *, outcome: Outcome | None = None, request: ChatRequest = REQUEST, **changes: Any
+    ) -> bool:
         """Show it an answer; returns whether it listened."""
         chosen = decision(**changes)
-        listener = self.judge.listen(chosen, REQUEST)
+        listener = self.judge.listen(chosen, request)
         if listener is not None:
             listener(body(text))
-        self.judge.ended(chosen, REQUEST, outcome or Outcome(status="ok", finish_reason="stop"), listener)
+        self.judge.ended(chosen, request, outcome or Outcome(status="ok", finish_reason="stop"), listener)
         return listener is not None
 
     async def sit(self, until: Callable[[], bool]) -> None:
@@ -95,7 +103,7 @@ class Court:
 def decision(signals: Signals = NOTHING_UNDERSTOOD, **changes: Any) -> Decision:
     whole = Decision(
         id="dec_1", created_at=1.0, model="lan:m", plan=("lan:m",), mode="auto", requested_model="auto", candidates=(),
-        dropped=(), propensity=1.0, policy="p@1", reasons=(), signals=signals, estimated_cost_micro_usd=None,
+        dropped=(UNUSED,), propensity=1.0, policy="p@1", reasons=(), signals=signals, estimated_cost_micro_usd=None,
         key_id="key_a",
     )  # fmt: skip
     return msgspec.structs.replace(whole, **changes)
@@ -163,11 +171,21 @@ def private(**changes: Any) -> Signals:
         {"signals": msgspec.structs.replace(NOTHING_UNDERSTOOD, needs=Needs(vision=True))},
         {"signals": msgspec.structs.replace(NOTHING_UNDERSTOOD, needs=Needs(kind="embeddings"))},
         {"model": MODEL},
+        {"mode": "forced"},
+        {"dropped": ()},  # the caller's key may not use it
+        {"dropped": (msgspec.structs.replace(UNUSED, constraint="provider"),)},
+        {"dropped": (msgspec.structs.replace(UNUSED, constraint="credential"),)},
+        {"request": LARGE},
         {"key_id": JUDGE_KEY},
     ],
 )
 def test_what_it_must_not_hear_it_does_not_hear(changes: dict[str, Any]):
     assert not Court().hear(**changes)
+
+
+def test_it_hears_where_it_could_have_been_asked_itself():
+    rival = Candidate(model=MODEL, quality=0.5, cost_micro_usd=1, latency_seconds=1.0, utility=0.1)
+    assert Court().hear(candidates=(rival,), dropped=())
 
 
 def test_a_level_goes_with_its_request():

@@ -6,8 +6,9 @@ answer that wins or ties is a success, as a router has it that looks for the che
 taste of its own; how far its word is believed is measured like that of other guesses (`implicit.belief`).
 
 Nothing private is shown to it: no request in which anything private was found, or that must stay on the machine, and no
-answer that holds something private itself. Its calls pass the pipeline as anybody's, with the privacy wall, budgets,
-limits and the log, under the key `JUDGE_KEY`.
+answer that holds something private itself; nor what its caller did not let the router send there: a request that names
+its model or provider, or a key that may not use the judge's. Its calls pass the pipeline as anybody's, with the privacy
+wall, budgets, limits and the log, under the key `JUDGE_KEY`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ LONGEST = 12_000
 """Characters of a question or an answer that are judged; longer ones are left out."""
 OWN_TOKENS, VERDICT_TOKENS = 2_000, 256
 """What the judge may say of its own, and of two answers: the worst case is reserved before it is asked."""
+MOST_BYTES = 64 * 1024
+"""Of a request: the judge reads the whole conversation."""
 MOST_WAITING = 32
 """Answers that wait to be judged; more are not."""
+NOT_LET = frozenset({"credential", "privacy", "provider"})
+"""Constraints that are the caller's will; models that a key may not use are among neither candidates nor dropped."""
 DAY = 86_400
 
 BUILT_IN = Program(
@@ -155,9 +160,18 @@ class Judge:
             return None
         if needs.kind != "chat" or needs.tools or needs.vision or needs.choices != 1 or request.dialect != "chat":
             return None
-        if decision.model == self._model or self._draw() >= self._share:
+        if request.size > MOST_BYTES or decision.model == self._model or not self._may_be_shown(decision):
+            return None
+        if self._draw() >= self._share:
             return None
         return Listener()
+
+    def _may_be_shown(self, decision: Decision) -> bool:
+        """Whether the router could have sent the request to the judge's model, but for what that model can do."""
+        if decision.mode == "forced":
+            return False
+        dropped = (drop.model for drop in decision.dropped if drop.constraint not in NOT_LET)
+        return self._model in {*(candidate.model for candidate in decision.candidates), *dropped}
 
     def ended(self, decision: Decision, request: ChatRequest, outcome: Outcome, listener: Listener | None) -> None:
         """A request has ended; returns at once."""
