@@ -82,7 +82,7 @@ def measure(make_policy: MakePolicy, *, local: bool = True, seed: int = 7) -> li
     texts = _texts()
     plain = {ask: see(ask) for ask in texts["asks"]}
     found = [_moved("paraphrases", [(see(one), see(other)) for one, other in texts["paraphrases"]], seed)]
-    for part in ("neutral", "injections", "heldout", "stuffing"):
+    for part in ("neutral", "injections", "heldout", "later", "afterwards", "stuffing"):
         every: list[tuple[Seen, Seen]] = []
         for kind, templates in texts[part].items():
             pairs = [(plain[ask], see(template.replace("{ask}", ask))) for ask in plain for template in templates]
