@@ -32,7 +32,7 @@ from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
 from .implicit import ImplicitKeeper
 from .judge import build_judge, run_judge
-from .limits import build_limits
+from .limits import build_limits, throttle_of
 from .litellm import keep_litellm
 from .live_providers import LiveProviders
 from .observations import follow_observations
@@ -140,7 +140,7 @@ class Gateway:
             settings,
             keeper=self._keeper,
             fleet=self._fleet,
-            throttle=self._limits.providers,
+            throttle=throttle_of(settings, self._limits.providers, self._state),
             budgets=self._budgets,
             caller_keys=self._caller_keys,
             log=self._log,

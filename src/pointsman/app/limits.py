@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pointsman.core.ports import Clock
+from pointsman.core.ports import Clock, Throttle
 from pointsman.core.shared import SharedState
+from pointsman.pipeline.admit.development import DevelopmentQuota
 from pointsman.pipeline.admit.limits import BucketRule, Limits
 from pointsman.pipeline.admit.provider_limits import ProviderLimits, ProviderRule
 from pointsman.pipeline.admit.tiers import Tier, Tiers
@@ -47,6 +48,16 @@ def build_limits(settings: Settings, state: SharedState, clock: Clock) -> BuiltL
             clock=clock,
             open_when_away=open_when_away,
         ),
+    )
+
+
+def throttle_of(settings: Settings, providers: ProviderLimits, state: SharedState) -> Throttle:
+    """What every attempt is asked of: what providers allow, and before it what development mode does."""
+    development = settings.routing.development
+    if not development.enabled:
+        return providers
+    return DevelopmentQuota(
+        providers, state, requests=development.cloud_requests_per_day, tokens=development.cloud_tokens_per_day
     )
 
 

@@ -32,6 +32,7 @@ def decide_rules(settings: Settings) -> DecideRules:
         named_stand_ins=routing.named_stand_ins,
         max_attempts=routing.max_attempts,
         choose_effort=routing.choose_effort,
+        development=routing.development.enabled,
         complexity_threshold=routing.complexity_threshold,
         tier_models=routing.tier_models,
         embedding_model=routing.embedding_model,

@@ -18,7 +18,7 @@ from pointsman.pipeline.record.implicit import ImplicitSignals
 from pointsman.pipeline.record.judge import Judge
 from pointsman.pipeline.run import Pipeline
 from pointsman.pipeline.shape import Defaults
-from pointsman.pipeline.understand import ComplexityRules, FeatureReader, PrivacyRules, Understand
+from pointsman.pipeline.understand import AllowPatterns, ComplexityRules, FeatureReader, PrivacyRules, Understand
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.static_embedding.model import embed_one
 from pointsman.settings import Settings
@@ -31,6 +31,7 @@ from pointsman.stores.watch import Watcher
 
 from .built_in import BuiltIn, build_explorer
 from .entities import build_people
+from .intents import build_intents
 from .live_settings import LiveSettings, decide_rules
 from .policies import follow_promotions
 from .providers import uninvited
@@ -86,6 +87,16 @@ def build_pipeline(
     )
     shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
     threads = Threads()
+    intents = build_intents(
+        settings,
+        lambda: live.current,
+        understand=understand,
+        models=keeper,
+        pipeline=lambda: pipeline,
+        count=lambda result: record.tally.asked_intent(result),
+        clock=clock,
+    )
+    stack.callback(intents.close)
     record = Record(
         log=log,
         clock=clock,
@@ -94,6 +105,7 @@ def build_pipeline(
         told=[
             lambda decision, outcome: threads.answered(decision, outcome, clock.monotonic()),
             lambda decision, outcome: paces.told(decision, outcome, keeper.catalog),
+            intents.told,
             *([implicit.answered] if implicit is not None else []),
         ],
         judge=judge,
@@ -143,6 +155,7 @@ def build_pipeline(
         holds_private=understand.holds_private,
         redact=understand.redact if privacy.redaction else None,
         people=build_people(settings, understand, secret_key, stack),
+        intents=intents,
         budgets=budgets,
         caller_keys=caller_keys,
         threads=threads,
@@ -159,6 +172,7 @@ def build_understand(settings: Settings, keeper: CatalogKeeper, secret_key: Secr
         hash_key=secret_key.derive("prompts"),
         windows=lambda: keeper.catalog.windows,
         priority=settings.routing.priority,
+        allow=AllowPatterns(settings.routing.development.allow),
         features=FeatureReader(embed_one),
         embeddings=settings.privacy.store_embeddings,
         chooses=lambda name: settings.routing.model_names == "hint" or is_auto(name, keeper.catalog),

@@ -27,6 +27,10 @@ class Intent(StrEnum):
     GENERAL = "general"
 
 
+IntentSource = Literal["rules", "classifier", "model"]
+"""Whose word the intent is: the rules', the learned classifier's where it overruled them or they had none, or that of
+the language model of `routing.intent_model`."""
+
 Tier = Literal["high", "medium", "low"]
 """How much of the monthly budget is left: more than 60 %, 30 to 60 %, less than 30 % (the settings' default bounds)."""
 
@@ -126,10 +130,14 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     intent: Intent = Intent.GENERAL
     intent_confidence: float = 0.0
+    """How likely it is right, as the rules or the classifier say; a language model says nothing of it: 0."""
+    intent_source: IntentSource = "rules"
     complexity: Complexity
     privacy: Privacy
     needs: Needs
     conversation: Conversation
+    cloud_asked: bool = False
+    """In development mode: the ask matches a pattern of those that may go to the cloud."""
     priority: Priority = "balanced"
     budget_tier: Tier = "high"
     """How much of the monthly budget was left; the decision adds it."""

@@ -17,6 +17,7 @@ CHANGEABLE: tuple[str, ...] = (
     "routing.policy", "routing.weights", "routing.quality_floor", "routing.priority", "routing.model_names",
     "routing.complexity_threshold", "routing.default_provider",
     "routing.force_provider", "routing.aliases", "routing.fallbacks", "routing.equivalents", "routing.named_stand_ins",
+    "routing.intent_model", "routing.intent_timeout",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
     "privacy.level",
 )  # fmt: skip

@@ -89,6 +89,12 @@ def check(settings: Settings) -> None:
          "must name the model that judges, where learning.judge.share is above 0"),
         ("learning.judge.micro_usd_per_day", judge.micro_usd_per_day, 0 <= judge.micro_usd_per_day <= MOST_COUNTED,
          f"must be between 0 and {MOST_COUNTED}"),
+        ("routing.intent_model", routing.intent_model, routing.intent_model not in ("", "auto"),
+         "must name one model, or be null"),
+        ("routing.intent_timeout", routing.intent_timeout, 0.01 <= routing.intent_timeout <= 60,
+         "must be between 0.01 and 60"),
+        ("routing.intent_micro_usd_per_day", routing.intent_micro_usd_per_day,
+         0 <= routing.intent_micro_usd_per_day <= MOST_COUNTED, f"must be between 0 and {MOST_COUNTED}"),
         ("embedded.slots", embedded.slots, 1 <= embedded.slots <= 64, "must be between 1 and 64"),
         ("embedded.queue", embedded.queue, embedded.queue >= 0, "must be at least 0"),
         ("embedded.context", embedded.context, embedded.context is None or embedded.context >= 256,
@@ -96,6 +102,14 @@ def check(settings: Settings) -> None:
         ("embedded.threads", embedded.threads, embedded.threads is None or embedded.threads >= 1,
          "must be at least 1"),
     ]  # fmt: skip
+    development = routing.development
+    checks += [
+        ("routing.development.allow", pattern, _is_pattern(pattern), "must be a regular expression that RE2 knows")
+        for pattern in development.allow
+    ]
+    for name in ("cloud_requests_per_day", "cloud_tokens_per_day"):
+        most = getattr(development, name)
+        checks.append((f"routing.development.{name}", most, most is None or most >= 0, "must be at least 0"))
     security = settings.security
     mend = f"must have at least {SHORTEST_SECRET} characters; `openssl rand -hex 32` makes a good one"
     for name, secret in (
@@ -291,5 +305,17 @@ def is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
+        return False
+    return True
+
+
+def _is_pattern(pattern: str) -> bool:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except re2.error:
         return False
     return True

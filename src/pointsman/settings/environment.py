@@ -27,6 +27,8 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("LOG_LEVEL", "log.level"),
     ("LOG_FORMAT", "log.format"),
     ("REQUEST_TIMEOUT", "limits.request_timeout"),
+    ("FORCE_DEV_MODE", "routing.development.enabled"),
+    ("DEV_MODE_TOKEN_LIMIT", "routing.development.cloud_tokens_per_day"),
     ("COMPLEXITY_THRESHOLD", "routing.complexity_threshold"),
     ("DEFAULT_PROVIDER", "routing.default_provider"),
     ("TEMPERATURE", "routing.default_temperature"),
@@ -56,8 +58,8 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
 """Environment name → dotted setting; later rows win."""
 
 NOT_USED_YET: tuple[str, ...] = (
-    "FORCE_DEV_MODE", "ENABLE_CACHING", "CACHE_TTL", "ENABLE_PARALLEL_PROCESSING", "MAX_PARALLEL_REQUESTS",
-    "ENABLE_BATCHING", "MAX_BATCH_SIZE", "TOKEN_BUDGET", "ENABLE_TOKEN_OPTIMIZATION", "DEV_MODE_TOKEN_LIMIT",
+    "ENABLE_CACHING", "CACHE_TTL", "ENABLE_PARALLEL_PROCESSING", "MAX_PARALLEL_REQUESTS",
+    "ENABLE_BATCHING", "MAX_BATCH_SIZE", "TOKEN_BUDGET", "ENABLE_TOKEN_OPTIMIZATION",
     "ENABLE_METRICS", "METRICS_PORT", "ENABLE_TRACING", "SENTRY_DSN",
 )  # fmt: skip
 """Names that such systems have and this version does not act on. `doctor` says so where one is set."""

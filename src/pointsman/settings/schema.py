@@ -200,6 +200,18 @@ class ExplorationSettings(Section):
     """US dollars a day, in each process, that tries may be expected to cost beyond the models thought best."""
 
 
+class DevelopmentSettings(Section):
+    """Development mode: requests stay with local models, but for those that ask for more."""
+
+    enabled: bool = False
+    allow: list[str] = msgspec.field(default_factory=list)
+    """Regular expressions (RE2, any case): a request whose last ask matches one may go to the cloud."""
+    cloud_requests_per_day: int | None = None
+    """Attempts at remote models that all callers may make together in a day (UTC); None: as many as match."""
+    cloud_tokens_per_day: int | None = None
+    """Tokens in and out that these may take."""
+
+
 class Routing(Section):
     """How a model is chosen."""
 
@@ -213,6 +225,14 @@ class Routing(Section):
     """The cheapest model whose success is at most so far below the best model's, with 95 % confidence, answers; 0.02 is
     two points. A promise on the average of the traffic. None: the weights decide."""
     exploration: ExplorationSettings = msgspec.field(default_factory=ExplorationSettings)
+    development: DevelopmentSettings = msgspec.field(default_factory=DevelopmentSettings)
+    intent_model: str | None = None
+    """A model's id: it is asked what a message wants where a model is to be chosen and rules and classifier are unsure.
+    None: nobody is. Private requests are shown to it only where it is local."""
+    intent_timeout: float = 1.5
+    """Seconds that it may take; then the word of rules and classifier holds."""
+    intent_micro_usd_per_day: int = 0
+    """What asking it may cost a day (UTC), in millionths of a US dollar; 0: it is asked only if it costs nothing."""
     model_names: Literal["override", "hint"] = "override"
     """Whether a known model name in a request forces that model or only prefers it. `provider:model` always forces."""
     complexity_threshold: float = 0.65

@@ -36,6 +36,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks, where a key is confined to some models."""
     means: Means = AMPLE
     """What may be spent."""
+    development: bool = False
+    """Whether development mode keeps this request with local models."""
     now: float = 0.0
     """Seconds since the epoch, UTC: a refusal says when a budget starts anew."""
 
@@ -91,6 +93,10 @@ def _privacy(card: ModelCard, demand: Demand) -> str | None:
 
 def _provider(card: ModelCard, demand: Demand) -> str | None:
     return None if card.provider == demand.force_provider else f"only {demand.force_provider} may be used"
+
+
+def _development(card: ModelCard, demand: Demand) -> str | None:
+    return None if card.local else "is in the cloud, and development mode keeps this request with local models"
 
 
 def _routable(card: ModelCard, demand: Demand) -> str | None:
@@ -168,6 +174,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("credential", "a key of its provider", None, _credential),
     Constraint("privacy", "a place on this machine", lambda demand: demand.privacy.local_only, _privacy),
     Constraint("provider", "the forced provider", lambda demand: demand.force_provider is not None, _provider),
+    Constraint("development", "a place in development mode", lambda demand: demand.development, _development),
     Constraint("disabled", "enough known of it", None, _routable),
     Constraint("tools", "tool calls", lambda demand: demand.needs.tools, _tools),
     Constraint("vision", "images", lambda demand: demand.needs.vision, _vision),
@@ -180,7 +187,9 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("unhealthy", "health", lambda demand: bool(demand.unhealthy), _healthy),
 )
 
-SCOPE = frozenset({"chat", "key", "credential", "privacy", "provider", "disabled", "budget", "unhealthy"})
+SCOPE = frozenset(
+    {"chat", "key", "credential", "privacy", "provider", "development", "disabled", "budget", "unhealthy"}
+)
 """Constraints on which models may be asked at all; the others are about what the request needs."""
 
 SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema", "logprobs", "unhealthy"})

@@ -80,6 +80,13 @@ def refuse_named(card: ModelCard, demand: Demand, catalog: Catalog) -> Pointsman
             code="provider_not_allowed",
             param="model",
         )
+    if "development" in found:
+        return Forbidden(
+            f"{card.id} cannot be used: development mode keeps requests with local models, but for those that match"
+            " routing.development.allow. Ask for `auto` or a local model.",
+            code="development_mode",
+            param="model",
+        )
     if "budget" in found and "context" not in found:
         return _with(_broke(card, found["budget"], demand), _fitting(demand, catalog))
     return _too_long(card, demand, _fitting(demand, catalog))

@@ -55,6 +55,8 @@ class DecideRules:
     """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
     complexity_threshold: float = 0.65
     """For the explanation; the policy has its own."""
+    development: bool = False
+    """Whether requests stay with local models unless their ask matches a pattern (`Signals.cloud_asked`)."""
     choose_effort: bool = False
     """Whether models that think are also tried at other efforts, where a request does not name one."""
     embedding_model: str = ""
@@ -160,6 +162,7 @@ class Decide:
             named=frozenset(card.id for card in requested.cards),
             caller=confined,
             means=means,
+            development=self.rules.development and not signals.cloud_asked,
             now=now,
         )
         if requested.mode == "forced":

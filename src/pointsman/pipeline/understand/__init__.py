@@ -1,9 +1,10 @@
 """What a request is about, before anything is decided: intent, complexity, privacy, needs, conversation."""
 
+from .allow import AllowPatterns
 from .complexity import ComplexityRules
 from .features import FeatureReader
 from .people import People
 from .privacy import PrivacyRules
 from .stage import NOT_TEXT, Understand
 
-__all__ = ["NOT_TEXT", "ComplexityRules", "FeatureReader", "People", "PrivacyRules", "Understand"]
+__all__ = ["NOT_TEXT", "AllowPatterns", "ComplexityRules", "FeatureReader", "People", "PrivacyRules", "Understand"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.core.signals import Complexity, Intent
+from pointsman.core.features import readable
+from pointsman.core.signals import Complexity, Intent, IntentSource
 
+from .allow import AllowPatterns
 from .ask import find_ask
 from .assent import is_assent
 from .complexity import ComplexityScore
 from .features import FeatureReader
-from .intent import IntentRules
+from .intent import IntentRules, judge
 from .intent_model import read_intent
 
 
@@ -20,8 +22,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     assent: bool
     intent: Intent
     confidence: float
+    source: IntentSource
     complexity: Complexity
     features: bytes = b""
+    cloud_asked: bool = False
 
 
 class Reader:
@@ -29,12 +33,16 @@ class Reader:
 
     Args:
         features: reads the feature vector; None: there is none.
+        allow: what an ask says that may go to the cloud in development mode.
     """
 
-    def __init__(self, complexity: ComplexityScore, features: FeatureReader | None = None) -> None:
+    def __init__(
+        self, complexity: ComplexityScore, features: FeatureReader | None = None, allow: AllowPatterns | None = None
+    ) -> None:
         self._intent = IntentRules()
         self._complexity = complexity
         self._features = features
+        self._allow = allow
 
     def __call__(self, text: str, *, featured: bool = False) -> Reading:
         """Read it; the feature vector only when it is wanted, for it takes the most time.
@@ -44,11 +52,16 @@ class Reader:
         ask = find_ask(text)
         complexity = self._complexity(ask)
         features = self._features(ask, complexity) if featured and self._features is not None else b""
-        intent, confidence = read_intent(features, self._intent.weigh(ask))
+        weights = self._intent.weigh(ask)
+        intent, confidence = read_intent(features, weights)
+        ruled = judge(weights)[0]
+        own = readable(features) and (intent is not ruled or ruled is Intent.GENERAL)
         return Reading(
             assent=not ask.code and is_assent(ask.prose),
             intent=intent,
             confidence=confidence,
+            source="classifier" if own else "rules",
             complexity=complexity,
             features=features,
+            cloud_asked=self._allow is not None and self._allow(text),
         )

@@ -15,6 +15,7 @@ from pointsman.core.mask import Mask
 from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Privacy, PrivacyClass, Signals
 
+from .allow import AllowPatterns
 from .complexity import ComplexityRules, ComplexityScore
 from .conversation import observe
 from .detectors import Detectors
@@ -52,6 +53,7 @@ class Understand:
         embeddings: whether vectors hold the embedding where nothing private was found. Elsewhere they never do: they
             are logged, and words can be read back from it. It is gone before anything is decided, so that a decision can
             be worked out again from its log entry.
+        allow: which asks may go to the cloud in development mode; None: none is looked for.
         memo_size: messages remembered; about 300 bytes each.
     """
 
@@ -66,12 +68,13 @@ class Understand:
         features: FeatureReader | None = None,
         chooses: Callable[[str], bool] = lambda requested_model: True,
         embeddings: bool = True,
+        allow: AllowPatterns | None = None,
         memo_size: int = 32_768,
     ) -> None:
         self._rules = privacy
         self._detectors = Detectors(privacy.sensitive_tokens)
         self._redactor = Redactor(self._detectors, hash_key)
-        self._read = Reader(ComplexityScore(complexity), features)
+        self._read = Reader(ComplexityScore(complexity), features, allow)
         self._chooses = chooses
         self._embeddings = embeddings
         self._windows = windows
@@ -122,12 +125,13 @@ class Understand:
             cache_marks += field.caches
         if request.also_read:
             found.update(self._find_beside(request))
-        reading, short_reply = self._read_ask(request, messages, digests)
+        reading, _, short_reply = self._read_ask(request, [message.user_turn for message in messages], digests)
         privacy = self._judge(request, privacy_level, found)
         shown = self._embeddings and not privacy.classes and not privacy.local_only
         return Signals(
             intent=reading.intent,
             intent_confidence=reading.confidence,
+            intent_source=reading.source,
             complexity=reading.complexity,
             privacy=privacy,
             needs=find_needs(
@@ -145,6 +149,7 @@ class Understand:
             conversation=observe(messages, short_reply=short_reply, tools=bool(request.params.tools)),
             priority=priority or _wish(request) or usual or self._priority,
             features=reading.features if shown else without_embedding(reading.features),
+            cloud_asked=reading.cloud_asked,
             prefixes=self._prefixes(messages, digests),
             prompt_hash=self._prompt_hash(digests),
         )
@@ -250,17 +255,29 @@ class Understand:
         names = [name for name in self._detectors.classes if name in found] if found else []
         return judge(strictest(self._rules.level, asked, privacy_level), names, self._detectors.classes)
 
+    def asked(self, request: ChatRequest) -> tuple[bytes, str]:
+        """The turn that the intent was read from: a digest of its message, and its text."""
+        digests = [self._digest(raw) for raw in request.params.messages]
+        user_turns = [
+            self._messages.get(digest, read_message, raw, index, self._detectors).user_turn
+            for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
+        ]
+        _, index, _ = self._read_ask(request, user_turns, digests)
+        return digests[index], request.message(index).text
+
     def _read_ask(
-        self, request: ChatRequest, messages: Sequence[MessageFacts], digests: Sequence[bytes]
-    ) -> tuple[Reading, bool]:
-        """The reading that holds for the request, and whether the last user turn only assents to an earlier one."""
-        turns = [index for index, message in enumerate(messages) if message.user_turn] or [len(messages) - 1]
-        last = reading = self._reading(request, turns[-1], digests)
+        self, request: ChatRequest, user_turns: Sequence[bool], digests: Sequence[bytes]
+    ) -> tuple[Reading, int, bool]:
+        """The reading that holds for the request, of which message, and whether the last user turn only assents to an
+        earlier one."""
+        turns = [index for index, user_turn in enumerate(user_turns) if user_turn] or [len(user_turns) - 1]
+        at = turns[-1]
+        last = reading = self._reading(request, at, digests)
         for index in reversed(turns[-1 - MOST_ASSENTS : -1]):
             if not reading.assent:
                 break
-            reading = self._reading(request, index, digests)
-        return reading, last.assent and len(turns) > 1
+            at, reading = index, self._reading(request, index, digests)
+        return reading, at, last.assent and len(turns) > 1
 
     def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
         if self._chooses(request.model):
