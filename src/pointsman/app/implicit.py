@@ -83,7 +83,7 @@ class ImplicitKeeper:
         """Write what has waited long enough. Raises StoreError; what was not written goes on waiting."""
         until = self._clock.monotonic() - self._settled
         while self._waiting and self._waiting[0][0] <= until:
-            batch = []
+            batch: list[tuple[float, Implicit]] = []
             while self._waiting and self._waiting[0][0] <= until and len(batch) < BATCH:
                 batch.append(self._waiting.popleft())
             try:

@@ -88,19 +88,38 @@ def broken(**changes: object) -> str:
         ({"prior__near__inner": 0.9}, "inner must be below outer"),
         ({"prior__near__count": 3}, "prior.near.centres"),
         ({"heads__p:m__weights": pack([0.0])}, "heads.p:m.weights"),
-        ({"posterior__noise_sd": 0.0}, "noise_sd is 0.0: it must be above 0"),
+        ({"posterior__noise_sd": 0.0}, "noise_sd is 0.0: it must be between 0.0001"),
+        ({"posterior__prior_sd": 1e300}, "prior_sd is 1e\\+300"),
+        ({"state__p:m__precision": pack((-25.5 * np.eye(CONTEXT_WIDTH)).ravel())}, "not positive definite"),
+        (
+            {"state__p:m__precision": pack((100 * (np.ones((CONTEXT_WIDTH,) * 2) - np.eye(CONTEXT_WIDTH))).ravel())},
+            "not positive definite",
+        ),
         ({"posterior__half_life_days": -1.0}, "half_life_days"),
         ({"state__p:m__shift": pack([math.inf] * CONTEXT_WIDTH)}, "state.p:m.shift"),
         ({"context": 99}, "contexts of version 99"),
         ({"exploration__share": 1.5}, "between 0 and 1"),
         ({"floor": -0.1}, "floor is -0.1"),
         ({"utility": {"balanced": {"price": 1.0}}}, "has no 'price'"),
-        ({"utility": {"balanced": {"cost": -1.0}}}, "at least 0"),
+        ({"utility": {"balanced": {"cost": -1.0}}}, "between 0 and"),
+        ({"utility": {"balanced": {"cost": 1e308}}}, "between 0 and"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, says):
     with pytest.raises(InvalidRequest, match=says):
         load_policy("learned", broken(**changes), version="mine@1", base=RulePolicy())
+
+
+def test_what_observations_leave_behind_is_positive_definite():
+    rows = RNG.normal(size=(5, CONTEXT_WIDTH))
+    state = {"p:m": Learned(precision=pack((1e4 * rows.T @ rows).ravel()), shift=pack(np.zeros(CONTEXT_WIDTH)), at=1e9)}
+    assert read_artefact(dump_artefact(msgspec.structs.replace(FULL, state=state))).state == state
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a":' + b"[" * 100_000, b"null"])
+def test_what_is_no_policy_has_no_kind(content):
+    with pytest.raises(InvalidRequest, match="not a policy"):
+        kind_of(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[]", b'{"features": 1e999}'])

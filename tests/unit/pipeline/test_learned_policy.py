@@ -252,3 +252,22 @@ def test_local_first_asks_what_was_learned_whether_a_local_model_will_do():
     assert rank_local_first(policy, arms, what, preferred=frozenset())[0].model == "home:m"
     policy.bank.fold([observed(number, "home:m", 0.0, what) for number in range(100)], NOW)
     assert rank_local_first(policy, arms, what, preferred=frozenset())[0].model == "p:m"
+
+
+def test_where_its_numbers_fail_a_request_the_rules_rank_it_and_the_log_says_so_once(caplog):
+    policy = new(SURE, [card("a"), card("b")])
+    what = asked(np.random.default_rng(1))
+    policy.bank.fold([observed(1, "lan:a", 1.0, what), observed(2, "a", 1.0, what)], NOW)
+    arms = predict([card("a"), card("b")], what)
+    expected = RulePolicy().rank(arms, what)
+
+    def fail(*_):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    policy.bank.deviation = fail
+    assert policy.rank(arms, what) == expected == policy.rank(arms, what)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{policy.version} could not rank a request, so {RULES} did."
+    ]
+    del policy.bank.deviation
+    assert policy.rank(arms, what) != expected

@@ -38,7 +38,7 @@ def kind_of(artefact: str | bytes) -> str:
     """
     try:
         names = msgspec.json.decode(artefact, type=dict[str, msgspec.Raw]).keys()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"This is not a policy: {error}.") from None
     if "features" not in names:
         return "rules"

@@ -59,6 +59,10 @@ HINT_BONUS = 0.15
 """What a hinted model gets: it wins unless another is clearly better."""
 
 
+MOST_WEIGHT = 1e12
+"""Far from where a utility would no longer be a number."""
+
+
 def weights_with(
     given: Mapping[Priority, Mapping[str, float]], base: Mapping[Priority, Weights] = WEIGHTS
 ) -> dict[Priority, Weights]:
@@ -78,8 +82,8 @@ def _weights(priority: str, given: Mapping[str, float], base: Weights) -> Weight
     for name, value in given.items():
         if name not in known:
             raise InvalidRequest(f"weights.{priority} has no {name!r}; it has {', '.join(sorted(known))}.")
-        if not 0 <= value < float("inf"):
-            raise InvalidRequest(f"weights.{priority}.{name} is {value}: it must be a number of at least 0.")
+        if not 0 <= value <= MOST_WEIGHT:
+            raise InvalidRequest(f"weights.{priority}.{name} is {value}: it must be between 0 and {MOST_WEIGHT:g}.")
     return Weights(**{**asdict(base), **given})
 
 

@@ -36,7 +36,7 @@ class LearnedPolicy:
 
     Utilities, ties and the order are those of the rules, and so are their guarantees. With a quality floor the cheapest
     arm within it goes first (`floor`). With nothing trained and nothing observed it ranks as the rules do. Where NumPy
-    cannot be loaded the rules rank, and the log says so.
+    cannot be loaded the rules rank, and the log says so; they also rank a request on which it fails.
 
     Args:
         artefact: what was trained.
@@ -64,7 +64,7 @@ class LearnedPolicy:
         self._version = version
         self._card_of = card_of
         self._clock = clock
-        self._failed = False
+        self._failed = self._stumbled = False
 
     @property
     def version(self) -> str:
@@ -86,7 +86,11 @@ class LearnedPolicy:
             log.error("NumPy cannot be loaded (%s), so %s serves in the place of %s.", error, self.rules.version,
                       self._version)  # fmt: skip
             self._failed = True
-            return self.rules.rank(arms, signals, preferred=preferred)
+        except Exception:  # whatever the numbers run into, a request gets its answer
+            if not self._stumbled:
+                log.exception("%s could not rank a request, so %s did.", self._version, self.rules.version)
+            self._stumbled = True
+        return self.rules.rank(arms, signals, preferred=preferred)
 
     def _rank(
         self, arms: Sequence[Arm], signals: Signals, preferred: frozenset[str], allowance: Allowance | None
