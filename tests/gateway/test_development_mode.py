@@ -13,8 +13,8 @@ from pointsman.testing.answers import Answer, Tokens
 from .running import Gateway, running
 
 HARD = (
-    "Design a lock-free concurrent hash map with linearizable resizing, prove its progress guarantee under a weak memory"
-    " model, compare hazard pointers with epoch-based reclamation, and justify the worst-case complexity."
+    "Design a lock-free concurrent hash map with linearizable resizing, prove its progress guarantee under a weak"
+    " memory model, compare hazard pointers with epoch-based reclamation, and justify the worst-case complexity."
 )
 
 
