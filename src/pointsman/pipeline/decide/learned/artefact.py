@@ -232,7 +232,7 @@ def _check_prior(prior: Prior) -> None:
 
 
 def _positive_definite(matrix: array[float], *, ridge: float) -> bool:
-    """Whether a square matrix, made symmetric, with the ridge on its diagonal has a Cholesky factor. Half a millisecond
+    """Whether a square matrix, made symmetric, with the ridge on its diagonal has a Cholesky factor. Some milliseconds
     at CONTEXT_WIDTH."""
     width = math.isqrt(len(matrix))
     factor: list[list[float]] = []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 MOST_KEPT = 50_000
-"""Observations that count: beyond it the oldest decisions go. About half a kilobyte each."""
+"""Observations that count: beyond it the oldest decisions go. About 0.7 kilobytes each."""
 MOST_WAITING = 5_000
 """Observations of models that the catalog does not have, kept until it does."""
 MOST_MODELS = 512
