@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import stat
 import subprocess
@@ -10,18 +11,24 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from pointsman.core.errors import StoreError
-from pointsman.stores import migrate
+from pointsman.learn.dataset import read_row
+from pointsman.stores import migrate, rows
 from pointsman.stores.database import Database
+from pointsman.stores.learning_log import LearningLog
 from pointsman.stores.migrate import Script
+from pointsman.stores.observations import ObservationStore
 from pointsman.stores.postgres_database import PostgresDatabase
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.upgrade import Upgraded, upgrade_postgres, upgrade_sqlite
 from services import Postgres
+
+from .entries import SIGNALS, decision
 
 ONE = Script(1, "one", "CREATE TABLE one (a TEXT); -- a comment; with a semicolon\nINSERT INTO one VALUES ('x;y');\n")
 TWO = Script(2, "two", "ALTER TABLE one ADD COLUMN b TEXT;\nCREATE TABLE two (a TEXT);\n")
@@ -104,6 +111,68 @@ async def test_of_several_upgrades_at_once_one_does_it(backend: Backend):
     assert sorted(bool(one.applied) for one in done) == [False, False, False, True]
     assert {one.after for one in done} == {migrate.newest()}
     assert await backend.ask("SELECT count(*) FROM decisions") == [(0,)]
+
+
+async def test_what_an_older_release_logged_is_read_and_its_feedback_is_learned(backend: Backend, known):
+    """At version 10 a decision had neither features nor a conversation, and feedback was no observation yet."""
+    every = migrate.scripts()
+    known(*every[:10])
+    await backend.upgrade()
+    said = {"score": (0.25, None, None), "thumb": (None, "up", None), "outcome": (0.9, "up", "partial"), "no": None}
+    made = {name: decision(key_id="key_a", explored=False, effort=None, conversation="") for name in said}
+    gone = {"explored", "conversation", "effort"}
+    kept = [place for place, name in enumerate(rows.DECISION_COLUMNS) if name not in gone]
+    columns = ", ".join(rows.DECISION_COLUMNS[place] for place in kept)
+    database = backend.make()
+    await database.open()
+    for name, one in made.items():
+        values = dict(zip(rows.DECISION_COLUMNS, rows.decision_row(one), strict=True))
+        values["signals"] = _only(values["signals"], OLD_SIGNALS)
+        values["candidates"] = json.dumps([_only(arm, OLD_ARM) for arm in json.loads(values["candidates"])])
+        plain = [int(value) if isinstance(value, bool) else value for value in values.values()]
+        await database.execute(
+            f"INSERT INTO decisions ({columns}, status, answered_by, attempts)"
+            f" VALUES ({', '.join(f'${n}' for n in range(1, len(kept) + 1))}, 'ok', 'lan:other', '[]')",
+            *(plain[place] for place in kept),
+        )
+        if said[name] is not None:
+            await database.execute(
+                "INSERT INTO feedback (decision_id, score, thumb, outcome, created_at) VALUES ($1, $2, $3, $4, 1.0)",
+                one.id, *said[name],
+            )  # fmt: skip
+    await database.close()
+    known(*every)
+    await backend.upgrade()
+    database = backend.make()
+    await database.open()
+    try:
+        found = await ObservationStore(database).latest(since=0.0, before=None, most=10)
+        assert {(one.observation.decision_id, one.observation.success, one.observation.model) for one in found} == {
+            (made["score"].id, 0.25, "lan:other"), (made["thumb"].id, 1.0, "lan:other"),
+            (made["outcome"].id, 0.5, "lan:other"),
+        }  # fmt: skip
+        assert {one.observation.signals for one in found} == {SIGNALS}
+        [page] = [page async for page in LearningLog(database).pages(since=0.0, until=1e12)]
+        read = [logged for row in page if (logged := read_row(row)) is not None]
+        assert [(one.success, one.conversation, one.explored) for one in read] == [
+            (0.25, "", False), (1.0, "", False), (0.5, "", False), (None, "", False),
+        ]  # fmt: skip
+    finally:
+        await database.close()
+
+
+OLD_SIGNALS = frozenset(
+    {"intent", "intent_confidence", "complexity", "privacy", "needs", "conversation", "priority", "budget_tier",
+     "prompt_hash"}
+)  # fmt: skip
+OLD_ARM = frozenset({"model", "quality", "cost_micro_usd", "latency_seconds", "utility", "propensity"})
+
+
+def _only(tree: Any, names: frozenset[str]) -> Any:
+    """An object with these fields alone; JSON stays JSON."""
+    if isinstance(tree, str):
+        return json.dumps(_only(json.loads(tree), names))
+    return {name: value for name, value in tree.items() if name in names}
 
 
 async def test_a_gateway_refuses_an_older_and_a_newer_schema(backend: Backend, known):
