@@ -97,9 +97,11 @@ def test_an_attempt_tells_what_the_text_does_not(tmp_path):
     (pair,) = result["pairs"]
     assert result["protocol"] == pair["protocol"] == "after_attempt"
     assert pair["signals"] == ["calls", "cost_usd"]
-    assert pair["abscissa"].startswith("mean cost")
     assert result["apgr"] == pair["after_attempt"]["apgr"] > pair["before"]["apgr"] + 0.1
-    assert pair["after_attempt"]["by_share_of_calls"]["apgr"] > 0.6
+    paid = pair["by_cost"]
+    assert result["apgr_by_cost"] == paid["apgr"] < result["apgr"]  # the attempt is never free
+    assert paid["baselines"]["random"]["apgr"] < 0.5 < paid["apgr"] < paid["oracle_apgr"]
+    assert pair["before"]["by_cost"] is None
     assert "calls" in pair["after_attempt"]["baselines"]
     assert "calls" not in pair["before"]["baselines"]
     pool = result["pool"]
@@ -112,7 +114,8 @@ def test_an_attempt_tells_what_the_text_does_not(tmp_path):
 def test_a_pool_without_anything_to_tell_apart_lies_on_the_hull(tmp_path):
     path = write(tmp_path / "agents.jsonl", 150, models=("small", "mid", "big"), costs=True)
     result = evaluate_dataset(spec(path, families=("random",)))
-    assert -0.05 < result["hull_gain"] < 0.01
+    assert (result["hull_gain"], result["interval"]["hull_gain"]) == (0.0, [0.0, 0.0])
+    assert -0.05 < result["hull_gain_in_hindsight"] < 0.01
     assert result["pairs"][0]["apgr"] == 0.5
     assert "order by cost" in result["notes"][0]
 

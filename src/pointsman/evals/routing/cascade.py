@@ -2,8 +2,9 @@
 
 The model that goes first is chosen by the training part alone, for each cost weight: the attempts of each candidate
 are cut into five parts by their number of calls; in each part the best that can be done next is known from the means of
-the training outcomes, shrunk towards the models' overall means; the candidate with the highest value goes first, or
-none where a direct choice is worth more. Whether to go on, and with which model, the judged router says.
+the training outcomes, shrunk towards the models' overall means. Reckoned on prompts that were held out of this, the
+candidate that is worth most goes first, or none unless that is worth more than a direct choice by one standard error.
+Whether to go on, and with which model, the judged router says.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pointsman.core.errors import InvalidRequest
 from pointsman.learn.families.base import Floats
@@ -21,8 +21,10 @@ from .costs import expected_after
 from .frontier import WEIGHTS, Sweep, chosen
 from .hull import vertices
 from .material import Ints, Material, Plan, Sources, Split, attempt_of
+from .resampling import folds_of
 from .routers import Factory
 
+FOLDS = 5
 PARTS = 5
 SEEN_OF_AN_ATTEMPT = ("calls", "cost_usd")
 STRENGTH = 20.0
@@ -95,31 +97,45 @@ def _after(
 
 
 def _first(seen: Table, weight: float, dear: float) -> int | None:
-    """The model that goes first at this cost weight; None for a direct choice."""
+    """The model that goes first at this cost weight; None for a direct choice.
+
+    What a cascade comes to is reckoned on groups that it was not planned on: among many candidates, some look good on
+    the prompts that chose what comes next.
+    """
     if np.isinf(weight):
         return None
     price = weight / dear
     cost, score = seen.costs.mean(axis=0), seen.scores.mean(axis=0)
-    best, first = float((score - price * cost).max()), None
+    worth = seen.scores - price * seen.costs
+    direct = worth[:, int(np.argmax(score - price * cost))]
+    folds = folds_of(seen.groups, FOLDS, 0)
+    best, first = 0.0, None
     for candidate in vertices(cost, score):
-        parts = _parts(seen.calls[:, candidate])
-        value = 0.0
-        for part in range(PARTS):
-            inside = parts == part
-            counted = inside.sum()
-            if not counted:
-                continue
-            there = (seen.scores[inside].sum(axis=0) + STRENGTH * score) / (counted + STRENGTH)
-            spent = (seen.costs[inside].sum(axis=0) + STRENGTH * cost) / (counted + STRENGTH)
-            on = there - price * spent
-            on[candidate] = there[candidate]
-            value += counted / len(seen) * (float(on.max()) - price * float(seen.costs[inside, candidate].mean()))
-        if value > best:
-            best, first = value, int(candidate)
+        more = np.zeros(len(seen))
+        for fold in np.unique(folds):
+            out = folds == fold
+            more[out] = _ran(seen.rows(~out), seen.rows(out), int(candidate), price) - direct[out]
+        surely = float(more.mean() - more.std() / np.sqrt(len(more)))
+        if surely > best:
+            best, first = surely, int(candidate)
     return first
 
 
-def _parts(calls: Floats) -> NDArray[np.int64]:
-    edges = np.quantile(calls, np.linspace(0, 1, PARTS + 1)[1:-1])
-    found: NDArray[np.int64] = np.searchsorted(edges, calls)
+def _ran(known: Table, asked: Table, candidate: int, price: float) -> Floats:
+    """(asked,): score less price times cost of the cascade that is best on the known prompts."""
+    cost, score = known.costs.mean(axis=0), known.scores.mean(axis=0)
+    edges = np.quantile(known.calls[:, candidate], np.linspace(0, 1, PARTS + 1)[1:-1])
+    parts, here = (np.searchsorted(edges, part.calls[:, candidate]) for part in (known, asked))
+    found = asked.scores[:, candidate] - price * asked.costs[:, candidate]
+    for part in range(PARTS):
+        inside, at = parts == part, here == part
+        counted = inside.sum()
+        there = (known.scores[inside].sum(axis=0) + STRENGTH * score) / (counted + STRENGTH)
+        spent = (known.costs[inside].sum(axis=0) + STRENGTH * cost) / (counted + STRENGTH)
+        on = there - price * spent
+        on[candidate] = there[candidate]
+        following = int(on.argmax())
+        if following != candidate:
+            last = asked.scores[at, following] - price * asked.costs[at, following]
+            found[at] = last - price * asked.costs[at, candidate]
     return found

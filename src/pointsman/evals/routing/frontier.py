@@ -70,20 +70,29 @@ def means(weights: Floats, values: Floats) -> Floats:
     return found
 
 
-def frontier(ours: Sequence[str], part: Table, weights: Floats, sweeps: Mapping[str, Sweep]) -> dict[str, Any]:
+def frontier(
+    ours: Sequence[str], part: Table, weights: Floats, sweeps: Mapping[str, Sweep], trained: Sweep
+) -> dict[str, Any]:
     """Figures of every router's curve against the hull of single models.
 
     Args:
         ours: the families that are judged, the first against all others.
         part: (n) prompts and (m) models.
         weights: (w, n): how often each prompt counts, the first row all ones.
+        trained: the single models that the training part's means choose, before any attempt.
     """
     costs, scores = means(weights, part.costs), means(weights, part.scores)
     hull = vertices(costs[0], scores[0])
     oracle = means(weights, part.scores.max(axis=1)[:, None])[:, 0]
+    known = means(weights, trained.costs.T), means(weights, trained.scores.T)
     judged = {
         name: Judged.of(
-            _figures(costs[:, hull], scores[:, hull], means(weights, ran.costs.T), means(weights, ran.scores.T), oracle)
+            _figures(
+                (costs[:, hull], scores[:, hull]),
+                known,
+                (means(weights, ran.costs.T), means(weights, ran.scores.T)),
+                oracle,
+            )
         )
         for name, ran in sweeps.items()
     }
@@ -122,20 +131,30 @@ def against(judged: Mapping[str, Judged], ours: Sequence[str]) -> dict[str, Any]
 
 
 def _figures(
-    hull_costs: Floats, hull_scores: Floats, costs: Floats, scores: Floats, oracle: Floats
+    hull: tuple[Floats, Floats], known: tuple[Floats, Floats], curve: tuple[Floats, Floats], oracle: Floats
 ) -> dict[str, Floats]:
     """For the sample (first) and every draw.
 
-    The hull keeps its models from draw to draw, with the draw's costs and qualities: were they chosen anew, each draw
-    would take the luckiest of many, which the sample has done once already.
+    The hull drawn in hindsight keeps its models from draw to draw, with the draw's costs and qualities: were they
+    chosen anew, each draw would take the luckiest of many, which the sample has done once already.
+
+    Args:
+        hull: (draws, k) costs and qualities of the single models that are best on the judged prompts.
+        known: (draws, weights) of those that the training part chose, of which a hull is drawn that knew no outcome
+            of the judged prompts.
+        curve: (draws, weights) of the router.
     """
-    found = {name: np.full(len(costs), np.nan) for name in ("aiq", "hull_gain", "gain", "saving", "regret")}
-    for draw, (curve_costs, curve_scores) in enumerate(zip(costs, scores, strict=True)):
+    hull_costs, hull_scores = hull
+    names = ("aiq", "hull_gain", "hull_gain_in_hindsight", "gain", "saving", "regret")
+    found = {name: np.full(len(oracle), np.nan) for name in names}
+    for draw, (curve_costs, curve_scores) in enumerate(zip(*curve, strict=True)):
         own = vertices(hull_costs[draw], hull_scores[draw])
         edge_costs, edge_scores = hull_costs[draw, own], hull_scores[draw, own]
         if edge_costs[-1] > edge_costs[0]:
             found["aiq"][draw] = aiq(curve_costs, curve_scores, float(edge_costs[0]), float(edge_costs[-1]))
-            found["hull_gain"][draw] = gain_over(edge_costs, edge_scores, curve_costs, curve_scores)
+            found["hull_gain_in_hindsight"][draw] = gain_over(edge_costs, edge_scores, curve_costs, curve_scores)
+        order = np.argsort(known[0][draw], kind="stable")
+        found["hull_gain"][draw] = gain_over(known[0][draw, order], known[1][draw, order], curve_costs, curve_scores)
         best_cost, best_score = hull_costs[draw, -1], hull_scores[draw, -1]
         affordable = curve_scores[curve_costs <= best_cost * (1 + 1e-9)]
         found["gain"][draw] = affordable.max() - best_score if len(affordable) else np.nan

@@ -21,7 +21,7 @@ from .two import AFTER, judge_pair
 _log = logging.getLogger(__name__)
 
 TOP = ("apgr", "cpt50", "cpt80")
-OF_POOL = ("aiq", "hull_gain", "gain", "saving", "regret")
+OF_POOL = ("aiq", "hull_gain", "hull_gain_in_hindsight", "gain", "saving", "regret")
 
 
 def evaluate_dataset(spec: Spec) -> dict[str, Any]:
@@ -83,7 +83,15 @@ def _pairs(
         told.append(one)
     if not judged:
         empty = dict.fromkeys(TOP)
-        return {**empty, "interval": dict(empty), "protocol": None, "pairs": [], "baselines": {}, "calibration": None}
+        return {
+            **empty,
+            "apgr_by_cost": None,
+            "interval": dict(empty),
+            "protocol": None,
+            "pairs": [],
+            "baselines": {},
+            "calibration": None,
+        }
     ours = sources.spec.families[0]
     everywhere = [name for name in judged[0][1] if all(name in figures for _, figures in judged)]
     means = {name: mean_of([figures[name] for _, figures in judged]) for name in everywhere}
@@ -93,11 +101,13 @@ def _pairs(
         if name != ours
     }
     protocols = {protocol for protocol, _ in judged}
+    paid = [one["by_cost"]["apgr"] for one in told if one["by_cost"] is not None]
     return {
         **means[ours].told(),
         "protocol": protocols.pop()
         if len(protocols) == 1
         else f"mixed; {AFTER} where the weak model's calls are known",
+        "apgr_by_cost": number(float(np.mean(paid))) if paid else None,
         "pairs": told,
         "families": {name: figures for name, figures in others.items() if name in sources.spec.families},
         "baselines": {name: figures for name, figures in others.items() if name not in sources.spec.families},

@@ -120,7 +120,7 @@ def _plots(name: str, result: Mapping[str, Any]) -> list[tuple[str, str]]:
                 Line(name="random order", points=[(0.0, 0.0), points[-1]], dashed=True),
             ]
             title = f"{name}: {pair['weak']} → {pair['strong']}"
-            found.append((f"{name}-pgr-{number}", svg(title, pair["abscissa"], "PGR", lines)))
+            found.append((f"{name}-pgr-{number}", svg(title, "share of strong calls", "PGR", lines)))
     pool = result.get("pool")
     if pool and "hull" in pool:
         lines = [

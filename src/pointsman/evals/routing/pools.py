@@ -83,14 +83,14 @@ def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: F
         "calibration": calibration(predicted[ours[0]], part.scores),
         **_singles(part, weights),
     }
-    before = frontier(ours, part, weights, sweeps)
+    before = frontier(ours, part, weights, sweeps, sweeps["random"])
     after = None
     if np.isfinite(part.calls).all():
         names = dict.fromkeys([*ours, *CASCADED])
         ran: dict[str, Sweep] = {}
         for name in names:
             ran[name] = cascades(sources, plan, table, family(name), predicted[name], expected)
-        after = frontier(ours, part, weights, ran)
+        after = frontier(ours, part, weights, ran, sweeps["random"])
     chosen = before if after is None else after
     return {**told, "protocol": BEFORE if after is None else AFTER, **chosen, BEFORE: before, AFTER: after}
 

@@ -96,34 +96,42 @@ def _judge(
         name: ask(AFTER_ATTEMPT.get(name) or family(name), sources.own, plan, 2, attempt, sources.spec.seed)
         for name in dict.fromkeys(names)
     }
-    pair, abscissa = _costed(table.scores[rows], table.costs[rows], cascade=bool(signals))
+    pair = Pair(weak=table.scores[rows, 0], strong=table.scores[rows, 1])
     folds = _folds(plan, len(sources.own.table))[rows]
-    dear = np.ones(len(rows)) if pair.strong_cost is None else _expected(sources, plan, models, signals, attempt)
-    ranks = {
-        name: within((chances[:, 1] - chances[:, 0]) / (1.0 if name == "random" else dear), folds)
-        for name, chances in predicted.items()
-    }
+    gains = {name: chances[:, 1] - chances[:, 0] for name, chances in predicted.items()}
+    ranks = {name: within(gain, folds) for name, gain in gains.items()}
     weights = counts[:, rows]
     judged = {name: Judged.of(figures(rank, pair, weights)._asdict()) for name, rank in ranks.items()}
     ours, *others = sources.spec.families
     oracle = figures(pair.strong - pair.weak, pair, weights[:1])
-    shares = Pair(weak=pair.weak, strong=pair.strong)
     told: dict[str, Any] = {
         "rows": len(rows),
         "learned_from": plan.how,
         "signals": list(signals),
-        "abscissa": abscissa,
         **judged[ours].told(),
-        "grid_apgr": number(grid_apgr(ranks[ours], shares)),
-        "by_share_of_calls": Judged.of(
-            figures(within(predicted[ours][:, 1] - predicted[ours][:, 0], folds), shares, weights)._asdict()
-        ).told(),
+        "grid_apgr": number(grid_apgr(ranks[ours], pair)),
+        "by_cost": None,
         "oracle_apgr": number(oracle.apgr[0]),
         "calibration": calibration(predicted[ours], table.scores[rows]),
         "families": {name: _against(judged, ours, name) for name in others},
         "baselines": {name: _against(judged, ours, name) for name in judged if name not in sources.spec.families},
         "curve": _drawn(ranks[ours], pair),
     }
+    paid = _paid(pair, table.costs[rows]) if signals else None
+    if paid is not None:
+        # where calls are paid for, a router's threshold is on what it expects to gain for a dollar
+        dear = _expected(plan, len(sources.own.table), attempt)
+        spent = {
+            name: Judged.of(figures(within(gain / (1.0 if name == "random" else dear), folds), paid, weights)._asdict())
+            for name, gain in gains.items()
+        }
+        told["by_cost"] = {
+            **spent[ours].told(),
+            "oracle_apgr": number(figures((paid.strong - paid.weak) / table.costs[rows, 1], paid, weights[:1]).apgr[0]),
+            "attempt_share": number(float(np.mean(table.costs[rows, 0]) / np.mean(table.costs[rows, 1]))),
+            "families": {name: _against(spent, ours, name) for name in others},
+            "baselines": {name: _against(spent, ours, name) for name in spent if name not in sources.spec.families},
+        }
     return Outcome(judged, told)
 
 
@@ -141,27 +149,21 @@ def _against(judged: Mapping[str, Judged], ours: str, name: str) -> dict[str, An
     return {**judged[name].told(), "ours_less_this": judged[ours].less(judged[name])}
 
 
-def _costed(scores: Floats, costs: Floats, *, cascade: bool) -> tuple[Pair, str]:
-    """With the costs of both, a cascade is judged by what it spends; else by the share of strong calls."""
-    pair = Pair(weak=scores[:, 0], strong=scores[:, 1])
-    if not cascade:
-        return pair, "share of strong calls"
-    if not np.isfinite(costs).all():
-        return pair, "share of strong calls (costs of both models are not published)"
-    if costs[:, 1].mean() <= costs[:, 0].mean():
-        return pair, "share of strong calls (the strong model costs no more)"
-    return (
-        Pair(weak=scores[:, 0], strong=scores[:, 1], weak_cost=costs[:, 0], strong_cost=costs[:, 1]),
-        "mean cost, the attempt's included; 0: weak alone, 1: strong alone",
-    )
+def _paid(pair: Pair, costs: Floats) -> Pair | None:
+    """The pair with what each run cost; None where that is not known of both, or the strong model costs no more."""
+    if not np.isfinite(costs).all() or costs[:, 1].mean() <= costs[:, 0].mean():
+        return None
+    return Pair(weak=pair.weak, strong=pair.strong, weak_cost=costs[:, 0], strong_cost=costs[:, 1])
 
 
-def _expected(
-    sources: Sources, plan: Plan, models: tuple[str, str], signals: tuple[str, ...], attempt: Floats | None
-) -> Floats:
-    """(rows of the plan,): what the strong model is expected to cost after the attempt. Where calls are paid for, the
-    threshold of a router is on what it expects to gain for a dollar; all are given the same expectation."""
-    dear = np.ones(len(sources.own.table))
+def _expected(plan: Plan, size: int, attempt: Floats | None) -> Floats:
+    """(rows of the plan,): what the strong model is expected to cost after the attempt; all routers are given the same
+    expectation.
+
+    Args:
+        size: of the judged table.
+    """
+    dear = np.ones(size)
     for split in plan.splits:
         if attempt is None or split.prompts.attempt is None:
             continue

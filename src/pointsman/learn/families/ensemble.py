@@ -1,14 +1,17 @@
 """Several learners, stacked on their out-of-fold predictions, and as sure of themselves as these allow.
 
 For each target the members' predictions are weighed by ridge towards equal weights (stacked regressions, Breiman 1996).
-Where there are signals of an attempt, the members that look at nothing else are taken alone unless all together err
-less by more than one standard error: of what an agent will make of an issue the text says next to nothing. For what
-sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all succeed and
-where it is hard all fail, so that gaps are largest in between, as in item response theory.
+For what sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all
+succeed and where it is hard all fail, so that gaps are largest in between, as in item response theory. Equal weights of
+the members are kept unless all this, held out, errs less by more than `DOUBT` standard errors. Where there are signals
+of an attempt, the members that look at nothing else are taken alone unless all together err less by more than a whole
+one: of what an agent will make of an issue the text says next to nothing.
 
 The result is then scaled by what the training part, predicted out of fold, says it is worth: with b the slope of the
 target on it and t its t-statistic, by b·max(0, 1 − (GATE / t)²), a positive-part James-Stein estimate. Where nothing
-can be learned the factor is 0, and every prompt gets the models' means: a router that says so is never below chance.
+can be learned the factor is 0, and every prompt gets the models' means. For two models `LEAST` of it is kept: too
+little to change what is expected of a prompt, but an order, which is more often right than not, among prompts that
+would be equal. Among many models it would choose whoever looks best by chance.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ from .base import Floats
 from .inputs import Inputs
 from .regressors import Regressor
 
+DOUBT = 0.5
+LEAST = 0.01
+"""The least factor of what sets two models apart."""
 STRENGTH = 150.0
 """Prompts that the members' equal weights count for."""
 GATE = 1.0
@@ -62,12 +68,16 @@ class EnsembleRegressor:
                 out = folds == fold
                 honest[out] = columns[out] @ self._stacked(columns[~out], right[~out])
             weights = self._stacked(columns, right)
+            even = self._even(columns.shape[1])
+            if not surely_better(honest, columns @ even, right, DOUBT):
+                honest, weights = columns @ even, even
             if len(self.members_) > len(self._members):
                 alone = self._alone(columns.shape[1])
                 if not surely_better(honest, columns @ alone, right):
                     honest, weights = columns @ alone, alone
             many = target > 0 and targets.shape[1] > 2
-            self.factors_[target] = worth(honest, right, GATE_OF_MANY if many else GATE)
+            factor = worth(honest, right, GATE_OF_MANY if many else GATE)
+            self.factors_[target] = factor if many else max(factor, LEAST)
             self.weights_.append(weights)
             self.out_of_fold_[:, target] = self.mean_[target] + self.factors_[target] * honest
         return self
@@ -99,6 +109,11 @@ class EnsembleRegressor:
         found: Floats = np.linalg.solve(left, columns.T @ right + STRENGTH * size * prior)
         return found
 
+    def _even(self, size: int) -> Floats:
+        weights = np.zeros(size)
+        weights[: len(self.members_)] = 1 / len(self.members_)
+        return weights
+
     def _alone(self, size: int) -> Floats:
         """Equal weights of the members that look at the attempt alone."""
         weights = np.zeros(size)
@@ -106,10 +121,10 @@ class EnsembleRegressor:
         return weights
 
 
-def surely_better(made: Floats, simple: Floats, right: Floats) -> bool:
-    """Whether out-of-fold predictions err less than simpler ones by more than one standard error."""
+def surely_better(made: Floats, simple: Floats, right: Floats, doubt: float = 1.0) -> bool:
+    """Whether out-of-fold predictions err less than simpler ones by more than so many standard errors."""
     difference = (right - simple) ** 2 - (right - made) ** 2
-    return float(difference.mean()) > float(difference.std()) / math.sqrt(len(right))
+    return float(difference.mean()) > doubt * float(difference.std()) / math.sqrt(len(right))
 
 
 def worth(made: Floats, right: Floats, gate: float = GATE) -> float:

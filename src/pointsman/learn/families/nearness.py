@@ -2,8 +2,9 @@
 
 Two things tell. The mean cosine distance to the `NEIGHBOURS` nearest training prompts: the gate falls from 1 to 0
 between the quantiles `INNER` and `OUTER` of the same distance among training prompts themselves. And form: a trait that
-every training prompt has, such as options to choose from, and this one has not, closes the gate. Routers do not
-transfer between domains; a prompt beyond the gate gets the models' means.
+(nearly) every training prompt has, such as options to choose from, and this one has not, closes the gate: short
+questions lie near each other whatever is asked of them. Routers do not transfer between domains; a prompt beyond the
+gate gets the models' means.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ NEIGHBOURS = 5
 INNER, OUTER = 0.95, 0.999
 ENOUGH = 200
 """Training prompts below which their traits in common may be chance."""
+COMMON = 0.995
+"""Share of the training prompts that have a trait which all are thought to have: a few are always read wrongly."""
 BLOCK = 1_000
 """Prompts whose similarities are held at a time."""
 
@@ -33,15 +36,14 @@ class Nearness:
         distances = self._distances(embedding, skip=1)
         self.inner_ = float(np.quantile(distances, INNER))
         self.outer_ = max(float(np.quantile(distances, OUTER)), self.inner_ * 1.1 + 1e-6)
-        common = (np.ptp(structure, axis=0) < 1e-9) & (structure[0] > 0)
+        common = (structure > 0).mean(axis=0) >= COMMON
         self.common_ = np.flatnonzero(common) if len(structure) >= ENOUGH else np.zeros(0, dtype=np.int64)
-        self.value_ = structure[0, self.common_]
         return self
 
     def __call__(self, embedding: Floats, structure: Floats) -> Floats:
         """(n,), in [0, 1]."""
         gate = (self.outer_ - self._distances(embedding, skip=0)) / (self.outer_ - self.inner_)
-        alike = (np.abs(structure[:, self.common_] - self.value_) < 1e-9).all(axis=1)
+        alike = (structure[:, self.common_] > 0).all(axis=1)
         found: Floats = np.clip(gate, 0.0, 1.0) * alike
         return found
 
