@@ -41,6 +41,11 @@ class Scopes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 UNBOUND = Scopes()
 
 
+INTENT_KEY = "intent"
+"""Stands for the caller, in the log and in the accounts, where the gateway itself asks a model what a message wants;
+keys of people are named otherwise."""
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An admitted caller. `key_id` is None for the local user of an open loopback port, who is an admin."""
 

@@ -38,6 +38,18 @@ class Notices(Protocol):
         """The same, blocking."""
 
 
+class TellsIntent(Protocol):
+    """Asks a model for the intent of a request where nothing else is sure of it."""
+
+    async def __call__(
+        self, request: ChatRequest, signals: Signals, caller: Caller, *, provider: str | None = None
+    ) -> Signals:
+        """The signals with what the model said; as they came where it says nothing in time."""
+
+    def recall(self, request: ChatRequest, signals: Signals) -> Signals:
+        """The same by what was said before; nobody is asked."""
+
+
 class Redacts(Protocol):
     def __call__(self, request: ChatRequest, signals: Signals) -> tuple[Signals, Mask | None]:
         """The signals as they hold once private values are replaced for remote models, and the copy."""

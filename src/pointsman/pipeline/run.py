@@ -33,7 +33,7 @@ from .afford import afford
 from .answer import Answer, settling
 from .decide.threads import Threads
 from .execute import Execute
-from .protocols import Decides, Grant, Notices, Redacts, Spends, Understands
+from .protocols import Decides, Grant, Notices, Redacts, Spends, TellsIntent, Understands
 from .record import Record
 from .shape import Defaults
 
@@ -83,6 +83,7 @@ class Pipeline:
         coming: Callable[[str], str | None] = lambda requested_model: None,
         redact: Redacts | None = None,
         people: Notices | None = None,
+        intents: TellsIntent | None = None,
         budgets: Spends | None = None,
         caller_keys: TakesKeys | None = None,
         threads: Threads | None = None,
@@ -93,6 +94,7 @@ class Pipeline:
             caller_keys: for which providers callers may bring keys of their own; None: for none.
             budgets: where money is reserved before a call; None: nothing is capped.
             people: looks for names of people; None: nobody does.
+            intents: tells intents that nothing else is sure of; None: nobody does.
             redact: makes the copies of private requests that remote models may get; None: they stay local.
             coming: why a model that a requested name may mean is not there yet, or None when none is on its way.
             holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
@@ -108,6 +110,7 @@ class Pipeline:
         self._clock = clock
         self._redact = redact
         self._people = people
+        self._intents = intents
         self._budgets = budgets
         self.caller_keys = caller_keys or NoKeysTaken()
         self._threads = threads if threads is not None else Threads()
@@ -152,6 +155,8 @@ class Pipeline:
             signals = await self._in_turn(understand, large=request.size >= LARGE)
             if self._people is not None:
                 signals = await self._people(request, signals)
+            if self._intents is not None:
+                signals = await self._intents(request, signals, caller, provider=wishes.force_provider)
             if self._redact is None or not signals.privacy.local_only or request.kind != "chat":
                 return signals, None  # a vector of placeholders would be wrong unsaid; completions are not restored
             redact = partial(self._redact, request, signals)
@@ -202,6 +207,8 @@ class Pipeline:
         )
         if self._people is not None:
             signals = self._people.judge(request, signals)
+        if self._intents is not None:
+            signals = self._intents.recall(request, signals)
         if self._redact is not None and signals.privacy.local_only and request.kind == "chat":
             signals, _ = self._redact(request, signals)
         means = self._budgets.means(caller) if self._budgets is not None and self._budgets.concerns(caller) else None

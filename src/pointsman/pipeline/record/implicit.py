@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
+from pointsman.core.caller import INTENT_KEY
 from pointsman.core.decision import Decision
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.observation import Implicit
@@ -65,7 +66,8 @@ class ImplicitSignals:
 
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """An answer has ended. What failed or was cut off is not the model's answer, and says nothing of it."""
-        if outcome.status != "ok" or decision.signals.needs.kind != "chat" or decision.key_id == JUDGE_KEY:
+        own = decision.key_id in (JUDGE_KEY, INTENT_KEY)
+        if outcome.status != "ok" or decision.signals.needs.kind != "chat" or own:
             return
         now, signals = self._clock.monotonic(), decision.signals
         shape = signals.conversation

@@ -49,6 +49,12 @@ class Tally:
         self.shadow_errors = 0
         """Times that one could not say."""
 
+        self.intents: Counter[str] = Counter()
+        """What became of the messages that a language model was to tell the intent of."""
+
+    def asked_intent(self, result: str) -> None:
+        self.intents[result] += 1
+
     def begin(self) -> None:
         self.active += 1
 

@@ -63,9 +63,7 @@ def find_needs(
     """
     params = request.params
     form = params.response_format.type if params.response_format is not None else "text"
-    output = _expected_output(intent, complexity) if not messages[-1].tool_result else TOOL_STEP_OUTPUT
-    if request.max_output is not None:
-        output = min(output, request.max_output)
+    output = expected_output(intent, complexity, in_the_middle=messages[-1].tool_result, most=request.max_output)
     tools, images, size, values, unmeasured = _wants_tools(request), 0, field_bytes, field_values, 0
     for message in messages:
         size += message.bytes
@@ -110,10 +108,17 @@ def find_needs(
     )
 
 
-def _expected_output(intent: Intent, complexity: float) -> int:
-    """Tokens of an answer, in proportion to complexity from the least share upwards."""
+def expected_output(intent: Intent, complexity: float, *, in_the_middle: bool, most: int | None) -> int:
+    """Tokens of an answer, in proportion to complexity from the least share upwards.
+
+    Args:
+        in_the_middle: of an agent's work: what came last is a tool's result.
+        most: what the caller allows.
+    """
     share = LEAST_SHARE + (1 - LEAST_SHARE) * complexity / TYPICAL_COMPLEXITY
-    return int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
+    typical = int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
+    output = TOOL_STEP_OUTPUT if in_the_middle else typical
+    return output if most is None else min(output, most)
 
 
 _EFFORTS = ("reasoning_effort", "reasoning", "thinking", "output_config")

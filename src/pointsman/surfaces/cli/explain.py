@@ -16,6 +16,8 @@ from pointsman.core.signals import Signals
 
 from .output import styled, table, usd
 
+_TELLERS = {"rules": "rule", "classifier": "the classifier", "model": "the model of routing.intent_model"}
+
 
 class _End(msgspec.Struct, kw_only=True):
     outcome: Outcome | None = None
@@ -116,7 +118,8 @@ def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> RenderableType:
 
 def _signals(signals: Signals) -> Iterator[tuple[str, str]]:
     complexity, privacy, needs = signals.complexity, signals.privacy, signals.needs
-    yield "intent", f"{signals.intent} ({signals.intent_confidence:.0%} sure)"
+    sure = "" if signals.intent_source == "model" else f" ({signals.intent_confidence:.0%} sure)"
+    yield "intent", f"{signals.intent}{sure}, by {_TELLERS[signals.intent_source]}"
     yield (
         "complexity",
         f"{complexity.score:.2f} (length {complexity.length:.2f}, terms {complexity.terms:.2f},"

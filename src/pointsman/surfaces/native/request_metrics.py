@@ -33,6 +33,15 @@ def request_metrics(tally: Tally) -> Iterator[Metric]:
     yield from (requests, tokens, cost)
     yield _histogram("pointsman_request_seconds", "To the end of answers that ended well.", tally.seconds)
     yield _histogram("pointsman_first_byte_seconds", "To the first byte of streamed ones.", tally.first_byte)
+    intents = CounterMetricFamily(
+        "pointsman_intents",
+        "Messages whose intent was unsure, where routing.intent_model is set: told, unsure (the model as well),"
+        " unreadable, timeout, failed, or not asked: private, paused, unpaid, away.",
+        labels=["result"],
+    )
+    for result, count in tally.intents.items():
+        intents.add_metric([result], count)
+    yield intents
     yield CounterMetricFamily(
         "pointsman_policy_rollbacks", "Policies rolled back by this process for a live drop.",
         value=tally.policy_rollbacks,
