@@ -8,6 +8,7 @@ out again from its log entry to the last digit. Layout: one byte `VERSION`, `EMB
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,7 +72,13 @@ def decode(features: Sequence[bytes]) -> NDArray[np.float32]:
     if not all(map(readable, features)):
         raise ValueError("these are no feature vectors of this version")
     raw = np.frombuffer(b"".join(features), dtype=np.int8).reshape(len(features), WIDTH + 1)[:, 1:]
-    numbers = raw.astype(np.float32)
-    numbers[:, :EMBEDDED] /= EMBEDDING_SCALE
-    numbers[:, EMBEDDED:] /= 127.0
-    return numbers
+    return raw.astype(np.float32) / _scales()
+
+
+@cache
+def _scales() -> NDArray[np.float32]:
+    import numpy as np
+
+    scales = np.full(WIDTH, 127.0, dtype=np.float32)
+    scales[:EMBEDDED] = EMBEDDING_SCALE
+    return scales

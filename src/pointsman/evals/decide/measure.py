@@ -10,6 +10,8 @@ from itertools import islice
 from statistics import median, quantiles
 from typing import TypeVar
 
+import msgspec
+
 from pointsman.core.budget import AMPLE
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.request import ChatRequest
@@ -57,8 +59,8 @@ class Row:
     prompts: int
     parts: tuple[Cost, ...]
     """Of prompts that were never seen before. `total` is what features and decision take together: `ask` to
-    `features`, and `decide`. `candidates` and `policy` are inside of `decide`; `understand`, the whole stage with the
-    search for private content, is beside the total."""
+    `features`, and `decide`, in the order in which they serve. `candidates` and `policy`, which are parts of `decide`,
+    and `understand`, the whole stage with the search for private content, are measured on other prompts."""
     remembered: tuple[Cost, ...]
     """Of prompts that were seen before: `understand`, `decide`, and their `total`."""
     peak_kib: float
@@ -133,31 +135,41 @@ def _measure(
     def choose(signals: Signals) -> None:
         decide("auto", signals, catalog=catalog, unhealthy={}, key_id=None, now=time.time(), stream=False, means=AMPLE)
 
+    stream = prompts(size, seed=seed)
+    usual = understand(_request(next(stream)))
+
     def one(text: str) -> None:
-        request = ChatRequest.build({"model": "auto", "messages": [{"role": "user", "content": text}]})
         ask = timed("ask", lambda: find_ask(text))
         complexity = timed("complexity", lambda: score(ask))
         features = timed("features", lambda: read(ask, complexity))
-        timed("intent", lambda: read_intent(features, rules.weigh(ask)))
-        signals = timed("understand", lambda: understand(request))
+        intent, confidence = timed("intent", lambda: read_intent(features, rules.weigh(ask)))
+        signals = msgspec.structs.replace(
+            usual, intent=intent, intent_confidence=confidence, complexity=complexity, features=features
+        )
+        timed("decide", lambda: choose(signals))
+
+    def whole(text: str) -> None:
+        signals = timed("understand", lambda: understand(_request(text)))
         demand = Demand(needs=signals.needs, privacy=signals.privacy, unhealthy={}, means=AMPLE, now=0.0)
         arms = timed("candidates", lambda: predict(part(catalog, demand).kept, signals))
         timed("policy", lambda: policy.rank(arms, signals))
-        timed("decide", lambda: choose(signals))
 
-    stream = prompts(size, seed=seed)
-    for text in islice(stream, WARM):
-        one(text)
+    for call in (one, whole):
+        for text in islice(stream, WARM):
+            call(text)
     spent.clear()
+    # Each prompt is read once: what was just read stands in the processor's caches.
+    for text in islice(stream, count):
+        one(text)
     texts = list(islice(stream, count))
     for text in texts:
-        one(text)
+        whole(text)
     spent["total"] = _sums(spent, ("ask", "intent", "complexity", "features", "decide"))
     fresh = _costs(
         spent, ("ask", "intent", "complexity", "features", "candidates", "policy", "decide", "total", "understand")
     )
     spent.clear()
-    requests = [ChatRequest.build({"model": "auto", "messages": [{"role": "user", "content": text}]}) for text in texts]
+    requests = [_request(text) for text in texts]
     for request in requests:
         signals = timed("understand", lambda request=request: understand(request))  # type: ignore[misc]  # bound at once
         timed("decide", lambda signals=signals: choose(signals))  # type: ignore[misc]  # bound at once
@@ -171,6 +183,10 @@ def _measure(
         remembered=_costs(spent, ("understand", "decide", "total")),
         peak_kib=_peak(islice(stream, WEIGHED), lambda request: choose(understand(request))),
     )
+
+
+def _request(text: str) -> ChatRequest:
+    return ChatRequest.build({"model": "auto", "messages": [{"role": "user", "content": text}]})
 
 
 def _sums(spent: dict[str, list[int]], parts: Sequence[str]) -> list[int]:
@@ -188,7 +204,7 @@ def _peak(texts: Iterable[str], call: Callable[[ChatRequest], None]) -> float:
     tracemalloc.start()
     try:
         for text in texts:
-            request = ChatRequest.build({"model": "auto", "messages": [{"role": "user", "content": text}]})
+            request = _request(text)
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
             call(request)

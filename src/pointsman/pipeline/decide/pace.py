@@ -10,7 +10,7 @@ Of this process alone: every replica measures what it sees.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pointsman.core.catalog import Catalog
@@ -41,6 +41,13 @@ class Running:
     mean: float = -(PRIOR_SPREAD**2) / 2
     """At first such that the expected ratio is 1."""
     variance: float = PRIOR_SPREAD**2
+    expected: float = field(init=False, default=0.0)
+    """The expected ratio."""
+    high: float = field(init=False, default=0.0)
+    """In nine cases of ten the ratio is not more."""
+
+    def __post_init__(self) -> None:
+        self._reckon()
 
     def observe(self, value: float) -> None:
         self.weight = min(self.weight + 1.0, MEMORY)
@@ -48,6 +55,12 @@ class Running:
         gap = value - self.mean
         self.mean += share * gap
         self.variance = (1.0 - share) * (self.variance + share * gap * gap)
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """Of a log-normal distribution; here and not where it is asked for, which is far more often."""
+        self.expected = math.exp(self.mean + self.variance / 2)
+        self.high = math.exp(self.mean + NINE_IN_TEN * math.sqrt(self.variance))
 
 
 class Expected(NamedTuple):
@@ -116,8 +129,7 @@ UNKNOWN = Running()
 def _expected(running: Running | None, prior: float) -> Expected:
     """The mean and quantile of a log-normal ratio times a prior."""
     known = running or UNKNOWN
-    mean = prior * math.exp(known.mean + known.variance / 2)
-    return Expected(mean, prior * math.exp(known.mean + NINE_IN_TEN * math.sqrt(known.variance)))
+    return Expected(prior * known.expected, prior * known.high)
 
 
 def _bounded(ratio: float) -> float:

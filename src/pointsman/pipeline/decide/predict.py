@@ -102,12 +102,13 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     intent = signals.intent.value
     ease = _ease(signals.complexity.score)
     prompt = needs.prompt_tokens
+    choices = needs.choices
     arms = []
     for card in cards:
         expected = paces.output(card.id, None, signals, needs.expected_output)
         output = round(expected.mean)
-        cost = card.cost_micro_usd(prompt, output * needs.choices)
-        weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * needs.choices)
+        cost = card.cost_micro_usd(prompt, output * choices)
+        weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices)
         seconds = paces.seconds(card.id, signals, latency(card, prompt, output))
         prior = card.qualities.get(intent, card.quality)
         ability = fit(card, needs)
@@ -124,7 +125,7 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
                 prior,
                 ability,
                 output_tokens=output,
-                cost_high_micro_usd=card.cost_micro_usd(prompt, round(expected.high) * needs.choices),
+                cost_high_micro_usd=card.cost_micro_usd(prompt, round(expected.high) * choices),
                 latency_high_seconds=seconds.high,
             )
         )

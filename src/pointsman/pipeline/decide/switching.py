@@ -20,7 +20,7 @@ from pointsman.core.signals import Needs, Signals
 
 from .predict import Arm
 from .speed import latency
-from .threads import InUse, Place
+from .threads import NOWHERE, InUse, Place
 
 CACHE_SECONDS = 300.0
 """How long providers keep a prompt, unless more is asked for; the default of Anthropic, the least of OpenAI."""
@@ -41,6 +41,8 @@ def weigh_switch(arms: Sequence[Arm], signals: Signals, place: Place) -> list[Ar
     """The arms as they look from the middle of the conversation, in the same order."""
     in_use = place.in_use
     needs = signals.needs
+    if in_use is None and place is NOWHERE:
+        return list(arms)
     with_it = next((arm for arm in arms if in_use is not None and arm.card.id == in_use.model), None)
     seen = []
     for arm in arms:
@@ -59,7 +61,9 @@ def weigh_switch(arms: Sequence[Arm], signals: Signals, place: Place) -> list[Ar
             cost = UP if arm.quality > with_it.quality else DOWN
             if signals.conversation.awaiting_tool_result:
                 cost *= MID_WORK
-        seen.append(msgspec.structs.replace(arm, latency_seconds=seconds, switching_cost=cost))
+        if cost or seconds != arm.latency_seconds:
+            arm = msgspec.structs.replace(arm, latency_seconds=seconds, switching_cost=cost)
+        seen.append(arm)
     return seen
 
 

@@ -15,4 +15,4 @@ _ASSENT = re2.compile(rf"(?i)[\s\pP\pS]*(?:(?:{_PHRASES})(?:[\s\pP\pS]+|$))+")
 
 def is_assent(text: str) -> bool:
     """Whether a reply consists of words of assent alone: `yes, do it`, `mach weiter`, `vale, adelante`."""
-    return 0 < len(text) <= LONGEST and _ASSENT.fullmatch(text) is not None
+    return 0 < len(text) <= LONGEST and _ASSENT.fullmatch(text.encode("utf-8", "replace")) is not None

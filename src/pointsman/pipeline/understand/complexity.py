@@ -155,13 +155,14 @@ class ComplexityScore:
             ends = len(raw) - sum(map(len, tail))
             sentences, middle = [*head, raw[begun:ends], *tail], len(head)
         weighty, listed = [], []
-        tells = _tells().search
+        tells = _tells().Match
+        found = self._set.Match
         for place, sentence in enumerate(sentences):
             if place == middle:
                 weighty.append(sentence)
             elif sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
                 listed.append(sentence)
-            elif len(sentence) > SLIGHT or tells(sentence) is not None or (terms and self._found(sentence)):
+            elif len(sentence) > SLIGHT or tells(sentence) or (terms and found(sentence.lower())):
                 weighty.append(sentence)
         if len(weighty) == len(sentences):
             return _Prose(raw, terms, b"", 0)
@@ -255,7 +256,10 @@ def _tells() -> Any:
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False
-    return re2.compile("|".join((r"\d", *(kind.pattern for kind in (_ITEMS, _FILES, _VERBS)))), options)
+    found = re2.Set.SearchSet(options)  # asked in less time than an expression is
+    found.Add("|".join((r"\d", *(kind.pattern for kind in (_ITEMS, _FILES, _VERBS)))))
+    found.Compile()
+    return found
 
 
 @cache

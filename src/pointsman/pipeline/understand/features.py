@@ -23,23 +23,24 @@ COUNTED_HEAD, COUNTED_TAIL = 3_000, 1_000
 Embed = Callable[[str], "NDArray[np.float32]"]
 """A text to a unit vector of at least `EMBEDDED` dimensions."""
 
-_KINDS = bytes(
-    b"0"[0] if 48 <= byte <= 57
-    else b"A"[0] if 65 <= byte <= 90
-    else b"a"[0] if 97 <= byte <= 122
-    else b"\n"[0] if byte == 10
-    else b"_"[0] if byte in b" \t\r\f\v"
-    else b"?"[0] if byte == 63
-    else b"="[0] if byte in b"=$\\^"
-    else b"{"[0] if byte in b"{}()[]<>;_"
-    else b"'"[0] if byte in b"\"'`"
-    else b"w"[0] if byte >= 0xC0  # begins a character that is not ASCII
-    else b"c"[0] if byte >= 0x80  # continues one
-    else b"+"[0]
-    for byte in range(256)
-)  # fmt: skip
-"""Each byte's kind, for `bytes.translate`: digits, large and small letters, line feeds, other white space, question
-marks, signs of formulas, marks of code, quotes, wide characters, all others."""
+KINDS = ("small", "large", "digits", "lines", "spaces", "questions", "signs", "marks", "quotes", "wide", "other")
+
+
+def _kind(byte: int) -> str:
+    """What a byte counts as: signs are of formulas, marks of code; `wide` begins a character that is not ASCII."""
+    letter = chr(byte)
+    if byte >= 0x80:
+        return "wide" if byte >= 0xC0 else "other"
+    if letter.isalnum():
+        return "digits" if letter.isdigit() else "small" if letter.islower() else "large"
+    for kind, letters in (("lines", "\n"), ("spaces", " \t\r\f\v"), ("questions", "?"), ("signs", "=$\\^")):
+        if letter in letters:
+            return kind
+    return "marks" if letter in "{}()[]<>;_" else "quotes" if letter in "\"'`" else "other"
+
+
+_KINDS = bytes(KINDS.index(_kind(byte)) for byte in range(256))
+"""Each byte's kind, for `bytes.translate`."""
 
 
 class FeatureReader:
@@ -75,10 +76,7 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
     if len(text) > COUNTED_HEAD + COUNTED_TAIL:
         text = f"{text[:COUNTED_HEAD]}\n{text[-COUNTED_TAIL:]}"
     raw = text.encode("utf-8", "replace")
-    count = raw.translate(_KINDS).count
-    lines, small, large, digits = count(b"\n"), count(b"a"), count(b"A"), count(b"0")
-    spaces, marks, signs, quotes, questions = count(b"_"), count(b"{"), count(b"="), count(b"'"), count(b"?")
-    wide = 0 if len(raw) == len(text) else count(b"w")
+    small, large, digits, lines, spaces, questions, signs, marks, quotes, wide = _counts(raw)
     looked = max(len(text), 1)
     white = spaces + lines
     symbols = looked - small - large - digits - white - wide
@@ -106,6 +104,14 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
             _byte(complexity.structure),
         )
     )
+
+
+def _counts(raw: bytes) -> list[int]:
+    """How many bytes of each of the first ten kinds there are."""
+    import numpy as np
+
+    counts: list[int] = np.bincount(np.frombuffer(raw.translate(_KINDS), dtype=np.uint8), minlength=len(KINDS)).tolist()
+    return counts[:10]
 
 
 def _byte(share: float) -> int:

@@ -58,9 +58,11 @@ class StaticEmbedder:
             numbers, counts = _counted(np.array(found, dtype=np.int32))
             weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
             made[row] = weights @ self._table[numbers, :width].astype(np.float32)
-        lengths: NDArray[np.float32] = np.linalg.norm(made, axis=1, keepdims=True)
-        made[lengths[:, 0] == 0, 0] = 1  # cut so short that nothing is left of it: any direction is as good
-        made /= np.where(lengths == 0, np.float32(1), lengths)
+        lengths: NDArray[np.float32] = np.sqrt((made * made).sum(axis=1, keepdims=True))
+        if not lengths.all():  # cut so short that nothing is left of one: any direction is as good
+            made[lengths[:, 0] == 0, 0] = 1
+            lengths[lengths == 0] = 1
+        made /= lengths
         return made
 
     def embed(self, texts: Sequence[str], dimensions: int | None = None) -> NDArray[np.float32]:

@@ -55,7 +55,12 @@ class WordPieces:
     def _of_run(self, run: str) -> Sequence[int]:
         found: list[int] = []
         known = self._words
-        for word in _WORD.findall(_CAMEL.sub(" ", run).lower()):
+        lower = run.lower()
+        if lower.isascii() and lower.isalpha():
+            words = [lower] if lower == run else _CAMEL.sub(" ", run).lower().split()
+        else:
+            words = _WORD.findall(lower if lower == run else _CAMEL.sub(" ", run).lower())
+        for word in words:
             pieces = known.get(word)
             if pieces is None:
                 pieces = self._of_word(word)

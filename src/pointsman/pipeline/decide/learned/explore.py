@@ -86,8 +86,10 @@ def _by(
     prices = np.array([scale.price(arm) for arm in arms])
     mean, deviation = np.array(qualities), np.array(deviations)
     if method == "thompson":
-        drawn = mean + deviation * np.stack([_column(seed, arm.card.id) for arm in arms], axis=1)
-        won = _utilities(np.clip(drawn, 0.0, 1.0), prices, scale).argmax(axis=1)
+        drawn = deviation * np.array([_column(seed, arm.card.id) for arm in arms]).T
+        drawn += mean
+        np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
+        won = _utilities(drawn, prices, scale).argmax(axis=1)
         return [count / DRAWS for count in np.bincount(won, minlength=len(arms)).tolist()]
     if method == "igw":
         worth = _utilities(mean[None, :], prices, scale)[0]
