@@ -131,7 +131,7 @@ class Trials:
 
     async def _ask_shadows(self) -> None:
         now = self._clock.now()
-        if now - self._seen_to > BEHIND:
+        if not -LAG <= now - self._seen_to <= BEHIND:  # behind, or the clock was set back
             self._seen_to = now - LAG
         decisions = await self._store.unseen(after=self._seen_to - LAG, most=MOST_SEEN)
         choices = []
@@ -148,7 +148,7 @@ class Trials:
                     self._tally.shadow_errors += 1
             await asyncio.sleep(0)
         if decisions:
-            self._seen_to = max(self._seen_to, decisions[-1].at)
+            self._seen_to = max(self._seen_to, min(decisions[-1].at, now))  # some clocks are ahead
         self._seen = {one: at for one, at in self._seen.items() if at >= self._seen_to - LAG}
         if choices:
             await self._store.keep(choices)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from pointsman.app.trials import Trials
+from pointsman.core.catalog import Catalog
 from pointsman.core.errors import InvalidRequest, NotFound
 from pointsman.core.ports import SystemClock
+from pointsman.pipeline.decide import RulePolicy
+from pointsman.pipeline.record.tally import Tally
+from pointsman.stores import rows
 from pointsman.stores.database import Conflict, Database
 from pointsman.stores.policies import BUILT_IN, MOST_SHADOWS, PolicyStore, Why
 from pointsman.stores.trials import ShadowChoice, TrialStore
+
+from .entries import decision
 
 
 @pytest.fixture
@@ -91,13 +99,39 @@ async def test_what_shadows_say_is_kept_once(database: Database, decided):
     assert await trials.ended("rules@2", since=0.0, until=1e12, most=10) == []  # it has not ended
 
 
+async def test_shadows_go_on_when_the_clock_is_set_back_a_year(store: PolicyStore, database: Database):
+    class SetClock(SystemClock):
+        wall = 1_700_000_000.0
+
+        def now(self) -> float:
+            return self.wall
+
+    clock, tally = SetClock(), Tally()
+    trials = Trials(store, TrialStore(database), catalog=lambda: Catalog(()), tally=tally, clock=clock)
+    await store.shadow("mine@1")
+    trials.follow(await store.standing(), {"mine@1": RulePolicy()}, built_in="rules@2")
+
+    async def decide(at: float) -> int:
+        """How many decisions the shadow has looked at, once there is another at that time."""
+        made = msgspec.structs.replace(decision(), created_at=at)
+        await database.execute(rows.INSERT_DECISION, *map(_plain, rows.decision_row(made)))
+        clock.wall = max(clock.wall, at) if at < clock.wall + 5 else clock.wall
+        await trials.look()
+        return tally.shadow_choices
+
+    assert await decide(1_700_000_001.0) == 1
+    assert await decide(1_731_000_000.0) == 1 + 1, "of a gateway whose clock is a year ahead"
+    assert await decide(1_700_000_002.0) == 3
+    clock.wall = 1_668_000_000.0
+    assert await decide(1_668_000_001.0) == 4
+    assert await decide(1_668_000_002.0) == 5
+    [summary] = await TrialStore(database).summaries()
+    assert summary.decisions == 5
+
+
 @pytest.fixture
 async def decided(database: Database) -> list[str]:
     """The ids of decisions that lie in the database."""
-    from pointsman.stores import rows
-
-    from .entries import decision
-
     made = decision()
     await database.execute(rows.INSERT_DECISION, *map(_plain, rows.decision_row(made)))
     return [made.id]

@@ -16,6 +16,7 @@ from learning import DAY, NOW, asked, observed
 from test_learned_policy import PLAIN, SURE, TRAINED, new, read, taught
 
 from pointsman.core.catalog import Catalog
+from pointsman.core.decision import Candidate
 from pointsman.core.signals import Privacy
 from pointsman.pipeline.decide import Decide, DecideRules, Explorer, RulePolicy
 from pointsman.pipeline.decide.explore import BURST, Allowance
@@ -134,6 +135,15 @@ def test_arms_that_cost_more_than_is_left_are_not_tried():
 
     assert tried(0) == {"p:cheap"}
     assert tried(1_000_000) == {"p:cheap", "p:dear"}  # what the third would cost nobody knows
+
+
+def test_an_allowance_is_never_less_than_nothing():
+    explorer = Explorer(share=1.0, micro_usd_per_day=10, random=lambda: 0.999_999)
+    unknown = Candidate(model="p:a", quality=1, cost_micro_usd=None, latency_seconds=1, utility=1, propensity=0.5)
+    explorer.draw([unknown, msgspec.structs.replace(unknown, model="p:b", cost_micro_usd=4_000)])
+    allowance = explorer.allowance(signals(priority="balanced"), NOW)
+    assert allowance is not None
+    assert allowance.micro_usd == 0
 
 
 def test_arms_below_a_quality_floor_are_not_tried():

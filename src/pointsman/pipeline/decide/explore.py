@@ -66,7 +66,7 @@ class Explorer:
         self._tries = min(self._tries + self._share, BURST)
         if self._tries < 1:
             return None
-        return Allowance(share=self._share, micro_usd=int(self._money))
+        return Allowance(share=self._share, micro_usd=max(0, int(self._money)))
 
     def draw(self, ranked: Sequence[Candidate]) -> Candidate:
         """One of them by their propensities, charged where it is not the first."""
