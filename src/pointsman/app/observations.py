@@ -133,7 +133,12 @@ class ObservationFeed:
             await self._fill(new)
         self._fed = learners
         while moved and (page := await self._store.after(self._cursor, PAGE)):
-            await self._take_up(page, learners)
+            try:
+                await self._take_up(page, learners)
+            except StoreError:
+                raise
+            except Exception:  # reading the same rows for ever would keep out all that come after them
+                log.exception("%d observations could not be learned.", len(page))
             last = page[-1]
             self._cursor = Cursor(last.revision, last.observation.decision_id)
             if len(page) < PAGE:

@@ -8,6 +8,7 @@ rows become visible in the order of their revisions, and readers who go on from 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -46,6 +47,7 @@ _SELECT = (
     "SELECT o.decision_id, o.model, o.at, o.success, o.weight, o.source, d.signals, o.key_id, o.revision"
     " FROM observations o JOIN decisions d ON d.id = o.decision_id"
 )
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _signals = msgspec.json.Decoder(Signals)
 _UNREAD = Signals(
     complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
@@ -182,8 +184,9 @@ def _read(found: Sequence[Row]) -> list[Stored]:
     for decision_id, model, at, success, weight, source, signals, key_id, revision in found:
         try:
             understood = _signals.decode(signals)
+            at, success, weight = msgspec.convert((at, success, weight), tuple[float, _Share, _Share])
         except msgspec.MsgspecError:  # of another version of this program, or damaged: it counts for nothing
-            understood, weight = _UNREAD, 0.0
+            understood, at, success, weight = _UNREAD, 0.0, 0.0, 0.0
         observation = Observation(
             decision_id=decision_id,
             model=model,

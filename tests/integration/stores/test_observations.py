@@ -365,6 +365,38 @@ async def test_signals_that_cannot_be_read_count_for_nothing_and_hold_up_nobody(
     assert set(learner.successes) == {ids[2]}
 
 
+async def test_numbers_that_make_no_sense_count_for_nothing_and_hold_up_nobody(stores: Stores):
+    ids = await stores.answered(4)
+    for identifier in ids:
+        await stores.say(identifier, thumb="up")
+    odd = "'abc'" if isinstance(stores.database, SqliteDatabase) else "'NaN'"
+    for name, value, identifier in zip(("success", "weight", "success"), (odd, "9e99", "-1.0"), ids, strict=False):
+        await stores.database.execute(f"UPDATE observations SET {name} = {value} WHERE decision_id = $1", identifier)
+    learner = Learner()
+    await feed_of(stores, learner).turn()
+    assert set(learner.successes) == {ids[3]}
+
+
+async def test_a_page_that_no_fold_takes_does_not_keep_out_the_next(stores: Stores, caplog):
+    class Stumbles(Learner):
+        def fold(self, observations: Iterable[Observation], now: float) -> None:
+            if not self.folds:
+                self.folds = 1
+                raise ArithmeticError("odd")
+            super().fold(observations, now)
+
+    first, second = await stores.answered(2)
+    learner = Stumbles()
+    feed = feed_of(stores, learner)
+    await feed.turn()
+    await stores.say(first, thumb="up")
+    await feed.turn()
+    await stores.say(second, thumb="up")
+    await feed.turn()
+    assert set(learner.known) == {second}
+    assert "1 observations could not be learned" in caplog.text
+
+
 async def test_old_signals_without_newer_fields_are_read(stores: Stores):
     [identifier] = await stores.answered()
     tree = msgspec.to_builtins(SIGNALS)
