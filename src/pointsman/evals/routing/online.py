@@ -5,7 +5,8 @@ so the price is that at which the cheapest and the best single model are worth t
 gained by telling prompts apart. Without costs the strong model of a pair costs 1 and the weak one nothing.
 
 Regret is against the oracle, which takes the best model for each prompt; that of the best single model in hindsight
-stands beside it.
+stands beside it. `router` is the policy that serves, its posteriors, its frozen draws and its account of tries, with
+everything there is to explore with; `served` is the same with the share of tries that is the settings' default.
 """
 
 from __future__ import annotations
@@ -13,26 +14,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
+from pointsman.core.catalog import ModelCard
+from pointsman.core.features import VERSION
 from pointsman.core.observation import Observation
 from pointsman.core.signals import Conversation, Needs, Privacy, Signals
 from pointsman.learn.families.base import Floats
 from pointsman.learn.reading import PromptReader
-from pointsman.pipeline.decide.learned.artefact import Posterior
+from pointsman.pipeline.decide.explore import Explorer
+from pointsman.pipeline.decide.learned.artefact import LearnedArtefact
 from pointsman.pipeline.decide.learned.context import contexts
-from pointsman.pipeline.decide.learned.posterior import PosteriorBank
+from pointsman.pipeline.decide.learned.policy import LearnedPolicy
+from pointsman.pipeline.decide.policy import RulePolicy
+from pointsman.pipeline.decide.predict import Arm, predict
 from pointsman.pipeline.understand.ask import find_ask
 from pointsman.pipeline.understand.complexity import ComplexityRules, ComplexityScore
 
 from .judged import number
 from .material import Ints, Sources
 
-SEEDS = 5
+SEEDS = 10
+STUDENT = 2.262
+"""The 97.5th percentile of Student's t with SEEDS − 1 degrees of freedom."""
+SHARE = 0.02
+"""The settings' default of `routing.exploration.share`."""
 TRACE = 101
 """Points of the regret's course that are kept."""
 EVEN = 0.5
-"""What is believed of every model before anything was seen."""
+"""What the catalog says of every model: nothing is known of them before the first outcome."""
+BARE = LearnedArtefact(
+    features=VERSION, utility={"balanced": {"cost": 1.0, "latency": 0.0, "remote": 0.0, "enough": 1.0, "hard": 0.0}}
+)
+"""Nothing was trained, and a dollar is worth as much as a success, so that prices can stand as costs."""
+BOUNDLESS = 10**15
+"""Micro-dollars a day: the prices here are none that a purse could bound."""
 SECONDS = 1.0
 """Between two prompts: far from what lets an outcome fade."""
 CHARACTERS_PER_TOKEN = 4
@@ -89,27 +106,50 @@ class OnlineUCB:
 
 
 class Served:
-    """The learner that serves: posteriors of each model's deviation from an even chance, of which one draw each is
-    taken (Thompson 1933). It learns success alone; what a model costs on average is known beforehand."""
+    """The policy that serves, with nothing trained, over models of which the catalog knows their price alone.
 
-    def __init__(self, signals: Sequence[Signals], costs: Floats) -> None:
-        self._signals = signals
-        self._costs = costs
-        self._models = tuple(f"arm:{arm}" for arm in range(len(costs)))
-        self._bank = PosteriorBank(Posterior(), expected=lambda several: [EVEN] * len(several))
+    Args:
+        arms: of each prompt; see `arms_of`.
+        share: of the prompts, that may be explored at all.
+    """
+
+    def __init__(
+        self, signals: Sequence[Signals], arms: Sequence[Sequence[Arm]], *, share: float, rng: np.random.Generator
+    ) -> None:
+        self._signals, self._arms = signals, arms
+        self._cards = {arm.card.id: arm.card for arm in arms[0]}
+        self._places = {model: place for place, model in enumerate(self._cards)}
         self._now = 0.0
+        self._policy = LearnedPolicy(
+            BARE, rules=RulePolicy(), card_of=self._cards.get, clock=lambda: self._now, version=f"online@{SEEDS}"
+        )
+        self._explorer = Explorer(share=share, micro_usd_per_day=BOUNDLESS, random=rng.random)
 
     def choose(self, row: int, rng: np.random.Generator) -> int:
-        means, deviations = self._bank.deviation(self._models, self._signals[row], self._now)
-        drawn = np.clip(EVEN + np.array(means) + np.array(deviations) * rng.standard_normal(len(means)), 0, 1)
-        return int(np.argmax(drawn - self._costs))
+        signals = self._signals[row]
+        allowance = self._explorer.allowance(signals, self._now)
+        ranked = self._policy.rank(self._arms[row], signals, allowance=allowance)
+        picked = ranked[0] if allowance is None else self._explorer.draw(ranked)
+        return self._places[picked.model]
 
     def learn(self, row: int, arm: int, score: float, reward: float) -> None:
         self._now += SECONDS
-        seen = Observation(
-            decision_id=str(row), model=self._models[arm], at=self._now, success=score, signals=self._signals[row]
-        )
-        self._bank.fold([seen], self._now)
+        model = self._arms[row][arm].card.id
+        seen = Observation(decision_id=str(row), model=model, at=self._now, success=score, signals=self._signals[row])
+        self._policy.bank.fold([seen], self._now)
+
+
+def arms_of(signals: Sequence[Signals], costs: Floats) -> list[list[Arm]]:
+    """The arms of each prompt: what the gateway expects of a model of an even chance, at these prices."""
+    cards = [ModelCard(id=f"arm:{place}", provider="arm", name=str(place), quality=EVEN) for place in range(len(costs))]
+    prices = [round(1_000_000 * float(cost)) for cost in costs]
+    return [
+        [
+            msgspec.structs.replace(arm, cost_micro_usd=price, weighed_micro_usd=price)
+            for arm, price in zip(predict(cards, one), prices, strict=True)
+        ]
+        for one in signals
+    ]
 
 
 class AtRandom:
@@ -143,21 +183,27 @@ def _pair(sources: Sources, weak: str, strong: str) -> dict[str, Any]:
         _signals(prompt, table.prompts[int(row)]) for prompt, row in zip(_read(sources, rows), rows, strict=True)
     ]
     seen = contexts(signals)
-    makers: dict[str, Callable[[], Learner]] = {
-        "router": lambda: Served(signals, price * costs.mean(axis=0)),
-        "linucb": lambda: OnlineUCB(2, seen),
-        "epsilon_greedy": lambda: EpsilonGreedy(2),
-        "random": lambda: AtRandom(2),
+    arms = arms_of(signals, price * costs.mean(axis=0))
+    makers: dict[str, Callable[[np.random.Generator], Learner]] = {
+        "router": lambda rng: Served(signals, arms, share=1.0, rng=rng),
+        "served": lambda rng: Served(signals, arms, share=SHARE, rng=rng),
+        "linucb": lambda rng: OnlineUCB(2, seen),
+        "epsilon_greedy": lambda rng: EpsilonGreedy(2),
+        "random": lambda rng: AtRandom(2),
     }
     best = rewards.max(axis=1)
-    told = {}
+    told, last = {}, {}
     for name, make in makers.items():
         courses = []
         for seed in range(SEEDS):
             rng = np.random.default_rng([sources.spec.seed & 0xFFFFFFFF, seed])
             order = rng.permutation(len(rows))
-            courses.append(_course(make(), order, scores, rewards, best, rng))
+            courses.append(_course(make(rng), order, scores, rewards, best, rng))
         told[name] = _told(np.array(courses))
+        last[name] = np.array([course[-1] for course in courses])
+    for name, figures in told.items():
+        if name != "router":
+            figures["router_less_this"] = _difference(last["router"] - last[name])
     hindsight = int(np.argmax(rewards.mean(axis=0)))
     return {
         "weak": weak,
@@ -211,3 +257,11 @@ def _told(courses: Floats) -> dict[str, Any]:
         "standard_error": number(last.std(ddof=1) / np.sqrt(len(last))),
         "course": [number(value) for value in courses.mean(axis=0)[at]],
     }
+
+
+def _difference(lost: Floats) -> dict[str, Any]:
+    """Of regrets over the same orders: below 0 the router lost less. The interval is of orders and draws; the prompts
+    are given."""
+    half = STUDENT * float(lost.std(ddof=1)) / np.sqrt(len(lost))
+    mean = float(lost.mean())
+    return {"value": number(mean), "interval": [number(mean - half), number(mean + half)]}

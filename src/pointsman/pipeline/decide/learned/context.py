@@ -2,9 +2,9 @@
 
 `CONTEXT_WIDTH` numbers in this order: one, the complexity above the typical, the prompt's length, tools, the turn,
 whether a tool's result is being answered, failures in a row, whether an agent is stuck or done, how bad the latest
-failures are; the intent, one of twelve; the ask's structure above the typical; and the first `LEADING` components of its
-embedding, which was rotated so that they are those that vary most. A request that was not read has zeros in the last
-two parts.
+failures are; the intent, one of twelve; the ask's structure above the typical; and the first `LEADING` components of
+its embedding, which was rotated so that they are those that vary most. A request that was not read has zeros in the
+last two parts.
 
 Each is multiplied by how much more may hang on it than on the intent, so that one scale of the prior does for all.
 What is in φ and these numbers were chosen by evidence (Bishop 2006, 3.86) and by regret on random halves of the public
