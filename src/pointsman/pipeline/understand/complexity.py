@@ -154,20 +154,24 @@ class ComplexityScore:
             begun = sum(map(len, head))
             ends = len(raw) - sum(map(len, tail))
             sentences, middle = [*head, raw[begun:ends], *tail], len(head)
-        weighty, listed = [], []
         tells = _tells().Match
-        found = self._set.Match
+        listed, slight = [], []
         for place, sentence in enumerate(sentences):
             if place == middle:
-                weighty.append(sentence)
-            elif sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
-                listed.append(sentence)
-            elif len(sentence) > SLIGHT or tells(sentence) or (terms and found(sentence.lower())):
-                weighty.append(sentence)
-        if len(weighty) == len(sentences):
+                continue
+            if sentence.count(b",") >= LIST_PARTS - 1 and _FUNCTION_WORDS.search(sentence) is None:
+                listed.append(place)
+            elif len(sentence) <= SLIGHT and not tells(sentence):
+                slight.append(place)
+        if terms and self._found(b"".join([sentences[place] for place in slight])):
+            slight = [place for place in slight if not self._found(sentences[place])]
+        if not listed and not slight:
             return _Prose(raw, terms, b"", 0)
-        told = b"".join(weighty)
-        return _Prose(told, self._found(told) if listed else terms, b" ".join(listed), len(raw) - len(told))
+        lists = b" ".join([sentences[place] for place in listed])
+        for place in (*listed, *slight):
+            sentences[place] = b""
+        told = b"".join(sentences)
+        return _Prose(told, self._found(told) if listed else terms, lists, len(raw) - len(told))
 
     def _found(self, text: bytes) -> set[int]:
         return set(self._set.Match(text.lower()) or ()) if text else set()
