@@ -134,7 +134,8 @@ class Gateway:
         await self._count()
         await self._find_models()
         store = ObservationStore(self._database)
-        signs = ImplicitKeeper(store, self._clock, window_days=settings.learning.window_days)
+        learning = settings.learning
+        signs = ImplicitKeeper(store, self._clock, window_days=learning.window_days, key_share=learning.key_share)
         judge = build_judge(settings, signs.keep, self._clock)
         self._built = build_pipeline(
             settings,

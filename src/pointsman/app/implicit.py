@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 
 from pointsman.core.errors import StoreError
 from pointsman.core.observation import Implicit
 from pointsman.core.ports import Clock
 from pointsman.pipeline.record.implicit import belief
 from pointsman.pipeline.record.replies import read_rules
-from pointsman.stores.observations import ObservationStore
+from pointsman.pipeline.record.shares import largest
+from pointsman.stores.observations import Agreement, ObservationStore
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class ImplicitKeeper:
 
     Args:
         window_days: age of signals beyond which they no longer tell how right their kind is.
+        key_share: of the cases by which a kind is weighed, how many one key may bring once several do; see `KeyShares`.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class ImplicitKeeper:
         clock: Clock,
         *,
         window_days: float,
+        key_share: float = 1.0,
         weigh: float = WEIGH,
         settled: float = SETTLED,
     ) -> None:
         self._store = store
         self._clock = clock
         self._window = window_days * DAY
+        self._key_share = key_share
         self._weigh = weigh
         self._settled = settled
         self._waiting: deque[tuple[float, Implicit]] = deque(maxlen=MOST)
@@ -95,9 +100,24 @@ class ImplicitKeeper:
     async def weigh(self) -> None:
         """Reckon anew how far each kind is believed, and believe what is known already as far. Raises StoreError."""
         agreements = await self._store.agreements(self._clock.now() - self._window)
-        weights = {one.kind: belief(one.right, one.cases) for one in agreements}
+        weights = believed(agreements, self._key_share)
         for kind in {*weights, *self.weights}:
             changed = await self._store.weigh(kind, weights.get(kind, 0.0))
             if changed:
                 log.info("Signals of the kind %s now count %.2f each.", kind, weights.get(kind, 0.0))
         self.weights = weights
+
+
+def believed(agreements: Iterable[Agreement], key_share: float) -> dict[str, float]:
+    """The weight of each kind, to which no key brings more cases than its share."""
+    kinds: dict[str, list[Agreement]] = {}
+    for one in agreements:
+        kinds.setdefault(one.kind, []).append(one)
+    weights = {}
+    for kind, several in kinds.items():
+        most = largest([one.cases for one in several], key_share)
+        counted = [min(1.0, most / one.cases) for one in several]
+        right = sum(share * one.right for share, one in zip(counted, several, strict=True))
+        cases = sum(share * one.cases for share, one in zip(counted, several, strict=True))
+        weights[kind] = belief(int(right + 1e-9), int(cases + 1e-9))
+    return weights

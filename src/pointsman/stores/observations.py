@@ -69,9 +69,10 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a kind of signal was right, among answers of which the caller spoke too."""
+    """How often a kind of signal was right, among one key's answers of which the caller spoke too."""
 
     kind: str
+    key_id: str | None
     right: int
     cases: int
 
@@ -159,16 +160,19 @@ class ObservationStore:
         await self._database.transaction(statements)
 
     async def agreements(self, since: float) -> list[Agreement]:
-        """Of each kind of signal that was seen since then, how often callers who spoke of the same answer were of the
-        same mind; answers that they called half good are left out."""
+        """Of each kind of signal that was seen since then, and each key, how often callers who spoke of the same answer
+        were of the same mind; answers that they called half good are left out."""
         found = await self._database.fetch(
-            "SELECT s.kind, SUM(CASE WHEN (s.success > 0.5) = (o.success > 0.5) THEN 1 ELSE 0 END), COUNT(*)"
+            "SELECT s.kind, o.key_id, SUM(CASE WHEN (s.success > 0.5) = (o.success > 0.5) THEN 1 ELSE 0 END), COUNT(*)"
             " FROM implicit_signals s JOIN observations o ON o.decision_id = s.decision_id"
             " WHERE o.source NOT IN ('implicit', 'judge') AND o.success <> 0.5 AND s.success <> 0.5 AND s.at >= $1"
-            " GROUP BY s.kind",
+            " GROUP BY s.kind, o.key_id",
             since,
         )
-        return [Agreement(kind=kind, right=int(right), cases=int(cases)) for kind, right, cases in found]
+        return [
+            Agreement(kind=kind, key_id=key_id, right=int(right), cases=int(cases))
+            for kind, key_id, right, cases in found
+        ]
 
     async def weigh(self, kind: str, weight: float) -> int:
         """Believe every guess of a kind so far; returns how many that changed."""

@@ -8,7 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.app.implicit import believed
 from pointsman.pipeline.record.shares import FLOOR, STEPS, KeyShares
+from pointsman.stores.observations import Agreement
+
+
+def agreement(key_id: str, right: int, cases: int) -> Agreement:
+    return Agreement(kind="retry", key_id=key_id, right=right, cases=cases)
+
+
+def test_one_key_cannot_make_everybodys_guesses_believed_nor_unbelieved():
+    coins = [agreement("alice", 20, 40), agreement("bob", 19, 40)]
+    assert believed([agreement("flood", 5_000, 5_000)], 0.5)["retry"] > 0.95, "alone it says all there is to say"
+    assert believed([agreement("flood", 5_000, 5_000), *coins], 1.0)["retry"] > 0.9
+    assert believed([agreement("flood", 5_000, 5_000), agreement("alice", 0, 2)], 0.5) == {"retry": 0.0}
+    assert believed([agreement("flood", 5_000, 5_000), *coins], 0.5)["retry"] < 0.4
+    right = [agreement("alice", 200, 200), agreement("bob", 200, 200)]
+    assert believed([agreement("flood", 0, 400), *right], 0.25)["retry"] > 0.0
+    assert believed([agreement("flood", 0, 400), *right], 1.0) == {"retry": 0.0}
+    assert believed([], 0.5) == {}
+
 
 STEP = 2 ** (-1 / STEPS)
 

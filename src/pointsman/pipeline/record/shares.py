@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 FLOOR = 20.0
 """Total weight that every key may have; twenty outcomes move a posterior, and hardly turn it."""
@@ -92,33 +92,34 @@ class KeyShares:
         """Reckon the scales of these models anew; yields those that have changed."""
         for model in models:
             totals = self._totals.get(model, {})
-            cap = self._cap(list(totals.values()))
+            cap = largest(list(totals.values()), self._share)
             for key, total in totals.items():
                 scale = _stepped(cap / total) if total > cap else 1.0
                 if scale != self._scales.get((model, key), 1.0):
                     self._scales[model, key] = scale
                     yield model, key
 
-    def _cap(self, totals: list[float]) -> float:
-        """The largest total that counts whole.
 
-        The cap c solves c = s Σ min(total, c) with s the share, or 1 / keys where that is more: of the k largest
-        totals above it, c = s (sum of the others) / (1 − k s).
-        """
-        share = max(self._share, 1 / len(totals)) if totals else 1.0
-        ordered = sorted(totals, reverse=True)
-        rest = sum(ordered)
-        if not ordered or ordered[0] <= share * rest:
-            return math.inf
-        cap = ordered[-1]
-        for above, total in enumerate(ordered, 1):
-            rest -= total
-            if above * share >= 1:
-                break
-            cap = share * rest / (1 - above * share)
-            if above == len(ordered) or ordered[above] <= cap:
-                break
-        return max(cap, FLOOR)
+def largest(totals: Sequence[float], share: float) -> float:
+    """The largest total that counts whole.
+
+    The cap c solves c = s Σ min(total, c) with s the share, or 1 / keys where that is more: of the k largest totals
+    above it, c = s (sum of the others) / (1 − k s). It is at least `FLOOR`.
+    """
+    share = max(share, 1 / len(totals)) if totals else 1.0
+    ordered = sorted(totals, reverse=True)
+    rest = sum(ordered)
+    if not ordered or ordered[0] <= share * rest:
+        return math.inf
+    cap = ordered[-1]
+    for above, total in enumerate(ordered, 1):
+        rest -= total
+        if above * share >= 1:
+            break
+        cap = share * rest / (1 - above * share)
+        if above == len(ordered) or ordered[above] <= cap:
+            break
+    return max(cap, FLOOR)
 
 
 def _stepped(scale: float) -> float:
