@@ -4,8 +4,8 @@ For each target the members' predictions are weighed by ridge towards equal weig
 For what sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all
 succeed and where it is hard all fail, so that gaps are largest in between, as in item response theory. Equal weights of
 the members are kept unless all this, held out, errs less by more than `DOUBT` standard errors. Where there are signals
-of an attempt, the members that look at nothing else are taken alone unless all together err less by more than a whole
-one: of what an agent will make of an issue the text says next to nothing.
+of an attempt, the members that look at nothing else are taken alone unless all together err less by more than
+`DOUBT_OF_TEXT`: of what an agent will make of an issue the text says next to nothing.
 
 The result is then scaled by what the training part, predicted out of fold, says it is worth: with b the slope of the
 target on it and t its t-statistic, by b·max(0, 1 − (GATE / t)²), a positive-part James-Stein estimate. Where nothing
@@ -28,6 +28,7 @@ from .inputs import Inputs
 from .regressors import Regressor
 
 DOUBT = 0.5
+DOUBT_OF_TEXT = 2.0
 LEAST = 0.01
 """The least factor of what sets two models apart."""
 STRENGTH = 150.0
@@ -73,7 +74,7 @@ class EnsembleRegressor:
                 honest, weights = columns @ even, even
             if len(self.members_) > len(self._members):
                 alone = self._alone(columns.shape[1])
-                if not surely_better(honest, columns @ alone, right):
+                if not surely_better(honest, columns @ alone, right, DOUBT_OF_TEXT):
                     honest, weights = columns @ alone, alone
             many = target > 0 and targets.shape[1] > 2
             factor = worth(honest, right, GATE_OF_MANY if many else GATE)
@@ -121,7 +122,7 @@ class EnsembleRegressor:
         return weights
 
 
-def surely_better(made: Floats, simple: Floats, right: Floats, doubt: float = 1.0) -> bool:
+def surely_better(made: Floats, simple: Floats, right: Floats, doubt: float) -> bool:
     """Whether out-of-fold predictions err less than simpler ones by more than so many standard errors."""
     difference = (right - simple) ** 2 - (right - made) ** 2
     return float(difference.mean()) > doubt * float(difference.std()) / math.sqrt(len(right))
