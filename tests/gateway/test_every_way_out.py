@@ -75,6 +75,9 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
             },
             "routing": {
                 "aliases": {"mine": "openai:gpt-4o"},
+                "intent_model": "openai:gpt-4o",
+                "intent_timeout": 0.2,
+                "intent_micro_usd_per_day": 1_000_000,
                 "fallbacks": {
                     "lan:llama3.1:8b": ["openai:gpt-4o", "ollama:llama3:8b", "litellm:claude"],
                     "openai:gpt-4o": ["lan:llama3.1:8b", "litellm:claude"],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
@@ -218,10 +218,7 @@ class IntentByModel:
     async def _say(self, message: str, card: ModelCard, wanted: Wanted, level: PrivacyLevel) -> Intent | None:
         scopes = Scopes(models=(card.id,), daily_micro_usd=wanted.micro_usd_per_day)
         caller = Caller(key_id=INTENT_KEY, admin=False, role="member", scopes=scopes)
-        plain = "chat" not in card.capabilities or (
-            # A program that was optimised is asked as it was then.
-            self.program == BUILT_IN and {"completion", "logprobs"} <= card.capabilities
-        )
+        plain = asked_plainly(self.program, card.capabilities)
         asked = plain_request(card.id, message) if plain else chat_request(self.program, card.id, message)
         stream = await self._ask(asked, caller, level)
         if stream is None:
@@ -255,6 +252,13 @@ def _may_see(card: ModelCard, signals: Signals, caller: Caller, provider: str | 
         return True
     private = signals.privacy.local_only or bool(signals.privacy.classes)
     return not private and caller.may_use(card.id, card.name) and provider in (None, card.provider)
+
+
+def asked_plainly(program: Program, capabilities: Collection[str]) -> bool:
+    """Whether a model is asked for the next word, not in a chat. An optimised program is asked as it was then."""
+    if "chat" not in capabilities:
+        return True
+    return program == BUILT_IN and "completion" in capabilities and "logprobs" in capabilities
 
 
 def plain_request(model: str, message: str) -> ChatRequest:
