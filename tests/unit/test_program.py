@@ -73,6 +73,8 @@ def test_a_file_takes_the_place_of_what_is_built_in(tmp_path: Path):
         {"inputs": [{"name": "question"}]},
         {"outputs": [{"name": "verdict"}]},
         {"outputs": []},
+        {"outputs": [{"name": "verdict"}, {"name": "reason"}]},
+        {"outputs": [{"name": "verdict", "choices": ["good", "bad", "Bad"]}, {"name": "reason"}]},
         {"inputs": [{"name": "answer"}, {"name": "answer"}]},
         {"inputs": [{"name": "completed"}, {"name": "answer"}]},
         {"inputs": [{"name": "[[ ##"}]},

@@ -69,7 +69,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return program
 
     def check_fits(self, built_in: Program, where: str = "The program") -> None:
-        """That a program can stand in for a built-in one: the same inputs, and at least its outputs.
+        """That a program can stand in for a built-in one: the same inputs, at least its outputs, and no other choices.
 
         Raises:
             ProgramError: it cannot.
@@ -79,6 +79,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ProgramError(f"{where} has the inputs {', '.join(inputs)}; {_names(built_in.inputs)} are given.")
         if not {field.name for field in built_in.outputs} <= set(outputs):
             raise ProgramError(f"{where} has the outputs {', '.join(outputs)}; {_names(built_in.outputs)} are read.")
+        choices = {field.name: frozenset(field.choices) for field in self.outputs}
+        for field in built_in.outputs:
+            own = choices[field.name]
+            if field.choices and not (own and own <= frozenset(field.choices)):
+                raise ProgramError(f"{where}: {field.name} must be one of {', '.join(field.choices)}.")
 
     def messages(self, values: Mapping[str, str]) -> list[dict[str, str]]:
         """The chat that asks for the outputs: `{"role", "content"}` each.

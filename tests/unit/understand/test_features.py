@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pointsman.core.features import EMBEDDED, STRUCTURE, VERSION, WIDTH, decode, readable, without_embedding
 from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Complexity
-from pointsman.pipeline.understand import PrivacyRules, Understand
+from pointsman.pipeline.understand import PrivacyRules, Understand, reading
 from pointsman.pipeline.understand.ask import find_ask
 from pointsman.pipeline.understand.complexity import ComplexityRules, ComplexityScore
 from pointsman.pipeline.understand.features import FeatureReader
@@ -136,3 +136,19 @@ def test_vectors_of_another_version_are_not_read():
 def test_what_white_space_parts_is_read_part_by_part(text: str):
     apart = [piece for run in text.split() for piece in PIECES(run)]
     assert PIECES(text) == apart
+
+
+@pytest.mark.parametrize("broken", ["embedding", "classifier"])
+def test_where_a_file_is_broken_the_rules_speak_and_the_log_says_so_once(monkeypatch, caplog, broken):
+    def fail(*_):
+        raise ValueError("truncated file")
+
+    if broken == "classifier":
+        monkeypatch.setattr(reading, "read_intent", fail)
+    read_it = reading.Reader(score, FeatureReader(fail if broken == "embedding" else embed_one))
+    texts = ("Refactor this function.", "Prove that there are infinitely many primes.")
+    for text in texts:
+        plain, found = read_it(text), read_it(text, featured=True)
+        assert (found.intent, found.confidence, found.complexity) == (plain.intent, plain.confidence, plain.complexity)
+        assert readable(found.features) == (broken == "classifier")
+    assert caplog.text.count("the rules speak") == 1

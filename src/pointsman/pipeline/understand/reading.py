@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from pointsman.core.features import readable
@@ -14,6 +16,8 @@ from .complexity import ComplexityScore
 from .features import FeatureReader
 from .intent import IntentRules, judge
 from .intent_model import read_intent
+
+log = logging.getLogger(__name__)
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -42,6 +46,7 @@ class Reader:
         self._intent = IntentRules()
         self._complexity = complexity
         self._features = features
+        self._failed = False
         self._allow = allow
 
     def __call__(self, text: str, *, featured: bool = False) -> Reading:
@@ -51,9 +56,16 @@ class Reader:
         """
         ask = find_ask(text)
         complexity = self._complexity(ask)
-        features = self._features(ask, complexity) if featured and self._features is not None else b""
         weights = self._intent.weigh(ask)
-        intent, confidence = read_intent(features, weights)
+        features, (intent, confidence) = b"", judge(weights)
+        if featured and self._features is not None:
+            try:
+                features = self._features(ask, complexity)
+                intent, confidence = read_intent(features, weights)
+            except Exception:  # a broken file or NumPy keeps no request from its answer
+                if not self._failed:
+                    log.exception("Prompts cannot be embedded, or their intents not told from that; the rules speak.")
+                self._failed = True
         ruled = judge(weights)[0]
         own = readable(features) and (intent is not ruled or ruled is Intent.GENERAL)
         return Reading(
