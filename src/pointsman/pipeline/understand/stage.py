@@ -51,8 +51,8 @@ class Understand:
         features: reads the feature vectors of learned policies; None: there are none.
         chooses: whether a model is to be chosen for a requested name: only then the vector is read.
         embeddings: whether vectors hold the embedding where nothing private was found. Elsewhere they never do: they
-            are logged, and words can be read back from it. It is gone before anything is decided, so that a decision can
-            be worked out again from its log entry.
+            are logged, and words can be read back from it. It is gone before anything is decided, so that a decision
+            can be worked out again from its log entry.
         allow: which asks may go to the cloud in development mode; None: none is looked for.
         memo_size: messages remembered; about 300 bytes each.
     """
@@ -220,10 +220,13 @@ class Understand:
         return hasher.hexdigest()
 
     def _prefixes(self, messages: Sequence[MessageFacts], digests: Sequence[bytes]) -> bytes:
-        first = next((place for place, message in enumerate(messages) if message.user_turn), len(messages) - 1)
-        start = max(first, len(digests) - MOST_PREFIXES)
+        start = len(digests) - MOST_PREFIXES
+        if start < 0 or not any([message.user_turn for message in messages[: start + 1]]):
+            first = [place for place, message in enumerate(messages) if message.user_turn]
+            start = max(first[0] if first else len(messages) - 1, start)
         hasher = self._prompt_hasher.copy()
-        hasher.update(b"".join(digests[:start]))
+        if start:
+            hasher.update(b"".join(digests[:start]))
         hashes = []
         for digest in digests[start:]:
             hasher.update(digest)
