@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
@@ -97,11 +97,11 @@ class Paces:
         if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
             key = (last.model, effort, signals.intent.value)
             ratio = last.completion_tokens / (needs.expected_output * needs.choices)
-            self._lengths.setdefault(key, Running()).observe(_bounded(ratio))
+            _kept(self._lengths, key).observe(_bounded(ratio))
         prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
         predicted = latency(card, prompt, last.completion_tokens)
         if predicted > 0 and len(self._times) < MOST_KEYS:
-            times = self._times.setdefault((last.model, band(signals.complexity.score)), Running())
+            times = _kept(self._times, (last.model, band(signals.complexity.score)))
             times.observe(_bounded(last.seconds / predicted))
 
     def output(self, model: str, effort: str | None, signals: Signals, prior: float) -> Expected:
@@ -124,6 +124,14 @@ class Paces:
 
 
 UNKNOWN = Running()
+K = TypeVar("K")
+
+
+def _kept(measured: dict[K, Running], key: K) -> Running:
+    running = measured.get(key)
+    if running is None:
+        running = measured[key] = Running()
+    return running
 
 
 def _expected(running: Running | None, prior: float) -> Expected:

@@ -39,6 +39,13 @@ class Policy(Protocol):
         """
 
 
+def rules_of(policy: Policy) -> Policy:
+    """The rules that a policy falls back to, or itself. They tell what to expect of a model that a request names: there
+    is nothing to choose, so nothing is asked of what was learned."""
+    rules: Policy = getattr(policy, "rules", policy)
+    return rules
+
+
 BUILT_IN_VERSION = "rules@2"
 
 

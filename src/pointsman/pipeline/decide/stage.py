@@ -26,7 +26,7 @@ from .hybrid import rank_local_first, why_local_first
 from .names import Requested, interpret, within
 from .pace import Paces
 from .plan import chain, unique
-from .policy import Policy
+from .policy import Policy, rules_of
 from .predict import Arm, predict
 from .refuse import refuse_all, refuse_named
 from .staged import mixed, turn_of
@@ -292,7 +292,7 @@ class Decide:
                 dropped.append(_dropped(card, why))
         plan = tuple(unique([*order, *followers], self.rules.max_attempts))
         arms = predict([card for card, _ in usable], signals, self.paces)
-        by_id = {candidate.model: candidate for candidate in self.policy.rank(arms, signals)}
+        by_id = {candidate.model: candidate for candidate in rules_of(self.policy).rank(arms, signals)}
         ranked = [
             msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
         ]

@@ -92,7 +92,7 @@ def find_needs(
         json_object=form == "json_object",
         json_schema=form == "json_schema",
         logprobs=bool(params.logprobs) or bool(params.top_logprobs),
-        effort_named=any(bytes(request.fields.get(name, NOTHING)) != b"null" for name in _EFFORTS),
+        effort_named=_names_effort(request),
         # each prompt of a completion is answered `n` times
         choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
         cache_marks=cache_marks,
@@ -121,8 +121,15 @@ def expected_output(intent: Intent, complexity: float, *, in_the_middle: bool, m
     return output if most is None else min(output, most)
 
 
-_EFFORTS = ("reasoning_effort", "reasoning", "thinking", "output_config")
+_EFFORTS = frozenset({"reasoning_effort", "reasoning", "thinking", "output_config"})
 """Fields that say how much a model shall think, in the words of several makers."""
+
+
+def _names_effort(request: ChatRequest) -> bool:
+    named = _EFFORTS & request.fields.keys()
+    return bool(named) and any(bytes(request.fields[name]) != b"null" for name in named)
+
+
 _TOOL_ROLES = ("tool", "function")
 
 
