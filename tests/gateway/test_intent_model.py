@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pointsman.core.signals import Intent
+from pointsman.evals.intent.by_model import sample
 from pointsman.testing.answers import Answer, Page, SeenRequest, Stall, Status, Tokens
 from pointsman.testing.upstream import ScriptedUpstream
 
@@ -254,3 +259,34 @@ def test_a_model_that_completes_text_is_asked_for_the_next_word(tmp_path: Path, 
         (call,) = [request.json for request in seen if "prompt" in request.json]
         assert call["prompt"].endswith(f"Message: {UNSURE} next\nFiled under:")
         assert (call["max_tokens"], call["logprobs"]) == (1, 5)
+
+
+def test_development_mode_keeps_asks_at_home_but_for_those_that_may_leave(tmp_path: Path, cloud, lan):
+    """What is asked of the model holds words of its own, which a pattern may match; the caller's are what counts."""
+    cloud.default = says("math")
+    settings = tree(cloud, lan, development={"enabled": True, "allow": ["respond with", "#cloud"]})
+    with running(tmp_path, settings) as gateway:
+        assert ask(gateway, f"{UNSURE} at home")["intent_source"] == "classifier"
+        assert asked(cloud) == []
+        assert results(gateway) == {"private": 1}
+        ask(gateway, f"{UNSURE} #cloud")
+        assert len(asked(cloud)) == 1
+
+
+def test_eval_intent_asks_as_serving_does(gateway: Gateway, cloud, lan):
+    limit = 7
+    cloud.default = says("math")
+    command = [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml")]
+    done = subprocess.run(
+        [*command, "eval", "intent", "--model", TELLER, "--limit", str(limit), "--json"],
+        capture_output=True, text=True, timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(gateway.folder), "LANG": "C.UTF-8"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    asks = sample(limit, seed=7)
+    rows = {row["method"]: row for row in told["rows"]}
+    assert (told["form"], told["asks"], told["no_answer"]) == ("chat", limit, 0)
+    assert rows["model"]["right"] == sum(ask.intent is Intent.MATH for ask in asks)
+    assert len(asked(cloud)) == limit
+    assert len({ask.group for ask in sample(60, seed=7)}) == 60

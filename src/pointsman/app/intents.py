@@ -49,7 +49,12 @@ def build_intents(
 
     def wanted() -> Wanted:
         routing = current().routing
-        return Wanted(routing.intent_model, routing.intent_timeout, routing.intent_micro_usd_per_day)
+        return Wanted(
+            routing.intent_model,
+            routing.intent_timeout,
+            routing.intent_micro_usd_per_day,
+            routing.development.enabled,
+        )
 
     def chooses(name: str) -> bool:
         try:

@@ -72,6 +72,8 @@ class Wanted(NamedTuple):
     """Seconds."""
     micro_usd_per_day: int
     """What asking may cost a day (UTC); 0: only a model that costs nothing is asked."""
+    development: bool = False
+    """Whether development mode keeps requests with local models, but for those that ask for the cloud."""
 
 
 class IntentByModel:
@@ -134,7 +136,8 @@ class IntentByModel:
         said = self._said.peek(digest)
         if said is None:
             card = self._card(wanted.model)
-            may_see = card is not None and _may_see(card, signals, caller, provider)
+            stays = wanted.development and not signals.cloud_asked
+            may_see = card is not None and _may_see(card, signals, caller, provider, stays=stays)
             task = self._under_way.get(digest) or self._begin(digest, text, card, wanted, signals, may_see=may_see)
             # Whoever goes away leaves the others, and the memory, their answer.
             said = await asyncio.shield(task) if task is not None else Intent.GENERAL
@@ -246,12 +249,17 @@ class IntentByModel:
         return self._spent
 
 
-def _may_see(card: ModelCard, signals: Signals, caller: Caller, provider: str | None) -> bool:
-    """Whether a request may be shown to a model that its caller did not name."""
+def _may_see(card: ModelCard, signals: Signals, caller: Caller, provider: str | None, *, stays: bool) -> bool:
+    """Whether a request may be shown to a model that its caller did not name.
+
+    Args:
+        provider: the only one that the caller wants asked.
+        stays: whether the request stays with local models, private or not.
+    """
     if card.local:
         return True
     private = signals.privacy.local_only or bool(signals.privacy.classes)
-    return not private and caller.may_use(card.id, card.name) and provider in (None, card.provider)
+    return not private and not stays and caller.may_use(card.id, card.name) and provider in (None, card.provider)
 
 
 def asked_plainly(program: Program, capabilities: Collection[str]) -> bool:

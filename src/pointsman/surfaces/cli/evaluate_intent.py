@@ -90,7 +90,7 @@ async def _measure_model(invocation: Invocation, model: str, limit: int, seed: i
     program = current(invocation.settings().data_dir, "intent", BUILT_IN)
     async with gateway(invocation) as client:
         listed = (await client.get("/v1/models"))["data"]
-        capabilities = next((one.get("capabilities", ()) for one in listed if one["id"] == model), None)
+        capabilities = next((one["pointsman"]["capabilities"] for one in listed if one["id"] == model), None)
         if capabilities is None:
             raise ModelNotFound(f"The model {model!r} does not exist; `pointsman models list` shows what there is.")
         return await measure_model(
