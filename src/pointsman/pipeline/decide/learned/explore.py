@@ -1,4 +1,7 @@
-"""With which probability each arm would be tried, by Thompson sampling, inverse gap weighting or an upper bound.
+"""With which probability each arm is tried, by Thompson sampling, inverse gap weighting or an upper bound.
+
+As much is tried as the method would, up to the allowed share of the requests: what would be tried beyond it is scaled
+down, arm by arm alike.
 
 - Thompson (1933): the chance that the arm is the best. It is the share of `DRAWS` frozen draws from the posteriors in
   which the arm has the highest utility, so that the probability is known before an arm is picked and can be worked out
@@ -61,12 +64,12 @@ def propensities(
         allowed and arm.weighed_micro_usd <= dear and (arm.cost_micro_usd is not None or arm.card.local)
         for arm, allowed in zip(arms, may, strict=True)
     ]
-    share = allowance.share
-    picked = [0.0] * len(arms)
-    for place, probability in enumerate(_by(method, arms, qualities, deviations, scale, seed)):
-        if tried[place]:
-            picked[place] = share * probability
+    wished = _by(method, arms, qualities, deviations, scale, seed)
+    picked = [probability if allowed else 0.0 for probability, allowed in zip(wished, tried, strict=True)]
     picked[0] = 0.0
+    others = sum(picked)
+    if others > allowance.share:
+        picked = [probability * allowance.share / others for probability in picked]
     picked[0] = 1.0 - sum(picked)
     return picked
 
