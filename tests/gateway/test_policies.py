@@ -196,7 +196,7 @@ def command_fails(gateway: Gateway, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "content", "says"),
     [
-        (("add", "mine", "-"), '{"weights": {"balanced": {"cost": -1}}}', "at least 0"),
+        (("add", "mine", "-"), '{"weights": {"balanced": {"cost": -1}}}', "between 0 and"),
         (("add", "mine", "-"), "not json", "not a policy"),
         (("add", "rules", "-"), "{}", "not rules"),
         (("add", "../etc", "-"), "{}", "letters, digits"),
