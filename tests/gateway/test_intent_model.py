@@ -118,7 +118,7 @@ def test_nobody_is_asked_where_it_would_change_nothing(gateway: Gateway, cloud, 
     cloud.default = says("math")
     sure = ask(gateway, "Please write unit tests for the parser with pytest.")
     assert (sure["intent"], sure["intent_source"] != "model") == ("tests", True)
-    ask(gateway, f"{UNSURE} two", model="lan:llama3.1:8b")
+    assert ask(gateway, f"{UNSURE} two", model="lan:llama3.1:8b")["intent_source"] == "rules"
     preview = {"model": "auto", "messages": [{"role": "user", "content": f"{UNSURE} three"}]}
     assert gateway.ask("POST", "/api/v1/route", preview).json["signals"]["intent"] == "general"
     assert asked(cloud) == []
@@ -202,13 +202,17 @@ def test_nobody_waits_longer_than_the_settings_say(tmp_path: Path, cloud, lan):
         assert [one["outcome"]["status"] for one in _own_decisions(gateway)] == ["cancelled"] * 3
 
 
-@pytest.mark.parametrize("hard", [True, False])
-def test_it_costs_no_more_than_its_cap(tmp_path: Path, cloud, lan, hard: bool):
+@pytest.mark.parametrize(
+    ("cap", "budgets"),
+    [(40_000, {"hard": True, "daily": 50}), (40_000, {"hard": False, "daily": 50}), (1_000_000, {"daily": 0.04})],
+    ids=["its own", "its own, where budgets warn", "everybody's"],
+)
+def test_it_costs_no_more_than_its_cap_or_everybodys(tmp_path: Path, cloud, lan, cap: int, budgets: dict[str, Any]):
     """Ten dollars a million tokens: an answer of 200 costs two thousand micro-dollars, and far more is reserved."""
     cloud.default = Answer(text="[[ ## intent ## ]]\nmath", usage=Tokens(prompt=100, completion=100))
-    settings = tree(cloud, lan, price=10, intent_micro_usd_per_day=40_000)
-    settings["budgets"] = {"hard": hard, "daily": 50}
+    settings = {**tree(cloud, lan, price=10, intent_micro_usd_per_day=cap), "budgets": budgets}
     del settings["learning"]
+    hard = budgets.get("hard", True)
     with running(tmp_path, settings) as gateway:
         sources = [
             ask(gateway, f"{UNSURE} costs {number}", routing_preferences={"priority": "cost"})["intent_source"]
