@@ -10,10 +10,11 @@ from pointsman.core.errors import InvalidRequest
 from pointsman.core.features import EMBEDDED, WIDTH
 from pointsman.learn.families import FAMILIES, ROUTER
 from pointsman.learn.families.base import Floats, Prompts
-from pointsman.learn.families.ensemble import worth
+from pointsman.learn.families.ensemble import surely_better, worth
 from pointsman.learn.families.folds import grouped_folds
 from pointsman.learn.families.lexicon import Lexicon
 from pointsman.learn.families.logistic import fit_lines, sigmoid
+from pointsman.learn.families.nearness import Nearness
 from pointsman.learn.families.targets import Targets
 
 TOPICS = ("prove the theorem about ideals", "name the capital of the country", "sort the list of records")
@@ -144,6 +145,26 @@ def test_far_from_everything_seen_every_prompt_gets_the_means() -> None:
     away[:, :EMBEDDED] /= np.linalg.norm(away[:, :EMBEDDED], axis=1, keepdims=True)
     made = fitted.predict(Prompts(texts=("something else",) * 50, features=np.abs(away).astype(np.float32) * [-1.0]))
     assert np.allclose(made, scores.mean(axis=0), atol=0.02)
+
+
+def test_a_prompt_of_another_form_is_far_however_near_it_lies() -> None:
+    rng = np.random.default_rng(5)
+    embedding = rng.normal(size=(400, 8))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    structure = np.abs(rng.normal(size=(400, 3))) * [1, 1, 0] + [1, 0, 0]
+    structure[:120, 1] = 0  # a trait that some have is no form
+    structure[7, 0] = 0  # and one that was read wrongly takes none away
+    gate = Nearness().fit(embedding, structure)
+    asked = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert gate(embedding[:3], asked).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_even_weights_are_left_only_where_that_surely_helps() -> None:
+    rng = np.random.default_rng(6)
+    right = rng.normal(size=500)
+    even = right + rng.normal(size=500)
+    assert not surely_better(even + 0.01 * rng.normal(size=500), even, right, 0.5)
+    assert surely_better(right + 0.5 * rng.normal(size=500), even, right, 0.5)
 
 
 def test_groups_stay_together() -> None:
