@@ -17,6 +17,7 @@ from .schema import BudgetCap, Limits, Settings, built_in_tiers
 MOST_COUNTED = 10**12
 """The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
 
+MOST_WEIGHT = 1e12
 WEIGHTS = ("cost", "latency", "remote", "enough", "hard")
 """What the weights of a priority are called."""
 
@@ -199,8 +200,8 @@ def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
         for name, weight in weights.items():
             checks.append((f"routing.weights.{priority}.{name}", name, name in WEIGHTS,
                            f"is no weight; there are {', '.join(WEIGHTS)}"))  # fmt: skip
-            checks.append((f"routing.weights.{priority}.{name}", weight, 0 <= weight < float("inf"),
-                           "must be a number of at least 0"))  # fmt: skip
+            checks.append((f"routing.weights.{priority}.{name}", weight, 0 <= weight <= MOST_WEIGHT,
+                           f"must be between 0 and {MOST_WEIGHT:g}"))  # fmt: skip
     for tier, intents in settings.routing.tier_models.items():
         checks.append((f"routing.tier_models.{tier}", tier, tier in ("high", "medium", "low"),
                        "is no tier; there are high, medium, low"))  # fmt: skip

@@ -30,6 +30,7 @@ from pointsman.pipeline.decide.learned.artefact import (
 )
 from pointsman.pipeline.decide.learned.context import CONTEXT_WIDTH
 from pointsman.pipeline.decide.learned.shipped import shipped
+from pointsman.pipeline.decide.utility import MOST_WEIGHT
 from pointsman.settings import checks
 
 RNG = np.random.default_rng(5)
@@ -154,3 +155,4 @@ def test_the_one_that_ships_can_be_read():
 
 def test_the_settings_name_the_weights_that_there_are():
     assert set(checks.WEIGHTS) == set(RulePolicy().weights["balanced"].__dataclass_fields__)
+    assert checks.MOST_WEIGHT == MOST_WEIGHT
