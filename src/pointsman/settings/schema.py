@@ -148,7 +148,8 @@ class PrivacySettings(Section):
     """Which prompts the decision log keeps: none, those in which nothing private was found, or all."""
     store_embeddings: bool = True
     """Whether the decision log keeps the embedding of prompts in which nothing private was found, which learning reads
-    and from which the words of a short prompt can be read back. Of others it never does. If not, routing looks at the shape of prompts alone."""
+    and from which the words of a short prompt can be read back. Of others it never does. If not, routing looks at the
+    shape of prompts alone."""
     redaction: bool = False
     """Send requests of level `standard` with secrets or identity numbers to remote models too, with placeholders in
     their place; the answer gets the originals back."""
