@@ -104,6 +104,11 @@ class Paces:
             times = _kept(self._times, (last.model, band(signals.complexity.score)))
             times.observe(_bounded(last.seconds / predicted))
 
+    @property
+    def lengths(self) -> int:
+        """Of how many models, efforts and intents the length of answers was measured."""
+        return len(self._lengths)
+
     def output(self, model: str, effort: str | None, signals: Signals, prior: float) -> Expected:
         """Tokens of an answer.
 

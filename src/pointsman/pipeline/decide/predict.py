@@ -103,9 +103,10 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     ease = _ease(signals.complexity.score)
     prompt = needs.prompt_tokens
     choices = needs.choices
+    usual = UNMEASURED.output("", None, signals, needs.expected_output)
     arms = []
     for card in cards:
-        expected = paces.output(card.id, None, signals, needs.expected_output)
+        expected = paces.output(card.id, None, signals, needs.expected_output) if paces.lengths else usual
         output = round(expected.mean)
         cost = card.cost_micro_usd(prompt, output * choices)
         weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices)
