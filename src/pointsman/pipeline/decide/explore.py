@@ -1,10 +1,10 @@
 """Trying arms to learn of them, within bounds that are known before the draw.
 
 A policy that explores picks the arm that it thinks best with a probability of at least 1 − ε, and the others as its way
-of exploring has them, scaled down to ε together. ε and the arms that may be tried follow from an allowance that is fixed
-before anything is drawn, so that the propensities in the log are exact. Two buckets bound it, each per process: `share`
-of the requests that may go to another arm, and what the tries may cost beyond the best arms, in expected micro-dollars
-a day.
+of exploring has them, scaled down to ε together. ε and the arms that may be tried follow from an allowance that is
+fixed before anything is drawn, so that the propensities in the log are exact. Two buckets bound it, each per process:
+`share` of the requests that may go to another arm, and what the tries may cost beyond the best arms, in expected
+micro-dollars a day.
 """
 
 from __future__ import annotations
