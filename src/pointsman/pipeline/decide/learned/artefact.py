@@ -13,6 +13,7 @@ from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from operator import mul
 from typing import Literal
 
 import msgspec
@@ -241,9 +242,7 @@ def _positive_definite(matrix: array[float], *, ridge: float) -> bool:
         for column in range(row + 1):
             wanted = (matrix[row * width + column] + matrix[column * width + row]) / 2
             wanted += ridge if row == column else 0.0
-            wanted -= sum(
-                one * other for one, other in zip(made, factor[column] if column < row else made, strict=False)
-            )
+            wanted -= sum(map(mul, made, factor[column] if column < row else made))
             if column < row:
                 made.append(wanted / factor[column][column])
             elif wanted > 0:
