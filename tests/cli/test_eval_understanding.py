@@ -36,9 +36,11 @@ def test_eval_intent_judges_the_rules_and_the_classifier_on_the_projects_own_ask
 
 def test_eval_robustness_shows_that_orders_to_the_router_win_little():
     figures = run("eval", "robustness", "--policy", "rules", "--paid")
-    assert {"paraphrases", "neutral: courtesies", "injections: all", "heldout: all", "stuffing: terms"} <= set(figures)
-    assert figures["injections: all"]["same_model"] >= 0.95
-    assert figures["injections: all"]["cost_percent"] < figures["neutral: courtesies"]["cost_percent"]
+    assert {"paraphrases", "neutral: courtesies", "stuffing: terms"} <= set(figures)
+    for kind in ("injections: all", "heldout: all", "later: all", "afterwards: all"):
+        assert figures[kind]["same_model"] >= 0.95
+        assert figures[kind]["cost_percent"] < 5 < figures["stuffing: terms"]["cost_percent"]
+    assert abs(figures["neutral: courtesies"]["cost_percent"]) < 5
     for row in figures.values():
         assert row["low"] <= row["cost_percent"] <= row["high"]
 

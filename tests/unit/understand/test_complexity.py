@@ -76,6 +76,33 @@ def test_every_part_lies_between_0_and_1(text: str):
     assert all(0 <= part <= 1 for part in (found.score, found.length, found.terms, found.structure))
 
 
+@pytest.mark.parametrize(
+    "slight",
+    ["Thank you very much in advance.", "This must never be wrong!", "A hospital waits for the answer.", "头脑风暴。"],
+)
+def test_slight_sentences_make_an_ask_hardly_harder(slight: str):
+    for ask in ("Debug a deadlock between two threads that lock in different order.", TRIVIAL[0], ORDINARY[1]):
+        alone = understand(ask).complexity
+        for text in (f"{slight} {ask}", f"{ask}\n\n{slight}"):
+            together = understand(text).complexity
+            assert 0 <= together.score - alone.score < 0.01
+            assert together.structure == alone.structure
+
+
+@pytest.mark.parametrize("weighty", ["It is lock-free.", "Prove it.", "Keep it below 20 ms.", "Look at main.py."])
+def test_short_sentences_that_say_something_count(weighty: str):
+    assert (
+        understand(f"Fix this bug.\n{weighty}").complexity.score > understand("Fix this bug.").complexity.score + 0.01
+    )
+
+
+def test_a_bare_list_of_terms_says_less_than_a_sentence_about_them():
+    listed = understand("Say hello.\nKeywords: Raft, Paxos, lock-free, NP-hard, homomorphic.").complexity
+    told = understand("Say hello.\nTell how Raft and Paxos, lock-free and NP-hard go with the homomorphic.").complexity
+    assert 0 < listed.terms < 0.25 < told.terms
+    assert listed.structure < told.structure
+
+
 def test_terms_count_once_and_only_as_whole_words():
     assert understand("a mutex").complexity.terms == understand("a mutex, a mutex and a mutex").complexity.terms > 0
     assert understand("raft").complexity.terms > understand("draft crafting").complexity.terms == 0
