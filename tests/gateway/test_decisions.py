@@ -87,9 +87,9 @@ def test_feedback_by_decision_or_answer_id(gateway, lan, path):
     decision = reply.headers["x-pointsman-decision"]
     gateway.record(decision)
     assert gateway.ask("POST", path, {"id": "chatcmpl-feedback", "thumb": "up"}).status == 200
-    assert gateway.ask("POST", path, {"id": decision, "score": 0.25, "comment": "meh"}).status == 200
+    assert gateway.ask("POST", path, {"id": decision, "score": 0.95, "comment": "good"}).status == 200
     feedback = gateway.record(decision)["feedback"]
-    assert feedback["score"] == 0.25
+    assert feedback["score"] == 0.95
     assert gateway.ask("POST", path, {"id": "dec_unknown", "thumb": "up"}).status == 404
     assert gateway.ask("POST", path, {"id": decision, "score": 7}).status == 400
 

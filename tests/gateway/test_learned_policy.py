@@ -128,7 +128,7 @@ def test_settings_that_make_no_sense_are_refused_with_the_mend(tmp_path: Path):
         ("routing: {quality_floor: -0.1}", "between 0 and 1"),
         ("routing: {weights: {cheap: {cost: 1}}}", "is no priority"),
         ("routing: {weights: {balanced: {price: 1}}}", "is no weight"),
-        ("routing: {weights: {balanced: {cost: -1}}}", "at least 0"),
+        ("routing: {weights: {balanced: {cost: -1}}}", "must be between 0 and"),
         ("routing: {policy: oracle}", "routing.policy"),
     ):
         config = tmp_path / "pointsman.yaml"

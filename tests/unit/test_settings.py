@@ -27,7 +27,7 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path):
 def test_every_environment_name_reaches_its_setting(name: str, path: str, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("providers: []\n")
     kind = settings.kind_of(path)
-    value = {bool: "true", int: "7000", float: "0.5"}.get(kind, "something")
+    value = {bool: "true", int: "7000", float: "0.5", int | None: "7000"}.get(kind, "something")
     special = {
         "server.data_plane": "asgi", "log.level": "debug", "log.format": "json", "privacy.level": "max",
         "privacy.store_prompts": "all", "embedded.start": "lazy", "embedded.context": "512", "embedded.threads": "3",
