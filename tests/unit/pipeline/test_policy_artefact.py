@@ -36,7 +36,7 @@ def test_what_is_left_out_is_as_built_in():
     ("tree", "says"),
     [
         ({"weights": {"balanced": {"price": 1}}}, "has no 'price'"),
-        ({"weights": {"balanced": {"cost": -1}}}, "at least 0"),
+        ({"weights": {"balanced": {"cost": -1}}}, "between 0 and"),
         ({"weights": {"cheap": {"cost": 1}}}, "cheap"),
         ({"complexity_threshold": 1.5}, "between 0 and 1"),
         ({"surprise": 1}, "surprise"),
