@@ -220,13 +220,10 @@ class Understand:
         return hasher.hexdigest()
 
     def _prefixes(self, messages: Sequence[MessageFacts], digests: Sequence[bytes]) -> bytes:
-        start = len(digests) - MOST_PREFIXES
-        if start < 0 or not any([message.user_turn for message in messages[: start + 1]]):
-            first = [place for place, message in enumerate(messages) if message.user_turn]
-            start = max(first[0] if first else len(messages) - 1, start)
+        first = next((place for place, message in enumerate(messages) if message.user_turn), len(messages) - 1)
+        start = max(first, len(digests) - MOST_PREFIXES)
         hasher = self._prompt_hasher.copy()
-        if start:
-            hasher.update(b"".join(digests[:start]))
+        hasher.update(b"".join(digests[:start]))
         hashes = []
         for digest in digests[start:]:
             hasher.update(digest)
