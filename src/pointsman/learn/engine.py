@@ -61,15 +61,15 @@ def gathered(work: Callable[[T], R], tasks: Sequence[T], *, engine: Engine = "lo
 
 
 def _over_processes(work: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[tuple[int, R]]:
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
+    try:
         running = {pool.submit(work, task): place for place, task in enumerate(tasks)}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BrokenProcessPool:
-            raise WorkerLost("A process ended before its work did, for want of memory perhaps; try --jobs 1.") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for future in as_completed(running):
+            yield running[future], future.result()
+    except BrokenProcessPool:
+        raise WorkerLost("A process ended before its work did, for want of memory perhaps; try --jobs 1.") from None
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops early does not wait for what has not begun
 
 
 def _done(work: Callable[[T], R], task: T) -> R:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -120,3 +121,13 @@ def test_replay_and_training_come_to_the_same_numbers_over_ray(cluster):
     common = {"base": LearnedArtefact(features=VERSION), "rules": RulePolicy(), "read": PromptReader(), "seed": 0}
     here = train_on_table("distill", table, **common)
     assert train_on_table("distill", table, **common, engine="ray", jobs=2) == here
+
+
+def test_a_program_that_used_processes_ends_without_a_word():
+    script = (
+        "from pointsman.learn.engine import gathered\n"
+        "if __name__ == '__main__':\n"
+        "    print(gathered(abs, [-1, 2, -3], jobs=2))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2, 3]\n", "")
