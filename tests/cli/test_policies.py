@@ -79,3 +79,26 @@ async def test_what_makes_no_sense_is_refused_with_the_mend(tmp_path: Path, argu
     assert ran.code in (1, 2)
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+async def test_the_settings_say_what_cost_takes_from_a_reward(tmp_path: Path, env):
+    table, config = tmp_path / "table.jsonl", tmp_path / "pointsman.yaml"
+    table.write_text(rows(80).replace('"score": ', '"cost_usd": 0.1, "score": '))
+    earned = {}
+    for factor in (0, 30):
+        config.write_text(f"learning: {{reward: {{cost_factor: {factor}}}}}\n")
+        ran = await run_command(
+            "--config",
+            str(config),
+            "train",
+            "distill",
+            "--data",
+            str(table),
+            "--name",
+            f"at-{factor}",
+            "--json",
+            env=env,
+        )
+        assert ran.code == 0, ran.err
+        earned[factor] = json.loads(ran.out)["report"]["best_single"]
+    assert earned[30] == pytest.approx(earned[0] - 30 * 0.1)

@@ -16,6 +16,7 @@ from .opened import opened_database
 
 if TYPE_CHECKING:
     from pointsman.core.catalog import ModelCard
+    from pointsman.core.reward import RewardWeights
     from pointsman.learn.logged import Logged
     from pointsman.pipeline.decide import Policy
     from pointsman.settings import Settings
@@ -154,3 +155,11 @@ def complete_policy(ctx: click.Context, param: click.Parameter, incomplete: str)
     except (PointsmanError, OSError):
         names = []
     return [name for name in ["rules", "learned", *names] if name.startswith(incomplete)]
+
+
+def weights_of(settings: Settings) -> RewardWeights:
+    """What the settings say that cost and time take from an answer's worth."""
+    from pointsman.core.reward import RewardWeights
+
+    reward = settings.learning.reward
+    return RewardWeights(cost_factor=reward.cost_factor, latency_penalty=reward.latency_penalty)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pointsman.core.errors import InvalidRequest
 
 from .invocation import Invocation
-from .learning import cards_of, load_named, read_stretch
+from .learning import cards_of, load_named, read_stretch, weights_of
 from .output import note, print_json
 from .policy import BUILT_IN, why
 
@@ -107,4 +107,5 @@ async def judged(settings: Settings, database: Database, version: str, *, since:
         since=stretch.since,
         until=stretch.until,
         margin=margin,
+        weights=weights_of(settings),
     )

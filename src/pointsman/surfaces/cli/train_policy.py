@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman.core.errors import InvalidRequest, PointsmanError
 
 from .invocation import Invocation
-from .learning import cards_of, read_stretch
+from .learning import cards_of, read_stretch, weights_of
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
@@ -131,14 +131,14 @@ async def _train(
         with _shown(f"Training {trainer}") as tell:
             return train_on_table(
                 trainer, _table(data), base=base, rules=rules, read=PromptReader(), seed=seed, engine=engine, jobs=jobs,
-                tell=tell,
+                weights=weights_of(settings), tell=tell,
             )  # fmt: skip
     stretch = await read_stretch(database, since)
     cards = cards_of(settings, stretch.decisions)
     with _shown(f"Training {trainer}") as tell:
         return train_on_log(
             trainer, stretch.decisions, base=base, rules=rules, cards=cards, seed=seed, engine=engine, jobs=jobs,
-            tell=tell,
+            weights=weights_of(settings), tell=tell,
         )  # fmt: skip
 
 

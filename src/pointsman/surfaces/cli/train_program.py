@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .invocation import Invocation
+from .learning import weights_of
 from .output import console, note, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -129,7 +130,6 @@ async def _routing(settings: Settings, data: Path | None) -> tuple[list[Example]
     """
     from pointsman.core.errors import InvalidRequest
     from pointsman.core.ports import SystemClock
-    from pointsman.core.reward import RewardWeights
     from pointsman.learn.programs.job import Routing
     from pointsman.learn.programs.routing import routing_examples
     from pointsman.stores.policies import PolicyStore
@@ -143,7 +143,7 @@ async def _routing(settings: Settings, data: Path | None) -> tuple[list[Example]
         )
     async with opened_database(settings) as database:
         serving = await PolicyStore(database, SystemClock()).promoted()
-    examples, cards = routing_examples(data, RewardWeights())
+    examples, cards = routing_examples(data, weights_of(settings))
     return examples, Routing(
         cards=cards,
         kind=serving.kind if serving is not None else "",
