@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pointsman.learn.families.base import Floats, Prompts
 
-from .descent import fit_logistic, sigmoid
-from .inner import best_setting
+from .descent import sigmoid
+from .penalised import fit_penalised
 
 PENALTIES = (3.0, 0.3, 0.03, 0.003)
 """From strong to weak: a fit starts where the last one ended."""
@@ -25,16 +25,9 @@ class Logistic:
         raw = _inputs(prompts)
         self.centre_ = raw.mean(axis=0)
         self.scale_ = np.maximum(raw.std(axis=0), 1e-3)
-        inputs = self._standard(raw)
-
-        def predicted(train: NDArray[np.int64], test: NDArray[np.int64]) -> Iterator[Floats]:
-            weights = None
-            for penalty in PENALTIES:
-                weights = fit_logistic(inputs[train], scores[train], penalty, weights)
-                yield _chances(inputs[test], weights)
-
-        self.penalty_ = best_setting(PENALTIES, scores, groups, rng, predicted)
-        self.weights_ = fit_logistic(inputs, scores, self.penalty_)
+        self.penalty_, self.weights_ = fit_penalised(
+            self._standard(raw), scores, PENALTIES, _chances, groups=groups, rng=rng
+        )
         return self
 
     def predict(self, prompts: Prompts) -> Floats:

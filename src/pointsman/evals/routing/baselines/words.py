@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Self
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pointsman.learn.families.base import Floats, Prompts
 
-from .descent import fit_logistic, sigmoid
-from .inner import best_setting
+from .descent import sigmoid
+from .penalised import fit_penalised
 
 PENALTIES = (0.01, 0.003, 0.001, 0.0003)
 VOCABULARY = 1500
@@ -41,15 +41,7 @@ class Words:
         self.place_ = {term: place for place, term in enumerate(usual)}
         self.rarity_ = np.log(len(counted) / np.array([spread[term] for term in usual], dtype=np.float64))
         inputs = self._vectors(counted)
-
-        def predicted(train: NDArray[np.int64], test: NDArray[np.int64]) -> Iterator[Floats]:
-            weights = None
-            for penalty in PENALTIES:
-                weights = fit_logistic(inputs[train], scores[train], penalty, weights)
-                yield _chances(inputs[test], weights)
-
-        self.penalty_ = best_setting(PENALTIES, scores, groups, rng, predicted)
-        self.weights_ = fit_logistic(inputs, scores, self.penalty_)
+        self.penalty_, self.weights_ = fit_penalised(inputs, scores, PENALTIES, _chances, groups=groups, rng=rng)
         return self
 
     def predict(self, prompts: Prompts) -> Floats:
