@@ -94,7 +94,12 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
         )
         for policy in found
     ]
-    rows.append(("→" if serving is None else "", BUILT_IN, "rules", "" if serving else "serves", "", "", ""))
+    from pointsman.pipeline.decide.learned.policy import BUILT_IN_VERSION as LEARNED
+    from pointsman.pipeline.decide.policy import BUILT_IN_VERSION as RULES
+
+    kind = invocation.settings().routing.policy
+    name = f"the built-in policy ({RULES if kind == 'rules' else LEARNED})"
+    rows.append(("→" if serving is None else "", name, kind, "" if serving else "serves", "", "", ""))
     headings = ["", "Version", "Kind", "Role", "Agrees", "Added", "Note"]
     console().print(table(headings, rows, spare=["Note", "Added", "Agrees", "Kind"]))
 
