@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import fcntl
 import os
 from pathlib import Path
 
@@ -248,7 +249,7 @@ async def test_what_a_dead_process_spooled_is_taken_over(database, tmp_path):
     await dead.start()
     away.away = True
     await dead.reserve(entry("a", 100))
-    os.close(dead._spool._descriptor)  # as the kernel does for a process that died
+    fcntl.flock(dead._spool._descriptor, fcntl.LOCK_UN)  # as the kernel does for a process that died
     heir = Ledger(database, tmp_path)
     await heir.start()
     assert await global_month(heir) == 100
