@@ -182,6 +182,7 @@ def test_health_and_its_details(worked):
     assert details["version"] == health["version"]
     assert details["process"]["pid"] == gateway.process.pid
     assert details["process"]["resident_bytes"] > 10_000_000
+    assert 0 < details["process"]["tasks"] < 200
     assert details["models_by_provider"]["lan"] == {"models": 1, "unavailable": 0, "reason": None}
     assert details["models_by_provider"]["openai"] == {"models": 2, "unavailable": 0, "reason": None}
     assert details["requests"]["ok"] == 4

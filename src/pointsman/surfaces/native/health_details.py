@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import threading
@@ -23,6 +24,7 @@ class ProcessDetails(BaseModel):
     platform: str
     processors: int | None
     threads: int
+    tasks: int = Field(description="Under way on the loop that serves.")
     resident_bytes: int | None = Field(description="Memory; null where the system does not tell.")
 
 
@@ -62,6 +64,7 @@ def router(services: Services) -> APIRouter:
                 platform=platform.platform(),
                 processors=os.cpu_count(),
                 threads=threading.active_count(),
+                tasks=len(asyncio.all_tasks()),
                 resident_bytes=_resident_bytes(),
             ),
             models_by_provider=_models(services),
