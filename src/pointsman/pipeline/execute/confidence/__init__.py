@@ -1,0 +1,10 @@
+"""How likely an answer is good, told from the answer itself: what a cascade escalates by.
+
+Evidence is read from the text, the tool calls and the tokens' log-probabilities, as they come. A logistic model that
+was fitted to answers that were executed (`pointsman eval confidence`) makes a probability of it.
+"""
+
+from .model import Confidence, threshold_for
+from .verifier import Verifier
+
+__all__ = ["Confidence", "Verifier", "threshold_for"]

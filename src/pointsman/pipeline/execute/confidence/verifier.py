@@ -1,0 +1,42 @@
+"""Watches one answer and tells how likely it is good."""
+
+from __future__ import annotations
+
+from pointsman.core.events import Event
+from pointsman.core.request import ChatRequest
+
+from .answer import Answer
+from .asked import Asked
+from .evidence import Evidence, evidence_of
+from .model import Confidence, Model, built_in_model
+
+
+class Verifier:
+    """Of one attempt at a request. Costs nothing until it is fed, and reads each chunk once.
+
+    Args:
+        request: what was asked, in the form in which the model got it.
+        model: what makes a probability of the evidence; None: the one that comes with the package.
+    """
+
+    def __init__(self, request: ChatRequest, model: Model | None = None) -> None:
+        self._asked = Asked.of(request)
+        self._model = model
+        self._answer = Answer()
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens seen, reasoning not among them; estimated by length where there are no log-probabilities."""
+        return self._answer.tokens
+
+    def feed(self, event: Event) -> None:
+        """Take in what has come: frames or a body of the dialect `chat`. Never raises for what they hold."""
+        self._answer.add(event)
+
+    def confidence(self, *, whole: bool) -> Confidence:
+        """Of the whole answer, or of its beginning: what may still come then counts for nothing."""
+        return (self._model or built_in_model())(self.evidence(whole=whole), whole=whole)
+
+    def evidence(self, *, whole: bool) -> Evidence:
+        """What the probability is made of."""
+        return evidence_of(self._asked, self._answer, whole=whole)
