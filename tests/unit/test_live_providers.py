@@ -94,7 +94,7 @@ async def test_one_that_must_stay_does_not_leave_for_a_provider_that_became_remo
                 with pytest.raises(PointsmanError) as refused:
                     await anext(execute(private("lab:m"), request, catalog=catalog, trail=trail))
                 assert isinstance(refused.value, PrivacyWall)
-                assert not trail.cards[0].local
+                assert not trail.steps[0].card.local
             assert not before.chats
             assert not after.chats
         finally:

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from pointsman.core.credential import TakesKeys
+from pointsman.core.lifecycle import Lifecycle
 from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
 from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.decide.pace import Paces
 from pointsman.pipeline.decide.threads import Threads
-from pointsman.pipeline.execute import Execute
+from pointsman.pipeline.execute import Execute, Retries
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.implicit import ImplicitSignals
 from pointsman.pipeline.record.judge import Judge
@@ -67,6 +68,7 @@ def build_pipeline(
     secret_key: SecretKey,
     implicit: ImplicitSignals | None,
     judge: Judge | None,
+    lifecycle: Lifecycle,
     stack: AsyncExitStack,
 ) -> BuiltPipeline:
     """Build the stages and join them. `watcher` loads what was changed at run time when it starts.
@@ -109,6 +111,7 @@ def build_pipeline(
             *([implicit.answered] if implicit is not None else []),
         ],
         judge=judge,
+        lifecycle=lifecycle,
     )
     live = LiveSettings(
         settings,
@@ -147,6 +150,7 @@ def build_pipeline(
             is_local=keeper.is_local,
             unreachable=keeper.suspect,
             throttle=throttle,
+            retries=lambda: Retries(most=live.current.execution.retries),
         ),
         record=record,
         models=keeper,

@@ -162,16 +162,17 @@ def charges(trail: Trail, needs: Needs, default_output: int | None = None) -> li
     come before.
     """
     found = []
-    for index, (attempt, card) in enumerate(zip(trail.attempts, trail.cards, strict=True)):
+    for step in trail.steps:
+        attempt, card = step.attempt, step.card
         cost = attempt.cost_micro_usd
         if attempt.caller_key or (card.price_input == 0 and card.price_output == 0):
             found.append(Charge(card.id, 0, True))
-        elif attempt.status == "refused" or index in trail.unbilled:
+        elif attempt.status == "refused" or step.unbilled:
             found.append(Charge(card.id, max(0, cost or 0), True))
         elif (
             cost is not None
-            and index not in trail.unsure
-            and (attempt.status == "ok" or (index in trail.final and needs.choices == 1))
+            and not step.unsure
+            and (attempt.status in ("ok", "escalated") or (step.final and needs.choices == 1))
         ):
             found.append(Charge(card.id, max(0, cost), True))
         else:

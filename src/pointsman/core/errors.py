@@ -21,6 +21,7 @@
     │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
     │   │   └── EngineError        the embedded engine does not run; its code says what is missing
     │   ├── WeightsError           an embedded model's weights cannot be had; its code says why
+    │   ├── CircuitOpen            503; failed too often lately, and is left alone for a while
     │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
     │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
     │   ├── UpstreamContextTooLong 400; counted more tokens in the prompt than its context holds
@@ -275,6 +276,13 @@ class WeightsError(UpstreamError):
     """The weights of an embedded model cannot be had."""
 
     code = "weights_unavailable"
+
+
+class CircuitOpen(UpstreamError):
+    """The model failed too often lately and is left alone for a while."""
+
+    status = 503
+    code = "circuit_open"
 
 
 class UpstreamTimeout(UpstreamError):

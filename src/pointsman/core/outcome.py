@@ -11,6 +11,11 @@ Status = Literal["ok", "error", "refused", "cancelled"]
 (a 4xx). cancelled: the caller left."""
 
 
+AttemptStatus = Literal["ok", "error", "refused", "cancelled", "escalated"]
+"""refused: the model was not asked, because a limit was used up or its circuit was open. escalated: its answer was not
+good enough, and a stronger model was asked."""
+
+
 class Attempt(msgspec.Struct, kw_only=True):
     """One call of one model."""
 
@@ -18,8 +23,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     started_at: float
     first_byte_seconds: float | None = None
     seconds: float = 0.0
-    status: Literal["ok", "error", "refused", "cancelled"] = "ok"
-    """refused: it was not asked, because its provider's limit was used up."""
+    status: AttemptStatus = "ok"
     error: str | None = None
     """The code of the error, and its message without any text of the prompt or the answer."""
     prompt_tokens: int | None = None

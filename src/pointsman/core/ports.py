@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from .caller import Caller
 from .catalog import Catalog, ModelCard
 from .credential import Credential
 from .decision import Decision
+from .errors import PointsmanError
 from .events import Event
 from .figures import Figure
 from .mask import Clears
@@ -120,6 +121,25 @@ class Throttle(Protocol):
 
     def waiting(self, card: ModelCard) -> float:
         """Seconds for which this model should still be left alone; 0: none."""
+
+
+class Breakers(Protocol):
+    """Circuit breakers of models and their providers. Asked before every attempt; never waits."""
+
+    def admit(self, card: ModelCard) -> float:
+        """0: the model may be asked now, and `told` is called when that has ended. Otherwise the seconds for which its
+        circuit, or its provider's, is likely to stay open. While it is half open few attempts pass, as probes."""
+
+    def told(self, card: ModelCard, error: PointsmanError | None, seconds: float | None) -> None:
+        """How an admitted attempt ended.
+
+        Args:
+            error: what it failed with; None: it did not.
+            seconds: to the first byte of the answer; None with no error: nothing was learned, as when the caller left.
+        """
+
+    def opened(self) -> Mapping[str, str]:
+        """Model id → why it is not asked now. One whose circuit is ready for a probe is not among them."""
 
 
 class CatalogSource(Protocol):

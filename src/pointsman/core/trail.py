@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from .catalog import ModelCard
 from .errors import (
+    CircuitOpen,
     PointsmanError,
     UpstreamConnectError,
     UpstreamContextTooLong,
@@ -16,7 +16,7 @@ from .errors import (
     UpstreamTimeout,
 )
 from .events import Usage
-from .outcome import Attempt
+from .outcome import Attempt, AttemptStatus
 from .ports import Clock
 
 GATEWAYS = frozenset({408, 502, 504, *range(520, 530)})
@@ -29,8 +29,90 @@ def may_be_billed(error: PointsmanError) -> bool:
         return error.upstream_status in GATEWAYS
     if isinstance(error, UpstreamTimeout):
         return error.phase != "connect"
-    unasked = (UpstreamConnectError, UpstreamContextTooLong, UpstreamLacks)
+    unasked = (UpstreamConnectError, UpstreamContextTooLong, UpstreamLacks, CircuitOpen)
     return isinstance(error, UpstreamError) and not isinstance(error, unasked)
+
+
+class Step:
+    """One attempt, while it is made and after."""
+
+    __slots__ = ("_clock", "_started", "attempt", "card", "final", "unbilled", "unsure")
+
+    def __init__(self, card: ModelCard, clock: Clock, *, caller_key: bool) -> None:
+        self.card = card
+        """The card of its model."""
+        self.attempt = Attempt(model=card.id, started_at=clock.now(), status="cancelled", caller_key=caller_key)
+        self.final = False
+        """Its usage was told when the answer had ended, whatever became of the rest of the stream."""
+        self.unsure = False
+        """Its usage cannot be the bill: nothing asked or answered, more read from a cache than was asked, or told
+        before the answer had ended."""
+        self.unbilled = False
+        """It failed in a way that no provider bills."""
+        self._clock = clock
+        self._started = clock.monotonic()
+
+    def moved(self, card: ModelCard) -> None:
+        """The model has become another since the decision."""
+        self.card = card
+
+    def first_byte(self) -> None:
+        self.attempt.first_byte_seconds = self._clock.monotonic() - self._started
+
+    def used(self, usage: Usage, *, final: bool = False) -> None:
+        """Note what the upstream says it used; later reports replace earlier ones."""
+        attempt, card = self.attempt, self.card
+        prompt, output = usage.billed
+        cached = usage.cached_tokens
+        if final:
+            self.final = True
+        self.unsure = (
+            (prompt <= 0 and bool(card.price_input)) or (output <= 0 and bool(card.price_output)) or cached > prompt
+        )
+        attempt.prompt_tokens = prompt
+        attempt.completion_tokens = output
+        attempt.cached_tokens = cached
+        attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached, usage.cache_writes)
+
+    def noted(self, note: str) -> None:
+        """Keep what the provider noticed of its answer."""
+        self.attempt.note = note
+
+    def went_on(self) -> None:
+        """The answer went on after what was last told of its usage."""
+        self.unsure = True
+
+    def succeeded(self) -> None:
+        self._close("ok")
+
+    def failed(self, error: PointsmanError) -> None:
+        self._close("error")
+        self.attempt.error = f"{error.code}: {error.message}"
+        if self.attempt.first_byte_seconds is None and not may_be_billed(error):
+            self.unbilled = True
+
+    def refused(self, error: PointsmanError) -> None:
+        """The model was not asked: what its provider allows is used up, or it wants to be left alone."""
+        self._close("refused")
+        self.attempt.error = f"{error.code}: {error.message}"
+
+    def escalated(self, reason: str, *, whole: bool) -> None:
+        """Its answer was not good enough, and another model is asked.
+
+        Args:
+            whole: it had come whole, so that its usage is the bill.
+        """
+        self._close("escalated")
+        self.attempt.note = reason
+        if not whole:
+            self.unsure = True
+
+    def cancelled(self) -> None:
+        self._close("cancelled")
+
+    def _close(self, status: AttemptStatus) -> None:
+        self.attempt.seconds = self._clock.monotonic() - self._started
+        self.attempt.status = status
 
 
 @dataclass(slots=True)
@@ -39,86 +121,37 @@ class Trail:
 
     clock: Clock
     started: float = field(init=False)
-    attempts: list[Attempt] = field(default_factory=list)
-    cards: list[ModelCard] = field(default_factory=list)
-    """The card of each attempt's model."""
-    final: set[int] = field(default_factory=set)
-    """Attempts whose usage was told when the answer had ended, whatever became of the rest of the stream."""
-    unsure: set[int] = field(default_factory=set)
-    """Attempts whose usage cannot be the bill: nothing asked or answered, more read from a cache than was asked, or
-    told before the answer had ended."""
-    unbilled: set[int] = field(default_factory=set)
-    """Attempts that failed in a way that no provider bills."""
-    _attempt_started: float = 0.0
+    steps: list[Step] = field(default_factory=list)
+    """In the order in which they were begun; but of two that ran at the same time the one that answered is last."""
 
     def __post_init__(self) -> None:
         self.started = self.clock.monotonic()
 
     @property
-    def model(self) -> str | None:
-        """The model of the last attempt, which is the one that answered when the request ended well."""
-        return self.attempts[-1].model if self.attempts else None
+    def attempts(self) -> list[Attempt]:
+        return [step.attempt for step in self.steps]
 
-    def begin(self, card: ModelCard, *, caller_key: bool = False) -> None:
+    @property
+    def last(self) -> Step | None:
+        """The last attempt, which is the one that answered when the request ended well."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def model(self) -> str | None:
+        """The last attempt's model."""
+        return self.steps[-1].attempt.model if self.steps else None
+
+    def begin(self, card: ModelCard, *, caller_key: bool = False) -> Step:
         """
         Args:
             caller_key: the attempt is made with a key that the caller brought.
         """
-        self._attempt_started = self.clock.monotonic()
-        self.cards.append(card)
-        self.attempts.append(
-            Attempt(model=card.id, started_at=self.clock.now(), status="cancelled", caller_key=caller_key)
-        )
+        step = Step(card, self.clock, caller_key=caller_key)
+        self.steps.append(step)
+        return step
 
-    def moved(self, card: ModelCard) -> None:
-        """The model of the attempt under way has become another since the decision."""
-        self.cards[-1] = card
-
-    def first_byte(self) -> None:
-        self.attempts[-1].first_byte_seconds = self.clock.monotonic() - self._attempt_started
-
-    def used(self, usage: Usage, *, final: bool = False) -> None:
-        """Note what the upstream says it used; later reports replace earlier ones."""
-        attempt, card, index = self.attempts[-1], self.cards[-1], len(self.attempts) - 1
-        prompt, output = usage.billed
-        cached = usage.cached_tokens
-        if final:
-            self.final.add(index)
-        if (prompt <= 0 and card.price_input) or (output <= 0 and card.price_output) or cached > prompt:
-            self.unsure.add(index)
-        else:
-            self.unsure.discard(index)
-        attempt.prompt_tokens = prompt
-        attempt.completion_tokens = output
-        attempt.cached_tokens = cached
-        attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached, usage.cache_writes)
-
-    def noted(self, note: str) -> None:
-        """Keep what the provider noticed of its answer."""
-        self.attempts[-1].note = note
-
-    def went_on(self) -> None:
-        """The answer went on after what was last told of its usage."""
-        self.unsure.add(len(self.attempts) - 1)
-
-    def succeeded(self) -> None:
-        self._close("ok")
-
-    def failed(self, error: PointsmanError) -> None:
-        self._close("error")
-        self.attempts[-1].error = f"{error.code}: {error.message}"
-        if self.attempts[-1].first_byte_seconds is None and not may_be_billed(error):
-            self.unbilled.add(len(self.attempts) - 1)
-
-    def refused(self, error: PointsmanError) -> None:
-        """The model was not asked: what its provider allows is used up, or it wants to be left alone."""
-        self._close("refused")
-        self.attempts[-1].error = f"{error.code}: {error.message}"
-
-    def cancelled(self) -> None:
-        self._close("cancelled")
-
-    def _close(self, status: Literal["ok", "error", "refused", "cancelled"]) -> None:
-        attempt = self.attempts[-1]
-        attempt.seconds = self.clock.monotonic() - self._attempt_started
-        attempt.status = status
+    def answers(self, step: Step) -> None:
+        """Of several attempts under way this is the one whose answer is told."""
+        if self.steps[-1] is not step:
+            self.steps.remove(step)
+            self.steps.append(step)

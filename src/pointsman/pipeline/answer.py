@@ -36,8 +36,8 @@ class Answer:
     @property
     def placeholders(self) -> int:
         """How many private values were replaced in what the answering model got; 0 for a local one."""
-        cards = self._trail.cards
-        return self.decision.signals.privacy.placeholders if cards and not cards[-1].local else 0
+        last = self._trail.last
+        return self.decision.signals.privacy.placeholders if last is not None and not last.card.local else 0
 
     @property
     def model(self) -> str:
@@ -52,13 +52,13 @@ class Answer:
     @property
     def note(self) -> str | None:
         """What the answering provider has noticed of its answer so far; of one that is not streamed, all."""
-        attempts = self._trail.attempts
-        return attempts[-1].note if attempts else None
+        last = self._trail.last
+        return last.attempt.note if last is not None else None
 
     @property
     def passed_over(self) -> bool:
         """Whether the decision's model was not even asked, because a limit or a budget stood in the way."""
-        tried = [attempt.status for attempt in self._trail.attempts if attempt.model == self.decision.model]
+        tried = [step.attempt.status for step in self._trail.steps if step.attempt.model == self.decision.model]
         return bool(tried) and all(status == "refused" for status in tried)
 
     def __aiter__(self) -> Answer:

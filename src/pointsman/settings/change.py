@@ -19,7 +19,7 @@ CHANGEABLE: tuple[str, ...] = (
     "routing.force_provider", "routing.aliases", "routing.fallbacks", "routing.equivalents", "routing.named_stand_ins",
     "routing.intent_model", "routing.intent_timeout",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
-    "privacy.level",
+    "privacy.level", "execution.retries",
 )  # fmt: skip
 """None of them opens a door: no address, key, limit or budget, and the privacy level may only be raised."""
 

@@ -37,8 +37,11 @@ class Server(Section):
     header_timeout: float = 10.0
     """Seconds that a client may take to send a request's head, and between two reads of its body."""
     keep_alive_timeout: float = 75.0
+    shutdown_delay: float = 0.0
+    """Seconds between the signal to stop and the end of taking requests, in which `/ready` answers 503: for whoever
+    spreads requests over several gateways to notice."""
     shutdown_grace: float = 10.0
-    """Seconds that running answers get when the gateway stops."""
+    """Seconds that running answers get then; what remains is ended with an error."""
     tls_certificate: Path | None = None
     """A PEM file with the certificate and its chain: the listener speaks TLS."""
     tls_key: Path | None = None
@@ -266,6 +269,13 @@ class Routing(Section):
     default_max_tokens: int | None = None
 
 
+class Execution(Section):
+    """How a plan is carried out: what is tried again, and what another model goes on with."""
+
+    retries: int = 1
+    """How often the same model is asked again, after a pause, where that can help."""
+
+
 class RewardSettings(Section):
     """What an answer was worth: success − cost_factor × dollars − latency_penalty × seconds."""
 
@@ -367,6 +377,7 @@ class Settings(Section):
     budgets: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
     privacy: PrivacySettings = msgspec.field(default_factory=PrivacySettings)
     routing: Routing = msgspec.field(default_factory=Routing)
+    execution: Execution = msgspec.field(default_factory=Execution)
     learning: LearningSettings = msgspec.field(default_factory=LearningSettings)
     embedded: Embedded = msgspec.field(default_factory=Embedded)
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)

@@ -92,13 +92,13 @@ class World:
         """Attempts: (card, tokens or an error or None for one that was cancelled)."""
         trail = Trail(self.clock)
         for card, end in attempts:
-            trail.begin(card)
+            step = trail.begin(card)
             if isinstance(end, int):
-                trail.first_byte()
-                trail.used(Usage(0, end), final=True)
-                trail.succeeded()
+                step.first_byte()
+                step.used(Usage(0, end), final=True)
+                step.succeeded()
             elif end is not None:
-                trail.failed(end)
+                step.failed(end)
         return trail
 
     async def close(self) -> None:
@@ -197,10 +197,10 @@ async def test_a_second_attempt_after_one_that_may_be_billed_needs_money_of_its_
     assert (await budgets._books.get(grant.id)).reserved == EACH + 2_000
     assert not await grant.covers(MODEL, doubtful)
     assert await grant.covers(FREE, doubtful)
-    doubtful.begin(CHEAP)
-    doubtful.first_byte()
-    doubtful.used(Usage(0, 100))
-    doubtful.succeeded()
+    step = doubtful.begin(CHEAP)
+    step.first_byte()
+    step.used(Usage(0, 100))
+    step.succeeded()
     grant.settle(doubtful)
     await settled(budgets)
     assert await used(budgets) == EACH + 200

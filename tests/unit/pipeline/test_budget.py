@@ -111,20 +111,20 @@ def test_what_an_attempt_is_charged():
     for end in (
         UpstreamStatus(500, b""), UpstreamStatus(504, b""), UpstreamTimeout("connect", 1), UpstreamTimeout("total", 1),
     ):  # fmt: skip
-        trail.begin(PRICED)
-        trail.failed(end)
-    trail.begin(PRICED)  # a stream whose client left after the usage had come
-    trail.first_byte()
-    trail.used(Usage(5, 10), final=True)
-    trail.cancelled()
-    trail.begin(PRICED)  # one that was left in the middle, of an upstream that counts as it goes
-    trail.first_byte()
-    trail.used(Usage(0, 10))
-    trail.cancelled()
-    trail.begin(PRICED)  # a whole answer without usage
-    trail.first_byte()
-    trail.succeeded()
-    trail.begin(HOME)
+        step = trail.begin(PRICED)
+        step.failed(end)
+    step = trail.begin(PRICED)  # a stream whose client left after the usage had come
+    step.first_byte()
+    step.used(Usage(5, 10), final=True)
+    step.cancelled()
+    step = trail.begin(PRICED)  # one that was left in the middle, of an upstream that counts as it goes
+    step.first_byte()
+    step.used(Usage(0, 10))
+    step.cancelled()
+    step = trail.begin(PRICED)  # a whole answer without usage
+    step.first_byte()
+    step.succeeded()
+    step = trail.begin(HOME)
     assert [charge.micro_usd for charge in charges(trail, needs)] == [0, 1_500, 0, 1_500, 165, 1_500, 1_500, 0]
     several = msgspec.structs.replace(needs, choices=2)
     assert charges(trail, several)[4].micro_usd == 3_000, "another choice may have been under way"

@@ -1,5 +1,6 @@
 """Attempts at models: the only stage that calls them."""
 
-from .plan import Execute
+from .order import Retries
+from .stage import Execute
 
-__all__ = ["Execute"]
+__all__ = ["Execute", "Retries"]

@@ -13,6 +13,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.decision import Decision, new_decision_id
 from pointsman.core.errors import PointsmanError, RequestError
 from pointsman.core.events import Event
+from pointsman.core.lifecycle import Lifecycle, Stopping
 from pointsman.core.outcome import Outcome, Status
 from pointsman.core.ports import Clock, DecisionLog
 from pointsman.core.request import ChatRequest
@@ -45,9 +46,11 @@ class Record:
         asked: Sequence[Callable[[Decision, ChatRequest], None]] = (),
         told: Sequence[Callable[[Decision, Outcome], None]] = (),
         judge: Judge | None = None,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         """
         Args:
+            lifecycle: of the gateway, whose end is told apart from a caller who leaves; None: it does not end.
             asked: each is told every decision before it is acted on; they return at once and raise nothing.
             told: each is told how every decision ended; they return at once and raise nothing.
             judge: hears some of the answers, to judge them later.
@@ -58,6 +61,7 @@ class Record:
         self._asked = tuple(asked)
         self._told = tuple(told)
         self._judge = judge
+        self._lifecycle = lifecycle or Lifecycle()
         self.tally = Tally()
         """What this process has done."""
 
@@ -119,6 +123,8 @@ class Record:
         try:
             async with aclosing(events):
                 async for event in events:
+                    if outcome.first_byte_seconds is None:
+                        outcome.first_byte_seconds = self._clock.monotonic() - trail.started
                     if event.answer_id is not None and not _quotes(decision, request, event.answer_id):
                         outcome.answer_id = event.answer_id
                     reason = event.finish_reason
@@ -132,10 +138,13 @@ class Record:
             outcome.status = "refused" if isinstance(error, RequestError) else "error"
             outcome.error, outcome.http_status = error.code, error.status
             error.decision_id = decision.id
-            if trail.attempts and trail.attempts[-1].status == "cancelled":  # thrown in: the answer was of no use
-                trail.failed(error)
+            last = trail.last
+            if last is not None and last.attempt.status == "cancelled":  # thrown in: the answer was of no use
+                last.failed(error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
+            if self._lifecycle.ending:  # it was not the caller who left
+                outcome.error, outcome.http_status = Stopping.code, Stopping.status
             raise
         except BaseException:
             outcome.status, outcome.error, outcome.http_status = "error", "internal_error", 500
@@ -165,23 +174,17 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     outcome.seconds = now - trail.started
     outcome.attempts = trail.attempts
     outcome.model = trail.model
-    if not trail.attempts:
+    if not outcome.attempts:
         return outcome
-    last = trail.attempts[-1]
-    if last.status == "cancelled":
-        trail.cancelled()
+    last = outcome.attempts[-1]
     outcome.prompt_tokens = last.prompt_tokens
     outcome.completion_tokens = last.completion_tokens
     outcome.cached_tokens = last.cached_tokens
-    if last.first_byte_seconds is not None:
-        outcome.first_byte_seconds = last.first_byte_seconds
-        for attempt in trail.attempts[:-1]:
-            outcome.first_byte_seconds += attempt.seconds
     # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
     # What a caller's own key paid for cost the installation nothing.
     costs = [
         0 if attempt.caller_key else attempt.cost_micro_usd
-        for attempt in trail.attempts
+        for attempt in outcome.attempts
         if attempt.status == "ok" or attempt.cost_micro_usd
     ]
     known = [cost for cost in costs if cost is not None]

@@ -1,0 +1,143 @@
+"""Who is asked next, and when: the order of a plan, with pauses before a model that failed is asked again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from pointsman.core.errors import (
+    CircuitOpen,
+    EngineError,
+    Overloaded,
+    PointsmanError,
+    ProviderShort,
+    UpstreamBroken,
+    UpstreamConnectError,
+    UpstreamProtocolError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+
+SAME_AGAIN = frozenset({408, 409, 429})
+"""Statuses after which the same model may answer the same request, beside those from 500 on."""
+NEVER_AGAIN = frozenset({501, 505})
+SHORT = 0.5
+"""Seconds that a model is waited for while another of the plan could be asked at once."""
+DOUBLED_AT_MOST = 8.0
+"""Seconds that a pause grows to where the upstream names none."""
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, and after what pause, the same model is asked again."""
+
+    most: int = 0
+    """Beside the first time."""
+    pause: float = 0.25
+    """Seconds before the first of them, at most; doubled each time. The pause is drawn between half of it and all of
+    it, so that callers who failed together do not come back together."""
+    longest: float = 10.0
+    """Seconds that an upstream may ask us to wait while a caller waits."""
+
+
+class _Try:
+    __slots__ = ("at", "failures", "left", "model", "tells")
+
+    def __init__(self, model: str, left: int) -> None:
+        self.model = model
+        self.left = left
+        self.failures = 0
+        self.at = 0.0
+        self.tells = False
+        """Whether `at` is the upstream's own word."""
+
+
+class Order:
+    """The models of one plan that may still be asked.
+
+    Args:
+        chance: a number in [0, 1).
+    """
+
+    def __init__(self, plan: Iterable[str], retries: Retries, chance: Callable[[], float] = random.random) -> None:
+        self._tries = [_Try(model, 1 + retries.most) for model in plan]
+        self._retries = retries
+        self._chance = chance
+
+    def following(self, now: float) -> tuple[str, float] | None:
+        """The next model, and the seconds to wait before it is asked; None: nobody is left.
+
+        Models that may be asked now come in the order of the plan; but one that only needs a short pause before it is
+        asked again goes before those behind it.
+        """
+        best: _Try | None = None
+        for one in self._tries:
+            if one.left <= 0:
+                continue
+            if one.at <= now or (not one.tells and one.at - now <= SHORT):
+                best = one
+                break
+            if best is None or one.at < best.at:
+                best = one
+        if best is None:
+            return None
+        best.left -= 1
+        return best.model, max(0.0, best.at - now)
+
+    def next_model(self) -> str | None:
+        """The first of the plan that has not been asked yet; None: there is none."""
+        return next((one.model for one in self._tries if one.left > 0 and not one.failures), None)
+
+    def taken(self, model: str) -> None:
+        """A model is asked out of turn."""
+        for one in self._tries:
+            if one.model == model:
+                one.left -= 1
+
+    def failed(self, model: str, error: PointsmanError, now: float) -> None:
+        """A model failed: it is asked again where that can help."""
+        one = next((one for one in self._tries if one.model == model), None)
+        if one is None:
+            return
+        one.failures += 1
+        if not can_help(error):
+            one.left = 0
+            return
+        wait = error.retry_after
+        one.tells = wait is not None
+        if wait is None:
+            most = min(self._retries.pause * 2 ** (one.failures - 1), DOUBLED_AT_MOST)
+            wait = most * (0.5 + 0.5 * self._chance())
+        elif wait > self._retries.longest:
+            one.left = 0
+        else:  # callers who were told the same must not come back at the same moment
+            wait += min(0.1 * wait, 1.0) * self._chance()
+        one.at = now + wait
+
+    def done_with(self, model: str) -> None:
+        """A model is not asked again."""
+        for one in self._tries:
+            if one.model == model:
+                one.left = 0
+
+    def keep(self, models: Iterable[str]) -> None:
+        """Ask nobody else, and these in this order."""
+        kept = {one.model: one for one in self._tries}
+        self._tries = [kept[model] for model in models if model in kept]
+
+
+def can_help(error: PointsmanError) -> bool:
+    """Whether the same model may answer when it is asked the same again, a little later.
+
+    Not after a time-out while it thought: it would think as long again, and another model is asked rather.
+    """
+    if isinstance(error, UpstreamStatus):
+        status = error.upstream_status
+        return status in SAME_AGAIN or (status >= 500 and status not in NEVER_AGAIN)
+    if isinstance(error, UpstreamTimeout):
+        return error.phase == "connect"
+    if isinstance(error, EngineError):
+        return False
+    again = (UpstreamConnectError, UpstreamBroken, UpstreamProtocolError, Overloaded, ProviderShort)
+    return isinstance(error, again) and not isinstance(error, CircuitOpen)
