@@ -16,11 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway.running import Gateway, running
-from pointsman.testing.answers import Answer, Stall
+from gateway.dialects_in import DIALECTS, Dialect
+from gateway.running import Gateway, Reply, running
+from pointsman.testing.answers import Answer, SeenRequest, Stall, Step, Wire
 from pointsman.testing.upstream import ScriptedUpstream
 
-from .http_client import SMOLLM2_GOES_ON, Client, ask_once, post
+from .http_client import SMOLLM2_GOES_ON, Client, Seen, ask_once, post
 from .measures import eventually, rows
 
 STREAM = json.dumps(
@@ -38,9 +39,29 @@ def settings(upstream: ScriptedUpstream, data_plane: str = "native", *, grace: f
     }
 
 
+class ByWord:
+    """Plays the first step whose word the request holds."""
+
+    def __init__(self, steps: dict[str, Step]) -> None:
+        self._steps = steps
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        step = next(step for word, step in self._steps.items() if word.encode() in request.body)
+        await step.play(request, wire)
+
+
 async def ended(gateway: Gateway, *, within: float) -> int:
     """The exit code, waited for without holding up the loop that the upstream lives in."""
     return await asyncio.to_thread(gateway.process.wait, within)
+
+
+def refuses(port: int) -> bool:
+    """Whether no connection is taken any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @contextmanager
@@ -58,15 +79,7 @@ async def test_streams_finish_and_new_connections_are_refused(upstream, data_pla
         running_streams = [asyncio.create_task(ask_once(gateway.port, post(STREAM))) for _ in range(20)]
         await upstream.wait_until(lambda upstream: len(upstream.chats) == 20, timeout=5)
         gateway.process.send_signal(signal.SIGTERM)
-
-        def refused() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", gateway.port), timeout=1).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-
-        await eventually(refused, within=0.7)
+        await eventually(lambda: refuses(gateway.port), within=0.7)
         assert not any(stream.done() for stream in running_streams)
         saw = await asyncio.gather(*running_streams)
         assert all(seen.answered and seen.text == "slow but whole " * 20 for seen in saw)
@@ -74,19 +87,86 @@ async def test_streams_finish_and_new_connections_are_refused(upstream, data_pla
     assert {row["status"] for row in rows(tmp_path / "data" / "pointsman.sqlite3")} == {"ok"}
 
 
-async def test_streams_that_outlast_the_grace_are_broken_off(upstream, data_plane, tmp_path):
-    upstream.default = Stall(200)
-    with running(tmp_path, settings(upstream, data_plane, grace=0.5)) as gateway:
-        stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
-        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=5)
-        await asyncio.sleep(0.1)
+STREAMED = {name: dialect for name, dialect in DIALECTS.items() if True in dialect.streams}
+WHOLE = {name: dialect for name, dialect in DIALECTS.items() if dialect.kind == "chat" and False in dialect.streams}
+
+
+async def test_what_outlasts_the_grace_is_ended_with_an_error_in_every_dialect(upstream, data_plane, tmp_path):
+    """Streams that have begun end with the error, those that have not are a 503, as is what is not streamed."""
+
+    def asked(dialect: Dialect, text: str, *, stream: bool) -> asyncio.Task[Seen]:
+        model = "openai:gpt-3.5-turbo-instruct" if dialect.kind == "completion" else "openai:gpt-4o-mini"
+        body = json.dumps(dialect.asked(model, text, stream=stream)).encode()
+        return asyncio.create_task(ask_once(gateway.port, post(body, dialect.path)))
+
+    upstream.default = ByWord({"begins": Stall(400, Answer(pieces=20)), "waits": Stall()})
+    tree = settings(upstream, data_plane, grace=0.5)
+    tree["providers"]["openai"]["models"].append("gpt-3.5-turbo-instruct")
+    with running(tmp_path, tree) as gateway:
+        begun = {name: asked(dialect, "begins", stream=True) for name, dialect in STREAMED.items()}
+        waiting = {name: asked(dialect, "waits", stream=True) for name, dialect in STREAMED.items()}
+        whole = {name: asked(dialect, "waits", stream=False) for name, dialect in WHOLE.items()}
+        everything = [*begun.values(), *waiting.values(), *whole.values()]
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == len(everything), timeout=10)
+        await asyncio.sleep(0.3)  # the first pieces are with their callers
         gateway.process.send_signal(signal.SIGTERM)
+        assert await ended(gateway, within=10) == 0
+        await asyncio.gather(*everything)
+        for name, task in begun.items():
+            seen = task.result()
+            assert (seen.status, seen.whole) == (200, True), (name, seen)
+            assert "stopping" in (DIALECTS[name].stream_error(seen.body) or ""), (name, seen)
+        for name, task in [*waiting.items(), *whole.items()]:
+            seen = task.result()
+            assert (seen.status, seen.headers.get("retry-after")) == (503, "1"), (name, seen)
+            assert "stopping" in DIALECTS[name].error(json.loads(seen.body)), (name, seen)
+    ends = rows(tmp_path / "data" / "pointsman.sqlite3")
+    assert len(ends) == len(everything)
+    assert {(row["status"], row["error"], row["http_status"]) for row in ends} == {("cancelled", "shutting_down", 503)}
+
+
+async def test_whoever_asks_is_told_first_that_no_more_requests_are_wanted(upstream, data_plane, tmp_path):
+    tree = settings(upstream, data_plane)
+    tree["server"]["shutdown_delay"] = 1.5
+    with running(tmp_path, tree) as gateway:
+        assert gateway.ask("GET", "/ready").status == 200
+        client = Client(gateway.port)
+        assert (await client.ask(post(STREAM))).answered
+        gateway.process.send_signal(signal.SIGTERM)
+        ready = Reply(200, {}, b"")
+        until = time.monotonic() + 1.0
+        while ready.status == 200 and time.monotonic() < until:
+            ready = await asyncio.to_thread(gateway.ask, "GET", "/ready")
+        assert (ready.status, ready.json, ready.headers["retry-after"]) == (503, {"status": "stopping"}, "1")
+        assert (await asyncio.to_thread(gateway.ask, "GET", "/api/health")).status == 200
+        seen = await client.ask(post(STREAM))
+        assert seen.answered, "requests are taken still"
+        assert seen.headers["connection"] == "close"
         assert await ended(gateway, within=5) == 0
-        seen = await stream
-        assert not seen.answered
-        assert not seen.done
+        await client.close()
+
+
+async def test_a_request_behind_one_that_runs_is_refused(upstream, tmp_path):
+    """It came over a connection that is open still, when no more are taken."""
+    upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.05)
+    with running(tmp_path, settings(upstream)) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(post(STREAM))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        gateway.process.send_signal(signal.SIGTERM)
+        await eventually(lambda: refuses(gateway.port))
+        writer.write(post(STREAM, "/v1/messages"))
+        async with asyncio.timeout(5):
+            rest = await reader.read()
+        first, _, second = rest.partition(b"0\r\n\r\n")
+        assert b"[DONE]" in first
+        head, _, body = second.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 "), second
+        assert b"retry-after: 1" in head
+        assert "stopping" in DIALECTS["messages"].error(json.loads(body))
+        writer.close()
     (row,) = rows(tmp_path / "data" / "pointsman.sqlite3")
-    assert row["status"] == "cancelled"
+    assert row["status"] == "ok"
 
 
 @pytest.mark.parametrize(("data_plane", "first"), [("native", signal.SIGINT), ("asgi", signal.SIGTERM)])
@@ -103,6 +183,22 @@ async def test_told_twice_it_does_not_wait_for_answers(upstream, data_plane, tmp
         assert not (await stream).answered
     (row,) = rows(tmp_path / "data" / "pointsman.sqlite3")
     assert row["status"] == "cancelled"
+
+
+async def test_told_three_times_it_waits_for_nothing(upstream, tmp_path):
+    upstream.default = Stall(200)
+    with running(tmp_path, settings(upstream, grace=15)) as gateway:
+        stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=5)
+        gateway.process.send_signal(signal.SIGTERM)
+        await eventually(lambda: refuses(gateway.port))
+        gateway.process.send_signal(signal.SIGSTOP)  # so that it is told of the others at the same time
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.process.send_signal(signal.SIGINT)
+        gateway.process.send_signal(signal.SIGCONT)
+        assert await ended(gateway, within=3) == 130
+        assert not (await stream).answered
+    assert rows(tmp_path / "data" / "pointsman.sqlite3", "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
 @pytest.mark.parametrize(("data_plane", "number"), [("native", signal.SIGTERM), ("asgi", signal.SIGINT)])

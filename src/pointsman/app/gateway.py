@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -11,6 +12,7 @@ from typing import Any
 
 from pointsman import __version__
 from pointsman.core.catalog import Catalog
+from pointsman.core.lifecycle import Lifecycle
 from pointsman.core.ports import Health, SystemClock
 from pointsman.pipeline.admit.proxies import TrustedProxies
 from pointsman.pipeline.admit.signatures import Signatures
@@ -64,6 +66,7 @@ class Gateway:
         self._on_progress = on_progress
         self._stack = AsyncExitStack()
         self._clock = SystemClock()
+        self._lifecycle = Lifecycle()
         self.hangup = asyncio.Event()
         """Set to have the certificate read anew."""
 
@@ -103,13 +106,20 @@ class Gateway:
             await self._fleet.settled()
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Take no more requests; wait for running answers as long as the settings grant, or until `hurry` is set."""
-        closing = asyncio.create_task(self._server.close(self.settings.server.shutdown_grace))
+        """Say that no more requests are wanted, and soon take none; wait for running answers as long as the settings
+        grant, or until `hurry` is set; what runs still is ended."""
+        server = self.settings.server
+        self._lifecycle.leave()
+        self._server.leave()
+        if server.shutdown_delay > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), server.shutdown_delay)
+        closing = asyncio.create_task(self._server.close(server.shutdown_grace, ending=self._lifecycle.end))
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
             log.info("told again: not waiting for running answers")
-            await self._server.close(0)
+            await self._server.close(0, ending=self._lifecycle.end)
         hurried.cancel()
         await closing
 
@@ -151,6 +161,7 @@ class Gateway:
             secret_key=secrets.current,
             implicit=ImplicitSignals(signs.keep, self._clock) if settings.learning.implicit else None,
             judge=judge,
+            lifecycle=self._lifecycle,
             stack=self._stack,
         )
         shadows = self._built.trials.shadows
@@ -347,4 +358,5 @@ class Gateway:
             charge=self._limits.callers,
             proxies=TrustedProxies(server.trusted_proxies) if server.trusted_proxies else None,
             sign_in_page=self._sign_in.page_for,
+            lifecycle=self._lifecycle,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,9 @@ from .providers import OnProgress
 
 log = logging.getLogger(__name__)
 
+FORCED = 130
+"""The exit code of a process that was told three times; a shell's word for one that was interrupted."""
+
 OnReady = Callable[[Gateway], Awaitable[None]]
 
 
@@ -25,7 +29,8 @@ async def run(
     on_ready: OnReady | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers.
+    """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers, a third one
+    without waiting for anything.
 
     Args:
         source: where the settings came from; providers follow it. None: they stay as they are.
@@ -39,6 +44,8 @@ async def run(
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def told() -> None:
+        if hurry.is_set():
+            os._exit(FORCED)
         (hurry if stop.is_set() else stop).set()
 
     loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ who is told what of an error, when a stream begins, and that a client who leaves
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Protocol
@@ -15,6 +16,7 @@ import msgspec
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError, UpstreamProtocolError
 from pointsman.core.events import Body, Event
+from pointsman.core.lifecycle import Stopping
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.run import Pipeline, Wishes
@@ -133,6 +135,12 @@ class Converse:
         except PointsmanError as error:
             await answer.unusable(error)
             respond.write(writer.broken(for_caller(error, caller)))
+        except asyncio.CancelledError:  # the gateway ends; a client who has left is told nothing by this
+            stopping = Stopping()
+            stopping.decision_id = answer.decision.id
+            respond.write(writer.broken(stopping))
+            respond.finish()
+            raise
         except Exception:
             respond.write(writer.broken(PointsmanError()))
             raise

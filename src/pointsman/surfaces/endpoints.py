@@ -28,6 +28,7 @@ EXACT: dict[str, EndpointClass] = {
     "/v1/feedback": "feedback",
     "/api/v1/feedback": "feedback",
     "/api/health": "public",
+    "/ready": "public",
     "/api/v1/health": "models",
     "/metrics": "admin",
     "/sign-in": "public",

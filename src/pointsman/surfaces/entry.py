@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pointsman.core.caller import Caller, EndpointClass
 from pointsman.core.errors import PointsmanError, Unauthenticated
 from pointsman.core.knock import Knock
+from pointsman.core.lifecycle import Lifecycle
 from pointsman.transport.http import Headers, HttpRequest, Responder
 
 from .cross_origin import VARY, granted, preflight
@@ -20,6 +21,10 @@ from .endpoints import classify
 from .errors import for_caller, shape_for
 
 log = logging.getLogger(__name__)
+
+PROBES = frozenset({"/api/health", "/ready"})
+"""Whether the process lives, and whether it wants requests: answered without asking anything else."""
+JSON = (b"content-type", b"application/json")
 
 HotHandler = Callable[[HttpRequest, Responder, Caller], Awaitable[None]]
 AsgiHandler = Callable[[HttpRequest, Responder, Mapping[str, Any]], Awaitable[None]]
@@ -67,7 +72,12 @@ class Entry:
         charge: Charges | None = None,
         proxies: FindsClient | None = None,
         sign_in_page: Callable[[HttpRequest], str | None] = lambda request: None,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
+        """
+        Args:
+            lifecycle: of the gateway, for whoever asks whether to send requests; None: it does not end.
+        """
         self._access = access
         self._verify = verify
         self._charge = charge
@@ -75,14 +85,18 @@ class Entry:
         self._sign_in_page = sign_in_page
         self._hot = hot
         self._asgi = asgi
+        self._lifecycle = lifecycle or Lifecycle()
 
     async def __call__(self, request: HttpRequest, respond: Responder) -> None:
         headers = dict(request.headers)
         if len(headers) != len(request.headers):
             _keep_single(headers, request)
         origin, host = headers.get(b"origin"), headers.get(b"host")
-        if request.path == "/api/health" and request.method in ("GET", "HEAD"):
-            respond.send(200, [(b"content-type", b"application/json")], b'{"status":"ok"}')
+        if request.path in PROBES and request.method in ("GET", "HEAD"):
+            if request.path == "/ready" and self._lifecycle.leaving:
+                respond.send(503, [JSON, (b"retry-after", b"1")], b'{"status":"stopping"}')
+            else:
+                respond.send(200, [JSON], b'{"status":"ok"}')
             return
         if origin is not None:
             allowed = self._access.allows_origin(origin, host)

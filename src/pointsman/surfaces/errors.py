@@ -9,6 +9,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import (
     BodyTooLarge,
     EngineError,
+    Overloaded,
     PointsmanError,
     RequestError,
     StoreError,
@@ -62,6 +63,9 @@ def shape_for(path: str) -> Shape:
 
 def tell(path: str, status: int, code: str, message: str) -> tuple[Headers, bytes]:
     """What the server itself refuses, in the shape of the path: a `transport.http.Tells`."""
-    kind = BodyTooLarge if status == 413 else RequestError if status < 500 else PointsmanError
-    _, headers, body = shape_for(path)(kind(message, code=code))
+    kind: type[PointsmanError] = BodyTooLarge if status == 413 else RequestError
+    if status >= 500:
+        kind = Overloaded if status == 503 else PointsmanError
+    error = kind(message, code=code, retry_after=1.0 if status == 503 else None)
+    _, headers, body = shape_for(path)(error)
     return headers, body

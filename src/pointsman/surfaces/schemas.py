@@ -334,4 +334,18 @@ def _chat_and_health(error: Schema) -> dict[str, Schema]:
                 },
             }
         },
+        "/ready": {
+            "get": {
+                "tags": ["Health"],
+                "operationId": "readiness",
+                "summary": "Tell whether the gateway wants requests",
+                "description": "Asks nothing else and needs no key. A gateway that was told to stop wants none.",
+                "responses": {
+                    "200": json_body({"type": "object", "properties": {"status": {"const": "ok"}}}, "It does."),
+                    "503": json_body(
+                        {"type": "object", "properties": {"status": {"const": "stopping"}}}, "It is stopping."
+                    ),
+                },
+            }
+        },
     }

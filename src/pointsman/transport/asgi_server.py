@@ -12,7 +12,7 @@ import logging
 import socket
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .asgi import Message, Receive, Send
@@ -21,7 +21,7 @@ from .chunked import body_too_large
 from .head import Refusal
 from .http import Handler, Headers, HttpRequest, Tells
 from .limits import RunningServer, ServerLimits
-from .wire import ALWAYS, FRAMING, OVER_TLS, header_block, internal_error, plainly
+from .wire import ALWAYS, FRAMING, OVER_TLS, header_block, internal_error, plainly, stopping, with_patience
 
 if TYPE_CHECKING:
     import ssl
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BODILESS = frozenset({204, 304})
+_CLOSE = (b"connection", b"close")
+_FAREWELL_SECONDS = 1.0
+"""What a handler that is cancelled at the end still says must have reached its client by then."""
 
 
 class AsgiServer:
@@ -41,6 +44,17 @@ class AsgiServer:
         self._tells = tells
         self._limits = limits or ServerLimits()
         self.bodies = BodyBudget(self._limits)
+        self._running: set[asyncio.Task[None]] = set()
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Close every connection behind its next answer."""
+        self._leaving = True
+
+    def end(self) -> None:
+        """Cancel whatever runs still; what has not begun to answer is told 503."""
+        for handling in tuple(self._running):
+            handling.cancel()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,11 +72,13 @@ class AsgiServer:
             held.let_go()
 
     async def _answer_held(self, scope: Any, receive: Receive, send: Send, held: _Held) -> None:
-        answer = AsgiAnswer(scope["method"], self._limits.write_buffer_bytes)
+        answer = AsgiAnswer(scope["method"], self._limits.write_buffer_bytes, leaving=lambda: self._leaving)
         try:
             body = await self._read_body(scope["headers"], receive, held)
         except Refusal as refusal:
             told, refused = self._tells(scope["path"], refusal.status, refusal.code, str(refusal))
+            if refusal.status == 503:
+                told = with_patience(told)
             answer.send(refusal.status, [*told, (b"connection", b"close")], refused)
             await answer.pump(send)
             return
@@ -78,6 +94,8 @@ class AsgiServer:
             client[0] if client else None,
         )
         handling = asyncio.create_task(self._handle(request, answer))
+        self._running.add(handling)
+        handling.add_done_callback(self._running.discard)
         handling.add_done_callback(lambda _: held.let_go())
         leaving = asyncio.create_task(_left(receive))
         pumping = asyncio.create_task(answer.pump(send))
@@ -131,6 +149,10 @@ class AsgiServer:
             await self._handler(request, answer)
             if not answer.finished:
                 log.error("the handler of %s %s ended without finishing its answer", request.method, request.path)
+        except asyncio.CancelledError:
+            if not answer.started:  # a client who has left is told nothing by this
+                answer.send(503, *stopping(self._tells, request.path))
+            raise
         except Exception as error:
             # Neither the message nor the locals are logged: either may quote the request's body.
             frames = "".join(traceback.format_tb(error.__traceback__))
@@ -169,8 +191,9 @@ class AnswerBrokenOff(Exception):
 class AsgiAnswer:
     """A `Responder` whose writes queue until `pump` has sent them on."""
 
-    def __init__(self, method: str, high_water: int) -> None:
+    def __init__(self, method: str, high_water: int, *, leaving: Callable[[], bool] = lambda: False) -> None:
         self._without_body = method == "HEAD"
+        self._leaving = leaving
         self._high_water = high_water
         self._queue: deque[tuple[Message, int]] = deque()
         self._queued = 0
@@ -185,7 +208,7 @@ class AsgiAnswer:
     def send(self, status: int, headers: Headers, body: bytes) -> None:
         if self.started:
             raise RuntimeError("the answer has been started already")
-        start = _start(status, headers)
+        start = _start(status, headers, close=self._leaving())
         if status in _BODILESS:
             body = b""
         else:
@@ -197,7 +220,7 @@ class AsgiAnswer:
     def start(self, status: int, headers: Headers) -> None:
         if self.started:
             raise RuntimeError("the answer has been started already")
-        start = _start(status, headers)
+        start = _start(status, headers, close=self._leaving())
         self.started = True
         self._put(start, 0)
 
@@ -291,6 +314,7 @@ class UvicornServer:
         address = sock.getsockname()
         self.port: int = address[1] if isinstance(address, tuple) else 0
         self._sock = sock
+        self._app = app
         self._server = _quiet_uvicorn(app, limits, ssl_context)
         self._task: asyncio.Task[None] | None = None
 
@@ -302,24 +326,37 @@ class UvicornServer:
                 raise OSError("uvicorn ended at its start")
             await asyncio.sleep(0.005)
 
-    async def close(self, grace: float) -> None:
-        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""
+    def leave(self) -> None:
+        self._app.leave()
+
+    async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
+        """See `RunningServer`."""
         assert self._task is not None
-        # uvicorn counts whole seconds only; the rest of the grace time is ours.
-        self._server.config.timeout_graceful_shutdown = max(1, round(grace))
+        self._app.leave()
         self._server.should_exit = True
+        if await self._ended_within(grace + 0.5):  # it looks ten times a second whether it is to end
+            return
+        ending()
+        self._app.end()
+        if await self._ended_within(_FAREWELL_SECONDS):
+            return
+        self._server.force_exit = True
+        running = tuple(self._server.server_state.tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for connection in tuple(self._server.server_state.connections):
+            connection.transport.abort()
+        await self._task
+
+    async def _ended_within(self, seconds: float) -> bool:
+        assert self._task is not None
         try:
-            async with asyncio.timeout(grace + 0.5):
+            async with asyncio.timeout(seconds):
                 await asyncio.shield(self._task)
         except TimeoutError:
-            self._server.force_exit = True
-            running = tuple(self._server.server_state.tasks)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for connection in tuple(self._server.server_state.connections):
-                connection.transport.abort()
-            await self._task
+            return False
+        return True
 
 
 def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits, ssl_context: ssl.SSLContext | None) -> uvicorn.Server:
@@ -361,9 +398,11 @@ def _not_on_purpose(record: logging.LogRecord) -> bool:
     return not isinstance(error, AnswerBrokenOff | asyncio.CancelledError)
 
 
-def _start(status: int, headers: Headers) -> Message:
+def _start(status: int, headers: Headers, *, close: bool) -> Message:
     header_block(headers, FRAMING)  # refuses what would end a header's line
-    kept = [pair for pair in headers if pair[0] not in FRAMING or pair == (b"connection", b"close")]
+    kept = [pair for pair in headers if pair[0] not in FRAMING or pair == _CLOSE]
+    if close and _CLOSE not in kept:
+        kept.append(_CLOSE)
     return {"type": "http.response.start", "status": status, "headers": kept}
 
 

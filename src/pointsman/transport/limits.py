@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,5 +39,13 @@ class RunningServer(Protocol):
     @property
     def port(self) -> int: ...
 
-    async def close(self, grace: float) -> None:
-        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""
+    def leave(self) -> None:
+        """Close every connection behind its next answer from now on; new ones are still taken."""
+
+    async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
+        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them. What
+        has not begun to answer by then is told 503.
+
+        Args:
+            ending: called when the time is over, before anything is cancelled.
+        """

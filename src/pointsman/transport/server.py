@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 import traceback
+from collections.abc import Callable
 from email.utils import formatdate
 
 from .body_budget import BodyBudget
@@ -15,7 +16,7 @@ from .http import Handler, HttpRequest, Tells
 from .limits import RunningServer, ServerLimits
 from .responder import Answer
 from .server_protocol import Connection
-from .wire import ALWAYS, OVER_TLS, header_block, internal_error, plainly, status_line
+from .wire import ALWAYS, OVER_TLS, header_block, internal_error, plainly, status_line, stopping
 
 __all__ = ["NativeServer", "RunningServer", "ServerLimits", "serve"]
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _CANCEL_SECONDS = 5.0
+_FAREWELL_SECONDS = 1.0
+"""What a handler that is cancelled at the end still says must have reached its client by then."""
 _REFUSED_AT_ONCE = 64
 """Connections above the limit that are still told 503; beyond them they are dropped."""
 
@@ -62,6 +65,7 @@ class NativeServer:
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.bodies = BodyBudget(limits)
+        self.leaving = False
         self.closing = False
         self._something_ended = asyncio.Event()
         shortest = min(limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)
@@ -102,24 +106,36 @@ class NativeServer:
         self._port = address[1] if isinstance(address, tuple) else 0
         self._sweep()
 
-    async def close(self, grace: float) -> None:
-        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them."""
-        self.closing = True
-        if self._listener is not None:
+    def leave(self) -> None:
+        self.leaving = True
+
+    async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
+        """See `RunningServer`."""
+        self.leaving = True
+        if self._listener is not None and not self.closing:
+            await self._take_what_came()
             self._listener.close()
+        self.closing = True
         for connection in tuple(self.connections):
             connection.close_if_idle()
         if not await self._emptied_within(grace):
-            for connection in tuple(self.connections):
-                connection.abort()
+            ending()
             for task in tuple(self.tasks):
                 self.cancel(task)
-            if not await self._emptied_within(_CANCEL_SECONDS):
-                log.error("%d handlers did not end when they were cancelled", len(self.tasks))
+            if not await self._emptied_within(_FAREWELL_SECONDS):
+                for connection in tuple(self.connections):
+                    connection.abort()
+                if not await self._emptied_within(_CANCEL_SECONDS):
+                    log.error("%d handlers did not end when they were cancelled", len(self.tasks))
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self._listener is not None:
             await self._listener.wait_closed()
+
+    async def _take_what_came(self) -> None:
+        """Let the loop accept and read what the kernel has already taken for us: closing would reset it."""
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def _emptied_within(self, seconds: float) -> bool:
         try:
@@ -173,7 +189,10 @@ class NativeServer:
                 log.error("the handler of %s %s ended without finishing its answer", request.method, request.path)
                 self._fail(request.path, answer)
         except asyncio.CancelledError:
-            answer.abort()
+            if answer.started:
+                answer.abort()
+            else:  # a client who has left is told nothing by this
+                answer.send(503, *stopping(self.tells, request.path))
             raise
         except Exception as error:
             # Neither the message nor the locals are logged: either may quote the request's body.

@@ -7,12 +7,14 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
+from pointsman.core.lifecycle import Stopping
+
 from .body_budget import SMALL_BODY
 from .chunked import ChunkedBody, body_too_large
 from .head import Refusal, RequestHead, malformed
 from .http import HttpRequest
 from .responder import Answer
-from .wire import header_block, path_in
+from .wire import header_block, path_in, with_patience
 
 if TYPE_CHECKING:
     from .server import NativeServer
@@ -153,7 +155,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def may_persist(self) -> bool:
-        return self._served + 1 < self._server.limits.max_requests_per_connection and not self._server.closing
+        return self._served + 1 < self._server.limits.max_requests_per_connection and not self._server.leaving
 
     def head_start(self, status: int) -> bytes:
         return self._server.head_start(status)
@@ -297,6 +299,8 @@ class Connection(asyncio.Protocol):
 
     def _begin_body(self, head: RequestHead, rest: bytes) -> None:
         self._head = head
+        if self._server.closing:
+            raise Refusal(503, Stopping.code, Stopping().message)
         length = head.content_length
         max_bytes = self._server.limits.max_body_bytes
         if length > max_bytes:
@@ -379,7 +383,7 @@ class Connection(asyncio.Protocol):
         told, body = self._server.tells(path, status, refusal.code, str(refusal))
         headers = [*told, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         if status == 503:
-            headers.append((b"retry-after", b"1"))
+            headers = with_patience(headers)
         elif status == 405:
             headers.append((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
         self._state = _LINGERING

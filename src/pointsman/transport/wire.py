@@ -6,6 +6,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from pointsman.core.lifecycle import Stopping
+
 from .http import Headers, Tells
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -66,6 +68,19 @@ def plainly(path: str, status: int, code: str, message: str) -> tuple[Headers, b
 def internal_error(tells: Tells, path: str) -> tuple[Headers, bytes]:
     """Headers and body of a 500."""
     return tells(path, 500, "internal_error", "Something went wrong inside the gateway.")
+
+
+def stopping(tells: Tells, path: str) -> tuple[Headers, bytes]:
+    """Headers and body of the 503 for what is not answered because the server ends."""
+    told = Stopping()
+    headers, body = tells(path, 503, told.code, told.message)
+    return with_patience(headers), body
+
+
+def with_patience(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """A refusal's headers with a Retry-After, which every 503 has."""
+    missing = all(name != b"retry-after" for name, _ in headers)
+    return [*headers, (b"retry-after", b"1")] if missing else list(headers)
 
 
 def path_in(head: bytes) -> str:
