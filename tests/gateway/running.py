@@ -138,7 +138,8 @@ def running(
     port = tree["server"]["port"]
     tree.setdefault("embedded", {"enabled": False})
     tree["routing"] = {"exploration": {"share": 0.0}, **tree.get("routing", {})}  # tests know what is chosen
-    tree["execution"] = {"retries": 0, **tree.get("execution", {})}  # and what is asked
+    # And what is asked.
+    tree["execution"] = {"retries": 0, "breaker": {"enabled": False}, **tree.get("execution", {})}
     config = folder / "pointsman.yaml"
     config.write_text(yaml.safe_dump(tree))
     environ = {

@@ -29,6 +29,7 @@ from pointsman.surfaces.services import Services
 from pointsman.surfaces.sign_in import PUBLIC_PATHS
 
 from .access import build_access, build_keys, refuse_open_door
+from .breakers import Unhealthy, build_breakers, share_breakers
 from .budgets import build_budgets
 from .caller_keys import CallerKeys
 from .credentials import LiveCredentials
@@ -152,6 +153,7 @@ class Gateway:
             keeper=self._keeper,
             fleet=self._fleet,
             throttle=throttle_of(settings, self._limits.providers, self._state),
+            breakers=self._breakers,
             budgets=self._budgets,
             caller_keys=self._caller_keys,
             log=self._log,
@@ -169,6 +171,9 @@ class Gateway:
         await self._follow_changes()
         self._in_background(feed.run(), "observations")
         self._in_background(signs.run(), "implicit signals")
+        shared = share_breakers(self._breakers, self._state)
+        if shared is not None:
+            self._in_background(shared.run(), "circuits of replicas")
         if judge is not None:
             self._in_background(run_judge(judge, self._built.pipeline), "judge")
         self._guard_door(secrets)
@@ -246,6 +251,7 @@ class Gateway:
             providers, aliases=settings.routing.aliases, uninvited=uninvited(settings)
         )
         self._stack.push_async_callback(keeper.close)
+        self._breakers = build_breakers(settings, keeper, self._clock)
         await keeper.start()
         if self._fleet is not None:
             self._fleet.on_change = partial(keeper.refresh, self._fleet.provider.name)
@@ -320,7 +326,8 @@ class Gateway:
             sign_in=self._sign_in,
             tally=record.tally,
             policy=lambda: decide.policy,
-            unhealthy=self._keeper.unhealthy,
+            unhealthy=Unhealthy(self._keeper.unhealthy, self._breakers.opened),
+            circuits=self._breakers.standings,
             equivalents=decide.equivalents,
             settings=live,
             version=__version__,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointsman.core.errors import InvalidRequest, SettingsError
 from pointsman.pipeline.decide import Decide, DecideRules
+from pointsman.pipeline.execute.breaker import CircuitBreakers
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import Understand
 from pointsman.providers.discovery import CatalogKeeper
@@ -17,6 +18,8 @@ from pointsman.settings.change import CHANGEABLE, at, changed, choices, flat
 from pointsman.settings.shown import flatten
 from pointsman.stores.runtime_settings import REVISION, RuntimeSetting, RuntimeSettingsStore
 from pointsman.stores.watch import Watcher
+
+from .breakers import breaker_rules
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class LiveSettings:
         decide: Decide,
         shape: Defaults,
         keeper: CatalogKeeper,
+        breakers: CircuitBreakers,
         load_policy: Callable[[], Awaitable[None]],
     ) -> None:
         """Let the stages take up every change, at the start and whenever one is made."""
@@ -83,6 +87,9 @@ class LiveSettings:
             understand.adjust(level=settings.privacy.level, priority=routing.priority)
             shape.temperature, shape.max_tokens = routing.default_temperature, routing.default_max_tokens
             decide.rules = decide_rules(settings)
+            rules = breaker_rules(settings)
+            if breakers.rules != rules:
+                breakers.rules = rules
             if keeper.catalog.aliases != routing.aliases:
                 keeper.rename(routing.aliases)
             await load_policy()

@@ -14,6 +14,7 @@ from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.decide.pace import Paces
 from pointsman.pipeline.decide.threads import Threads
 from pointsman.pipeline.execute import Execute, Retries
+from pointsman.pipeline.execute.breaker import CircuitBreakers
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.implicit import ImplicitSignals
 from pointsman.pipeline.record.judge import Judge
@@ -30,6 +31,7 @@ from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.trials import TrialStore
 from pointsman.stores.watch import Watcher
 
+from .breakers import Unhealthy
 from .built_in import BuiltIn, build_explorer
 from .entities import build_people
 from .intents import build_intents
@@ -59,6 +61,7 @@ def build_pipeline(
     keeper: CatalogKeeper,
     fleet: Fleet | None,
     throttle: Throttle,
+    breakers: CircuitBreakers,
     budgets: Budgets,
     caller_keys: TakesKeys,
     log: DecisionLog,
@@ -130,7 +133,9 @@ def build_pipeline(
         clock=clock,
     )
     load_policy = follow_promotions(lambda: live.current, decide, database, watcher, built_in, trials)
-    live.follow(understand=understand, decide=decide, shape=shape, keeper=keeper, load_policy=load_policy)
+    live.follow(
+        understand=understand, decide=decide, shape=shape, keeper=keeper, breakers=breakers, load_policy=load_policy
+    )
 
     def coming(requested_model: str) -> str | None:
         """Why an embedded model that the name may mean is not there yet."""
@@ -150,11 +155,12 @@ def build_pipeline(
             is_local=keeper.is_local,
             unreachable=keeper.suspect,
             throttle=throttle,
+            breakers=breakers,
             retries=lambda: Retries(most=live.current.execution.retries),
         ),
         record=record,
         models=keeper,
-        unhealthy=keeper.unhealthy,
+        unhealthy=Unhealthy(keeper.unhealthy, breakers.opened),
         clock=clock,
         holds_private=understand.holds_private,
         redact=understand.redact if privacy.redaction else None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
+from pointsman.core.instances import Pooled
 from pointsman.core.ports import Health, Provider
 
 CALM_SECONDS = 0.2
@@ -56,9 +57,13 @@ class CatalogKeeper:
         self._cards: dict[str, tuple[ModelCard, ...]] = dict.fromkeys(self._providers, ())
         self._away: dict[str, str] = dict.fromkeys(self._providers, "It has not been asked yet.")
         self._unhealthy: dict[str, str] = {}
+        self._lacking: dict[str, Mapping[str, str]] = {}
+        """Provider of several servers → name of a model → why none of those that have it can be asked."""
         self._hurry = {name: asyncio.Event() for name in self._providers}
         self._catalog = Catalog((), self._aliases)
         self._keeping: dict[str, asyncio.Task[None]] = {}
+        self.on_replaced: Callable[[str], None] = lambda name: None
+        """Told the name of a provider that another one has taken the place of, or that is gone."""
 
     @property
     def catalog(self) -> Catalog:
@@ -116,6 +121,7 @@ class CatalogKeeper:
                 self._away[name] = "It has not been asked yet."
                 self._rebuild()
             self._hurry[name].set()
+            self.on_replaced(name)
             return
         self._cards[name] = ()
         self._away[name] = "It has not been asked yet."
@@ -127,9 +133,10 @@ class CatalogKeeper:
         keeping = self._keeping.pop(name, None)
         if keeping is not None:
             keeping.cancel()
-        for known in (self._providers, self._cards, self._away, self._hurry):
+        for known in (self._providers, self._cards, self._away, self._lacking, self._hurry):
             known.pop(name, None)
         self._rebuild()
+        self.on_replaced(name)
 
     def rename(self, aliases: Mapping[str, str]) -> None:
         """Take up the owner's names for models anew."""
@@ -192,6 +199,11 @@ class CatalogKeeper:
             reason = "Asking it for its models failed; the log has the details."
         if self._providers.get(name) is not asked:  # replaced or dropped meanwhile
             return
+        before = self._cards[name], self._away.get(name), self._lacking.get(name)
+        if isinstance(asked, Pooled):
+            self._lacking[name] = asked.unavailable()
+        else:
+            self._lacking.pop(name, None)
         if cards is None:
             self._went_away(name, reason)
         else:
@@ -199,7 +211,8 @@ class CatalogKeeper:
                 level = logging.INFO if cards else logging.DEBUG  # the embedded models join a moment later
                 log.log(level, "%s offers %d model%s", name, len(cards), "" if len(cards) == 1 else "s")
             self._cards[name] = tuple(cards)
-        self._rebuild()
+        if before != (self._cards[name], self._away.get(name), self._lacking.get(name)):
+            self._rebuild()
 
     async def _keep(self, name: str, first: asyncio.Task[None]) -> None:
         try:
@@ -209,7 +222,8 @@ class CatalogKeeper:
         misses = 0
         while True:
             misses = misses + 1 if name in self._away else 0
-            pause = min(RETRY_SECONDS * 2 ** min(misses, 10), self._interval) if misses else self._interval
+            interval = self._pace(name)
+            pause = min(RETRY_SECONDS * 2 ** min(misses, 10), interval) if misses else interval
             hurry = self._hurry[name]
             with suppress(TimeoutError):
                 # Gateways that start together drift apart.
@@ -218,6 +232,10 @@ class CatalogKeeper:
                     await asyncio.sleep(CALM_SECONDS)  # one question for many calls that fail at once
             hurry.clear()
             await self._ask(name)
+
+    def _pace(self, name: str) -> float:
+        provider = self._providers.get(name)
+        return min(provider.look_seconds, self._interval) if isinstance(provider, Pooled) else self._interval
 
     def _went_away(self, name: str, reason: str) -> None:
         if self._away.get(name) != reason:
@@ -233,4 +251,9 @@ class CatalogKeeper:
             for name, cards in self._cards.items()
             if name in self._away
             for card in cards
+        } | {
+            f"{name}:{model}": f"no instance of {name} that has it answers: {reason}"
+            for name, models in self._lacking.items()
+            if name not in self._away
+            for model, reason in models.items()
         }

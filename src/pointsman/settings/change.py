@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
+from operator import attrgetter, getitem
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ from pointsman.core.errors import SettingsError
 
 from .checks import check
 from .conversion import choices_of, convert
-from .schema import Settings
+from .schema import BreakerSettings, Settings
 
 CHANGEABLE: tuple[str, ...] = (
     "routing.policy", "routing.weights", "routing.quality_floor", "routing.priority", "routing.model_names",
@@ -20,9 +22,11 @@ CHANGEABLE: tuple[str, ...] = (
     "routing.intent_model", "routing.intent_timeout",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
     "privacy.level", "execution.retries",
+    *(f"execution.breaker.{name}" for name in BreakerSettings.__struct_fields__),
 )  # fmt: skip
 """None of them opens a door: no address, key, limit or budget, and the privacy level may only be raised."""
 
+SECTIONS = frozenset(name.rpartition(".")[0] for name in CHANGEABLE)
 LEVELS = ("standard", "high", "max")
 NAMES_PROVIDER = ("routing.default_provider", "routing.force_provider")
 
@@ -40,15 +44,13 @@ def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _walk(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, values in tree.items():
-        if section in CHANGEABLE:  # written dotted
-            yield section, values
-        elif isinstance(values, Mapping):
-            for name, value in values.items():
-                yield f"{section}.{name}", value
+def _walk(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = before + key  # which may be written dotted
+        if name not in CHANGEABLE and isinstance(value, Mapping) and (not before or name in SECTIONS):
+            yield from _walk(value, f"{name}.")
         else:
-            yield section, values
+            yield name, value
 
 
 def changed(base: Settings, changes: Mapping[str, Any], *, providers: Collection[str] | None = None) -> Settings:
@@ -62,10 +64,11 @@ def changed(base: Settings, changes: Mapping[str, Any], *, providers: Collection
         SettingsError: naming the key, the value and the mend.
     """
     routing = msgspec.to_builtins(base.routing)
-    tree: dict[str, Any] = {"routing": routing, "privacy": {"level": base.privacy.level}}
+    execution = msgspec.to_builtins(base.execution)
+    tree: dict[str, Any] = {"routing": routing, "privacy": {"level": base.privacy.level}, "execution": execution}
     for name, value in changes.items():
-        section, _, last = name.partition(".")
-        tree[section][last] = value
+        *sections, last = name.split(".")
+        reduce(getitem, sections, tree)[last] = value
     read = convert(tree)
     level, least = read.privacy.level, base.privacy.level
     if LEVELS.index(level) < LEVELS.index(least):
@@ -75,7 +78,10 @@ def changed(base: Settings, changes: Mapping[str, Any], *, providers: Collection
         if wanted is not None and providers is not None and wanted not in providers:
             raise SettingsError(name, "…", f"must be one of {', '.join(sorted(providers)) or 'no provider'}, or null")
     settings = msgspec.structs.replace(
-        base, routing=read.routing, privacy=msgspec.structs.replace(base.privacy, level=level)
+        base,
+        routing=read.routing,
+        privacy=msgspec.structs.replace(base.privacy, level=level),
+        execution=read.execution,
     )
     check(settings)
     return settings
@@ -83,8 +89,7 @@ def changed(base: Settings, changes: Mapping[str, Any], *, providers: Collection
 
 def at(settings: Settings, name: str) -> Any:
     """The value of a changeable setting, as JSON has it."""
-    section, _, last = name.partition(".")
-    return msgspec.to_builtins(getattr(getattr(settings, section), last))
+    return msgspec.to_builtins(attrgetter(name)(settings))
 
 
 def choices(name: str) -> list[str] | None:

@@ -269,11 +269,42 @@ class Routing(Section):
     default_max_tokens: int | None = None
 
 
+class BreakerSettings(Section):
+    """When a model that fails is left alone. A provider is, when nobody can reach it or several of its models fail."""
+
+    enabled: bool = True
+    window: float = 30.0
+    """Seconds of which the calls count."""
+    min_calls: int = 5
+    """Fewer calls in the window say nothing."""
+    error_rate: float = 0.5
+    """Share of the calls in the window that failed: connecting, with a status of 500 or more or one that refuses our
+    key, by a time-out, in the middle of the answer."""
+    slow_rate: float = 0.9
+    """Share of the calls that failed, were slow, or met a 429 that names no time to wait."""
+    slow_factor: float = 5.0
+    """How many times the model's usual time to the first byte (95th percentile) is slow."""
+    slow_seconds: float = 10.0
+    """What begins sooner is never slow by that."""
+    slow_beyond: float | None = None
+    """Seconds to the first byte that are slow for every model; None: that depends on the model."""
+    connect_errors: int = 3
+    """Calls in a row that could not reach a provider: all of its models are left alone."""
+    open_seconds: float = 5.0
+    """How long it is left alone the first time; doubled each time that it fails again."""
+    max_open_seconds: float = 300.0
+    probes: int = 2
+    """Calls that may then try it at the same time, and how many must go well before all may."""
+    probe_seconds: float = 30.0
+    """After which a probe that has not ended keeps no other from trying."""
+
+
 class Execution(Section):
     """How a plan is carried out: what is tried again, and what another model goes on with."""
 
     retries: int = 1
     """How often the same model is asked again, after a pause, where that can help."""
+    breaker: BreakerSettings = msgspec.field(default_factory=BreakerSettings)
 
 
 class RewardSettings(Section):

@@ -1,4 +1,4 @@
-"""Limits, budgets and nonces of many processes, on Redis or Valkey: each step one atomic script in `lua/`.
+"""Limits, budgets, nonces and notices of many processes, on Redis or Valkey: each step one atomic script in `lua/`.
 
 Keys begin with `{prefix}:`; the braces keep all of them in one slot. What follows is one word for the kind and then
 the caller's own name, so no name can reach another's key:
@@ -6,6 +6,7 @@ the caller's own name, so no name can reach another's key:
     {prefix}:b:KEY             a bucket: `level at`; gone when it would be full
     {prefix}:w:SECONDS:KEY     a window: `number count`; gone at its end
     {prefix}:n:KEY             a nonce
+    {prefix}:notices           what replicas say to one another: a line for each notice
     {prefix}:t:RUN:NAME        a total, in micro-dollars; gone a week after its period
     {prefix}:reservations:RUN  a hash: reservation → its amounts
     {prefix}:leases:RUN        a sorted set: reservation by the end of its lease
@@ -19,7 +20,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote, unquote
 
+from pointsman.core.circuits import Notice
 from pointsman.core.ports import Health
 from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, StateUnavailable, Taken
 
@@ -35,7 +38,7 @@ KEEP_RESERVATIONS = 7 * DAY
 TAKE, CHARGE = Script("take", "_limits"), Script("charge", "_limits")
 RESERVE, SETTLE, TAKE_LAPSED = Script("reserve"), Script("settle"), Script("take_lapsed")
 ADJUST, SEED, TOTALS = Script("adjust"), Script("seed"), Script("totals")
-ONCE, PING = Script("once"), Script("ping")
+ONCE, PING, NOTICES = Script("once"), Script("ping"), Script("notices")
 
 KEEP_SINCE = 7 * 86_400.0
 """Seconds without any nonce after which it is forgotten since when they are kept; it then begins anew."""
@@ -169,6 +172,18 @@ class RedisState:
 
     def once_since(self) -> float:
         return self._once_since
+
+    async def exchange(self, said: Mapping[str, str], *, keep: float) -> dict[str, Notice]:
+        """After a lost answer it may have been said; asking again is safe."""
+        words = [word for name, text in said.items() for word in (quote(name), _bytes(text.replace("\n", " ")))]
+        reply = await self._link.run(NOTICES, (self._prefix + b"notices",), (keep, *words))
+        at, _, lines = reply.partition(b"\n")
+        self._seen(at)
+        notices = {}
+        for line in _text(lines).split("\n")[:-1]:
+            name, said_at, _, text = line.split(" ", 3)
+            notices[unquote(name)] = Notice(text=text, age=max(0.0, float(at) - float(said_at)))
+        return notices
 
     async def ping(self) -> None:
         self._seen(await self._link.run(PING, (self._probe,), ()))

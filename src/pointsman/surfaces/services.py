@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import ModelCard
+from pointsman.core.circuits import CircuitStanding
 from pointsman.core.credential import NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
@@ -98,6 +99,8 @@ class Services:
     """The policy that serves now."""
     unhealthy: Callable[[], Mapping[str, str]]
     """Model id → why it cannot be asked now."""
+    circuits: Callable[[], Sequence[CircuitStanding]] = tuple
+    """How the circuit breakers stand of models and providers that were asked."""
     equivalents: Callable[[ModelCard], Sequence[str]]
     """Names of models that stand in for one in an outage."""
     settings: ChangesSettings | None = None

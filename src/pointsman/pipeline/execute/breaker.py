@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from pointsman.core.catalog import ModelCard
+from pointsman.core.circuits import CircuitStanding
 from pointsman.core.errors import PointsmanError
-from pointsman.core.ports import CatalogSource, CircuitStanding, Clock
+from pointsman.core.ports import CatalogSource, Clock
 
 from .blame import Blame, blame
 from .circuit import BreakerRules, Circuit, ModelCircuit, ProviderCircuit, Scope
@@ -86,9 +87,7 @@ class CircuitBreakers:
         rules = self._rules
         if not rules.enabled:
             return
-        model = self._models.get(card.id)
-        if model is None:
-            model = self._add(card.id, card.provider)
+        model = self._models.get(card.id) or self._add(card.id, card.provider)
         provider = model.provider
         if error is None:
             if seconds is None:
@@ -136,19 +135,29 @@ class CircuitBreakers:
             for circuit in circuits
         ]
 
+    def seconds_open(self, circuit: Circuit) -> float:
+        """Until it is ready for a probe."""
+        return max(0.0, circuit.until - self._monotonic())
+
     def forget(self, provider: str) -> None:
         """A provider has become another one: nothing that was counted of it holds any more."""
-        for circuit in (self._providers.pop(provider, None), *self._models.values()):
-            if circuit is None or (isinstance(circuit, ModelCircuit) and circuit.provider.name != provider):
-                continue
+        own = self._providers.pop(provider, None)
+        if own is None:
+            return
+        for circuit in (own, *own.models.values()):
             if circuit.until:
                 self._close(circuit, self._monotonic())
-            self._models = {name: model for name, model in self._models.items() if model is not circuit}
+            self._models.pop(circuit.name, None)
 
     def adopt(self, scope: Scope, name: str, *, seconds: float, why: str, level: int) -> None:
         """Another replica's circuit has opened, for so many seconds from now."""
-        if not self._rules.enabled or not (circuit := self._find(scope, name)):
+        if not self._rules.enabled:
             return
+        circuit = (
+            self._provider(name)
+            if scope == "provider"
+            else self._models.get(name) or self._add(name, name.partition(":")[0])
+        )
         now = self._monotonic()
         if not circuit.until:
             log.warning("%s is left alone for %.0f s, as a replica says: %s", name, seconds, why)
@@ -158,14 +167,9 @@ class CircuitBreakers:
 
     def adopt_closed(self, scope: Scope, name: str) -> None:
         """Another replica's circuit has closed."""
-        circuit = self._find(scope, name)
+        circuit = self._providers.get(name) if scope == "provider" else self._models.get(name)
         if circuit is not None and circuit.until:
             self._close(circuit, self._monotonic(), adopted=True)
-
-    def _find(self, scope: Scope, name: str) -> Circuit | None:
-        if scope == "provider":
-            return self._provider(name)
-        return self._models.get(name) or self._add(name, name.partition(":")[0])
 
     def _add(self, name: str, provider: str) -> ModelCircuit:
         if len(self._models) >= MOST:
