@@ -78,9 +78,8 @@ class LiveProviders:
 def _moved(name: str, before: ProviderSettings | None, now: ProviderSettings | None) -> bool:
     """Whether what was known of a provider's models does not hold any more."""
     before, now = before or ProviderSettings(), now or ProviderSettings()
-    return (before.base_url, before.local, before.speaks, before.models) != (
-        now.base_url, now.local, now.speaks, now.models
-    )  # fmt: skip
+    was, is_ = (one.addresses.keys() or {one.base_url} for one in (before, now))
+    return not was & is_ or (before.local, before.speaks, before.models) != (now.local, now.speaks, now.models)
 
 
 def _local(providers: dict[str, ProviderSettings]) -> frozenset[Origin]:
@@ -89,9 +88,10 @@ def _local(providers: dict[str, ProviderSettings]) -> frozenset[Origin]:
     for name, own in providers.items():
         preset = presets().get(name)
         base_url = own.base_url or (preset.base_url if preset is not None else None)
-        if own.enabled and own.local and base_url is not None:
+        addresses = own.addresses.keys() or ({base_url} if base_url is not None else ())
+        for address in addresses if own.enabled and own.local else ():
             try:
-                found.add(origin_of(name, base_url))
+                found.add(origin_of(name, address))
             except SettingsError:  # it was never built
                 continue
     return frozenset(found)

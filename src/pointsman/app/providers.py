@@ -129,6 +129,8 @@ def build_provider(
     own = settings.providers.get(name) or ProviderSettings()
     if not own.enabled:
         return None
+    if own.addresses:
+        return _pool(name, own, settings, outbound, stored)
     if own.base_url is not None and _is_this_gateway(own.base_url, settings.server):
         # A shell whose OPENAI_BASE_URL sends its tools here must not send us to ourselves.
         log.warning("providers.%s.base_url is this gateway's own address; it is left out", name)
@@ -136,13 +138,27 @@ def build_provider(
     if name != "ollama" and name not in settings.providers and not reachable(name, settings):
         log.warning("%s has a stored credential and no address (providers.%s.base_url); it is left out", name, name)
         return None
-    return _provider(name, own, settings, outbound, stored)
+    found = _provider(name, own, settings, outbound, stored)
+    return found[0] if found is not None else None
+
+
+def _pool(
+    name: str, own: ProviderSettings, settings: Settings, outbound: Outbound, stored: Credential | None
+) -> Provider | None:
+    from .pools import build_pool
+
+    return build_pool(
+        name,
+        own,
+        lambda one: _provider(name, one, settings, outbound, stored),
+        is_own=lambda url: _is_this_gateway(url, settings.server),
+    )
 
 
 def reachable(name: str, settings: Settings) -> bool:
     """Whether an address is known for a provider."""
     own, preset = settings.providers.get(name), presets().get(name)
-    return bool((own is not None and own.base_url) or (preset is not None and preset.base_url))
+    return bool((own is not None and (own.base_url or own.instances)) or (preset is not None and preset.base_url))
 
 
 def _is_this_gateway(base_url: str, server: Server) -> bool:
@@ -183,7 +199,8 @@ def _beside(data_dir: Path) -> tuple[str, str] | None:
 
 def _provider(
     name: str, own: ProviderSettings, settings: Settings, outbound: Outbound, stored: Credential | None
-) -> Provider | None:
+) -> tuple[Provider, Provider] | None:
+    """One server's provider, and the one that it wraps."""
     preset = presets().get(name)
     base_url = own.base_url or (preset.base_url if preset is not None else None)
     if base_url is None:
@@ -222,13 +239,9 @@ def _provider(
             f"providers.{name}.local", True, f"cannot be: {host} is a service on the internet, and prompts leave for it"
         )
     if kind == "ollama":
-        return Ollama(
-            name,
-            **common,
-            amend=amend(own),
-            keep_alive=own.keep_alive,
-            simulate_tools=own.simulate_tools is not False,
-        )
+        simulate = own.simulate_tools is not False
+        ollama = Ollama(name, **common, amend=amend(own), keep_alive=own.keep_alive, simulate_tools=simulate)
+        return ollama, ollama
     common = {
         **common,
         "deployments": own.deployment_of,
@@ -261,6 +274,7 @@ def _provider(
             responses=_speaks_responses(own, preset),
             unsupported=own.unsupported,
         )
+    inner = provider
     if own.simulate_tools:
         provider = SimulatedTools(provider)
-    return CallerKeyed(provider) if of_callers else provider
+    return (CallerKeyed(provider) if of_callers else provider), inner

@@ -16,6 +16,7 @@ from .decision import Decision
 from .errors import PointsmanError
 from .events import Event
 from .figures import Figure
+from .instances import InstanceStanding
 from .mask import Clears
 from .outcome import Feedback, Outcome
 from .request import ChatRequest
@@ -54,6 +55,8 @@ class Health:
     ok: bool
     detail: str
     mend: str = ""
+    instances: tuple[InstanceStanding, ...] = ()
+    """Of a provider of several servers: how each of them fares."""
 
 
 class Provider(Protocol):

@@ -144,7 +144,7 @@ class OpenAICompatible:
                 secrets=(api_key or "", *given.values()),
             )
 
-        self._endpoint = endpoint()
+        self.endpoint = self._endpoint = endpoint()
         self._endpoint_at = cache(endpoint)
 
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
@@ -290,10 +290,18 @@ class OpenAICompatible:
         """
         windows: dict[str, int | None] = dict.fromkeys(self._models)
         if not windows:
-            windows = _names(self.name, await self._endpoint.ask("/models", local=self.local))
+            windows = dict(await self.listed())
         if self._default_model is not None:
             windows.setdefault(self._default_model, None)
         return [self._card(name, window) for name, window in windows.items()]
+
+    async def listed(self) -> Mapping[str, int | None]:
+        """The models in its list now, and the context window in tokens where that is told.
+
+        Raises:
+            UpstreamError: the list cannot be had.
+        """
+        return _names(self.name, await self._endpoint.ask("/models", local=self.local))
 
     def _card(self, name: str, window: int | None) -> ModelCard:
         card = self._cards(self.name, name, local=self.local)
@@ -307,7 +315,7 @@ class OpenAICompatible:
         """Whether it answers, asked for its list of models."""
 
         async def count() -> int:
-            return len(_names(self.name, await self._endpoint.ask("/models", local=self.local)))
+            return len(await self.listed())
 
         return await list_health(
             self.name,

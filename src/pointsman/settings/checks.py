@@ -12,11 +12,14 @@ from pointsman.core.errors import SettingsError
 from pointsman.core.request import Priority
 from pointsman.core.signals import Intent
 
+from .provider_schema import InstanceSettings, ProviderSettings
 from .schema import BudgetCap, Limits, Settings, built_in_tiers
 
 MOST_COUNTED = 10**12
 """The largest limit that can be set; beyond some 10**15 the counters would no longer be exact."""
 
+MOST_INSTANCES = 64
+MOST_SLOTS = 10_000
 MOST_WEIGHT = 1e12
 WEIGHTS = ("cost", "latency", "remote", "enough", "hard")
 """What the weights of a priority are called."""
@@ -153,6 +156,7 @@ def check(settings: Settings) -> None:
         fine = url is None or re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None
         checks.append((f"providers.{name}.base_url", shown_address(url), fine,
                        "must be an http:// or https:// address"))  # fmt: skip
+        checks += _instance_checks(name, provider)
         key = provider.api_key.reveal() if provider.api_key is not None else ""
         checks.append(
             (
@@ -165,10 +169,33 @@ def check(settings: Settings) -> None:
         checks.append((f"providers.{name}", name, re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None,
                        "a provider's name is made of small letters, digits, - and _"))  # fmt: skip
     checks += _budget_checks(settings)
+    checks += _breaker_checks(settings)
     checks += _model_checks(settings)
     for key, value, fine, mend in checks:
         if not fine:
             raise SettingsError(key, value, mend)
+
+
+def _instance_checks(name: str, provider: ProviderSettings) -> list[tuple[str, Any, bool, str]]:
+    if name == "ollama":
+        for index, one in enumerate(provider.instances):
+            url = one if isinstance(one, str) else one.url
+            whole = url if "://" in url else f"http://{url}"
+            provider.instances[index] = whole if isinstance(one, str) else InstanceSettings(url=whole, slots=one.slots)
+    key = f"providers.{name}.instances"
+    urls = [one if isinstance(one, str) else one.url for one in provider.instances]
+    checks: list[tuple[str, Any, bool, str]] = [
+        (key, len(urls), len(urls) <= MOST_INSTANCES, f"are too many; at most {MOST_INSTANCES} are looked after")
+    ]
+    for index, one in enumerate(provider.instances):
+        url, slots = urls[index], 1 if isinstance(one, str) else one.slots
+        checks += [
+            (f"{key}[{index}].url", shown_address(url), re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None,
+             "must be an http:// or https:// address"),
+            (f"{key}[{index}].url", shown_address(url), urls.index(url) == index, "stands twice"),
+            (f"{key}[{index}].slots", slots, 1 <= slots <= MOST_SLOTS, f"must be between 1 and {MOST_SLOTS}"),
+        ]  # fmt: skip
+    return checks
 
 
 def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
@@ -214,6 +241,25 @@ def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
         for intent in intents:
             checks.append((f"routing.tier_models.{tier}.{intent}", intent, intent == "*" or intent in list(Intent),
                            f"is no intent; there are *, {', '.join(Intent)}"))  # fmt: skip
+    return checks
+
+
+def _breaker_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
+    breaker = settings.execution.breaker
+    seconds, whole = "must be seconds between 0.1 and 86400", "must be between 1 and 10000"
+    share = "must be a share above 0, and at most 1"
+    checks: list[tuple[str, Any, bool, str]] = []
+    for names, least, most, mend in (
+        (("window", "open_seconds", "probe_seconds", "slow_seconds", "slow_beyond"), 0.1, 86_400, seconds),
+        (("min_calls", "connect_errors", "probes"), 1, 10_000, whole),
+        (("error_rate", "slow_rate"), 1e-6, 1, share),
+        (("slow_factor",), 1, 1_000_000, "must be at least 1"),
+        (("max_open_seconds",), breaker.open_seconds, 86_400,
+         "must be at least execution.breaker.open_seconds, and at most 86400"),
+    ):  # fmt: skip
+        for name in names:
+            value = getattr(breaker, name)
+            checks.append((f"execution.breaker.{name}", value, value is None or least <= value <= most, mend))
     return checks
 
 

@@ -44,12 +44,24 @@ class ProviderTimeouts(Section):
     """For one attempt; limits.request_timeout bounds it all the same."""
 
 
+class InstanceSettings(Section):
+    """One of several servers of a provider."""
+
+    url: str
+    slots: int = 1
+    """How many answers it gives at once. It takes so much larger a share of the requests."""
+
+
 class ProviderSettings(Section):
     """One upstream. Built-in ones (openai, anthropic, gemini, litellm, ollama) need only a key or a URL."""
 
     type: Literal["openai", "ollama", "anthropic", "openai-compatible", "ollama-compatible"] | None = None
     """The API it speaks; None: as the built-in provider of that name does, else openai."""
     base_url: str | None = None
+    instances: list[str | InstanceSettings] = msgspec.field(default_factory=list)
+    """Addresses of several servers of the same kind, Ollamas or servers that speak OpenAI's chat such as vLLM; each
+    request goes to one of them. In place of an address may stand a mapping: `{url: http://10.1.2.3:11434, slots: 4}`.
+    `base_url`, where it is set, is one more."""
     api_key: Secret | None = None
     api_key_env: str | None = None
     """The name of an environment variable that holds the key, in place of `api_key`."""
@@ -104,6 +116,18 @@ class ProviderSettings(Section):
         return {**self.deployments, **own}
 
     @property
+    def addresses(self) -> dict[str, int]:
+        """Address of each of several servers → its slots, `base_url` first; empty where there are not several."""
+        if not self.instances:
+            return {}
+        own = {self.base_url: 1} if self.base_url is not None else {}
+        return own | {one.url: one.slots for one in map(_instance, self.instances)}
+
+    @property
     def speaks(self) -> str | None:
         """`type`, in the word of the provider tables."""
         return self.type.removesuffix("-compatible") if self.type is not None else None
+
+
+def _instance(given: str | InstanceSettings) -> InstanceSettings:
+    return InstanceSettings(url=given) if isinstance(given, str) else given

@@ -29,12 +29,20 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, dict.fromkeys(value, MASK)  # upstream headers often carry keys
         elif field.name == "base_url":
             yield name, shown_address(value)
+        elif field.name == "instances":
+            yield name, [_shown_instance(item) for item in value]
         elif isinstance(value, Secret):
             yield name, MASK
         elif isinstance(value, list):
             yield name, [MASK if isinstance(item, Secret) else _plain(item) for item in value]
         else:
             yield name, str(value) if isinstance(value, Path) else value
+
+
+def _shown_instance(item: Any) -> Any:
+    if isinstance(item, str):
+        return shown_address(item)
+    return {**_plain(item), "url": shown_address(item.url)}
 
 
 def _plain(item: Any) -> Any:
