@@ -328,8 +328,10 @@ def test_a_stream_that_breaks_ends_as_failed(gateway, cloud):
         b'event: response.failed\ndata: {"type": "response.failed", "sequence_number": 9, "response": {"id": "resp_x",'
         b' "status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}}\n\n'
     )
+    no_json = b'event: response.output_text.delta\ndata: {"type": "response.output_text.del\n\n'
     for step in (
         HangUp(after_bytes=9000, answer=Answer(text="word " * 100, pieces=50)),
+        Stream([b"".join(frames[:9]), no_json]),
         Stream([b"".join(frames[:9]), error]),
         Stream([b"".join(frames[:9]) + failed]),
         Stream([b"".join(frames[:9])]),

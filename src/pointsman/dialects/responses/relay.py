@@ -1,7 +1,7 @@
 """Answers of an upstream that speaks OpenAI's Responses, for a caller who speaks them too: looked at in passing.
 
-Of most blocks only a few byte searches are made; a frame is decoded when one of them hits. The quotes make the searches
-safe: inside a JSON string they would be escaped.
+Of most blocks only a few byte searches are made, and a check that they are JSON; a frame is decoded when a search hits.
+The quotes make the searches safe: inside a JSON string they would be escaped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails
 from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.chat import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
-from pointsman.dialects.sse import FrameBuffer
+from pointsman.dialects.sse import FrameBuffer, check_objects
 
 BLANK = re.compile(rb"\n\r?\n")
 _BEGINS = ("response.created", "response.queued", "response.in_progress")
@@ -116,12 +116,13 @@ class ResponsesRelay:
 
         Raises:
             UpstreamError: the upstream reported an error, and nothing of the answer is before it.
-            UpstreamProtocolError: not UTF-8; the first frame does not begin a response; a frame is too large.
+            UpstreamProtocolError: not UTF-8, or no JSON; the first frame does not begin a response; a frame is too large.
         """
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
         check_utf8(frames)
+        check_objects(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or _LOOKED_AT.search(frames) is not None:
