@@ -1,8 +1,8 @@
 """What a scripted upstream says when all goes well, in the dialect of the request that it meets.
 
-An `Answer` is rendered as OpenAI chat, as OpenAI's `/v1/responses`, as Ollama's `/api/chat` or as Anthropic's
-`/v1/messages`, streamed or not, by the path of the request; under `/v1beta/openai/` with the ways of Gemini's
-OpenAI-compatible endpoint.
+An `Answer` is rendered as OpenAI chat, as OpenAI's `/v1/responses` or `/v1/completions`, as Ollama's `/api/chat` or
+`/api/generate`, or as Anthropic's `/v1/messages`, streamed or not, by the path of the request; under `/v1beta/openai/`
+with the ways of Gemini's OpenAI-compatible endpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from . import messages_answer, responses_answer
+from . import completion_answer, messages_answer, responses_answer
 
 GEMINI = "/v1beta/openai/"
 _encoder = msgspec.json.Encoder()
@@ -127,6 +127,7 @@ class Answer:
         generate = path.endswith("/api/generate")
         ollama, messages = generate or path.endswith("/api/chat"), path.endswith("/messages")
         responses = path.endswith("/responses")
+        completion = path.endswith("/completions") and not path.endswith("/chat/completions")
         refused = messages_answer.refusal(request) if messages else None
         refused = responses_answer.refusal(asked) if responses else refused
         if refused is not None:
@@ -137,8 +138,8 @@ class Answer:
         if not streamed:
             await asyncio.sleep(self.delay)
             whole = self._ollama_whole if ollama else self._messages_whole if messages else self._openai_whole
-            if responses:
-                whole = self._responses_whole
+            if responses or completion:
+                whole = self._responses_whole if responses else self._completion_whole
             body = _encoder.encode(_generated(whole(asked)) if generate else whole(asked))
             headers = {"content-type": "application/json", **self.headers}
             await wire.head(200, headers, length=len(body))
@@ -147,8 +148,8 @@ class Answer:
         kind = "application/x-ndjson" if ollama else "text/event-stream; charset=utf-8"
         await wire.head(200, {"content-type": kind, **self.headers}, length=None)
         lines = self.ollama_lines if ollama else self.messages_frames if messages else self.openai_frames
-        if responses:
-            lines = self.responses_frames
+        if responses or completion:
+            lines = self.responses_frames if responses else self.completion_frames
         if GEMINI in path:
             lines = self.gemini_frames
         for line in lines(asked):
@@ -185,6 +186,16 @@ class Answer:
         """The events of a streamed response for a request's fields."""
         return responses_answer.frames(self, asked, self._finish)
 
+    # OpenAI's completions
+
+    def _completion_whole(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return completion_answer.whole(self, asked, self._openai_usage(), self._finish)
+
+    def completion_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
+        """The events of a streamed completion for a request's fields."""
+        usage = self._openai_usage() if self._tells_usage(asked) else None
+        return completion_answer.frames(self, asked, usage, self._finish)
+
     # Gemini
 
     def gemini_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
@@ -207,6 +218,9 @@ class Answer:
         return [*(b"data: " + _encoder.encode(chunk) + b"\n\n" for chunk in told), b"data: [DONE]\n\n"]
 
     # OpenAI
+
+    def _tells_usage(self, asked: Mapping[str, Any]) -> bool:
+        return self.always_usage or bool((asked.get("stream_options") or {}).get("include_usage"))
 
     def _openai_usage(self) -> dict[str, Any] | None:
         if self.usage is None:
@@ -247,7 +261,7 @@ class Answer:
 
     def openai_frames(self, asked: Mapping[str, Any]) -> list[bytes]:
         """The server-sent events for a request's fields, `[DONE]` with them."""
-        wants_usage = self.always_usage or bool((asked.get("stream_options") or {}).get("include_usage"))
+        wants_usage = self._tells_usage(asked)
         base = {"id": self.id, "object": "chat.completion.chunk", "created": 1, "model": asked.get("model")}
         chunks: list[dict[str, Any]] = []
         for choice in range(self.n):
