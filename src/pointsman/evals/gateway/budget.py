@@ -11,17 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from .common import BenchError, free_port
+from .common import BenchError, free_port, listening, serving
 from .counters import counters
 
 OUTPUT = 1_000
@@ -115,8 +112,8 @@ async def _run(
         config = folder / f"gateway-{number}.yaml"
         config.write_text(json.dumps(_settings(folder, port, address, cap, state, prefix)))
         log = stack.enter_context((folder / f"gateway-{number}.log").open("wb"))
-        stack.enter_context(_gateway(config, log))
-        await _listening(port)
+        stack.enter_context(serving(config, log))
+        await listening(port)
     progress(f"{processes} gateway{'s' if processes > 1 else ''}, a cap of {cap} micro-dollars, {EACH} a request")
     started = time.perf_counter()
     wave = [asyncio.create_task(_ask(ports[index % processes], streams)) for index in range(requests)]
@@ -171,35 +168,6 @@ def _settings(folder: Path, port: int, upstream: int, cap: int, state: str | Non
     if state is not None:
         tree["state"] = {"url": state, "prefix": prefix, "timeout": 20.0}
     return tree
-
-
-@contextlib.contextmanager
-def _gateway(config: Path, log: IO[bytes]) -> Iterator[None]:
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(config.parent)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "pointsman", "--config", str(config), "serve"],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-    ) as process:  # fmt: skip
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-async def _listening(port: int) -> None:
-    until = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        if time.monotonic() > until:
-            raise BenchError(f"The gateway on port {port} did not start.")
-        await asyncio.sleep(0.05)
 
 
 async def _decided(wave: Sequence[asyncio.Task[Reply]], upstream: Upstream, requests: int) -> int:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 from pointsman.core.errors import PointsmanError
 
@@ -15,3 +23,38 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(config: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A gateway in a process of its own, with nothing of this one's environment; it ends with the context."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(config.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pointsman", "--config", str(config), "serve"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+async def listening(port: int) -> None:
+    """Wait until the gateway takes connections.
+
+    Raises:
+        BenchError: it does not.
+    """
+    until = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        if time.monotonic() > until:
+            raise BenchError(f"The gateway on port {port} did not start.")
+        await asyncio.sleep(0.05)
