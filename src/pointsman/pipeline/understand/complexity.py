@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import re2
@@ -139,6 +140,8 @@ class ComplexityScore:
     def _specialised(self, ask: Ask, prose: _Prose) -> float:
         said = prose.terms
         total = sum([self._terms[index] for index in said])
+        if not ask.code and not prose.listed:
+            return total
         for text, share, most in ((ask.code.encode("utf-8", "replace"), 1 / 4, 1.0), (prose.listed, 1 / 8, 0.5)):
             if text:
                 total += min(sum([self._terms[index] for index in self._found(text) - said]) * share, most)
@@ -156,7 +159,12 @@ class ComplexityScore:
             sentences, middle = [*head, raw[begun:ends], *tail], len(head)
         tells, speaks = _tells()
         listed, slight = [], []
-        for place, sentence in enumerate(sentences):
+        for place in [
+            place
+            for place, sentence in enumerate(sentences)
+            if len(sentence) <= SLIGHT or sentence.count(b",") >= LIST_PARTS - 1
+        ]:
+            sentence = sentences[place]
             if place == middle:
                 continue
             if sentence.count(b",") >= LIST_PARTS - 1 and not speaks(sentence):
@@ -178,6 +186,8 @@ class ComplexityScore:
 
     def _structured(self, ask: Ask, prose: _Prose) -> float:
         total = _counted(prose.weighty) if prose.weighty else 0.0
+        if not ask.code:
+            return total + min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
         total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
         return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
 
@@ -196,13 +206,13 @@ class _Prose(NamedTuple):
 
 
 def _sentences(raw: bytes) -> list[bytes]:
-    found, at = [], 0
-    for end in _END.finditer(raw):
-        found.append(raw[at : end.end()])
-        at = end.end()
-    if at < len(raw) or not found:
-        found.append(raw[at:])
-    return found
+    ends = list(map(_end_of, _END.finditer(raw)))
+    if not ends or ends[-1] < len(raw):
+        ends.append(len(raw))
+    return [raw[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+_end_of = methodcaller("end")
 
 
 def _counted(text: bytes) -> float:

@@ -33,15 +33,25 @@ class Done(NamedTuple):
     """Which user turn it serves."""
 
 
-def observe(messages: Sequence[MessageFacts], *, short_reply: bool, tools: bool = False) -> Conversation:
-    """Count turns, tool results and their failures; failures in a row are counted from the last result backwards.
+def observe(
+    messages: Sequence[MessageFacts], *, turns: int, usual: bool, short_reply: bool, tools: bool = False
+) -> Conversation:
+    """Count tool results and their failures; failures in a row are counted from the last result backwards.
 
     Args:
+        turns: how many of the messages are user turns.
+        usual: whether every message is (`MessageFacts.usual`), so that nobody has called a tool.
         tools: whether the request offers tools.
     """
-    turns = results = errors = repeated = 0
+    if usual:
+        return Conversation(
+            turn=max(1, turns),
+            messages=len(messages),
+            stage="explore" if tools else "chat",
+            short_reply=short_reply,
+        )
+    results = errors = repeated = 0
     for message in messages:
-        turns += message.user_turn
         if message.tool_result:
             results += 1
             errors += message.failed

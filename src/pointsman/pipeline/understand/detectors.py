@@ -94,14 +94,16 @@ class Detectors:
         """Names of the detectors that match, in the table's order."""
         if not text:
             return ()
+        whole = text.encode("utf-8", "replace")
+        blocks = [whole] if len(whole) <= _BLOCK else [raw for _, raw in _blocks(whole)]
         proven: set[int] = set()
         tried: defaultdict[int, int] = defaultdict(int)
-        for _, raw in _blocks(text.encode("utf-8", "replace")):
+        for raw in blocks:
             block = plain(raw)
             for index in self._triggered(block):
                 if index not in proven and self._proves(index, block, tried):
                     proven.add(index)
-        return tuple(self._detectors[index].name for index in sorted(proven))
+        return tuple(self._detectors[index].name for index in sorted(proven)) if proven else ()
 
     @property
     def expressions(self) -> list[str]:
@@ -143,6 +145,8 @@ class Detectors:
     def _triggered(self, block: bytes) -> Sequence[int]:
         """Places of the detectors that may match."""
         triggered: list[int] = self._set.Match(block) or []
+        if len(triggered) == 1 and triggered[0] == self._canary:
+            return ()
         if self._canary not in triggered:
             # The set reports a failure of its automaton as "nothing matched"; the canary always does.
             return range(len(self._detectors))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -14,7 +14,7 @@ from pointsman.core.request import NOTHING, ContentPart, Message, decode_message
 from .actions import Action, action_of, writes_edits
 from .detectors import Detectors
 from .encoded import check_pictures
-from .strings import SEPARATOR, all_strings
+from .strings import SEPARATOR, all_strings, is_data_url
 from .tool_results import checks_in, is_tool_result, looks_failed, severity
 
 CACHE_MARK = "cache_control"
@@ -60,6 +60,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of a tool's answer: equal for answers that differ alone in words with digits. Of this process, never kept."""
     detectors: tuple[str, ...] = ()
     """Names of the detectors that found private content."""
+    usual: bool = False
+    """Nothing but a role and a text, as most messages are: everything else here is as it is by default."""
 
     @property
     def user_turn(self) -> bool:
@@ -74,6 +76,8 @@ class FieldFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     values: int = 1
     caches: bool = False
     detectors: tuple[str, ...] = ()
+    usual: bool = True
+    """Nothing was found, nothing is disguised, and it speaks of no cache."""
 
 
 def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageFacts:
@@ -82,9 +86,13 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
     Raises:
         InvalidRequest: naming the field, as `messages[3].content`.
     """
-    message = decode_message(raw, index)
+    whole = bytes(raw)
+    usual = _usual(whole, detectors)
+    if usual is not None:
+        return usual
+    message = decode_message(whole, index)
     check_pictures(message, index)
-    text, values, left_out = all_strings(raw, f"messages[{index}]")
+    text, values, left_out = all_strings(whole, f"messages[{index}]")
     pictures = _pictures(message)
     if left_out and pictures:
         left_out -= sum(all_strings(part.image_url, f"messages[{index}].content").left_out for part in pictures)
@@ -105,6 +113,44 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         steps=_steps(message) if message.role == "assistant" else (),
         print=hash(_NUMBERED.sub("", message.text[:4_000])) if result else 0,
         detectors=detectors.find(text + _seams(message)),
+    )
+
+
+class _RoleAndText(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+
+_role_and_text_decoder = msgspec.json.Decoder(_RoleAndText)
+
+
+def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
+    """The facts of a message that is a role and a text; None where it may be anything else.
+
+    A key that stands twice, or is written with escapes, is left to the reader of everything.
+    """
+    if raw.count(b'"role"') != 1 or raw.count(b'"content"') != 1 or b"\\u" in raw:
+        return None
+    try:
+        message = _role_and_text_decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    said = message.content
+    if is_data_url(said) or (message.role == "user" and is_tool_result(said)):
+        return None
+    if message.role == "assistant" and writes_edits(said):
+        return None
+    parts = [f"role: {message.role}", f"content: {said}"]
+    text = SEPARATOR.join(parts if raw.find(b'"role"') < raw.find(b'"content"') else reversed(parts))
+    found = detectors.find(text)
+    caches = CACHE_MARK in text
+    return MessageFacts(
+        role=message.role,
+        bytes=utf8_length(text),
+        values=3,
+        caches=caches,
+        detectors=found,
+        usual=not found and not caches,
     )
 
 
@@ -133,12 +179,14 @@ def read_field(name: str, raw: bytes | Raw, detectors: Detectors) -> FieldFacts:
     """
     strings = all_strings(raw, name)
     text = f"{name}: {strings.text}"
+    caches, found = CACHE_MARK in text, detectors.find(text)
     return FieldFacts(
         bytes=utf8_length(text),
         disguised=strings.left_out,
         values=strings.values,
-        caches=CACHE_MARK in text,
-        detectors=detectors.find(text),
+        caches=caches,
+        detectors=found,
+        usual=not (strings.left_out or caches or found),
     )
 
 

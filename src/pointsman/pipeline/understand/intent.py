@@ -50,26 +50,31 @@ class IntentRules:
         placed: dict[Look, list[Rule]] = {}
         for rule in _table().rule:
             placed.setdefault(rule.look, []).append(rule)
-        self._sets = {look: [(part, _compile(part)) for part in _parts(rules)] for look, rules in placed.items()}
+        self._sets = [
+            (look, [(rule.intent, rule.weight) for rule in part], _compile(part).Match)
+            for look, rules in placed.items()
+            for part in _parts(rules)
+        ]
 
     def weigh(self, ask: Ask) -> dict[Intent, float]:
         """The weight of every intent that a rule speaks for."""
         weights: dict[Intent, float] = {}
-        texts: dict[Look, str] = {
-            "prose": ask.prose,
-            "open": ask.prose[:OPENING],
-            "close": ask.prose[-CLOSING:],
-            "code": ask.code,
-            "all": f"{ask.prose}\n{ask.code}",
+        prose, code = ask.prose, ask.code.encode("utf-8", "replace")
+        raw = prose.encode("utf-8", "replace")
+        even = len(raw) == len(prose)  # ASCII: letters are bytes
+        texts: dict[Look, bytes] = {
+            "prose": raw,
+            "open": raw[:OPENING] if even else prose[:OPENING].encode("utf-8", "replace"),
+            "close": raw[-CLOSING:] if even else prose[-CLOSING:].encode("utf-8", "replace"),
+            "code": code,
+            "all": b"%b\n%b" % (raw, code),
         }
-        for look, sets in self._sets.items():
-            text = texts[look].encode("utf-8", "replace")
-            if not text:
-                continue
-            for rules, compiled in sets:
-                for index in compiled.Match(text) or ():
-                    rule = rules[index]
-                    weights[rule.intent] = weights.get(rule.intent, 0.0) + rule.weight
+        for look, rules, match in self._sets:
+            text = texts[look]
+            if text and (found := match(text)) is not None:
+                for index in found:
+                    intent, weight = rules[index]
+                    weights[intent] = weights.get(intent, 0.0) + weight
         return weights
 
     def __call__(self, ask: Ask) -> tuple[Intent, float]:
@@ -83,6 +88,8 @@ def judge(found: Mapping[Intent, float]) -> tuple[Intent, float]:
     With w1 ≥ w2 the two greatest weights, the confidence is (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR). It is `general`
     when w1 is below `LEAST_WEIGHT` or leads w2 by less than `LEAST_LEAD`.
     """
+    if not found:
+        return Intent.GENERAL, 0.0
     weights = sorted(found.items(), key=lambda item: -item[1])
     (first, w1), (_, w2) = (*weights, (Intent.GENERAL, 0.0), (Intent.GENERAL, 0.0))[:2]
     confidence = (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR)

@@ -25,6 +25,15 @@ class Memo(Generic[V]):
         """The value for a digest; None when it is not there."""
         return self._values.get(digest)
 
+    def known(self, digest: bytes) -> V | None:
+        """The value for a digest, which counts as used; None when it is not there."""
+        values = self._values
+        try:
+            values.move_to_end(digest)
+            return values[digest]
+        except KeyError:  # new, or another thread made room meanwhile
+            return None
+
     def get(self, digest: bytes, compute: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
         """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""
         try:

@@ -42,8 +42,9 @@ def find_needs(
     request: ChatRequest,
     messages: Sequence[MessageFacts],
     *,
-    field_bytes: int,
-    field_values: int = 0,
+    usual: bool,
+    size: int,
+    values: int,
     disguised: int = 0,
     cache_marks: int = 0,
     intent: Intent,
@@ -54,21 +55,20 @@ def find_needs(
     """What the request needs.
 
     Args:
-        field_bytes: text bytes of the fields beside the messages (tool definitions, schemas).
-        field_values: JSON values in these fields.
-        disguised: bytes in these fields that are written like a picture, and read as text.
-        cache_marks: how many of these fields speak of a cache.
+        usual: whether every message is (`MessageFacts.usual`).
+        size: text bytes of the messages and of the fields beside them (tool definitions, schemas).
+        values: JSON values in all of them.
+        disguised: bytes in the fields that are written like a picture, and read as text.
+        cache_marks: how many of the fields speak of a cache.
         windows: context windows, in tokens, of the models that are known.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
     params = request.params
     form = params.response_format.type if params.response_format is not None else "text"
     output = expected_output(intent, complexity, in_the_middle=messages[-1].tool_result, most=request.max_output)
-    tools, images, size, values, unmeasured = _wants_tools(request), 0, field_bytes, field_values, 0
-    for message in messages:
-        size += message.bytes
+    tools, images, unmeasured = _wants_tools(request), 0, 0
+    for message in () if usual else messages:
         images += message.images
-        values += message.values
         unmeasured += message.unmeasured
         disguised += message.disguised
         cache_marks += message.caches
@@ -78,21 +78,22 @@ def find_needs(
     if request.kind == "embeddings":
         output = 0
     answer = request.max_output or output
-    if size <= MOST_COUNTED_BYTES and any(low < window <= high + answer for window in windows):
+    if size <= MOST_COUNTED_BYTES and [1 for window in windows if low < window <= high + answer]:
         exact = count()
         low = int(exact * tokens.OTHER_TOKENIZERS_LOW) + images * tokens.IMAGE_LOW
         typical = exact + images * tokens.IMAGE_TYPICAL
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
+    plain = _TELLING.isdisjoint(request.fields)
     return Needs(
         kind=request.kind,
-        dear_service=bytes(request.fields.get("service_tier", NOTHING)) not in _USUAL_SERVICE,
+        dear_service=not plain and bytes(request.fields.get("service_tier", NOTHING)) not in _USUAL_SERVICE,
         infill=request.kind == "completion" and bytes(request.fields.get("suffix", NOTHING)) != b"null",
         tools=tools,
         vision=images > 0,
         json_object=form == "json_object",
         json_schema=form == "json_schema",
         logprobs=bool(params.logprobs) or bool(params.top_logprobs),
-        effort_named=_names_effort(request),
+        effort_named=not plain and _names_effort(request),
         # each prompt of a completion is answered `n` times
         choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
         cache_marks=cache_marks,
@@ -100,7 +101,7 @@ def find_needs(
         prompt_tokens=typical,
         prompt_tokens_high=high,
         prompt_tokens_most=UNMEASURED
-        if unmeasured or _searches(request)
+        if unmeasured or (not plain and _searches(request))
         else _most_tokens(size + disguised, len(messages), values, images, tools=tools),
         output_most=max(params.max_completion_tokens or 0, params.max_tokens or 0) or None,
         max_output=request.max_output,
@@ -167,6 +168,8 @@ def _searches(request: ChatRequest) -> bool:
 _SEARCHES = frozenset({"web_search_options", "plugins", "mcp_servers"})
 _CALLERS_OWN = (None, "function", "custom")
 """Types of tools that the caller runs."""
+_TELLING = _EFFORTS | _SEARCHES | {"tools", "service_tier"}
+"""Fields without which a request is of the usual service, effort and prompt."""
 
 
 def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: bool) -> int:

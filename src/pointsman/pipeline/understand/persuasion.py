@@ -75,22 +75,25 @@ _ENCODED = re.compile(
 """Base64 of a sentence has letters of both cases and digits; numbers and hashes have not."""
 _LONG = re2.compile(r"[a-z0-9+]{28}|\\u00", _options)
 """What `_ENCODED` may match: it is slow."""
-_HINTS = re2.compile(
+_HINT = (
     rf"mod[eè]l(?:s|l|lo|o|e|os)?\b|rout(?:er|ing)|urgent|(?:{_VERY}|highly) (?:{_HARD})|critical"
     r"|model_(?:hint|tier|choice|name)|\btier\b|most (?:capable|powerful|intelligent|advanced)"
     r"|(?:strong|smart|clever)est|flagship|frontier|quality ?[=:]"
     r"|(?:depends?|hangs?) on|at stake|hardest|toughest|most (?:difficult|complex)|phd|nobel|genius|think "
     r"|im_start|<(?:sys|admin|developer)|### ?system|\[/?inst|\bllms?\b|quality_floor|force_provider|premium"
-    r"|priority|complexity|difficulty|nothing cheaper|модел|模型|モデル|모델|[a-z0-9+]{28}|\\u00",
-    _options,
+    r"|priority|complexity|difficulty|nothing cheaper|модел|模型|モデル|모델|[a-z0-9+]{28}|\\u00"
 )
 """Without one of these there is nothing to look for; hardly any prompt gets beyond it."""
+_HINTS = re2.compile(_HINT, _options)
+_ANY_HINT = re2.Set.SearchSet(_options)  # a set of one answers in less time than an expression does
+_ANY_HINT.Add(_HINT)
+_ANY_HINT.Compile()
 
 
 def without_persuasion(prose: str) -> str:
     """The prose without what speaks to the router; all of it where nothing else would be left."""
     raw = prose.encode("utf-8", "replace")
-    if _HINTS.search(raw) is None:
+    if _ANY_HINT.Match(raw) is None:
         return prose
     left = _BLOCK.sub(b" ", _ESCAPED.sub(_unescaped, raw) if b"\\u00" in raw else raw)
     left = _without_spoken(left)

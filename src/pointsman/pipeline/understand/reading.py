@@ -58,6 +58,7 @@ class Reader:
         complexity = self._complexity(ask)
         weights = self._intent.weigh(ask)
         features, (intent, confidence) = b"", judge(weights)
+        ruled = intent
         if featured and self._features is not None:
             try:
                 features = self._features(ask, complexity)
@@ -66,7 +67,6 @@ class Reader:
                 if not self._failed:
                     log.exception("Prompts cannot be embedded, or their intents not told from that; the rules speak.")
                 self._failed = True
-        ruled = judge(weights)[0]
         own = readable(features) and (intent is not ruled or ruled is Intent.GENERAL)
         return Reading(
             assent=not ask.code and is_assent(ask.prose),

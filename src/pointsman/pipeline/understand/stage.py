@@ -12,7 +12,7 @@ from msgspec import Raw
 from pointsman.core import tokens
 from pointsman.core.features import without_embedding
 from pointsman.core.mask import Mask
-from pointsman.core.request import OWN_FIELDS, ChatRequest, Priority, PrivacyLevel
+from pointsman.core.request import OWN_FIELDS, ChatParams, ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Privacy, PrivacyClass, Signals
 
 from .allow import AllowPatterns
@@ -32,6 +32,10 @@ NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
 """Fields that are read elsewhere or that no upstream sees as they came."""
 MOST_ASSENTS = 32
 """Short replies in a row that are stepped over to find what is being assented to."""
+SMALL = 5
+"""Bytes of a small value: a number of few digits, `true`, `null`."""
+MOST_SMALL = 2_000
+_KNOWN = frozenset(ChatParams.__struct_fields__)
 MOST_PREFIXES = 12
 """Beginnings of a conversation that are hashed: an agent adds two messages a turn, or one for each tool that it ran."""
 
@@ -88,6 +92,8 @@ class Understand:
         self._readings: Memo[Reading] = Memo(memo_size // 4)
         self._featured: Memo[Reading] = Memo(memo_size // 4)
         self._counts: Memo[int] = Memo(memo_size)
+        self._small: dict[tuple[str, bytes], FieldFacts] = {}
+        """Of known fields with a value of so few bytes that nothing private fits in."""
 
     def __call__(
         self,
@@ -105,28 +111,42 @@ class Understand:
         Raises:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
         """
-        digests = [self._digest(raw) for raw in request.params.messages]
+        digests: list[bytes] = []
         messages: list[MessageFacts] = []
-        values = 0
-        for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True)):
-            message = self._messages.get(digest, read_message, raw, index, self._detectors)
+        turns: list[int] = []
+        size = values = 0
+        plain = True
+        copy, known = self._hasher.copy, self._messages.known
+        for raw in request.params.messages:
+            hasher = copy()
+            hasher.update(raw)
+            digest = hasher.digest()
+            message = known(digest)
+            if message is None:
+                message = self._messages.get(digest, read_message, raw, len(messages), self._detectors)
+            if message.role == "user" and not message.tool_result:
+                turns.append(len(messages))
+            digests.append(digest)
             messages.append(message)
+            plain = plain and message.usual
+            size += message.bytes
             values += message.values
             if values > MOST_VALUES:
-                raise too_many_values(f"messages[{index}]")
-        fields = self._read_fields(request, values)
-        found = {name for message in messages for name in message.detectors}
-        field_bytes = field_values = disguised = cache_marks = 0
-        for field in fields:
-            found.update(field.detectors)
-            field_bytes += field.bytes
-            field_values += field.values
-            disguised += field.disguised
-            cache_marks += field.caches
+                raise too_many_values(f"messages[{len(messages) - 1}]")
+        found = set() if plain else {name for message in messages for name in message.detectors}
+        disguised = cache_marks = 0
+        for field in self._read_fields(request, values):
+            size += field.bytes
+            values += field.values
+            if not field.usual:
+                found.update(field.detectors)
+                disguised += field.disguised
+                cache_marks += field.caches
         if request.also_read:
             found.update(self._find_beside(request))
-        reading, _, short_reply = self._read_ask(request, [message.user_turn for message in messages], digests)
+        reading, _, short_reply = self._read_ask(request, turns, digests)
         privacy = self._judge(request, privacy_level, found)
+        prompt_hash, prefixes = self._hashes(turns, digests)
         shown = self._embeddings and not privacy.classes and not privacy.local_only
         return Signals(
             intent=reading.intent,
@@ -137,8 +157,9 @@ class Understand:
             needs=find_needs(
                 request,
                 messages,
-                field_bytes=field_bytes,
-                field_values=field_values,
+                usual=plain,
+                size=size,
+                values=values,
                 disguised=disguised,
                 cache_marks=cache_marks,
                 intent=reading.intent,
@@ -146,12 +167,14 @@ class Understand:
                 windows=self._windows(),
                 count=lambda: self._count(request, digests),
             ),
-            conversation=observe(messages, short_reply=short_reply, tools=bool(request.params.tools)),
+            conversation=observe(
+                messages, turns=len(turns), usual=plain, short_reply=short_reply, tools=bool(request.params.tools)
+            ),
             priority=priority or _wish(request) or usual or self._priority,
-            features=reading.features if shown else without_embedding(reading.features),
+            features=reading.features if shown or not reading.features else without_embedding(reading.features),
             cloud_asked=reading.cloud_asked,
-            prefixes=self._prefixes(messages, digests),
-            prompt_hash=self._prompt_hash(digests),
+            prefixes=prefixes,
+            prompt_hash=prompt_hash,
         )
 
     def adjust(self, *, level: PrivacyLevel, priority: Priority) -> None:
@@ -214,30 +237,36 @@ class Understand:
         hasher.update(raw)
         return hasher.digest()
 
-    def _prompt_hash(self, digests: Sequence[bytes]) -> str:
-        hasher = self._prompt_hasher.copy()
-        hasher.update(b"".join(digests))
-        return hasher.hexdigest()
+    def _hashes(self, turns: Sequence[int], digests: Sequence[bytes]) -> tuple[str, bytes]:
+        """The hash of the prompt, and those of its beginnings that hold a user turn, the longest first.
 
-    def _prefixes(self, messages: Sequence[MessageFacts], digests: Sequence[bytes]) -> bytes:
-        first = next((place for place, message in enumerate(messages) if message.user_turn), len(messages) - 1)
+        Args:
+            turns: places of the user turns.
+        """
+        first = turns[0] if turns else len(digests) - 1
         start = max(first, len(digests) - MOST_PREFIXES)
         hasher = self._prompt_hasher.copy()
-        hasher.update(b"".join(digests[:start]))
+        if start:
+            hasher.update(b"".join(digests[:start]))
         hashes = []
         for digest in digests[start:]:
             hasher.update(digest)
-            hashes.append(hasher.digest()[:8])
+            hashes.append(hasher.digest())
         hashes.reverse()
-        return b"".join(hashes)
+        return hashes[0].hex(), b"".join([whole[:8] for whole in hashes])
 
     def _read_fields(self, request: ChatRequest, values: int) -> list[FieldFacts]:
         fields: list[FieldFacts] = []
         for name, raw in request.fields.items():
             if name in NOT_TEXT:
                 continue
-            digest = self._digest(raw, name.encode("utf-8", "replace"))
-            field = self._fields.get(digest, read_field, name, raw, self._detectors)
+            small = (name, bytes(raw)) if name in _KNOWN and len(raw) <= SMALL else None
+            field = self._small.get(small) if small is not None else None
+            if field is None:
+                digest = self._digest(raw, name.encode("utf-8", "replace"))
+                field = self._fields.get(digest, read_field, name, raw, self._detectors)
+                if small is not None and len(self._small) < MOST_SMALL:
+                    self._small[small] = field
             fields.append(field)
             values += field.values
             if values > MOST_VALUES:
@@ -252,6 +281,8 @@ class Understand:
     ) -> Privacy:
         preferences = request.params.routing_preferences
         asked = preferences.privacy_level if preferences is not None else None
+        if not found and asked is None and privacy_level is None:
+            return judge(self._rules.level, (), self._detectors.classes)
         names = [name for name in self._detectors.classes if name in found] if found else []
         return judge(strictest(self._rules.level, asked, privacy_level), names, self._detectors.classes)
 
@@ -262,18 +293,22 @@ class Understand:
             self._messages.get(digest, read_message, raw, index, self._detectors).user_turn
             for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
         ]
-        _, index, _ = self._read_ask(request, user_turns, digests)
+        turns = [index for index, user_turn in enumerate(user_turns) if user_turn]
+        _, index, _ = self._read_ask(request, turns, digests)
         return digests[index], request.message(index).text
 
     def _read_ask(
-        self, request: ChatRequest, user_turns: Sequence[bool], digests: Sequence[bytes]
+        self, request: ChatRequest, turns: Sequence[int], digests: Sequence[bytes]
     ) -> tuple[Reading, int, bool]:
         """The reading that holds for the request, of which message, and whether the last user turn only assents to an
-        earlier one."""
-        turns = [index for index, user_turn in enumerate(user_turns) if user_turn] or [len(user_turns) - 1]
-        at = turns[-1]
+        earlier one.
+
+        Args:
+            turns: places of the user turns.
+        """
+        at = turns[-1] if turns else len(digests) - 1
         last = reading = self._reading(request, at, digests)
-        for index in reversed(turns[-1 - MOST_ASSENTS : -1]):
+        for index in reversed(turns[-1 - MOST_ASSENTS : -1]) if last.assent else ():
             if not reading.assent:
                 break
             at, reading = index, self._reading(request, index, digests)
