@@ -173,7 +173,7 @@ class ModelCircuit(Circuit):
     """Counts calls in a window of time, and knows how long the model usually takes to begin its answer."""
 
     __slots__ = (
-        "_counts", "_errors", "_parts", "_slow", "_tick", "_width", "by_slowness", "calls", "errors", "known",
+        "_counts", "_errors", "_parts", "_slow", "_taught", "_tick", "_width", "by_slowness", "calls", "errors", "known",
         "provider", "slow", "slow_from", "usual",
     )  # fmt: skip
 
@@ -188,6 +188,8 @@ class ModelCircuit(Circuit):
         """Seconds to the first byte beyond which a call is slow."""
         self._width = 0.0
         """Seconds of a bucket."""
+        self._taught = -1
+        """The bucket in which a slow call has taught last."""
         self.forget()
 
     def forget(self) -> None:
@@ -221,13 +223,18 @@ class ModelCircuit(Circuit):
         self.slow = self._slow + sum(part[2] for part in self._parts)
 
     def answered(self, now: float, seconds: float, rules: BreakerRules) -> bool:
-        """Count an answer; returns whether it was slow. It teaches what is usual, by little."""
+        """Count an answer; returns whether it was slow. It teaches what is usual, by little: were it not so, a model
+        that has become slower for good would never be asked again. Slow ones do so once a bucket at most, lest many at
+        once pass for usual before they are noticed."""
         if now >= (self._tick + 1) * self._width or not self._width:
             self.turn(now, rules)
         self._counts += 1
         slow = seconds > self.slow_from
         if slow:
             self._slow += 1
+            if self._taught == self._tick:
+                return slow
+            self._taught = self._tick
         if self.known > LEARNED:
             usual = self.usual = self.usual * (UP if seconds > self.usual else DOWN)
             self.slow_from = max(rules.slow_seconds, usual * rules.slow_factor)

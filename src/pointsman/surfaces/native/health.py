@@ -7,14 +7,42 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from pointsman.core.instances import InstanceStanding
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
+
+
+class InstanceHealth(BaseModel):
+    """One of several servers of a provider."""
+
+    url: str
+    connected: bool
+    reason: str = Field(description="Why it is not; else empty.")
+    models: int = Field(description="How many it has.")
+    loaded: list[str] = Field(description="Those that it holds in memory, where it tells.")
+    in_flight: int = Field(description="Answers of this process under way there.")
+    others: int = Field(description="Requests of others that it had when it was last asked, where it tells.")
+    slots: int = Field(description="How many answers it gives at once.")
+
+    @classmethod
+    def of(cls, standing: InstanceStanding) -> InstanceHealth:
+        return cls(
+            url=standing.url,
+            connected=standing.up,
+            reason=standing.reason,
+            models=standing.models,
+            loaded=list(standing.loaded),
+            in_flight=standing.in_flight,
+            others=standing.others,
+            slots=standing.slots,
+        )
 
 
 class ProviderHealth(BaseModel):
     connected: bool
     detail: str | None = Field(description="Where it is and how it fares, for admins.")
     mend: str | None = Field(description="What to do about it, for admins; empty when there is nothing to do.")
+    instances: list[InstanceHealth] | None = Field(description="Of a provider of several servers, for admins.")
 
 
 class LogHealth(BaseModel):
@@ -54,10 +82,20 @@ class ConfigurationHealth(BaseModel):
     error: str | None = Field(description="Why what the files say now is not in force; for admins.")
 
 
+class CircuitHealth(BaseModel):
+    """A model or a provider that is left alone because it failed too often."""
+
+    scope: Literal["model", "provider"]
+    name: str = Field(description="The model's id or the provider's name.")
+    state: Literal["open", "half-open"] = Field(description="`half-open`: few requests may try whether it is back.")
+    why: str
+    seconds_left: float = Field(description="Until it may be tried.")
+
+
 class GatewayHealth(BaseModel):
     status: Literal["ok", "degraded", "down"] = Field(
-        description="`degraded`: a provider, the database or the shared state does not answer, or the log is not"
-        " written. `down`: no provider answers."
+        description="`degraded`: a provider or a server of one, the database or the shared state does not answer, or the log is not"
+        " written, or a circuit is open. `down`: no provider answers."
     )
     version: str
     started_at: float = Field(description="Seconds since the epoch, UTC.")
@@ -68,6 +106,7 @@ class GatewayHealth(BaseModel):
     database: DatabaseHealth | None
     shared_state: StateHealth
     configuration: ConfigurationHealth | None
+    circuits: list[CircuitHealth] | None = Field(description="Circuits that are not closed, for admins.")
 
 
 def router(services: Services) -> APIRouter:
@@ -94,21 +133,42 @@ def _configuration(services: Services, *, admin: bool) -> ConfigurationHealth | 
     )
 
 
+def _circuits(services: Services) -> list[CircuitHealth]:
+    return [
+        CircuitHealth(
+            scope=circuit.scope,
+            name=circuit.name,
+            state=circuit.state,
+            why=circuit.why,
+            seconds_left=round(circuit.seconds_left, 3),
+        )
+        for circuit in services.circuits()
+        if circuit.state != "closed"
+    ]
+
+
 async def gateway_health(services: Services, *, admin: bool) -> GatewayHealth:
     """How everything fares, asked now; addresses and paths are for admins alone."""
+    health = await services.providers_health()
+    whole = all(instance.up for found in health.values() for instance in found.instances)
     providers = {
         name: ProviderHealth(
-            connected=found.ok, detail=found.detail if admin else None, mend=found.mend if admin else None
+            connected=found.ok,
+            detail=found.detail if admin else None,
+            mend=found.mend if admin else None,
+            instances=[InstanceHealth.of(one) for one in found.instances] if admin and found.instances else None,
         )
-        for name, found in (await services.providers_health()).items()
+        for name, found in health.items()
     }
     log = services.log.status()
     state = await services.state_health()
     connected = [provider.connected for provider in providers.values()]
     database = services.database() if services.database is not None else None
     configuration = _configuration(services, admin=admin)
-    fine = all(connected) and log.ok and state.ok and (database is None or database.connected)
+    fine = all(connected) and whole and log.ok and state.ok and (database is None or database.connected)
+    circuits = _circuits(services)
     fine = fine and (configuration is None or configuration.ok)
+    fine = fine and not any(circuit.state == "open" for circuit in circuits)
     status: Literal["ok", "degraded", "down"] = "ok" if fine else "degraded"
     return GatewayHealth(
         status=status if any(connected) else "down",
@@ -138,4 +198,5 @@ async def gateway_health(services: Services, *, admin: bool) -> GatewayHealth:
             mend=state.mend if admin else None,
         ),
         configuration=configuration,
+        circuits=circuits if admin else None,
     )

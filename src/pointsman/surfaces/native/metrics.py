@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from pointsman.core.circuits import CircuitStanding
 from pointsman.pipeline.admit.budget_report import Report
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
@@ -42,6 +43,8 @@ def router(services: Services) -> APIRouter:
                 [
                     *_gateway(services, state=(await services.state_health()).ok),
                     *request_metrics(services.tally),
+                    *_instances(services),
+                    *_circuits(services.circuits()),
                     *_budgets(report),
                 ]
             )
@@ -78,6 +81,38 @@ def _gateway(services: Services, *, state: bool) -> Iterator[Metric]:
     yield GaugeMetricFamily("pointsman_decision_log_pending", "Items that wait in memory.", value=log.pending)
     yield GaugeMetricFamily("pointsman_decision_log_spooled", "Items that wait on disk.", value=log.spooled)
     yield CounterMetricFamily("pointsman_decision_log_dropped", "Items lost since the start.", value=log.dropped)
+
+
+STATES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
+
+
+def _circuits(circuits: Iterable[CircuitStanding]) -> Iterator[Metric]:
+    labels = ["scope", "name"]
+    state = GaugeMetricFamily(
+        "pointsman_breaker_state", "0: closed, 0.5: half open, 1: open; of models and providers that were asked.",
+        labels=labels,
+    )  # fmt: skip
+    opened = CounterMetricFamily(
+        "pointsman_breaker_opened", "Openings that this process found needful.", labels=labels
+    )  # fmt: skip
+    for circuit in circuits:
+        state.add_metric([circuit.scope, circuit.name], STATES[circuit.state])
+        opened.add_metric([circuit.scope, circuit.name], circuit.openings)
+    yield from (state, opened)
+
+
+def _instances(services: Services) -> Iterator[Metric]:
+    """Of providers with several servers; there are as many rows as the settings name servers."""
+    labels = ["provider", "instance"]
+    up = GaugeMetricFamily("pointsman_instance_up", "Whether a server of a pool answered last.", labels=labels)
+    in_flight = GaugeMetricFamily(
+        "pointsman_instance_in_flight", "Answers of this process under way at a server of a pool.", labels=labels
+    )
+    for provider, instances in services.instances().items():
+        for instance in instances:
+            up.add_metric([provider, instance.url], instance.up)
+            in_flight.add_metric([provider, instance.url], instance.in_flight)
+    yield from (up, in_flight)
 
 
 def _budgets(report: Report | None) -> Iterator[Metric]:

@@ -1,0 +1,149 @@
+"""A model that fails is left alone for a while: `auto` goes elsewhere, who names it is told at once, a probe brings it
+back."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pointsman.testing.answers import Page, Status
+
+from .running import Gateway, running
+
+EASY = "What is the capital of France?"
+LAN, CLOUD = "lan:llama3.1:8b", "openai:gpt-4o-mini"
+ADMIN, KEY = "pm-key-of-an-admin-0123456789", "pm-key-of-somebody-0123456789"
+KEYED = {"authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture(scope="module")
+def data_plane() -> str:
+    return "native"
+
+
+def breaking(settings: dict[str, Any], open_seconds: float = 600.0) -> dict[str, Any]:
+    breaker = {"min_calls": 3, "open_seconds": open_seconds, "max_open_seconds": 600.0, "probes": 1}
+    return {
+        **settings,
+        "execution": {"retries": 0, "breaker": breaker},
+        "server": {"admin_keys": [ADMIN], "api_keys": [KEY]},
+    }
+
+
+def admin(gateway: Gateway) -> Gateway:
+    gateway.headers = {"authorization": f"Bearer {ADMIN}"}
+    return gateway
+
+
+def until(true: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 30
+    while not (found := true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def metric(gateway: Gateway, name: str) -> dict[tuple[str, str], float]:
+    text = gateway.ask("GET", "/metrics").body.decode()
+    return {
+        (sample.labels["scope"], sample.labels["name"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def circuits(gateway: Gateway) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in gateway.ask("GET", "/api/v1/health").json["circuits"]}
+
+
+def test_auto_goes_elsewhere_until_a_probe_goes_well(tmp_path, settings, cloud, lan):
+    with running(tmp_path, breaking(settings, open_seconds=4.0)) as gateway:
+        admin(gateway)
+        assert gateway.chat(EASY).headers["x-pointsman-model"] == LAN
+        lan.script(Status(500), Page(b"<html>Sign in</html>"))
+        for _ in range(2):
+            reply = gateway.chat(EASY)
+            assert reply.headers["x-pointsman-model"] != LAN
+            assert reply.headers["x-pointsman-reason"].startswith("fallback")
+        opened_at = time.monotonic()
+        asked = len(lan.chats)
+        record = gateway.decision(gateway.chat(EASY))
+        [dropped] = [drop for drop in record["dropped"] if drop["model"] == LAN]
+        if time.monotonic() - opened_at < 2.9:  # it stays open for three quarters of the time at least
+            assert dropped["constraint"] == "unhealthy"
+            assert dropped["detail"] == "its circuit is open: 2 of 3 calls failed in 30 s"
+            assert len(lan.chats) == asked
+        until(lambda: gateway.chat(EASY, model=LAN).status == 200)
+        assert time.monotonic() - opened_at > 2.9
+        assert len(lan.chats) == asked + 1
+        assert circuits(gateway) == {}
+        assert metric(gateway, "pointsman_breaker_state")["model", LAN] == 0
+        assert metric(gateway, "pointsman_breaker_opened_total")["model", LAN] == 1
+        assert "its circuit" not in str(gateway.decision(gateway.chat(EASY))["dropped"])
+
+
+def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, cloud, lan, background):
+    with running(tmp_path, breaking(settings)) as gateway:
+        admin(gateway)
+        cloud.script(*[Status(400)] * 6)
+        assert [gateway.chat(model=CLOUD).status for _ in range(6)] == [400] * 6
+        assert circuits(gateway) == {}, "that was of the requests' own making"
+        cloud.script(*[Status(500)] * 3)
+        assert [gateway.chat(model=CLOUD).status for _ in range(3)] == [502] * 3
+        asked = len(cloud.chats)
+        for headers in ({}, KEYED):
+            for stream in (False, True):
+                reply = gateway.chat(model=CLOUD, headers=headers, stream=stream)
+                assert reply.status == 503
+                assert reply.json["error"]["code"] == "circuit_open"
+                assert 0 < int(reply.headers["retry-after"]) <= 600
+                assert str(cloud.port) not in reply.body.decode()
+        assert len(cloud.chats) == asked
+        assert gateway.chat(model="openai:gpt-4o").status == 200, "its neighbour is another matter"
+        record = gateway.record(gateway.chat(EASY, headers=KEYED).headers["x-pointsman-decision"])
+        assert [drop["detail"] for drop in record["dropped"] if drop["model"] == CLOUD] == ["does not answer"]
+        told = gateway.ask("GET", "/api/v1/health").json
+        assert told["status"] == "degraded"
+        [circuit] = told["circuits"]
+        assert (circuit["scope"], circuit["name"], circuit["state"]) == ("model", CLOUD, "open")
+        assert circuit["why"] == "3 of 3 calls failed in 30 s"
+        assert 400 < circuit["seconds_left"] <= 600
+        assert metric(gateway, "pointsman_breaker_state") == {
+            ("model", CLOUD): 1, ("model", "openai:gpt-4o"): 0, ("model", LAN): 0,
+            ("provider", "openai"): 0, ("provider", "lan"): 0,
+        }  # fmt: skip
+        models = {model["id"]: model["available"] for model in gateway.ask("GET", "/api/v1/models").json["data"]}
+        assert models == {CLOUD: False, "openai:gpt-4o": True, LAN: True}
+        change = {"execution": {"breaker": {"enabled": False}}}
+        assert gateway.ask("POST", "/api/v1/config", change).status == 200
+        assert gateway.chat(model=CLOUD).status == 200
+        assert circuits(gateway) == {}
+        assert gateway.ask("DELETE", "/api/v1/config").status == 200
+        background.run(cloud.refuse())
+        try:
+            assert [gateway.chat(model=CLOUD).status for _ in range(3)] == [502] * 3
+            assert gateway.chat(model="openai:gpt-4o").status == 503, "nobody can reach its provider"
+            assert circuits(gateway)["openai"] == "open"
+        finally:
+            background.run(cloud.listen())
+
+
+def test_two_gateways_share_what_one_has_found_out(tmp_path, settings, cloud, lan, valkey_server):
+    tree = breaking(settings)
+    tree["state"] = {"url": valkey_server.url, "prefix": f"test-{uuid.uuid4().hex[:8]}", "timeout": 5.0}
+    with running(tmp_path / "one", tree) as one, running(tmp_path / "two", tree) as other:
+        admin(one), admin(other)
+        cloud.script(*[Status(500)] * 3)
+        for _ in range(3):
+            one.chat(model=CLOUD)
+        until(lambda: circuits(other) == {CLOUD: "open"})
+        asked = len(cloud.chats)
+        assert other.chat(model=CLOUD).status == 503
+        assert len(cloud.chats) == asked
+        assert metric(other, "pointsman_breaker_opened_total").get(("model", CLOUD), 0) == 0, "it opened elsewhere"
