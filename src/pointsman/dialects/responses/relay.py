@@ -116,7 +116,7 @@ class ResponsesRelay:
 
         Raises:
             UpstreamError: the upstream reported an error, and nothing of the answer is before it.
-            UpstreamProtocolError: not UTF-8, or no JSON; the first frame does not begin a response; a frame is too large.
+            UpstreamProtocolError: not UTF-8, no JSON, or a frame too large; the first does not begin a response.
         """
         frames = self._frames.feed(block)
         if not frames or self.done:
