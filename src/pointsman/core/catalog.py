@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,15 @@ class FimTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What ends the middle, where the model's own end of text does not."""
     suffix_first: bool = False
     """Whether the text behind the gap comes first."""
+
+
+class Prefill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is told to go on with a last message of the assistant's, rather than to answer it."""
+
+    fields: Mapping[str, Any] = {}
+    """What the body says for that."""
+    with_tools: bool = True
+    """Whether it can where the request has tools."""
 
 
 class PriceStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -94,6 +104,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities that the gateway makes up for, as with tool calls by prompt; less is expected of them."""
     responses: bool = False
     """Whether its provider speaks OpenAI's Responses, and is asked in them by callers who speak them."""
+    prefill: Prefill | None = None
+    """None: it is not known to go on with a last message of the assistant's."""
     needs_credential: bool = False
     """Whether its provider has no key of ours: only callers who bring their own can use it."""
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from pointsman.core.aside import aside
-from pointsman.core.catalog import ModelCard
+from pointsman.core.catalog import ModelCard, Prefill
 from pointsman.core.errors import (
     InvalidRequest,
     UpstreamError,
@@ -229,6 +229,8 @@ class Anthropic:
         if listed.capabilities is not None:
             self._told[listed.id] = listed.capabilities.abilities(abilities_of(listed.id))
             told["capabilities"] = listed.capabilities.of(card.capabilities)
+        if (self._told.get(listed.id) or abilities_of(listed.id)).prefill:
+            told["prefill"] = Prefill()
         if max(card.cache_write_percent) <= 100:
             told["cache_write_percent"] = CACHE_WRITE_PERCENT
         return msgspec.structs.replace(card, **told)
@@ -256,6 +258,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thinking: str
     efforts: frozenset[str] = frozenset()
     system_turns: bool = False
+    prefill: bool = False
 
 
 class _Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -269,7 +272,13 @@ def _table() -> tuple[tuple[re.Pattern[str], Abilities], ...]:
         (
             re.compile(row.match),
             msgspec.convert(
-                {"thinking": row.thinking, "efforts": list(row.efforts), "system_turns": row.system_turns}, Abilities
+                {
+                    "thinking": row.thinking,
+                    "efforts": list(row.efforts),
+                    "system_turns": row.system_turns,
+                    "prefill": row.prefill,
+                },
+                Abilities,
             ),
         )
         for row in rows

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from pointsman.core.catalog import FimTokens, ModelCard
+from pointsman.core.catalog import FimTokens, ModelCard, Prefill
 
 from . import prices
 
@@ -62,6 +62,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it speaks OpenAI's Responses too, at its usual address."""
     custom_tools: bool = False
     """Whether it knows tools that take free text."""
+    prefill: Prefill | None = None
+    """How its models go on with a last message of the assistant's."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,6 +215,7 @@ def _card(provider: str, name: str, *, local: bool) -> ModelCard:
         "price_input": 0 if local else None,
         "price_output": 0 if local else None,
         "stream_usage": preset is None or preset.stream_usage,
+        "prefill": preset.prefill if preset is not None else None,
     }
     bare = knowledge.maker.sub("", lower.rsplit("/", 1)[-1][:NAME_LIMIT])
     for pattern, capabilities in knowledge.kinds:

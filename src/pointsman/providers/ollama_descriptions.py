@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from pointsman.core.catalog import ModelCard
+from pointsman.core.catalog import ModelCard, Prefill
 from pointsman.core.errors import PrivacyWall, UpstreamError, UpstreamStatus
 from pointsman.dialects.ollama.models import (
     Listed,
@@ -25,6 +25,8 @@ from .openai_compatible import Cards
 from .simulated import with_simulated_tools
 
 SHOWS_AT_ONCE = 8
+PREFILL = Prefill(fields={"think": False})
+"""Its templates leave a last message of the assistant's open. What was told already is not to be thought about anew."""
 
 
 class Descriptions:
@@ -123,6 +125,7 @@ class Descriptions:
             # What Ollama runs itself costs nothing, declared local or not.
             card = msgspec.structs.replace(card, price_input=0, price_cached_input=0, price_output=0)
         card = self._amend(completed(card, listed, shown, version))
+        card = msgspec.structs.replace(card, prefill=PREFILL)
         told = shown is not None and shown.capabilities is not None
         return with_simulated_tools(card) if told and self._simulate_tools else card
 

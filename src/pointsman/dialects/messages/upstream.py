@@ -66,6 +66,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     efforts: frozenset[str] = frozenset({"low", "medium", "high", "xhigh", "max"})
     system_turns: bool = True
     """Whether it takes system messages in the middle of a conversation."""
+    prefill: bool = False
+    """Whether it goes on with a last message of the assistant's."""
 
 
 class _JsonSchema(msgspec.Struct):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from pointsman.core.catalog import ModelCard
+from pointsman.core.catalog import ModelCard, Prefill
 from pointsman.core.errors import EngineError, UpstreamTimeout
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
@@ -203,4 +203,5 @@ def card_of(engine: Engine) -> ModelCard:
         card,
         context_window=engine.spec.context_per_slot,
         capabilities=card.capabilities | {"logprobs"},
+        prefill=Prefill(with_tools=False),
     )

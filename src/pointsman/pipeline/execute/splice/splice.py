@@ -1,0 +1,185 @@
+"""One stream out of what several models say one after another, when each breaks off and the next goes on.
+
+While all is well, little is done: references to the bytes that went out are kept, and a search tells whether a tool
+call begins. They are read when a model breaks off. The next one is then asked for the rest, and its chunks become
+chunks of the answer that was begun: the same id, no second role, one end.
+
+What the caller has of an answer is known as the model wrote it, before originals take the place of placeholders. So a
+remote model that goes on sees placeholders alone; and what a model wrote that was shown the originals is never sent to
+one that is not.
+"""
+
+from __future__ import annotations
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.errors import PrivacyWall, UpstreamBroken, UpstreamProtocolError
+from pointsman.core.events import Event, Frames
+from pointsman.core.mask import Mask
+from pointsman.core.request import NOTHING, ChatRequest
+
+from .asked import again, by_prefill, goes_on, left_of, wants_json
+from .continuation import Continuation
+from .held import HeldCalls, merged
+from .seam import Seam
+from .telling import InChat, Telling, telling_for
+from .told import Told
+
+MOST = 1024 * 1024
+"""Bytes of an answer that are kept; one that is longer is not gone on with."""
+
+
+class Splice:
+    """Joins the attempts at one streamed answer.
+
+    For each attempt `asks` says what its model is asked, `passes` takes its events in turn, and `end` its good end. In
+    between, when it broke off, `whole` and `can_go_on` say what may follow.
+
+    Args:
+        request: as the caller asked.
+        mask: where remote models see placeholders.
+    """
+
+    def __init__(self, request: ChatRequest, mask: Mask | None = None) -> None:
+        self._request = request
+        self._mask = mask
+        self.holds = _may_be_joined(request)
+        """Whether another model may go on after this attempt, so that tool calls are told only when they are whole."""
+        self._joined = self.holds
+        self._lost = False
+        """Whether what was told is too much to be gone on with, or cannot be read."""
+        self._told = Told()
+        self._telling: Telling = InChat()
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._clear = False
+        """Whether a model that was shown the originals has told something."""
+        self._shown = False
+        """Whether the model of this attempt is shown them."""
+        self._held: HeldCalls | None = None
+        self._continuation: Continuation | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the caller has been told something, so that another model must go on rather than begin."""
+        return bool(self._kept) or self._told.begun
+
+    def asks(self, card: ModelCard, asked: ChatRequest, mask: Mask | None = None) -> ChatRequest:
+        """What the model of the next attempt is asked.
+
+        Args:
+            asked: what it would be asked at the beginning.
+            mask: given where the model is shown the originals, and others are not.
+
+        Raises:
+            PrivacyWall: the answer so far holds what this model must not see.
+        """
+        self._settle()
+        self._held, self._continuation = None, None
+        self._shown = mask is not None
+        told = self._told
+        if not told.begun:
+            self._telling = InChat()
+            self._clear = False
+            return asked
+        if self._clear and mask is None:
+            raise PrivacyWall("What was told of this answer must stay on this machine.")
+        json = wants_json(asked)
+        text = told.text
+        if mask is not None:
+            text = mask.restore(text, escaped=mask.json_answer)
+        if not text.strip():
+            self._continuation = Continuation(told, None)
+            self._telling.resume(told)
+            return again(asked)
+        prefill = by_prefill(asked, card)
+        self._continuation = Continuation(told, Seam(text, prefill=prefill, json=json), json=json)
+        self._telling.resume(told)
+        return goes_on(asked, text, card, prefill=prefill)
+
+    def passes(self, event: Event) -> Event | None:
+        """What may go out of an event now.
+
+        Raises:
+            UpstreamError: the attempt is of no use any more.
+        """
+        if not isinstance(event, Frames) or not self._joined:
+            return event
+        if event.finish_reason == "error" and self.holds:
+            raise UpstreamBroken("The model's provider ended its answer with an error.")
+        passed: Frames | None = event
+        if self._continuation is not None:
+            passed = self._continuation.feed(event)
+        if self._held is None:
+            if self._continuation is None:
+                self._telling = telling_for(event.dialect)
+            self._held = HeldCalls(telling_for(event.dialect).calls())
+        if passed is not None and (self.holds or self._held.holding):
+            passed = self._held.pass_on(passed)
+        return None if passed is None else self._out(passed)
+
+    def end(self) -> Event | None:
+        """What was held back of an answer that has ended well. Raises as `passes`."""
+        rest = [self._continuation.end() if self._continuation is not None else None]
+        rest.append(self._held.release() if self._held is not None else None)
+        told = [self._out(frames) for frames in rest if frames is not None]
+        if self._continuation is not None and (closing := self._telling.end()) is not None:
+            told.append(closing)
+        return merged(told) if told else None
+
+    def can_go_on(self, card: ModelCard) -> bool:
+        """Whether a model may go on with what was told, after a break."""
+        self._settle()
+        told = self._told
+        if not self._joined or self._lost:
+            return False
+        if not told.begun:
+            return True
+        return not (told.strange or told.finish or told.calls or (self._clear and not card.local))
+
+    def whole(self) -> Frames | None:
+        """After a break: what is left to tell of an answer that needs no other model any more, because it had come to
+        its end, or to its bound, or called its tools. None: it is not whole."""
+        self._settle()
+        told = self._told
+        if not self._joined or self._lost or not told.begun or told.strange:
+            return None
+        if told.finish:
+            return self._telling.close(told, None)
+        if told.calls:
+            return self._telling.close(told, "tool_calls")
+        left = left_of(self._request, told.text)
+        return self._telling.close(told, "length") if left is not None and left <= 0 and told.text else None
+
+    def _out(self, event: Frames) -> Frames:
+        """Keep what goes out, in the caller's form."""
+        if self._continuation is not None:
+            event = self._telling.written(event)
+        if event.raw and not self._lost:
+            self._kept.append(event.raw)
+            self._size += len(event.raw)
+            self._clear = self._clear or self._shown
+            if self._size > MOST:
+                self._kept.clear()
+                self._lost, self.holds = True, False
+        return event
+
+    def _settle(self) -> None:
+        """Read what went out since this was last done."""
+        if self._kept:
+            raw = b"".join(self._kept)
+            self._kept.clear()
+            try:
+                self._told = self._telling.read(raw, self._told)
+            except UpstreamProtocolError:
+                self._lost = True
+                return
+            if self._mask is not None:  # the beginning of a placeholder was held back, and is told no more
+                self._told.text = self._mask.split(self._told.text)[0]
+
+
+def _may_be_joined(request: ChatRequest) -> bool:
+    """Whether an answer to this is one text that another model could go on with."""
+    params = request.params
+    if request.kind != "chat" or not request.stream or (params.n or 1) > 1 or params.logprobs:
+        return False
+    return all(bytes(request.fields.get(name, NOTHING)) == b"null" for name in ("audio", "functions"))
