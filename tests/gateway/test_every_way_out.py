@@ -72,6 +72,7 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
                 "lan": {"base_url": lan.base_url, "local": True, "models": ["llama3.1:8b"]},
                 "ollama": {"base_url": elsewhere["ollama"].root},
                 "litellm": {"base_url": elsewhere["litellm"].base_url, "models": ["claude"]},
+                "farm": {"type": "ollama", "instances": [elsewhere["farm"].root, elsewhere["farm too"].root]},
             },
             "routing": {
                 "aliases": {"mine": "openai:gpt-4o"},
@@ -79,7 +80,7 @@ def world(folder, background: Background, redaction: bool, data_plane: str) -> I
                 "intent_timeout": 0.2,
                 "intent_micro_usd_per_day": 1_000_000,
                 "fallbacks": {
-                    "lan:llama3.1:8b": ["openai:gpt-4o", "ollama:llama3:8b", "litellm:claude"],
+                    "lan:llama3.1:8b": ["openai:gpt-4o", "ollama:llama3:8b", "farm:llama3:8b", "litellm:claude"],
                     "openai:gpt-4o": ["lan:llama3.1:8b", "litellm:claude"],
                 },
             },
@@ -140,6 +141,6 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
                 server.requests.clear()
         assert sent >= (200 if data_plane == "native" else 100)
         if redaction and data_plane == "native":  # the search was made where it could have found something
-            assert reached == {"cloud", "anthropic", "ollama", "litellm", "hook"}
+            assert reached == {"cloud", "anthropic", "ollama", "litellm", "farm", "farm too", "hook"}
         assert "proxy" not in reached
         assert {200, 403} <= statuses

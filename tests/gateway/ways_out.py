@@ -32,9 +32,9 @@ CANARIES = {
     ),
 }
 
-ELSEWHERE = ("cloud", "anthropic", "ollama", "litellm", "proxy", "hook")
-"""What is not local: a cloud, an Ollama and a LiteLLM on loopback that nobody declared local, a proxy that the
-environment names, and the address for alerts."""
+ELSEWHERE = ("cloud", "anthropic", "ollama", "litellm", "farm", "farm too", "proxy", "hook")
+"""What is not local: a cloud, an Ollama, a LiteLLM and a pool of two Ollamas on loopback that nobody declared local, a
+proxy that the environment names, and the address for alerts."""
 
 Body = dict[str, Any]
 
@@ -269,6 +269,8 @@ WAYS: dict[str, Way] = {
     "chat with an alias of a remote model": _chat("mine", stream=True),
     "chat with an Ollama that nobody declared local": _chat("ollama:llama3:8b"),
     "chat with a LiteLLM on loopback": _chat("litellm:claude", stream=True),
+    "chat with a pool of Ollamas that nobody declared local": _chat("farm:llama3:8b"),
+    "Ollama's chat with a pool of Ollamas": _ollama("farm:llama3:8b"),
     "chat with a model of Anthropic's": _chat("anthropic:claude-opus-5-5"),
     "chat with a model of Anthropic's, streamed": _chat("anthropic:claude-opus-5-5", stream=True),
     "messages to Anthropic": _messages("anthropic:claude-opus-5-5"),

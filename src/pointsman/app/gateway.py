@@ -327,6 +327,7 @@ class Gateway:
             tally=record.tally,
             policy=lambda: decide.policy,
             unhealthy=Unhealthy(self._keeper.unhealthy, self._breakers.opened),
+            instances=self._keeper.instances,
             circuits=self._breakers.standings,
             equivalents=decide.equivalents,
             settings=live,

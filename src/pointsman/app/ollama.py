@@ -36,6 +36,11 @@ def ollama_ways(pipeline: Pipeline, keeper: CatalogKeeper, *, started_at: float)
 
         return Pull(_servers(keeper), native=native)
 
+    def ensure() -> HotHandler:
+        from pointsman.surfaces.ollama.looking_after import Ensure
+
+        return Ensure(_servers(keeper))
+
     def chat() -> HotHandler:
         from pointsman.surfaces.ollama.asking import Ask
 
@@ -76,6 +81,7 @@ def ollama_ways(pipeline: Pipeline, keeper: CatalogKeeper, *, started_at: float)
         ("DELETE", "/api/delete"): Later(lambda: refuse(own)),
         ("GET", "/api/v1/models/ollama"): Later(list_stored),
         ("POST", "/api/v1/models/ollama/pull"): Later(lambda: pull(native=True)),
+        ("POST", "/api/v1/models/ensure"): Later(ensure),
     }
 
 

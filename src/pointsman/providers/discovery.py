@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
-from pointsman.core.instances import Pooled
+from pointsman.core.instances import InstanceStanding, Pooled
 from pointsman.core.ports import Health, Provider
 
 CALM_SECONDS = 0.2
@@ -82,6 +82,10 @@ class CatalogKeeper:
     def away(self) -> Mapping[str, str]:
         """Provider name → why it cannot be asked now."""
         return self._away
+
+    def instances(self) -> Mapping[str, Sequence[InstanceStanding]]:
+        """Provider of several servers → how each of them fares, as last seen."""
+        return {name: one.standing() for name, one in self._providers.items() if isinstance(one, Pooled)}
 
     def provider_for(self, card: ModelCard) -> Provider:
         """The provider of a card of this catalog.

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pointsman.core.caller import DEFAULT_TAG
 from pointsman.core.errors import UpstreamConnectError, UpstreamStatus
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
@@ -48,6 +49,11 @@ class Library:
         """Raises UpstreamError."""
         raw = await self._endpoint.ask("/api/ps", local=self._local)
         return self._read(lambda: loaded_decoder.decode(raw).models, "a list of loaded models")[:MAX_MODELS]
+
+    async def where(self, name: str) -> str | None:
+        """The server's address where it has a model, None where it has not. Raises UpstreamError."""
+        names = {model.name for model in await self.stored()}
+        return self._endpoint.shown_url if names & {name, name + DEFAULT_TAG} else None
 
     def _read(self, read: Callable[[], T], what: str) -> T:
         try:

@@ -24,6 +24,7 @@ EXACT: dict[str, EndpointClass] = {
     "/api/copy": "admin",
     "/api/delete": "admin",
     "/api/v1/models/ollama/pull": "admin",
+    "/api/v1/models/ensure": "admin",
     "/api/v1/route": "chat",
     "/v1/feedback": "feedback",
     "/api/v1/feedback": "feedback",

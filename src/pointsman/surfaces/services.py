@@ -11,6 +11,7 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.circuits import CircuitStanding
 from pointsman.core.credential import NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
+from pointsman.core.instances import InstanceStanding
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
 from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
@@ -97,6 +98,8 @@ class Services:
     """What this process has done."""
     policy: Callable[[], Policy]
     """The policy that serves now."""
+    instances: Callable[[], Mapping[str, Sequence[InstanceStanding]]] = dict
+    """Provider of several servers → how each of them fares, as last seen."""
     unhealthy: Callable[[], Mapping[str, str]]
     """Model id → why it cannot be asked now."""
     circuits: Callable[[], Sequence[CircuitStanding]] = tuple

@@ -11,6 +11,7 @@ from pointsman.core.caller import DEFAULT_TAG
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     PointsmanError,
+    UpstreamBroken,
     UpstreamConnectError,
     UpstreamContextTooLong,
     UpstreamError,
@@ -29,7 +30,7 @@ PATIENCE = 5.0
 SHUNNED_SECONDS = 15.0
 """How long a server that answered with an error of its own is asked last: fast failures look like an idle server."""
 REFUSED_SECONDS = 2.0
-"""The same for one that is full and does not say for how long."""
+"""The same for one that is full and does not say for how long, or that broke off: the next look tells more."""
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Instance:
             self._stored, self._loaded, self._mark = look.stored, look.loaded, look.mark
             self.others = max(0, look.busy - self.in_flight) if look.busy is not None else 0
         if not self.up:
+            self.shunned_until = 0.0
             log.info("%s: %s is back", self.provider.name, self.url)
         self.up, self.reason, self.looked = True, "", True
 
@@ -122,15 +124,19 @@ class Instance:
         if self._loaded is not None:
             self._loaded |= {name}
 
-    def failed(self, error: UpstreamError, name: str) -> bool:
-        """Take note of a call that failed; returns whether the server has done nothing for it, so that another may be
-        asked instead without anything done twice."""
+    def failed(self, error: UpstreamError, card: ModelCard) -> bool:
+        """Take note of a call that failed; returns whether another server may be asked instead when nothing of the
+        answer has come: this one did nothing for it, or what it did cost nothing."""
+        name = card.name
         if isinstance(error, UpstreamConnectError) or (isinstance(error, UpstreamTimeout) and error.phase == "connect"):
             self.went_down(error.message)
             return True
         if isinstance(error, UpstreamLacks | UpstreamContextTooLong):
             return False  # of the request, not of the server
         now = time.monotonic()
+        if isinstance(error, UpstreamBroken):
+            self.shunned_until = now + REFUSED_SECONDS
+            return not card.price_input and not card.price_output
         if isinstance(error, UpstreamStatus):
             if error.upstream_status == 404:
                 if self._stored is not None:

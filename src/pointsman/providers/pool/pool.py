@@ -99,6 +99,10 @@ class Pool:
                 found[name] = "; ".join(f"{instance.url}: {instance.reason}" for instance in having)
         return found
 
+    def where(self, name: str) -> str | None:
+        """The address of a server that is up and has a model, as last seen."""
+        return next((instance.url for instance in self.instances if instance.up and instance.has(name)), None)
+
     async def close(self) -> None:
         for instance in self.instances:
             await instance.provider.close()
@@ -130,8 +134,8 @@ class Pool:
                         yield event
                 return
             except UpstreamError as error:
-                nothing_done = instance.failed(error, name)
-                if answering or not nothing_done:
+                may_go_on = instance.failed(error, call.card)
+                if answering or not may_go_on:
                     raise
                 failure = error
             finally:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pointsman.core.errors import PointsmanError
+from pointsman.core.instances import InstanceStanding
 from pointsman.core.ports import Health, Provider
 from pointsman.settings import Settings, is_loopback
 from pointsman.transport.http import Outbound
@@ -95,8 +96,9 @@ async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Fin
         yield broken("Providers", error.message, "Correct the settings of this provider.")
         return
     asked = await asyncio.gather(*(_ask(provider, wanted=provider.name in settings.providers) for provider in built))
-    for finding in filter(None, asked):
-        yield finding
+    for found in asked:
+        for finding in found:
+            yield finding
     left_out = [name for name in settings.providers if name not in {provider.name for provider in built}]
     for name in left_out:
         if settings.providers[name].enabled:
@@ -107,18 +109,27 @@ async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Fin
         yield fine("Providers", "none beside the embedded models; OPENAI_API_KEY and the like add some")
 
 
-async def _ask(provider: Provider, *, wanted: bool) -> Finding | None:
+async def _ask(provider: Provider, *, wanted: bool) -> list[Finding]:
     part = f"Provider {provider.name}"
     try:
         async with asyncio.timeout(PATIENCE):
             health = await provider.health()
     except (PointsmanError, TimeoutError) as error:
         said = error.message if isinstance(error, PointsmanError) else f"no answer within {PATIENCE:.0f} s"
-        return broken(part, said, f"Check providers.{provider.name}.") if wanted else None
+        return [broken(part, said, f"Check providers.{provider.name}.")] if wanted else []
     finally:
         await provider.close()
     if health.ok:
-        return fine(part, health.detail)
+        return [fine(part, health.detail), *(_instance(part, one, health.mend) for one in health.instances)]
     if not wanted:
-        return None
-    return (warning if "no model" in health.detail else broken)(part, health.detail, health.mend)
+        return []
+    return [(warning if "no model" in health.detail else broken)(part, health.detail, health.mend)]
+
+
+def _instance(part: str, standing: InstanceStanding, mend: str) -> Finding:
+    """One of several servers of a provider; the others answer while it does not."""
+    part = f"{part}, {standing.url}"
+    if not standing.up:
+        return warning(part, standing.reason, mend)
+    models = f"{standing.models} {'model' if standing.models == 1 else 'models'}"
+    return fine(part, f"{models}, in memory {', '.join(standing.loaded)}" if standing.loaded else models)

@@ -186,11 +186,30 @@ def pull(invocation: Invocation, name: str, hub: bool) -> None:
     if rest and _is_ollama(invocation, provider):
         if hub:
             raise InvalidRequest("--hub is about embedded models; an Ollama fetches from its own registry.")
-        run(_pull_by_ollama(invocation, name))
+        run(_follow(invocation, name, "/api/v1/models/ollama/pull", {"model": name}))
         click.echo(name)
         return
     path = run(_pull(invocation, rest if provider == "embedded" else name, hub=hub))
     click.echo(path)
+
+
+@models.command()
+@click.argument("name", shell_complete=model_names)
+@click.option("--provider", metavar="PROVIDER", help="Whose servers shall have it [default: as the name says].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_invocation
+def ensure(invocation: Invocation, name: str, provider: str | None, as_json: bool) -> None:
+    """Have a model be at some server of a provider: fetched by an Ollama, when none of them has it.
+
+    NAME is a model's name, or PROVIDER:NAME. The running gateway does it; the model is in its catalog then.
+    """
+    asked = {"model": name} if provider is None else {"model": name, "provider": provider}
+    told = run(_follow(invocation, name, "/api/v1/models/ensure", asked))
+    if as_json:
+        print_json(told)
+        return
+    at = f" at {told['instance']}" if told.get("instance") else ""
+    click.echo(f"{told['model']} {'was fetched' if told['pulled'] else 'is there'}{at}")
 
 
 def _is_ollama(invocation: Invocation, provider: str) -> bool:
@@ -198,26 +217,27 @@ def _is_ollama(invocation: Invocation, provider: str) -> bool:
     return provider == "ollama" if own is None or own.speaks is None else own.speaks == "ollama"
 
 
-async def _pull_by_ollama(invocation: Invocation, model: str) -> None:
+async def _follow(invocation: Invocation, model: str, path: str, asked: dict[str, str]) -> dict[str, Any]:
+    """Have the running gateway see to a model, with the progress shown; returns what it told last."""
     from .client import connect
     from .progress import shown_progress
 
     settings = invocation.settings()
     layers: dict[str, tuple[int, int]] = {}
-    ended = False
+    event: dict[str, Any] = {}
     async with connect(
         invocation.gateway_url(settings), invocation.key(settings), invocation.trusted(settings)
     ) as client:
         with shown_progress() as show:
-            async with aclosing(client.events("/api/v1/models/ollama/pull", {"model": model})) as events:
+            async with aclosing(client.events(path, asked)) as events:
                 async for event in events:
-                    ended = event.get("status") == "success"
                     if event.get("total"):
                         layers[event.get("digest", "")] = event.get("completed", 0), event["total"]
                         done, total = (sum(part) for part in zip(*layers.values(), strict=True))
                         show(model, done, total)
-    if not ended:
+    if event.get("status") != "success":
         raise UpstreamBroken("The gateway broke off in the middle of the pull; call it again to go on.")
+    return event
 
 
 async def _pull(invocation: Invocation, name: str, *, hub: bool) -> Path:

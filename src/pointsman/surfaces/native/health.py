@@ -94,8 +94,8 @@ class CircuitHealth(BaseModel):
 
 class GatewayHealth(BaseModel):
     status: Literal["ok", "degraded", "down"] = Field(
-        description="`degraded`: a provider or a server of one, the database or the shared state does not answer, or the log is not"
-        " written, or a circuit is open. `down`: no provider answers."
+        description="`degraded`: a provider, a server of one, the database or the shared state does not answer, or the"
+        " log is not written, or a circuit is open. `down`: no provider answers."
     )
     version: str
     started_at: float = Field(description="Seconds since the epoch, UTC.")

@@ -59,6 +59,24 @@ def paths() -> dict[str, Schema]:
                 error=_NATIVE,
             )
         },
+        "/api/v1/models/ensure": {
+            "post": _operation(
+                "ensure_model",
+                "Have a model be at some server of a provider, for admins; an Ollama fetches it where it is missing",
+                {
+                    "description": "The progress of a pull where one is needed, and last where the model is. With"
+                    " `stream: false` the last alone.",
+                    "content": {
+                        "text/event-stream": {"schema": ref("EnsureProgress")},
+                        "application/x-ndjson": {"schema": ref("EnsureProgress")},
+                        "application/json": {"schema": ref("EnsureProgress")},
+                    },
+                },
+                "EnsureModel",
+                tag="Models",
+                error=_NATIVE,
+            )
+        },
     }
 
 
@@ -188,6 +206,30 @@ def components() -> dict[str, Schema]:
                 "digest": _TEXT,
                 "total": {"type": "integer", "description": "Bytes of this layer."},
                 "completed": {"type": "integer"},
+                "error": {"description": "What went wrong, in the last event."},
+            }
+        ),
+        "EnsureModel": _object(
+            {
+                "model": {"type": "string", "description": "Its name, or `provider:name`."},
+                "provider": {
+                    "type": ["string", "null"],
+                    "description": "Without it the one that the name says, one that has the model, or an Ollama.",
+                },
+                "stream": {"type": "boolean"},
+            },
+            "model",
+        ),
+        "EnsureProgress": _object(
+            {
+                "status": {"type": "string", "description": "`success` in the last one, which alone has what follows."},
+                "digest": _TEXT,
+                "total": {"type": "integer", "description": "Bytes of this layer."},
+                "completed": {"type": "integer"},
+                "model": {"type": "string", "description": "`provider:name`."},
+                "provider": _TEXT,
+                "instance": {"type": ["string", "null"], "description": "The server that has it."},
+                "pulled": {"type": "boolean", "description": "Whether it had to be fetched."},
                 "error": {"description": "What went wrong, in the last event."},
             }
         ),

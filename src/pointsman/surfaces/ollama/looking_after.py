@@ -15,6 +15,7 @@ import msgspec
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import InvalidRequest, NotFound, PointsmanError, UpstreamError
+from pointsman.core.instances import Ensured
 from pointsman.core.ports import CatalogSource
 from pointsman.dialects.ollama.in_answer import error_line
 from pointsman.dialects.ollama.in_options import read_body
@@ -37,6 +38,12 @@ class _Pull(msgspec.Struct):
     model: str = ""
     name: str = ""
     """What the field was called before."""
+    stream: bool | None = None
+
+
+class _Ensure(msgspec.Struct):
+    model: str = ""
+    provider: str | None = None
     stream: bool | None = None
 
 
@@ -126,19 +133,18 @@ class Pull:
         refuse: Callable[[PointsmanError], Refusal] = to_native if self._native else to_ollama
         try:
             caller.require_admin()
-            asked, _ = read_body(http.body, _Pull)
-            lines = self._servers.pull(*self._which(asked.model or asked.name))
+            lines, stream = self._begin(http.body)
         except PointsmanError as error:
             respond.send(*refuse(for_caller(error, caller)))
             return
         events = self._native and b"x-ndjson" not in (http.header(b"accept") or b"")
         async with aclosing(lines):
             try:
-                first = await anext(lines, None)
-                if asked.stream is False:
-                    async for _ in lines:
+                first = last = await anext(lines, None)
+                if not stream:
+                    async for last in lines:  # noqa: B007 - the last line is the answer
                         pass
-                    respond.send(200, [JSON], _encoder.encode({"status": "success"}))
+                    respond.send(200, [JSON], _encoder.encode(last))
                     return
             except PointsmanError as error:
                 respond.send(*refuse(for_caller(error, caller)))
@@ -149,8 +155,8 @@ class Pull:
 
     async def _relay(
         self,
-        first: Progress | None,
-        lines: AsyncGenerator[Progress, None],
+        first: Progress | Ensured | None,
+        lines: AsyncGenerator[Progress | Ensured, None],
         respond: Responder,
         caller: Caller,
         *,
@@ -169,6 +175,11 @@ class Pull:
             shown = for_caller(error, caller)
             write(to_native(shown)[2] if self._native else error_line(told(shown)).rstrip(b"\n"))
 
+    def _begin(self, body: bytes) -> tuple[AsyncGenerator[Progress | Ensured, None], bool]:
+        """What is told of the work, and whether as it comes. Raises PointsmanError."""
+        asked, _ = read_body(body, _Pull)
+        return self._servers.pull(*self._which(asked.model or asked.name)), asked.stream is not False
+
     def _which(self, model: str) -> tuple[str, str]:
         """The Ollama that a name means, and the name that it knows.
 
@@ -176,8 +187,7 @@ class Pull:
             InvalidRequest: no name.
             NotFound: no Ollama is set up.
         """
-        if not model or len(model) > MAX_NAME or not model.isprintable():
-            raise InvalidRequest("Invalid `model`: the name of a model to pull is expected.", param="model")
+        checked_name(model)
         names = self._servers.names()
         provider, _, rest = model.partition(":")
         if rest and provider in names:
@@ -185,3 +195,21 @@ class Pull:
         if not names:
             raise NotFound("No Ollama is set up that could pull a model; set providers.ollama.base_url.")
         return ("ollama" if "ollama" in names else names[0]), model
+
+
+class Ensure(Pull):
+    """Has a model be there: fetched, when no server of its provider has it. What is told last says where it is."""
+
+    def __init__(self, servers: Servers) -> None:
+        super().__init__(servers, native=True)
+
+    def _begin(self, body: bytes) -> tuple[AsyncGenerator[Progress | Ensured, None], bool]:
+        asked, _ = read_body(body, _Ensure)
+        return self._servers.ensure(checked_name(asked.model), asked.provider), asked.stream is not False
+
+
+def checked_name(model: str) -> str:
+    """Raises InvalidRequest: it is no name of a model."""
+    if not model or len(model) > MAX_NAME or not model.isprintable():
+        raise InvalidRequest("Invalid `model`: the name of a model to pull is expected.", param="model")
+    return model
