@@ -143,6 +143,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if self.price_steps and prompt_tokens > self.price_steps[0].above:
             return self.at(prompt_tokens).cost_micro_usd(prompt_tokens, completion_tokens, cached_tokens, cache_writes)
+        if not cached_tokens and cache_writes == (0, 0):
+            return -(-(prompt_tokens * self.price_input + completion_tokens * self.price_output) // 1_000_000)
         cached_tokens = min(cached_tokens, prompt_tokens)  # what upstreams say is not always a sum
         cached_price = self.price_input if self.price_cached_input is None else self.price_cached_input
         total = (

@@ -80,4 +80,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def new_decision_id(now: float | None = None) -> str:
     """`dec_` and 26 hexadecimal digits: 12 of milliseconds since the epoch, so that ids sort by time, 14 random."""
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return f"dec_{milliseconds:012x}{os.urandom(7).hex()}"
+    try:
+        drawn = _DRAWN.pop()
+    except IndexError:  # one call of the system for many ids
+        fresh = os.urandom(7 * 256).hex()
+        _DRAWN.extend([fresh[at : at + 14] for at in range(14, len(fresh), 14)])
+        drawn = fresh[:14]
+    return f"dec_{milliseconds:012x}{drawn}"
+
+
+_DRAWN: list[str] = []
+"""Random parts of ids to come. Emptied in a child of a fork: no two processes may give one id."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_DRAWN.clear)

@@ -197,7 +197,32 @@ SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema
 
 
 def active(demand: Demand) -> tuple[Constraint, ...]:
-    return tuple([constraint for constraint in CONSTRAINTS if constraint.applies is None or constraint.applies(demand)])
+    """The constraints that may exclude a model."""
+    needs = demand.needs
+    # All that `applies` looks at, so that it is asked once for requests of a kind.
+    asked = (
+        demand.caller is None,
+        demand.privacy.local_only,
+        demand.force_provider is None,
+        demand.development,
+        demand.means.capped,
+        not demand.unhealthy,
+        needs.kind,
+        needs.infill,
+        needs.tools,
+        needs.vision,
+        needs.json_object,
+        needs.json_schema,
+        needs.logprobs,
+    )
+    found = _ACTIVE.get(asked)
+    if found is None:
+        found = tuple([one for one in CONSTRAINTS if one.applies is None or one.applies(demand)])
+        _ACTIVE[asked] = found
+    return found
+
+
+_ACTIVE: dict[tuple[object, ...], tuple[Constraint, ...]] = {}
 
 
 def violations(card: ModelCard, demand: Demand, constraints: Iterable[Constraint] | None = None) -> dict[str, str]:

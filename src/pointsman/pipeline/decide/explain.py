@@ -90,11 +90,11 @@ def why_forced(
         reasons.append(f"It stays on this machine: {why_local_only(signals.privacy)}.")
     if signals.privacy.redacted:
         reasons.append(_redacted(signals.privacy))
-    doubts = {name: detail for name, detail in forgiven.items() if name != "disabled"}
+    doubts = {name: detail for name, detail in forgiven.items() if name != "disabled"} if forgiven else {}
     if doubts:
         told = "; ".join(f"is reported down: {why}" if name == "unhealthy" else why for name, why in doubts.items())
         reasons.append(f"It {told}; named outright, it gets the request all the same.")
-    return (*reasons, *_dropped(dropped))
+    return (*reasons, *_dropped(dropped)) if dropped else tuple(reasons)
 
 
 def header_reason(decision: Decision) -> str:

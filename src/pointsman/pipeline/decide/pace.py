@@ -117,7 +117,9 @@ class Paces:
         """
         found = _expected(self._lengths.get((model, effort, signals.intent.value)), prior)
         most = signals.needs.max_output
-        return found if most is None else Expected(min(found.mean, most), min(found.high, most))
+        if most is None or (found.mean <= most and found.high <= most):
+            return found
+        return Expected(min(found.mean, most), min(found.high, most))
 
     def seconds(self, model: str, signals: Signals, prior: float) -> Expected:
         """Time to the end of an answer.
@@ -146,4 +148,5 @@ def _expected(running: Running | None, prior: float) -> Expected:
 
 
 def _bounded(ratio: float) -> float:
-    return max(-FURTHEST, min(FURTHEST, math.log(ratio)))
+    found = math.log(ratio)
+    return found if -FURTHEST <= found <= FURTHEST else math.copysign(FURTHEST, found)

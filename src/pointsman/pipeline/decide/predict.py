@@ -103,10 +103,10 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     ease = _ease(signals.complexity.score)
     prompt = needs.prompt_tokens
     choices = needs.choices
-    usual = UNMEASURED.output("", None, signals, needs.expected_output)
+    usual = None if paces.lengths else UNMEASURED.output("", None, signals, needs.expected_output)
     arms = []
     for card in cards:
-        expected = paces.output(card.id, None, signals, needs.expected_output) if paces.lengths else usual
+        expected = usual or paces.output(card.id, None, signals, needs.expected_output)
         output = round(expected.mean)
         cost = card.cost_micro_usd(prompt, output * choices)
         weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices)
@@ -142,6 +142,8 @@ def _ease(complexity: float) -> float:
 
 
 def _with_odds(prior: float, ease: float) -> float:
-    odds = min(max(prior, 0.0), 1.0) * ease
-    failing = 1.0 - min(max(prior, 0.0), 1.0)
+    if not 0.0 <= prior <= 1.0:
+        prior = min(max(prior, 0.0), 1.0)
+    odds = prior * ease
+    failing = 1.0 - prior
     return odds / (odds + failing)

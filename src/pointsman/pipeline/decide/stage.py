@@ -136,13 +136,16 @@ class Decide:
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
         """
-        read = partial(
-            interpret,
-            requested_model,
-            catalog=catalog,
-            model_names=self.rules.model_names,
-            default_provider=self.rules.default_provider,
-        )
+        rules = self.rules
+
+        def read() -> Requested:
+            return interpret(
+                requested_model,
+                catalog=catalog,
+                model_names=rules.model_names,
+                default_provider=rules.default_provider,
+            )
+
         confined = caller if caller is not None and caller.scopes.models else None
         if force_provider is not None:
             check_provider(force_provider, catalog, confined, only=self.rules.force_provider)
@@ -275,9 +278,12 @@ class Decide:
         usable = [(card, why) for card, why in found if not why.keys() - SOFT_WHEN_NAMED]
         if not usable:
             raise refuse_named(requested.cards[0], demand, catalog)
-        usable.sort(key=lambda pair: len(pair[1].keys() - {"disabled"}))
+        if len(usable) > 1:
+            usable.sort(key=lambda pair: len(pair[1].keys() - {"disabled"}))
         order = [card.id for card, _ in usable]
-        dropped = [_dropped(card, why) for card, why in found if card.id not in order]
+        dropped = (
+            [] if len(usable) == len(found) else [_dropped(card, why) for card, why in found if card.id not in order]
+        )
         followers = []
         configured = self._configured(order[0], catalog)
         if configured is None and self.rules.named_stand_ins:
@@ -292,10 +298,12 @@ class Decide:
                 dropped.append(_dropped(card, why))
         plan = tuple(unique([*order, *followers], self.rules.max_attempts))
         arms = predict([card for card, _ in usable], signals, self.paces)
-        by_id = {candidate.model: candidate for candidate in rules_of(self.policy).rank(arms, signals)}
-        ranked = [
-            msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
-        ]
+        ranked = rules_of(self.policy).rank(arms, signals)
+        if len(ranked) > 1:
+            by_id = {candidate.model: candidate for candidate in ranked}
+            ranked = [
+                msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
+            ]
         reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=usable[0][1])
         return Choice(ranked, plan, dropped, reasons, policy=FORCED_POLICY)
 

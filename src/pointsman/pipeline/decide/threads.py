@@ -85,13 +85,14 @@ class Threads:
         effort = decision.effort if model is None else None
         model = model or decision.model
         self._used[model] = now
-        # Agents that add to the last message with every turn still share what comes before it.
-        hashes = [signals.prefixes[start : start + HASH_BYTES] for start in (0, HASH_BYTES)]
+        prefixes = signals.prefixes
         in_use = InUse(decision.conversation, model, effort, signals.needs.prompt_tokens, now)
-        for prefix in hashes:
-            if prefix:
-                self._threads[decision.key_id, prefix] = in_use
-                self._threads.move_to_end((decision.key_id, prefix))
+        # Agents that add to the last message with every turn still share what comes before it.
+        for start in (0, HASH_BYTES):
+            if len(prefixes) > start:
+                key = decision.key_id, prefixes[start : start + HASH_BYTES]
+                self._threads[key] = in_use
+                self._threads.move_to_end(key)
         while len(self._threads) > self._most:
             self._threads.popitem(last=False)
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
+import msgspec
+
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.request import Priority
 from pointsman.core.signals import Signals, Tier
@@ -93,8 +95,7 @@ class Ranked(NamedTuple):
     """Of the arm, among those that were given."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """The weights as they hold for one request."""
 
     per_micro_usd: float
@@ -157,6 +158,8 @@ class Scale:
             allowed: places of the arms that keep a quality floor: they go first, the cheapest of them before the
                 others. None: there is no floor.
         """
+        if len(arms) == 1:
+            return [Ranked(min(qualities[0], self.enough) - self.price(arms[0]), 0)]
         best = max(qualities)
         keyed = []
         for place, (arm, quality) in enumerate(zip(arms, qualities, strict=True)):
