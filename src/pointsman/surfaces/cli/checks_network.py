@@ -66,6 +66,10 @@ def _told(url: str, health: Mapping[str, Any]) -> Finding:
     lost = f"; {log['dropped']} log entries were lost since its start" if log["dropped"] else ""
     if health["status"] == "down":
         return broken("Gateway", detail + lost, "No provider answers it; each is looked at below.")
+    failing = [f"{circuit['name']} ({circuit['why']})" for circuit in health.get("circuits") or ()]
+    if failing:
+        mend = "They are tried again by themselves; `execution.breaker` says when."
+        return warning("Gateway", f"{detail}{lost}; left alone as they failed: {', '.join(failing)}", mend)
     return fine("Gateway", detail + lost)
 
 

@@ -56,9 +56,15 @@ def example() -> str:
     return "\n".join(parts)
 
 
-def _fields(section: source.Section) -> Iterator[str]:
+def _fields(section: source.Section, indent: str = "  ") -> Iterator[str]:
     for field in msgspec.structs.fields(type(section)):
-        yield from _field(type(section), field.name, getattr(section, field.name), "  ")
+        value = getattr(section, field.name)
+        if isinstance(value, source.Section):
+            about = _docs(type(section)).get(field.name) or inspect.getdoc(type(value)) or ""
+            yield from (*_comment(about, indent), f"#{indent}{field.name}:")
+            yield from _fields(value, f"{indent}  ")
+        else:
+            yield from _field(type(section), field.name, value, indent)
 
 
 def _field(owner: type, name: str, value: Any, indent: str) -> list[str]:

@@ -38,7 +38,7 @@ class NativeModel(BaseModel):
     provider: str
     name: str
     local: bool
-    available: bool = Field(description="Whether its provider answers now, as far as is known.")
+    available: bool = Field(description="Whether its provider answers and no circuit is open, as far as is known.")
     routable: bool = Field(description="Whether `auto` may choose it.")
     aliases: list[str]
     capabilities: list[str]
