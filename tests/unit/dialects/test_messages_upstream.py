@@ -182,7 +182,8 @@ def test_any_split_of_a_stream_says_the_same(cuts: list[int], crlf: bool) -> Non
     assert "".join(delta.arguments for delta in calls if delta.index == 1) == "{}"
     assert b"".join(event.raw for event in relayed) == stream
     for told in (events, relayed):
-        [usage] = [event.usage for event in told if event.usage is not None]
+        begun, *_, usage = (event.usage for event in (told[0], *told) if event.usage is not None)
+        assert (begun.prompt_tokens, begun.cached_tokens, begun.cache_writes) == (20, 4, (3, 0))
         assert (usage.prompt_tokens, usage.cached_tokens, usage.cache_writes, usage.completion_tokens) == (
             20,
             4,

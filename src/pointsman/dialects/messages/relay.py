@@ -72,7 +72,11 @@ class MessagesRelay:
             if self.failure is not None:
                 raise self.failure
             return None
-        answer_id = None if self._spoke else self._answer_id
+        answer_id = None
+        if not self._spoke:
+            answer_id = self._answer_id
+            if usage is None and self._counts is not None:
+                usage = self._counts.usage()  # of the prompt: all that is known of an answer that is left half-way
         self._spoke = True
         return Frames(frames, usage, answer_id, finish, dialect="messages")
 

@@ -100,6 +100,8 @@ class MessagesStream:
                 self._told(event, chunks)
         if not chunks:
             return None
+        if first and usage is None and self._counts is not None:
+            usage = self._counts.usage()  # of the prompt: all that is known of an answer that is left half-way
         return Frames(
             b"".join(chunks),
             usage,
