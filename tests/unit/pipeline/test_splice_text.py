@@ -266,3 +266,14 @@ def test_before_anything_is_told_the_next_model_is_asked_as_the_first():
     assert splice.asks(REPEATS, request) is request
     splice.passes(Frames(b": a comment\n\n"))
     assert splice.asks(PREFILLS, request) is request
+
+
+def test_a_model_that_only_thinks_has_not_gone_on():
+    frames = streamed(PROSE)
+    with pytest.raises(UpstreamProtocolError, match="said nothing"):
+        carried_out(
+            asking(),
+            frames,
+            (PREFILLS, lambda asked: streamed("", model="second", before=[chunk({"reasoning_content": PROSE})])),
+            breaks=[9],
+        )

@@ -53,6 +53,22 @@ class MessagesStream:
         self._refused = False
         self._usage: dict[str, Any] | None = None
 
+    @classmethod
+    def resumed(
+        cls, blocks: Blocks, *, input_tokens: int, stops: list[str], finish: str | None = None
+    ) -> MessagesStream:
+        """A stream whose message has begun: what follows goes on with it.
+
+        Args:
+            blocks: as they stand.
+            finish: chat's reason for which it ended, where that is known.
+        """
+        stream = cls("", "", input_tokens=input_tokens, stops=stops)
+        stream._begun = True
+        stream._blocks = blocks
+        stream._finish = finish
+        return stream
+
     def feed(self, frames: Frames) -> bytes:
         """
         Raises:

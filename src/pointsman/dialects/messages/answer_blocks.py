@@ -83,6 +83,22 @@ class Blocks:
         self.written = 0
         """UTF-8 bytes of all deltas."""
 
+    @classmethod
+    def resumed(cls, index: int, *, in_text: bool, has_calls: bool) -> Blocks:
+        """The blocks of an answer of which some have been written.
+
+        Args:
+            index: of the next block; or of the last one, when that is a text which goes on.
+        """
+        blocks = cls()
+        blocks._index = index
+        blocks.has_calls = has_calls
+        if in_text:
+            text = _Block("text", {"type": "text", "text": ""})
+            text.begun = True
+            blocks._queue.append(text)
+        return blocks
+
     def text(self, text: str) -> bytes:
         if not self._queue or self._queue[-1].kind != "text":
             self._queue.append(_Block("text", {"type": "text", "text": ""}))

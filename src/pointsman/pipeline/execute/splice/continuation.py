@@ -20,20 +20,22 @@ class Continuation:
     """Rewrites the frames of one attempt.
 
     Where text was told, what the next model thinks before it goes on is left out: a caller has seen the end of the
-    reasoning. Where reasoning alone was told, it is followed by the next model's own, behind an empty line.
+    reasoning. Where reasoning alone was told, it is followed by the next model's own.
 
     Args:
         told: the answer so far.
         seam: None where no text was told, so that the answer begins now.
         json: whether the whole must be JSON.
+        apart: whether an empty line parts one model's reasoning from another's.
     """
 
-    def __init__(self, told: Told, seam: Seam | None, *, json: bool = False) -> None:
+    def __init__(self, told: Told, seam: Seam | None, *, json: bool = False, apart: bool = True) -> None:
         self._told = told
         self._seam = seam
         self._json = json
+        self._apart = apart
         self._said: list[str] = []
-        self._thought = False
+        self._thought = self._wrote = False
         self._finished = False
 
     def feed(self, event: Frames) -> Frames | None:
@@ -85,6 +87,7 @@ class Continuation:
         self._think(delta)
         text = delta.pop("content", None)
         text = text if isinstance(text, str) else ""
+        self._wrote = self._wrote or bool(text)
         finish = choice.get("finish_reason")
         if self._seam is not None:
             text = self._seam.feed(text) if text else ""
@@ -105,7 +108,7 @@ class Continuation:
         if self._seam is not None:
             for name in _THOUGHTS:
                 self._thought = bool(delta.pop(name, None)) or self._thought
-        elif self._told.thought and not self._thought:
+        elif self._told.thought and self._apart and not self._thought:
             for name in _THOUGHTS[:2]:
                 if isinstance(delta.get(name), str) and delta[name]:
                     delta[name] = f"\n\n{delta[name]}"
@@ -124,7 +127,7 @@ class Continuation:
         """
         if self._seam is None or finish != "stop":
             return
-        if self._thought and not self._said:
+        if self._thought and not self._wrote:  # as from a server that takes all of it for thoughts
             raise UpstreamProtocolError("The model that was to go on with an answer thought, and said nothing.")
         if self._json:
             try:

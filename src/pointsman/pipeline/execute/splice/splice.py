@@ -19,7 +19,7 @@ from pointsman.core.request import NOTHING, ChatRequest
 
 from .asked import again, by_prefill, goes_on, left_of, wants_json
 from .continuation import Continuation
-from .held import HeldCalls, merged
+from .held import ChatCalls, HeldCalls, merged
 from .seam import Seam
 from .telling import InChat, Telling, telling_for
 from .told import Told
@@ -88,12 +88,12 @@ class Splice:
         if mask is not None:
             text = mask.restore(text, escaped=mask.json_answer)
         if not text.strip():
-            self._continuation = Continuation(told, None)
-            self._telling.resume(told)
+            self._continuation = Continuation(told, None, apart=self._telling.one_thought)
+            self._telling.resume()
             return again(asked)
         prefill = by_prefill(asked, card)
         self._continuation = Continuation(told, Seam(text, prefill=prefill, json=json), json=json)
-        self._telling.resume(told)
+        self._telling.resume()
         return goes_on(asked, text, card, prefill=prefill)
 
     def passes(self, event: Event) -> Event | None:
@@ -111,8 +111,10 @@ class Splice:
             passed = self._continuation.feed(event)
         if self._held is None:
             if self._continuation is None:
-                self._telling = telling_for(event.dialect)
-            self._held = HeldCalls(telling_for(event.dialect).calls())
+                self._telling = telling_for(event.dialect, self._request)
+                self._held = HeldCalls(self._telling.calls())
+            else:
+                self._held = HeldCalls(ChatCalls())
         if passed is not None and (self.holds or self._held.holding):
             passed = self._held.pass_on(passed)
         return None if passed is None else self._out(passed)

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from pointsman.core.events import Frames, encode_frame
-from pointsman.core.request import Dialect
+from pointsman.core.request import ChatRequest, Dialect
 
 from .held import Calls, ChatCalls
 from .told import Told, told_in_chat
@@ -18,13 +18,16 @@ _encoder = msgspec.json.Encoder()
 class Telling(Protocol):
     """One dialect. What other models say comes in chat, and is written as a part of what was told."""
 
+    one_thought: bool
+    """Whether all reasoning is one text, in which another model's stands behind an empty line."""
+
     def calls(self) -> Calls:
         """What finds tool calls in frames of this dialect."""
 
     def read(self, raw: bytes, before: Told) -> Told:
         """What these frames tell beside what was told before. Raises UpstreamProtocolError."""
 
-    def resume(self, told: Told) -> None:
+    def resume(self) -> None:
         """Make ready to write what follows."""
 
     def written(self, event: Frames) -> Frames:
@@ -44,13 +47,15 @@ class Telling(Protocol):
 class InChat:
     """OpenAI's chat, the inner form."""
 
+    one_thought = True
+
     def calls(self) -> Calls:
         return ChatCalls()
 
     def read(self, raw: bytes, before: Told) -> Told:
         return told_in_chat(raw, before)
 
-    def resume(self, told: Told) -> None:
+    def resume(self) -> None:
         pass
 
     def written(self, event: Frames) -> Frames:
@@ -73,5 +78,11 @@ class Unjoined(InChat):
         return Told(begun=True, strange=True)
 
 
-def telling_for(dialect: Dialect) -> Telling:
-    return InChat() if dialect == "chat" else Unjoined()
+def telling_for(dialect: Dialect, request: ChatRequest) -> Telling:
+    if dialect == "chat":
+        return InChat()
+    if dialect == "messages":
+        from .messages import InMessages
+
+        return InMessages(request)
+    return Unjoined()
