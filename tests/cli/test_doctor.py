@@ -100,6 +100,18 @@ async def test_a_gateway_that_runs_and_cannot_write_its_log(gateway, with_gatewa
     assert (code, "3 models" in parts["Gateway"]["detail"]) == (0, True)
 
 
+async def test_a_gateway_that_leaves_a_model_alone(gateway, with_gateway) -> None:
+    circuit = {"scope": "model", "name": "cloud:m", "state": "open", "why": "5 of 5 calls failed in 30 s"}
+    gateway.pages["/api/v1/health"] = page(
+        {"version": "9", "models": 3, "status": "degraded", "decision_log": {"ok": True, "dropped": 0},
+         "circuits": [circuit]}
+    )  # fmt: skip
+    code, parts = await examine({**with_gateway, **NO_EMBEDDED})
+    assert code == 0
+    assert parts["Gateway"]["status"] == "warning"
+    assert "cloud:m (5 of 5 calls failed in 30 s)" in parts["Gateway"]["detail"]
+
+
 async def test_a_damaged_store_and_a_folder_that_is_none(env, tmp_path: Path) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
     data.mkdir()
@@ -173,3 +185,21 @@ async def test_an_engine_whose_library_does_not_load(env, tmp_path: Path) -> Non
     assert code == 1
     assert "libgomp.so.1" in parts["Engine"]["detail"]
     assert "libgomp1" in parts["Engine"]["mend"]
+
+
+async def test_each_server_of_a_pool_is_told_of(env, tmp_path: Path) -> None:
+    async with ScriptedUpstream(models=("m:1b",)) as up, ScriptedUpstream() as down:
+        up.loaded = [{"name": "m:1b", "model": "m:1b"}]
+        await down.refuse()
+        instances = f"['{up.root}', '{down.root}']"
+        (tmp_path / "pointsman.yaml").write_text(f"providers: {{farm: {{type: ollama, instances: {instances}}}}}\n")
+        code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port()})
+        assert code == 0, parts
+        assert parts["Provider farm"]["detail"] == "1 of 2 instances answer."
+        assert parts[f"Provider farm, {up.root}"]["detail"] == "1 model, in memory m:1b"
+        away = parts[f"Provider farm, {down.root}"]
+        assert (away["status"], "could not be reached" in away["detail"]) == ("warning", True)
+        assert "providers.farm.instances" in away["mend"]
+        await up.refuse()
+        code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port()})
+        assert (code, parts["Provider farm"]["status"]) == (1, "broken")

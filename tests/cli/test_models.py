@@ -129,6 +129,30 @@ async def test_an_ollama_pulls_through_the_gateway(gateway, with_gateway) -> Non
     assert (ran.code, "broke off" in ran.err) == (1, True)
 
 
+async def test_a_model_is_ensured_through_the_gateway(gateway, with_gateway) -> None:
+    path = "/api/v1/models/ensure"
+    where = {"model": "farm:m:1b", "provider": "farm", "instance": "http://10.0.0.1"}
+    done = {"status": "success", **where, "pulled": True}
+    layer = {"status": "pulling a", "digest": "sha256:a", "total": 2_000_000}
+    steps = [{**layer, "completed": 1_000_000}, {**layer, "completed": 2_000_000}, done]
+    told = [b"data: " + json.dumps(step).encode() + b"\n\n" for step in steps]
+    gateway.pages[path] = Stream(told, delay=0.01)
+    ran = await run_command("models", "ensure", "m:1b", "--provider", "farm", env=with_gateway)
+    assert (ran.code, ran.out) == (0, "farm:m:1b was fetched at http://10.0.0.1\n"), ran.err
+    assert "Fetching m:1b: " in ran.err
+    [asked] = [request for request in gateway.requests if request.path == path]
+    assert asked.json == {"model": "m:1b", "provider": "farm"}
+    there = {**done, "instance": None, "pulled": False}
+    gateway.pages[path] = Stream([b"data: " + json.dumps(there).encode() + b"\n\n"])
+    ran = await run_command("models", "ensure", "farm:m:1b", "--json", env=with_gateway)
+    assert (ran.code, json.loads(ran.out)) == (0, there)
+    ran = await run_command("models", "ensure", "farm:m:1b", env=with_gateway)
+    assert ran.out == "farm:m:1b is there\n"
+    gateway.pages[path] = Stream(told[:1])
+    ran = await run_command("models", "ensure", "farm:m:1b", env=with_gateway)
+    assert (ran.code, "broke off" in ran.err) == (1, True)
+
+
 async def test_pull_checks_what_is_there_and_tells_the_mend_when_nothing_can_be_had(env, tmp_path: Path) -> None:
     """No index answers: the address of pip's is one where nothing listens."""
     env = {**env, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": "/dev/null"}

@@ -150,7 +150,7 @@ def test_results_belong_to_the_earliest_call_that_fits(gateway, confined, cloud)
     [
         *("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/completions", "/v1/embeddings"),
         *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull"),
-        *("/api/v1/chat/completions", "/api/v1/models/ollama/pull", "/api/v1/config"),
+        *("/api/v1/chat/completions", "/api/v1/models/ollama/pull", "/api/v1/models/ensure", "/api/v1/config"),
     ],
 )
 def test_pages_of_other_sites_cannot_ask(gateway, confined, cloud, path):
