@@ -9,6 +9,7 @@ from typing import Any
 
 from pointsman.core.errors import InvalidRequest, SettingsError
 from pointsman.pipeline.decide import Decide, DecideRules
+from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.execute.breaker import CircuitBreakers
 from pointsman.pipeline.shape import Defaults
 from pointsman.pipeline.understand import Understand
@@ -20,6 +21,7 @@ from pointsman.stores.runtime_settings import REVISION, RuntimeSetting, RuntimeS
 from pointsman.stores.watch import Watcher
 
 from .breakers import breaker_rules
+from .execution import execution_rules
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class LiveSettings:
         understand: Understand,
         decide: Decide,
         shape: Defaults,
+        execute: Execute,
         keeper: CatalogKeeper,
         breakers: CircuitBreakers,
         load_policy: Callable[[], Awaitable[None]],
@@ -87,6 +90,7 @@ class LiveSettings:
             understand.adjust(level=settings.privacy.level, priority=routing.priority)
             shape.temperature, shape.max_tokens = routing.default_temperature, routing.default_max_tokens
             decide.rules = decide_rules(settings)
+            execute.rules = execution_rules(settings)
             rules = breaker_rules(settings)
             if breakers.rules != rules:
                 breakers.rules = rules

@@ -13,7 +13,7 @@ from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.decide.pace import Paces
 from pointsman.pipeline.decide.threads import Threads
-from pointsman.pipeline.execute import Execute, Retries
+from pointsman.pipeline.execute import Execute
 from pointsman.pipeline.execute.breaker import CircuitBreakers
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.implicit import ImplicitSignals
@@ -34,6 +34,7 @@ from pointsman.stores.watch import Watcher
 from .breakers import Unhealthy
 from .built_in import BuiltIn, build_explorer
 from .entities import build_people
+from .execution import execution_rules
 from .intents import build_intents
 from .live_settings import LiveSettings, decide_rules
 from .policies import follow_promotions
@@ -133,8 +134,24 @@ def build_pipeline(
         clock=clock,
     )
     load_policy = follow_promotions(lambda: live.current, decide, database, watcher, built_in, trials)
+    execute = Execute(
+        provider_for=keeper.provider_for,
+        timeouts=build_timeouts(settings),
+        clock=clock,
+        is_local=keeper.is_local,
+        unreachable=keeper.suspect,
+        throttle=throttle,
+        breakers=breakers,
+        rules=execution_rules(settings),
+    )
     live.follow(
-        understand=understand, decide=decide, shape=shape, keeper=keeper, breakers=breakers, load_policy=load_policy
+        understand=understand,
+        decide=decide,
+        shape=shape,
+        execute=execute,
+        keeper=keeper,
+        breakers=breakers,
+        load_policy=load_policy,
     )
 
     def coming(requested_model: str) -> str | None:
@@ -148,16 +165,7 @@ def build_pipeline(
         understand=understand,
         decide=decide,
         shape=shape,
-        execute=Execute(
-            provider_for=keeper.provider_for,
-            timeouts=build_timeouts(settings),
-            clock=clock,
-            is_local=keeper.is_local,
-            unreachable=keeper.suspect,
-            throttle=throttle,
-            breakers=breakers,
-            retries=lambda: Retries(most=live.current.execution.retries),
-        ),
+        execute=execute,
         record=record,
         models=keeper,
         unhealthy=Unhealthy(keeper.unhealthy, breakers.opened),

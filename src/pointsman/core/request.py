@@ -97,6 +97,8 @@ class RoutingPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """How far below the best model's success the choice may lie, in [0, 1]: the cheapest within it answers."""
     explore: bool | None = None
     """False: this request is not one to try a model with."""
+    escalate: bool | None = None
+    """Whether the answer is judged before it is told, and a stronger model takes over where it is not convincing."""
 
 
 class ChatParams(msgspec.Struct):

@@ -56,6 +56,11 @@ class Answer:
         return last.attempt.note if last is not None else None
 
     @property
+    def escalated(self) -> bool:
+        """Whether the decision's model answered, but not convincingly."""
+        return any(step.attempt.status == "escalated" for step in self._trail.steps)
+
+    @property
     def passed_over(self) -> bool:
         """Whether the decision's model was not even asked, because a limit or a budget stood in the way."""
         tried = [step.attempt.status for step in self._trail.steps if step.attempt.model == self.decision.model]

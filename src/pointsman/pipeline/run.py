@@ -61,6 +61,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How far below the best model's success the choice may lie; None: as the settings say."""
     explore: bool = True
     """Whether a model may be tried with this request, to learn of it."""
+    escalate: bool | None = None
+    """Whether a stronger model takes over where the first's answer is not convincing; None: as the settings say."""
+    timeout: float | None = None
+    """Seconds that the caller waits for the whole answer; None: it does not say."""
     credentials: Mapping[str, Credential] = MappingProxyType({})
     """The caller's own keys, by provider."""
 
@@ -136,6 +140,8 @@ class Pipeline:
             mask=mask and mask.with_request(self._shape(mask.request)),
             purse=grant,
             credentials=wishes.credentials,
+            timeout=wishes.timeout,
+            escalate=wishes.escalate,
         )
         events = self._record.watch(decision, request, trail, attempts)
         if grant is not None:

@@ -13,7 +13,7 @@ from pointsman.core.errors import SettingsError
 
 from .checks import check
 from .conversion import choices_of, convert
-from .schema import BreakerSettings, Settings
+from .schema import BreakerSettings, EscalationSettings, HedgingSettings, Settings
 
 CHANGEABLE: tuple[str, ...] = (
     "routing.policy", "routing.weights", "routing.quality_floor", "routing.priority", "routing.model_names",
@@ -21,7 +21,9 @@ CHANGEABLE: tuple[str, ...] = (
     "routing.force_provider", "routing.aliases", "routing.fallbacks", "routing.equivalents", "routing.named_stand_ins",
     "routing.intent_model", "routing.intent_timeout",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
-    "privacy.level", "execution.retries",
+    "privacy.level", "execution.retries", "execution.longest_wait", "execution.splice",
+    *(f"execution.escalation.{name}" for name in EscalationSettings.__struct_fields__),
+    *(f"execution.hedging.{name}" for name in HedgingSettings.__struct_fields__),
     *(f"execution.breaker.{name}" for name in BreakerSettings.__struct_fields__),
 )  # fmt: skip
 """None of them opens a door: no address, key, limit or budget, and the privacy level may only be raised."""

@@ -35,6 +35,7 @@ def check(settings: Settings) -> None:
         SettingsError: naming the key, the value and the mend.
     """
     server, routing, embedded = settings.server, settings.routing, settings.embedded
+    execution, escalation = settings.execution, settings.execution.escalation
     learning, judge = settings.learning, settings.learning.judge
     checks: list[tuple[str, Any, bool, str]] = [
         ("server.port", server.port, 0 <= server.port <= 65535, "must be between 0 and 65535 (0 picks a free port)"),
@@ -84,8 +85,20 @@ def check(settings: Settings) -> None:
          "must be a share between 0 and 1"),
         ("routing.exploration.daily", routing.exploration.daily, 0 <= routing.exploration.daily <= MOST_DOLLARS,
          f"must be US dollars between 0 and {MOST_DOLLARS:,}"),
-        ("execution.retries", settings.execution.retries, 0 <= settings.execution.retries <= 10,
-         "must be between 0 and 10"),
+        ("execution.retries", execution.retries, 0 <= execution.retries <= 10, "must be between 0 and 10"),
+        ("execution.longest_wait", execution.longest_wait, 0 <= execution.longest_wait <= 3600,
+         "must be seconds between 0 and 3600"),
+        ("execution.escalation.share", escalation.share, 0 <= escalation.share <= 1, "must be a share between 0 and 1"),
+        ("execution.escalation.threshold", escalation.threshold,
+         escalation.threshold is None or 0 <= escalation.threshold <= 1, "must be a probability between 0 and 1"),
+        ("execution.escalation.hold_tokens", escalation.hold_tokens, 1 <= escalation.hold_tokens <= 10_000,
+         "must be between 1 and 10000"),
+        ("execution.escalation.hold_seconds", escalation.hold_seconds, 0 < escalation.hold_seconds <= 600,
+         "must be seconds above 0 and at most 600"),
+        ("execution.hedging.share", execution.hedging.share, 0 <= execution.hedging.share <= 1,
+         "must be a share between 0 and 1"),
+        ("execution.hedging.most_micro_usd", execution.hedging.most_micro_usd, execution.hedging.most_micro_usd >= 0,
+         "must be at least 0"),
         ("routing.max_attempts", routing.max_attempts, 1 <= routing.max_attempts <= 16, "must be between 1 and 16"),
         ("learning.window_days", learning.window_days, 0 < learning.window_days <= 3650,
          "must be more than 0 and at most 3650"),

@@ -299,11 +299,47 @@ class BreakerSettings(Section):
     """After which a probe that has not ended keeps no other from trying."""
 
 
+class EscalationSettings(Section):
+    """Whether a cheap model's answer is judged before it is told, and a stronger model takes over where it is not
+    convincing. Off, because a stream then begins later."""
+
+    enabled: bool = False
+    priorities: list[Priority] = msgspec.field(default_factory=list)
+    """Requests of these priorities are judged although it is not enabled. `routing_preferences.escalate` says it for
+    one request."""
+    share: float = 0.3
+    """Of the answers, at most, that are escalated, as far as those tell that confidence was learned from."""
+    threshold: float | None = None
+    """The probability of a good answer below which a stronger model is asked, in place of `share`."""
+    hold_tokens: int = 48
+    """Tokens of a stream that are held back at most while it is judged."""
+    hold_seconds: float = 4.0
+    """Seconds for which they are held back at most."""
+
+
+class HedgingSettings(Section):
+    """Whether a second model is asked when the first takes longer to begin than in 19 of 20 cases; who begins first
+    answers, and the other is cancelled. What was cancelled may be billed."""
+
+    enabled: bool = False
+    most_micro_usd: int = 2000
+    """What the second is expected to cost, at most, in millionths of a US dollar."""
+    share: float = 0.05
+    """Of the requests, at most."""
+
+
 class Execution(Section):
     """How a plan is carried out: what is tried again, and what another model goes on with."""
 
     retries: int = 1
     """How often the same model is asked again, after a pause, where that can help."""
+    longest_wait: float = 10.0
+    """Seconds that an upstream may ask us to wait while a caller waits; longer, and its error is told."""
+    splice: bool = True
+    """Whether another model goes on with a stream that broke off, where it left off. Tool calls are then told when they
+    are whole."""
+    escalation: EscalationSettings = msgspec.field(default_factory=EscalationSettings)
+    hedging: HedgingSettings = msgspec.field(default_factory=HedgingSettings)
     breaker: BreakerSettings = msgspec.field(default_factory=BreakerSettings)
 
 

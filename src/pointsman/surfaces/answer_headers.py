@@ -14,7 +14,7 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     model = answer.model
     reason = header_reason(decision)
     if model != decision.model:
-        reason = f"fallback: {decision.model} {'was passed over' if answer.passed_over else 'failed'}; {reason}"
+        reason = f"{_what_became(answer)}; {reason}"
     headers = [
         (b"x-pointsman-decision", decision.id.encode()),
         (b"x-pointsman-model", _ascii(model)),
@@ -29,6 +29,13 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     if answer.note is not None:
         headers.append((b"x-pointsman-note", _ascii(answer.note)))
     return headers
+
+
+def _what_became(answer: Answer) -> str:
+    """Why another model answers than was decided on."""
+    if answer.escalated:
+        return f"escalated: the answer of {answer.decision.model} was not convincing"
+    return f"fallback: {answer.decision.model} {'was passed over' if answer.passed_over else 'failed'}"
 
 
 def dropped_header(dropped: Sequence[str]) -> tuple[bytes, bytes]:

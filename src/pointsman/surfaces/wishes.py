@@ -16,7 +16,9 @@ LEVELS: tuple[PrivacyLevel, ...] = ("standard", "high", "max")
 PRIORITIES: tuple[Priority, ...] = ("balanced", "speed", "quality", "privacy", "cost")
 MODES = ("auto", "hybrid", "local")
 """Where a request may go: as the policy says; to local models first; to local models alone, as at level max."""
-_ASKS = frozenset({b"x-pointsman-privacy", b"x-pointsman-priority"})
+_ASKS = frozenset({b"x-pointsman-privacy", b"x-pointsman-priority", b"x-pointsman-timeout"})
+LONGEST = 86_400.0
+"""Seconds."""
 _NO_WISHES = Wishes()
 
 
@@ -54,6 +56,8 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
         local_first=preferences is not None and preferences.mode == "hybrid",
         quality_floor=floor,
         explore=preferences is None or preferences.explore is not False,
+        escalate=preferences.escalate if preferences is not None else None,
+        timeout=_seconds(asked, b"x-pointsman-timeout"),
     )
 
 
@@ -64,6 +68,22 @@ def _priority(preferences: RoutingPreferences) -> Priority | None:
     if preferences.prioritize_privacy:
         return "privacy"
     return preferences.latency_preference or ("speed" if preferences.prioritize_speed else None)
+
+
+def _seconds(headers: Headers, name: bytes) -> float | None:
+    """The least number of seconds that a header gives."""
+    found: list[float] = []
+    for key, value in headers:
+        if key == name:
+            try:
+                seconds = float(value)
+            except ValueError:
+                seconds = 0.0
+            if not 0 < seconds <= LONGEST:
+                told = name.decode()
+                raise InvalidRequest(f"Invalid header `{told}`: a number of seconds above 0 is expected.", param=told)
+            found.append(seconds)
+    return min(found, default=None)
 
 
 def _words(headers: Headers, name: str, choices: tuple[Word, ...]) -> list[Word]:

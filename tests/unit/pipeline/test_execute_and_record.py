@@ -23,7 +23,7 @@ from pointsman.core.ports import ChatCall, SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Trail
 from pointsman.pipeline.answer import Answer, settling
-from pointsman.pipeline.execute import Execute
+from pointsman.pipeline.execute import Execute, ExecutionRules
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
 
@@ -96,7 +96,12 @@ REQUEST = ChatRequest.build({"messages": [{"role": "user", "content": "hi"}], "s
 
 async def play(plan: dict[str, Script], *, total: float = 10.0, leave_after: int | None = None):
     """Run a plan; returns the events, the error, the outcome."""
-    execute = Execute(provider_for=lambda card: plan[card.id], timeouts=Timeouts(total=total), clock=SystemClock())
+    execute = Execute(
+        provider_for=lambda card: plan[card.id],
+        timeouts=Timeouts(total=total),
+        clock=SystemClock(),
+        rules=ExecutionRules(splice=False),
+    )
     log = Log()
     record = Record(log=log, clock=SystemClock())
     chosen = decision(*plan)

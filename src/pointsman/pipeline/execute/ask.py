@@ -62,6 +62,13 @@ class Joins(Protocol):
         """What was held back of an answer that has ended well."""
 
 
+class Alters(Protocol):
+    """Wants something more of the model."""
+
+    def asks(self, asked: ChatRequest, *, logprobs: bool) -> ChatRequest:
+        """What it is asked. `logprobs`: whether it can tell log-probabilities."""
+
+
 class Ask:
     """Makes attempts.
 
@@ -92,9 +99,20 @@ class Ask:
         self._breakers = breakers
 
     async def __call__(
-        self, job: Job, card: ModelCard, joins: Joins | None = None, *, began: Callable[[Step], None] | None = None
+        self,
+        job: Job,
+        card: ModelCard,
+        joins: Joins | None,
+        alters: Alters | None = None,
+        *,
+        begun: Callable[[Step], None],
     ) -> AsyncGenerator[Event, None]:
         """The answer's events; the attempt stands in the job's trail, with how it ended.
+
+        Args:
+            joins: makes one stream of this answer and what was told before.
+            alters: wants something more of the model.
+            begun: told the attempt as it begins.
 
         Raises:
             BudgetExceeded, ProviderShort, CircuitOpen: it was not asked.
@@ -108,8 +126,7 @@ class Ask:
             trail.begin(card).refused(short)
             raise short
         step = trail.begin(card, caller_key=credential is not None)
-        if began is not None:
-            began(step)
+        begun(step)
         breakers = self._breakers
         if breakers is not None and (left := breakers.admit(card)) > 0:
             open_ = CircuitOpen(f"{card.id} failed too often lately and is left alone for now.", retry_after=left)
@@ -134,6 +151,8 @@ class Ask:
             asked = job.request if masked is None else masked.request
             if decision.effort is not None and card.id == decision.model:
                 asked = asked.with_defaults({"reasoning_effort": decision.effort})
+            if alters is not None:
+                asked = alters.asks(asked, logprobs="logprobs" in card.capabilities)
             if joins is not None:
                 asked = joins.asks(card, asked, mask if masked is None else None)
             timeouts = self._timeouts
@@ -196,8 +215,8 @@ class Ask:
             sent = not isinstance(error, (UpstreamConnectError, UpstreamLacks, Overloaded))
             if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait and not credential:
                 throttle.wait(card, error.retry_after or 0.0)
-            if restore is not None and (rest := restore.end()) is not None:
-                yield rest
+            if restore is not None and joins is None and (rest := restore.end()) is not None:
+                yield rest  # else the beginning of a placeholder is not told: whoever goes on begins before it
             raise
         except PointsmanError as error:
             sent = not isinstance(error, PrivacyWall)

@@ -149,7 +149,18 @@ class CircuitBreakers:
                 self._close(circuit, self._monotonic())
             self._models.pop(circuit.name, None)
 
-    def adopt(self, scope: Scope, name: str, *, seconds: float, why: str, level: int) -> None:
+    def back(self, provider: str) -> None:
+        """A provider that had not answered does so: what opened because nobody could reach it may be tried now."""
+        own = self._providers.get(provider)
+        if own is None or not self._tripped:
+            return
+        now = self._monotonic()
+        for circuit in (own, *own.models.values()):
+            if circuit.unreached and circuit.until > now:
+                circuit.until = now
+                self._told_of = None
+
+    def adopt(self, scope: Scope, name: str, *, seconds: float, why: str, level: int, unreached: bool) -> None:
         """Another replica's circuit has opened, for so many seconds from now."""
         if not self._rules.enabled:
             return
@@ -161,7 +172,7 @@ class CircuitBreakers:
         now = self._monotonic()
         if not circuit.until:
             log.warning("%s is left alone for %.0f s, as a replica says: %s", name, seconds, why)
-        circuit.adopt(now + seconds, why, level)
+        circuit.adopt(now + seconds, why, level, unreached=unreached)
         self._tripped.add(circuit)
         self._told_of = None
 
@@ -192,19 +203,20 @@ class CircuitBreakers:
     def _failed(self, model: ModelCircuit, provider: ProviderCircuit, kind: Blame) -> None:
         now, rules = self._monotonic(), self._rules
         if kind is Blame.UNREACHABLE:
-            why = provider.unreached(now, rules)
+            why = provider.missed(now, rules)
             if why is not None and not provider.until:
-                provider.by_models = False
+                provider.unreached = True
                 self._open(provider, now, why)
         else:
             provider.streak = 0
         if model.until or provider.until:
             self._probed(model, provider, kind)
         if not model.until and (why := model.failing(now, rules)) is not None:
+            model.unreached = kind is Blame.UNREACHABLE
             self._open(model, now, why)
             why = provider.failing(now, rules)
             if why is not None and not provider.until:
-                provider.by_models = True
+                provider.unreached = False
                 self._open(provider, now, why)
 
     def _probed(self, model: ModelCircuit, provider: ProviderCircuit, kind: Blame | None) -> None:
@@ -216,7 +228,7 @@ class CircuitBreakers:
         for circuit in (model, provider):
             if not circuit.until:
                 continue
-            if circuit is provider and good is False and not provider.by_models:
+            if circuit is provider and good is False and provider.unreached:
                 good = kind is not Blame.UNREACHABLE
             do = circuit.probed(now, good, rules)
             self._told_of = None

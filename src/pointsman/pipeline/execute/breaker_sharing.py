@@ -40,6 +40,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """For which it is open, from when it was said."""
     why: str = ""
     level: int = 0
+    unreached: bool = False
 
 
 class SharedBreakers:
@@ -107,6 +108,7 @@ class SharedBreakers:
             seconds=self._breakers.seconds_open(circuit),
             why=circuit.why,
             level=circuit.level,
+            unreached=circuit.unreached,
         )
         return msgspec.json.encode(said).decode()
 
@@ -114,4 +116,11 @@ class SharedBreakers:
         if said.state == "closed":
             self._breakers.adopt_closed(said.scope, said.name)
         elif said.seconds > age:
-            self._breakers.adopt(said.scope, said.name, seconds=said.seconds - age, why=said.why, level=said.level)
+            self._breakers.adopt(
+                said.scope,
+                said.name,
+                seconds=said.seconds - age,
+                why=said.why,
+                level=said.level,
+                unreached=said.unreached,
+            )

@@ -49,7 +49,19 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
 class Circuit:
     """The states. Times are seconds of the clock that never jumps."""
 
-    __slots__ = ("closed_at", "leases", "level", "name", "openings", "passed", "scope", "spell", "until", "why")
+    __slots__ = (
+        "closed_at",
+        "leases",
+        "level",
+        "name",
+        "openings",
+        "passed",
+        "scope",
+        "spell",
+        "unreached",
+        "until",
+        "why",
+    )
 
     def __init__(self, scope: Scope, name: str) -> None:
         self.scope: Scope = scope
@@ -67,6 +79,9 @@ class Circuit:
         self.passed = 0
         """Probes that went well since it was open."""
         self.openings = 0
+        self.unreached = False
+        """Whether it opened because the provider could not be reached. A provider's is then closed by reaching it,
+        however its model fares."""
 
     def state(self, now: float) -> State:
         if not self.until:
@@ -105,9 +120,9 @@ class Circuit:
         self.spell = min(longest, rules.open_seconds * 2.0 ** min(self.level, 30)) * jitter
         self._open_until(now + self.spell, why)
 
-    def adopt(self, until: float, why: str, level: int) -> None:
+    def adopt(self, until: float, why: str, level: int, *, unreached: bool) -> None:
         """Be open as another replica's is, or as long as it is already."""
-        self.level = max(self.level, level)
+        self.level, self.unreached = max(self.level, level), unreached
         self._open_until(max(self.until, until), why)
 
     def _open_until(self, until: float, why: str) -> None:
@@ -136,21 +151,19 @@ class Circuit:
 class ProviderCircuit(Circuit):
     """Opens when its provider cannot be reached, or when several of its models fail."""
 
-    __slots__ = ("by_models", "models", "streak", "unreached_at")
+    __slots__ = ("missed_at", "models", "streak")
 
     def __init__(self, name: str) -> None:
         super().__init__("provider", name)
         self.models: dict[str, ModelCircuit] = {}
         self.streak = 0
         """Calls in a row that could not reach it."""
-        self.unreached_at = -inf
-        self.by_models = False
-        """Whether it opened because of its models: then it is not enough that it can be reached."""
+        self.missed_at = -inf
 
-    def unreached(self, now: float, rules: BreakerRules) -> str | None:
+    def missed(self, now: float, rules: BreakerRules) -> str | None:
         """A call could not reach it; why it is to open now, or None."""
-        self.streak = self.streak + 1 if now - self.unreached_at <= rules.window else 1
-        self.unreached_at = now
+        self.streak = self.streak + 1 if now - self.missed_at <= rules.window else 1
+        self.missed_at = now
         if self.streak < rules.connect_errors:
             return None
         return f"{self.streak} calls in a row could not reach {self.name}"
@@ -173,8 +186,8 @@ class ModelCircuit(Circuit):
     """Counts calls in a window of time, and knows how long the model usually takes to begin its answer."""
 
     __slots__ = (
-        "_counts", "_errors", "_parts", "_slow", "_taught", "_tick", "_width", "by_slowness", "calls", "errors", "known",
-        "provider", "slow", "slow_from", "usual",
+        "_counts", "_errors", "_parts", "_slow", "_taught", "_tick", "_width", "by_slowness", "calls", "errors",
+        "known", "provider", "slow", "slow_from", "usual",
     )  # fmt: skip
 
     def __init__(self, name: str, provider: ProviderCircuit) -> None:

@@ -85,15 +85,18 @@ class Order:
         best.left -= 1
         return best.model, max(0.0, best.at - now)
 
-    def next_model(self) -> str | None:
-        """The first of the plan that has not been asked yet; None: there is none."""
-        return next((one.model for one in self._tries if one.left > 0 and not one.failures), None)
+    @property
+    def more(self) -> bool:
+        """Whether anybody may be asked after this."""
+        return any(one.left > 0 for one in self._tries)
 
-    def taken(self, model: str) -> None:
-        """A model is asked out of turn."""
+    def take_fresh(self, able: Callable[[str], bool]) -> str | None:
+        """A model that has not been asked yet, out of turn; None: there is none that `able` agrees to."""
         for one in self._tries:
-            if one.model == model:
+            if one.left > self._retries.most and able(one.model):
                 one.left -= 1
+                return one.model
+        return None
 
     def failed(self, model: str, error: PointsmanError, now: float) -> None:
         """A model failed: it is asked again where that can help."""
@@ -121,10 +124,13 @@ class Order:
             if one.model == model:
                 one.left = 0
 
-    def keep(self, models: Iterable[str]) -> None:
-        """Ask nobody else, and these in this order."""
-        kept = {one.model: one for one in self._tries}
-        self._tries = [kept[model] for model in models if model in kept]
+    def behind(self, model: str) -> None:
+        """Ask a model after all others."""
+        self._tries.sort(key=lambda one: one.model == model)
+
+    def only(self, models: Iterable[str]) -> None:
+        """Ask nobody else, and these in this order, as often as if none had been asked."""
+        self._tries = [_Try(model, 1 + self._retries.most) for model in models]
 
 
 def can_help(error: PointsmanError) -> bool:

@@ -1,8 +1,8 @@
 """Carry out a plan: one attempt after another until a model answers.
 
 Before the first event of an answer the next model of the plan may step in, or the same one is asked again after a
-pause; after it the stream carries the error. A model that must not be asked now, because its provider's limit is used
-up or its circuit is open, is passed over, and the next one steps in at once.
+pause; after it another goes on with what was told, or the stream carries the error. A model that must not be asked
+now, because its provider's limit is used up or its circuit is open, is passed over, and the next one steps in at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 
+import msgspec
+
 from pointsman.core.budget import Purse
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.credential import Credential
@@ -20,7 +22,6 @@ from pointsman.core.errors import (
     BudgetExceeded,
     CircuitOpen,
     Overloaded,
-    PointsmanError,
     ProviderShort,
     UpstreamConnectError,
     UpstreamError,
@@ -30,10 +31,26 @@ from pointsman.core.events import Event
 from pointsman.core.mask import Mask
 from pointsman.core.ports import Breakers, Clock, Provider, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
-from pointsman.core.trail import Trail
+from pointsman.core.trail import Step, Trail
 
 from .ask import Ask, Job
+from .cascade import Escalation, Unconvincing, Watch, stronger
+from .delivery import Delivery
+from .hedge import Hedges, Hedging, hedged
 from .order import Order, Retries
+
+
+class ExecutionRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How plans are carried out, as the settings say now."""
+
+    retries: Retries = Retries()
+    splice: bool = True
+    """Whether another model goes on with an answer that broke off."""
+    escalation: Escalation = Escalation()
+    hedging: Hedging = Hedging()
+
+
+DEFAULT = ExecutionRules()
 
 
 class Execute:
@@ -44,7 +61,7 @@ class Execute:
         unreachable: told the card of a model whose provider could not be reached.
         throttle: what providers allow the installation as a whole; None: nothing is known of limits.
         breakers: None: every model is asked, however it fared before.
-        retries: whether a model that failed is asked again, as things are now.
+        rules: may be replaced at any time; running requests keep those that they began with.
     """
 
     def __init__(
@@ -57,7 +74,7 @@ class Execute:
         unreachable: Callable[[ModelCard], None] = lambda card: None,
         throttle: Throttle | None = None,
         breakers: Breakers | None = None,
-        retries: Callable[[], Retries] = Retries,
+        rules: ExecutionRules = DEFAULT,
     ) -> None:
         self._ask = Ask(
             provider_for=provider_for,
@@ -71,7 +88,8 @@ class Execute:
         self._throttle = throttle
         self._timeouts = timeouts
         self._clock = clock
-        self._retries = retries
+        self.rules = rules
+        self._hedges = Hedges(lambda: self.rules.hedging)
 
     async def __call__(
         self,
@@ -85,6 +103,7 @@ class Execute:
         purse: Purse | None = None,
         credentials: Mapping[str, Credential] = MappingProxyType({}),
         timeout: float | None = None,
+        escalate: bool | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The answer's events.
 
@@ -94,6 +113,8 @@ class Execute:
             purse: the money reserved for the request; a model that it does not cover any more is passed over.
             credentials: the caller's own keys, by provider, in place of ours.
             timeout: seconds that the caller waits for the whole answer; None: as long as the installation does.
+            escalate: whether a stronger model takes over where the first's answer is not convincing; None: as the
+                rules say.
 
         Raises:
             UpstreamError, Overloaded: of the last attempt, when no model of the plan answered or a stream broke.
@@ -118,42 +139,68 @@ class Execute:
         plan = decision.plan
         if self._throttle is not None and len(plan) > 1:
             plan = self._those_who_wait_last(plan, job, self._throttle)
-        order = Order(plan, self._retries())
-        failure: PointsmanError | None = None
-        while (following := order.following(self._clock.monotonic())) is not None:
+        rules, clock = self.rules, self._clock
+        order = Order(plan, rules.retries)
+        delivery = Delivery(request, mask, splice=rules.splice)
+        above = _those_above(decision, plan, rules.escalation, wish=escalate)
+        while (following := order.following(clock.monotonic())) is not None:
             model_id, wait = following
             card = catalog.get(model_id)
             if card is None:  # a refresh took it away since the decision
                 order.done_with(model_id)
-                failure = failure or UpstreamConnectError(f"{model_id} has left the catalog.")
+                delivery.gone(model_id)
                 continue
-            if self._clock.monotonic() + wait >= job.deadline:
-                raise failure or UpstreamTimeout("total", total)
+            if clock.monotonic() + wait >= job.deadline:
+                raise delivery.error or UpstreamTimeout("total", total)
             if wait > 0:
                 await asyncio.sleep(wait)
-            answering = False
+            if not delivery.may_be_told_by(card):
+                order.done_with(model_id)
+                continue
+            step: Step | None = None
+
+            def begun(begins: Step) -> None:
+                nonlocal step
+                step = begins
+
             try:
-                async with aclosing(self._ask(job, card)) as events:
+                joins = delivery.joins(last=not order.more)
+                watch = Watch(rules.escalation, clock) if above and model_id == plan[0] else None
+                events = self._ask(job, card, joins, watch, begun=begun)
+                if watch is not None:
+                    events = watch.convincing(events)
+                elif rules.hedging.enabled and not delivery.begun and request.kind == "chat":
+                    events = hedged(self._hedges, self._ask, job, card, order, delivery, begun=begun)
+                async with aclosing(events):
                     async for event in events:
-                        answering = True
+                        delivery.begun = True
                         yield event
                 return
-            except BudgetExceeded as error:
+            except Unconvincing as doubt:
+                assert step is not None
+                step.escalated(doubt.reason, whole=doubt.kept is not None)
+                delivery.kept = doubt.kept
+                order.only(above if doubt.kept is not None else (*above, model_id))
+                above = ()
+            except (BudgetExceeded, CircuitOpen) as error:
                 order.done_with(model_id)
-                failure = failure or error
-            except ProviderShort as error:
-                if not isinstance(failure, ProviderShort) or _wait(error) < _wait(failure):
-                    failure = error
-                order.failed(model_id, error, self._clock.monotonic())
-            except CircuitOpen as error:
-                order.done_with(model_id)
-                failure = failure or error
-            except (UpstreamError, Overloaded) as error:
-                if answering or (isinstance(error, UpstreamError) and not error.retryable):
+                delivery.failed(error, asked=False)
+            except (UpstreamError, Overloaded, ProviderShort) as error:
+                if isinstance(error, UpstreamError) and not error.retryable and delivery.kept is None:
                     raise
-                failure = error
-                order.failed(model_id, error, self._clock.monotonic())
-        raise failure or UpstreamConnectError("No model of the plan is in the catalog any more.")
+                asked = step.attempt.model if step is not None else model_id
+                order.failed(asked, error, clock.monotonic())
+                delivery.failed(error, asked=not isinstance(error, ProviderShort))
+                if delivery.begun:
+                    order.behind(asked)
+                    if (rest := delivery.rest()) is not None:
+                        yield rest
+                        return
+        if delivery.kept is not None and not delivery.begun:  # nobody better answered
+            for event in delivery.kept:
+                yield event
+            return
+        raise delivery.error or UpstreamConnectError("No model of the plan is in the catalog any more.")
 
     def _those_who_wait_last(self, plan: tuple[str, ...], job: Job, throttle: Throttle) -> tuple[str, ...]:
         """The plan with the models behind that want to be left alone now; the trail says why. It is our key that they
@@ -175,5 +222,7 @@ class Execute:
         return (*(name for name in plan if name not in behind), *(name for name in plan if name in behind))
 
 
-def _wait(error: PointsmanError) -> float:
-    return error.retry_after or 0.0
+def _those_above(decision: Decision, plan: tuple[str, ...], rules: Escalation, *, wish: bool | None) -> tuple[str, ...]:
+    """The models that take over where the first's answer is not convincing; empty: it is not judged."""
+    wanted = rules.enabled or decision.signals.priority in rules.priorities if wish is None else wish
+    return stronger(decision, plan) if wanted else ()

@@ -1,0 +1,78 @@
+"""What the caller of one request has got so far, over all attempts, and what it has come to when no attempt is left."""
+
+from __future__ import annotations
+
+from pointsman.core.catalog import ModelCard
+from pointsman.core.errors import PointsmanError, ProviderShort, UpstreamConnectError
+from pointsman.core.events import Event
+from pointsman.core.mask import Mask
+from pointsman.core.request import ChatRequest
+
+from .splice import Splice
+
+
+class Delivery:
+    """
+    Args:
+        splice: whether an answer that broke off may be gone on with.
+    """
+
+    def __init__(self, request: ChatRequest, mask: Mask | None, *, splice: bool) -> None:
+        self._request = request
+        self._mask = mask
+        self._splices = splice and request.stream and request.kind == "chat"
+        self.splice: Splice | None = None
+        self.begun = False
+        """Whether the caller has got anything."""
+        self.kept: list[Event] | None = None
+        """A whole answer that was not convincing, for the case that nobody better answers."""
+        self._failure: PointsmanError | None = None
+        self._broke: PointsmanError | None = None
+
+    @property
+    def error(self) -> PointsmanError | None:
+        """What to tell the caller when nobody is left: what broke off an answer that was begun, else the failure that
+        says most."""
+        return self._broke or self._failure
+
+    def joins(self, *, last: bool) -> Splice | None:
+        """What joins the next attempt to what was told; None: nothing does.
+
+        Args:
+            last: nobody could go on after this attempt, so that nothing need be held back for that.
+        """
+        if not self._splices:
+            return None
+        if not self.begun or self.splice is None:  # what was held back of a failed attempt is nobody's
+            self.splice = Splice(self._request, self._mask)
+        if last:
+            self.splice.holds = False
+        return self.splice
+
+    def may_be_told_by(self, card: ModelCard) -> bool:
+        """Whether a model may answer, or go on where an answer was begun."""
+        return not self.begun or (self.splice is not None and self.splice.can_go_on(card))
+
+    def failed(self, error: PointsmanError, *, asked: bool = True) -> None:
+        """An attempt failed, or was not even made."""
+        if self.begun:
+            if asked and self._broke is None:
+                self._broke = error
+        elif isinstance(error, ProviderShort):  # of all that are short, the one that will soonest do
+            short = isinstance(self._failure, ProviderShort)
+            if not short or _wait(error) < _wait(self._failure):
+                self._failure = error
+        elif asked or self._failure is None:
+            self._failure = error
+
+    def gone(self, model: str) -> None:
+        """A model has left the catalog since the decision."""
+        self.failed(UpstreamConnectError(f"{model} has left the catalog."), asked=False)
+
+    def rest(self) -> Event | None:
+        """What is left to tell of an answer that broke off and needs no other model; None: it does."""
+        return self.splice.whole() if self.begun and self.splice is not None else None
+
+
+def _wait(error: PointsmanError | None) -> float:
+    return (error.retry_after if error is not None else None) or 0.0
