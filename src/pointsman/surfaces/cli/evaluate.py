@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .evaluate_confidence import confidence
 from .evaluate_intent import intent
 from .evaluate_programs import programs
 from .evaluate_robustness import robustness
@@ -27,6 +28,7 @@ def evaluate() -> None:
     """Judge the gateway's own judgement on labelled sets."""
 
 
+evaluate.add_command(confidence)
 evaluate.add_command(intent)
 evaluate.add_command(robustness)
 evaluate.add_command(routing)

@@ -1,0 +1,190 @@
+"""From evidence and verdicts to the artefact: two logistic models, fitted by maximum a posteriori."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pointsman.core.errors import InvalidRequest
+from pointsman.pipeline.execute.confidence.evidence import Evidence
+from pointsman.pipeline.execute.confidence.model import (
+    INPUTS,
+    VERSION,
+    Artefact,
+    Logistic,
+    Point,
+    inputs_of,
+)
+
+from .measured import Row
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FOLDS = 5
+STRENGTH = 2.0
+"""Of the prior: the inverse of the variance of a weight around what is stipulated, its input being of about unit
+size."""
+STIPULATED: Mapping[str, float] = {
+    "refusal": -3.0,
+    "doubt": -1.0,
+    "repetition": -2.0,
+    "broken": -2.5,
+    "codeless": -1.5,
+    "stub": -1.5,
+    "cut": -1.5,
+}
+"""What a sign counts for where no answer had it, in logits; what was seen moves it. Others begin at nothing."""
+SCALES: Mapping[str, float] = {
+    "mean_logprob": 0.2, "worst_short": 0.5, "worst_long": 0.25, "doubtful": 0.1, "entropy": 0.25, "length": 0.5,
+}  # fmt: skip
+"""Of the inputs that are no signs: about their standard deviation."""
+CONDITIONS = ("all", "no alternatives", "no log-probabilities")
+"""What a provider tells of the tokens."""
+CURVE = 40
+"""Steps of a curve."""
+
+
+def seen_as(evidence: Evidence, condition: str) -> Evidence:
+    """The evidence, had the provider told less."""
+    if condition == "all":
+        return evidence
+    poorer = msgspec.structs.replace(evidence, entropy=None)
+    if condition == "no alternatives":
+        return poorer
+    return msgspec.structs.replace(poorer, mean_logprob=None, worst_short=None, worst_long=None, doubtful=None)
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows as a model sees them."""
+
+    x: Floats
+    """(n, inputs), NaN where one is missing."""
+    right: NDArray[np.bool_]
+    families: Sequence[str]
+    weight: Floats
+    """(n,): what a row counts for."""
+
+
+def inputs(rows: Sequence[Row], conditions: Sequence[str] = CONDITIONS) -> Inputs:
+    """Each row once for every condition, together counting as one."""
+    table, right, families = [], [], []
+    for row in rows:
+        for condition in conditions:
+            found = inputs_of(seen_as(row.evidence, condition))
+            table.append([np.nan if (value := found[name]) is None else value for name in INPUTS])
+            right.append(row.right)
+            families.append(row.family)
+    if not table:
+        raise InvalidRequest("There are no executed answers to learn from.")
+    return Inputs(
+        x=np.array(table, dtype=np.float64),
+        right=np.array(right),
+        families=families,
+        weight=np.full(len(table), 1 / len(conditions)),
+    )
+
+
+def fit(data: Inputs) -> Logistic:
+    """Minimise the weighted log loss plus STRENGTH/2 · Σ (scaled weight − stipulated)², by Newton's method."""
+    scale = np.array([SCALES.get(name, 1.0) for name in INPUTS])
+    start = np.array([STIPULATED.get(name, 0.0) for name in INPUTS])
+    told = np.isfinite(data.x)
+    count = (told * data.weight[:, None]).sum(axis=0)
+    sums = (np.where(told, data.x, 0.0) * data.weight[:, None]).sum(axis=0)
+    centre = np.where(count > 0, sums / np.maximum(count, 1e-9), 0.0)
+    design = np.column_stack([np.where(told, (data.x - centre) / scale, 0.0), np.ones(len(data.x))])
+    prior = np.append(start, 0.0)
+    strength = np.append(np.full(len(INPUTS), STRENGTH), 1e-3)
+
+    def loss(at: Floats) -> float:
+        logits = design @ at
+        return float(
+            (data.weight * (np.logaddexp(0, logits) - data.right * logits)).sum()
+            + (strength * (at - prior) ** 2).sum() / 2
+        )
+
+    found, last = prior, loss(prior)
+    for _ in range(100):
+        said = 1 / (1 + np.exp(-(design @ found)))
+        slope = design.T @ (data.weight * (data.right - said)) - strength * (found - prior)
+        bend = (design * (data.weight * said * (1 - said))[:, None]).T @ design + np.diag(strength)
+        step = np.linalg.solve(bend, slope)
+        while (less := loss(found + step)) > last and np.abs(step).max() > 1e-9:
+            step /= 2  # far from the end a whole step may go past it
+        found, last = found + step, less
+        if np.abs(step).max() < 1e-9:
+            break
+    return Logistic(
+        bias=round(float(found[-1]), 4),
+        weights={name: round(float(weight), 4) for name, weight in zip(INPUTS, found[:-1] / scale, strict=True)},
+        centres={name: round(float(value), 4) for name, value in zip(INPUTS, centre, strict=True)},
+    )
+
+
+def predict(model: Logistic, x: Floats) -> Floats:
+    """(n,): the probabilities, as serving makes them."""
+    weights = np.array([model.weights[name] for name in INPUTS])
+    centre = np.array([model.centres[name] for name in INPUTS])
+    logits = np.where(np.isfinite(x), x - centre, 0.0) @ weights + model.bias
+    made: Floats = 1 / (1 + np.exp(-logits))
+    return made
+
+
+def folds(families: Sequence[str], seed: int) -> Ints:
+    """The fold of each row; those of one family share it."""
+    return np.array([zlib.crc32(f"{seed}:{family}".encode()) % FOLDS for family in families])
+
+
+def held_out(rows: Sequence[Row], condition: str, *, seed: int) -> Floats:
+    """(n,): the probability of each row by a model that never saw its family."""
+    fold, made = folds([row.family for row in rows], seed), np.zeros(len(rows))
+    for number in range(FOLDS):
+        out = fold == number
+        if out.any():
+            learned = fit(inputs([row for row, left in zip(rows, out, strict=True) if not left]))
+            test = inputs([row for row, left in zip(rows, out, strict=True) if left], (condition,))
+            made[out] = predict(learned, test.x)
+    return made
+
+
+def curve(chances: Floats, right: NDArray[np.bool_]) -> tuple[Point, ...]:
+    """What thresholds come to, by shares of the answers escalated: rising."""
+    points = []
+    for threshold in np.unique(np.round(np.quantile(chances, np.linspace(0, 1, CURVE + 1)), 3)):
+        kept = chances >= threshold
+        points.append(
+            Point(
+                threshold=float(threshold),
+                escalated=round(float(1 - kept.mean()), 4),
+                quality=round(float(right[kept].mean()), 4) if kept.any() else 1.0,
+            )
+        )
+    return tuple(points)
+
+
+def train(rows: Sequence[Row], *, seed: int) -> Artefact:
+    """The artefact. The same rows and seed give the same.
+
+    Raises:
+        InvalidRequest: there are no rows of whole answers, or none of beginnings.
+    """
+    whole, begun = [row for row in rows if row.whole], [row for row in rows if not row.whole]
+    learned = fit(inputs(whole)), fit(inputs(begun))
+    curves = [curve(held_out(part, "all", seed=seed), np.array([row.right for row in part])) for part in (whole, begun)]
+    seen = Counter(name for row in whole for name in STIPULATED if inputs_of(row.evidence)[name])
+    return Artefact(
+        version=VERSION,
+        whole=learned[0],
+        begun=learned[1],
+        curve=curves[0],
+        begun_curve=curves[1],
+        trained_on=dict(sorted(Counter(row.model for row in whole).items())),
+        seen={name: seen[name] for name in STIPULATED},
+        seed=seed,
+    )

@@ -1,0 +1,240 @@
+"""How well the evidence tells good answers from bad ones, on answers that the model had not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import permutations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pointsman.pipeline.execute.confidence.model import inputs_of
+
+from .fitting import CONDITIONS, fit, held_out, inputs, predict
+from .measured import BEGINNINGS, Row
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BINS = 10
+DRAWS = 500
+SINGLE = ("mean_logprob", "worst_short", "worst_long", "doubtful", "entropy")
+LOWER_IS_BETTER = ("doubtful", "entropy")
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of figures, of `answers` of which the share `right` was right."""
+
+    name: str
+    model: str
+    answers: int
+    right: float
+    auc: float
+    """Area under the ROC curve: how often a right answer gets more than a wrong one."""
+    low: float
+    high: float
+    """95 % of the area, by drawing whole families."""
+    ece: float | None = None
+    """Expected calibration error over ten bins of equal numbers; None of what is no probability."""
+    brier: float | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A cascade that hands the least confident answers to the stronger model."""
+
+    escalated: float
+    threshold: float
+    quality: float
+    """Share of right answers that the caller gets."""
+    by_chance: float
+    """Had as many been escalated blindly."""
+    kept_right: float | None
+    """Share of right ones among those that were kept."""
+
+
+class Cascade(msgspec.Struct, frozen=True, kw_only=True):
+    weak: str
+    strong: str
+    tasks: int
+    weak_alone: float
+    strong_alone: float
+    best: float
+    """Had only the weak model's wrong answers been escalated."""
+    steps: tuple[Step, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    figures: tuple[Figure, ...]
+    carried: tuple[Figure, ...]
+    """By what was fitted to another model's answers."""
+    cascades: tuple[Cascade, ...]
+
+
+def judge(rows: Sequence[Row], *, seed: int) -> Report:
+    """Every figure, by cross-validation that leaves out whole families of tasks."""
+    whole = [row for row in rows if row.whole]
+    models = sorted({row.model for row in whole})
+    figures = []
+    for condition in CONDITIONS:
+        figures += _by_model(f"whole, {condition}", whole, held_out(whole, condition, seed=seed), seed)
+    begun = [row for row in rows if not row.whole]
+    if begun:
+        made = held_out(begun, "all", seed=seed)
+        for tokens in BEGINNINGS:
+            here = np.array([row.begun == tokens for row in begun])
+            part = [row for row, at in zip(begun, here, strict=True) if at]
+            figures += _by_model(f"the first {tokens} tokens, all", part, made[here], seed)
+    for name in SINGLE:
+        figures += _single(name, whole, seed)
+    return Report(
+        figures=tuple(figures),
+        carried=tuple(_carried(whole, *pair, seed) for pair in permutations(models, 2)),
+        cascades=tuple(_cascades(whole, models, seed)),
+    )
+
+
+def auc(chances: Floats, right: Bools) -> float:
+    """The share of pairs of a right and a wrong answer in which the right one has more; ties count half."""
+    if right.all() or not right.any():
+        return float("nan")
+    order = np.unique(chances, return_inverse=True)[1]
+    count = np.bincount(order)
+    rank = (np.cumsum(count) - (count - 1) / 2)[order]
+    good = int(right.sum())
+    return float((rank[right].sum() - good * (good + 1) / 2) / (good * (len(right) - good)))
+
+
+def ece(chances: Floats, right: Bools) -> float:
+    """Mean distance between what is said and what is so, over bins of equal numbers (Naeini et al. 2015)."""
+    order = np.argsort(chances, kind="stable")
+    gaps = [abs(float(chances[part].mean() - right[part].mean())) * len(part) for part in _parts(order)]
+    return sum(gaps) / len(chances)
+
+
+def _parts(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [part for part in np.array_split(order, BINS) if len(part)]
+
+
+def _right(rows: Sequence[Row]) -> Bools:
+    return np.array([row.right for row in rows])
+
+
+def _figure(name: str, model: str, rows: Sequence[Row], chances: Floats, seed: int, *, calibrated: bool) -> Figure:
+    right = _right(rows)
+    low, high = _interval(chances, right, [row.family for row in rows], auc, seed)
+    return Figure(
+        name=name,
+        model=model,
+        answers=len(rows),
+        right=round(float(right.mean()), 4),
+        auc=round(auc(chances, right), 4),
+        low=low,
+        high=high,
+        ece=round(ece(chances, right), 4) if calibrated else None,
+        brier=round(float(((chances - right) ** 2).mean()), 4) if calibrated else None,
+    )
+
+
+def _by_model(name: str, rows: Sequence[Row], chances: Floats, seed: int) -> list[Figure]:
+    made = []
+    for model in sorted({row.model for row in rows}):
+        here = np.array([row.model == model for row in rows])
+        part = [row for row, at in zip(rows, here, strict=True) if at]
+        made.append(_figure(name, model, part, chances[here], seed, calibrated=True))
+    return [*made, _figure(name, "together", rows, chances, seed, calibrated=True)]
+
+
+def _single(name: str, rows: Sequence[Row], seed: int) -> list[Figure]:
+    """One signal by itself, as far as it is known."""
+    made = []
+    for model in sorted({row.model for row in rows}):
+        part = [row for row in rows if row.model == model and inputs_of(row.evidence)[name] is not None]
+        if part:
+            values = np.array([inputs_of(row.evidence)[name] for row in part], dtype=np.float64)
+            signed = -values if name in LOWER_IS_BETTER else values
+            made.append(_figure(f"{name} alone", model, part, signed, seed, calibrated=False))
+    return made
+
+
+def _carried(rows: Sequence[Row], learned: str, asked: str, seed: int) -> Figure:
+    """What was fitted to one model's answers, of another's answers to families that were left out of the fit."""
+    test = [row for row in rows if row.model == asked]
+    chances = np.zeros(len(test))
+    families = sorted({row.family for row in rows})
+    halves = [set(families[::2]), set(families[1::2])]
+    for half in halves:
+        here = np.array([row.family in half for row in test])
+        if here.any():
+            model = fit(inputs([row for row in rows if row.model == learned and row.family not in half]))
+            part = [row for row, at in zip(test, here, strict=True) if at]
+            chances[here] = predict(model, inputs(part, ("all",)).x)
+    return _figure(f"fitted to {learned}", asked, test, chances, seed, calibrated=True)
+
+
+def _cascades(rows: Sequence[Row], models: Sequence[str], seed: int) -> list[Cascade]:
+    """Of every two models, the weaker first, over the tasks that both have answered."""
+    share = {model: float(_right([row for row in rows if row.model == model]).mean()) for model in models}
+    made = []
+    for weak, strong in permutations(models, 2):
+        if share[weak] >= share[strong]:
+            continue
+        known = {(row.task, row.temperature): row.right for row in rows if row.model == strong}
+        chances = held_out(rows, "all", seed=seed)
+        pairs = [
+            (float(chance), row.right, known[row.task, row.temperature])
+            for row, chance in zip(rows, chances, strict=True)
+            if row.model == weak and (row.task, row.temperature) in known
+        ]
+        if pairs:
+            made.append(_cascade(weak, strong, pairs))
+    return made
+
+
+def _cascade(weak: str, strong: str, pairs: Sequence[tuple[float, bool, bool]]) -> Cascade:
+    chances = np.array([chance for chance, _, _ in pairs])
+    first, second = np.array([one for _, one, _ in pairs]), np.array([other for _, _, other in pairs])
+    order = np.argsort(chances, kind="stable")
+    steps = []
+    for wanted in SHARES:
+        count = round(wanted * len(order))
+        away, kept = order[:count], order[count:]
+        quality = float((second[away].sum() + first[kept].sum()) / len(order))
+        by_chance = float(first.mean() + count / len(order) * (second.mean() - first.mean()))
+        steps.append(
+            Step(
+                escalated=round(count / len(order), 4),
+                threshold=round(float(chances[kept[0]]), 3) if len(kept) else 1.0,
+                quality=round(quality, 4),
+                by_chance=round(by_chance, 4),
+                kept_right=round(float(first[kept].mean()), 4) if len(kept) else None,
+            )
+        )
+    return Cascade(
+        weak=weak,
+        strong=strong,
+        tasks=len(pairs),
+        weak_alone=round(float(first.mean()), 4),
+        strong_alone=round(float(second.mean()), 4),
+        best=round(float((first | second).mean()), 4),
+        steps=tuple(steps),
+    )
+
+
+def _interval(
+    chances: Floats, right: Bools, families: Sequence[str], of: Callable[[Floats, Bools], float], seed: int
+) -> tuple[float, float]:
+    """95 %, by drawing families with replacement."""
+    names = sorted(set(families))
+    members = [np.flatnonzero(np.array(families) == name) for name in names]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(DRAWS):
+        rows = np.concatenate([members[place] for place in rng.integers(0, len(names), len(names))])
+        drawn.append(of(chances[rows], right[rows]))
+    known = [one for one in drawn if np.isfinite(one)]
+    if not known:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return round(float(low), 4), round(float(high), 4)
