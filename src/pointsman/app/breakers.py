@@ -18,9 +18,9 @@ from pointsman.stores.memory_state import MemoryState
 
 
 def build_breakers(settings: Settings, keeper: CatalogKeeper, clock: Clock) -> CircuitBreakers:
-    """The circuits of the catalog's models; a provider that is replaced begins anew."""
+    """The circuits of the catalog's models; a provider that is replaced begins anew, and one that is back is tried."""
     breakers = CircuitBreakers(breaker_rules(settings), models=keeper, clock=clock)
-    keeper.on_replaced = breakers.forget
+    keeper.on_replaced, keeper.on_back = breakers.forget, breakers.back
     return breakers
 
 

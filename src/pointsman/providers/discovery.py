@@ -64,6 +64,8 @@ class CatalogKeeper:
         self._keeping: dict[str, asyncio.Task[None]] = {}
         self.on_replaced: Callable[[str], None] = lambda name: None
         """Told the name of a provider that another one has taken the place of, or that is gone."""
+        self.on_back: Callable[[str], None] = lambda name: None
+        """Told the name of a provider that answers again."""
 
     @property
     def catalog(self) -> Catalog:
@@ -214,6 +216,7 @@ class CatalogKeeper:
             if self._away.pop(name, None) is not None:
                 level = logging.INFO if cards else logging.DEBUG  # the embedded models join a moment later
                 log.log(level, "%s offers %d model%s", name, len(cards), "" if len(cards) == 1 else "s")
+                self.on_back(name)
             self._cards[name] = tuple(cards)
         if before != (self._cards[name], self._away.get(name), self._lacking.get(name)):
             self._rebuild()

@@ -290,6 +290,20 @@ def test_calls_in_a_row_that_cannot_reach_a_provider_keep_all_its_models_back():
     assert setup.state("a") == "closed", "it can be reached; that a model fails is the model's matter"
 
 
+def test_a_provider_that_is_back_is_tried_at_once():
+    setup = Setup(probes=1, open_seconds=300.0)
+    setup.fail(AX, 3, UNREACHABLE)
+    setup.fail(BX)
+    setup.breakers.back("b")
+    setup.breakers.back("nobody")
+    assert setup.breakers.admit(BX) > 0, "it was never away; its model fails"
+    assert AY.id in setup.breakers.opened()
+    setup.breakers.back("a")
+    assert set(setup.breakers.opened()) == {BX.id}
+    setup.call(AX)
+    assert setup.state("a") == "closed"
+
+
 def test_errors_of_connecting_long_ago_do_not_make_a_row():
     setup = Setup()
     for _ in range(5):
@@ -359,8 +373,10 @@ def test_what_is_kept_is_bounded():
 
 def test_what_is_adopted_holds_and_is_not_told_again():
     setup = Setup(probes=1)
-    setup.breakers.adopt("model", AX.id, seconds=7.0, why="9 of 10 calls failed in 30 s", level=2)
-    setup.breakers.adopt("provider", "b", seconds=3.0, why="3 calls in a row could not reach b", level=0)
+    setup.breakers.adopt("model", AX.id, seconds=7.0, why="9 of 10 calls failed in 30 s", level=2, unreached=False)
+    setup.breakers.adopt(
+        "provider", "b", seconds=3.0, why="3 calls in a row could not reach b", level=0, unreached=True
+    )
     assert setup.breakers.admit(AX) == 7.0
     assert setup.breakers.admit(BX) == 3.0
     setup.breakers.adopt_closed("provider", "b")
