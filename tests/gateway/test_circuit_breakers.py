@@ -134,6 +134,23 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             background.run(cloud.listen())
 
 
+def test_a_provider_that_is_back_is_asked_at_once(tmp_path, settings, lan_server, background):
+    lan_server.reset()
+    lan_server.models = ("llama3.1:8b",)
+    tree = breaking(settings)
+    tree["providers"] = {**settings["providers"], "lan": {"base_url": lan_server.base_url, "local": True}}
+    with running(tmp_path, tree) as gateway:
+        admin(gateway)
+        background.run(lan_server.refuse())
+        try:
+            assert [gateway.chat(model=LAN).status for _ in range(4)] == [502, 502, 502, 503]
+            until(lambda: "lan is away" in gateway.log_text)
+        finally:
+            background.run(lan_server.listen())
+        until(lambda: gateway.chat(model=LAN).status == 200)
+    lan_server.models = ("scripted-model",)
+
+
 def test_two_gateways_share_what_one_has_found_out(tmp_path, settings, cloud, lan, valkey_server):
     tree = breaking(settings)
     tree["state"] = {"url": valkey_server.url, "prefix": f"test-{uuid.uuid4().hex[:8]}", "timeout": 5.0}
