@@ -216,7 +216,9 @@ def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
     Raises:
         InvalidRequest: a field stands twice.
     """
-    if len(body) == 1 + sum(len(name.encode()) + len(raw) + 4 for name, raw in fields.items()):
+    names = "".join(fields)
+    size = len(names) if names.isascii() else len(names.encode())
+    if len(body) == 1 + size + 4 * len(fields) + sum(map(len, fields.values())):
         return
     seen: set[str] = set()
     at = body.index(b"{") + 1
@@ -237,7 +239,7 @@ def _refuse_variants(fields: Mapping[str, Raw]) -> None:
         InvalidRequest: a field is written like one that decides where the request goes or what it costs, in other
             letters.
     """
-    for name in fields:
+    for name in fields.keys() - _WELL_WRITTEN:
         if name not in _DECISIVE and name.casefold() in _DECISIVE:
             right = name.casefold()
             raise InvalidRequest(f"Field names are in small letters: write `{right}`.", param=right)
@@ -246,6 +248,8 @@ def _refuse_variants(fields: Mapping[str, Raw]) -> None:
 _DECISIVE = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", *OWN_FIELDS}
 )
+
+_WELL_WRITTEN = _DECISIVE | frozenset(ChatParams.__struct_fields__)
 
 _CHOOSING = ("models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
 """Fields by which some upstreams (OpenRouter, LiteLLM) let a caller name further models: none that the gateway chose,
@@ -257,6 +261,8 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
     Raises:
         InvalidRequest: a field would have the upstream answer with another model than the one that is chosen here.
     """
+    if _ANY_CHOOSING.isdisjoint(fields):
+        return
     for name in _CHOOSING:
         if name in fields and bytes(fields[name]) not in (b"null", b"[]"):
             raise InvalidRequest(
@@ -264,6 +270,9 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
                 " settings says what steps in when it fails.",
                 param=name,
             )
+
+
+_ANY_CHOOSING = frozenset(_CHOOSING)
 
 
 class ChatRequest:

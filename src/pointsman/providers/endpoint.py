@@ -16,6 +16,7 @@ from pointsman.core.locality import Destination
 from pointsman.core.mask import Clears
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
+from pointsman.transport.outgoing import FixedHeaders
 
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 64 * 1024 * 1024
@@ -28,6 +29,13 @@ SETTLE_SECONDS = 0.1
 """How long the end of a body may take to follow an answer's own end, so that the connection can be used again."""
 ASKING = Timeouts(connect=2.0, first_byte=5.0, between_bytes=5.0, total=10.0)
 """For lists, versions and health, which no request waits for."""
+
+
+_USUAL_MEDIA = {
+    b"application/json": "application/json",
+    b"text/event-stream": "text/event-stream",
+    b"text/event-stream; charset=utf-8": "text/event-stream",
+}
 
 
 class Endpoint:
@@ -50,6 +58,8 @@ class Endpoint:
         self.shown_url, self.origin, self._path, self._query = _address(name, base_url)
         self._outbound = outbound
         self._headers = _encoded(name, {"user-agent": "pointsman", "accept-encoding": "identity", **headers})
+        self._fixed: dict[tuple[bytes, bool], FixedHeaders] = {}
+        """Of calls without headers of their own, by the media type that is accepted and whether there is no body."""
         self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
     async def send(
@@ -75,18 +85,20 @@ class Endpoint:
         Raises:
             PrivacyWall, UpstreamError: as `Outbound.send`.
         """
-        sent: Headers = [(b"accept", accept), *self._headers]
-        if headers:
-            own = {name.lower().encode() for name in headers}
-            given = _encoded(self.name, {name: value for name, value in headers.items() if value})
-            sent = [*(pair for pair in sent if pair[0] not in own), *given]
-        if body:
-            sent = [(b"content-type", b"application/json"), *sent]
-        target = (
-            ("" if from_root else self._path)
-            + path
-            + (f"{'&' if '?' in path else '?'}{self._query}" if self._query else "")
-        )
+        sent: Headers | None = None if headers else self._fixed.get((accept, not body))
+        if sent is None:
+            sent = [(b"accept", accept), *self._headers]
+            if headers:
+                own = {name.lower().encode() for name in headers}
+                given = _encoded(self.name, {name: value for name, value in headers.items() if value})
+                sent = [*(pair for pair in sent if pair[0] not in own), *given]
+            if body:
+                sent = [(b"content-type", b"application/json"), *sent]
+            if not headers:
+                sent = self._fixed[accept, not body] = FixedHeaders(sent)
+        target = path if from_root else self._path + path
+        if self._query:
+            target += f"{'&' if '?' in path else '?'}{self._query}"
         return await self._outbound.send(
             UpstreamRequest(
                 destination=destination,
@@ -111,22 +123,27 @@ class Endpoint:
             UpstreamStatus: an error status; the body is kept up to 64 KiB, and Retry-After in seconds.
             UpstreamProtocolError: a redirect, a status that says nothing, an encoding nobody asked for, a web page.
         """
-        if 300 <= response.status < 400:
+        status, headers = response.status, response.headers
+        if 300 <= status < 400:
             raise UpstreamProtocolError(
                 f"{self.name} answered {response.status}, a redirect, which is never followed; check"
                 f" providers.{self.name}.base_url ({self.shown_url})."
             )
-        if response.status >= 400:
+        if status >= 400:
             raise self.cleaned(
                 UpstreamStatus(response.status, await _bounded(response), retry_after=retry_after(response.headers)),
                 *secrets,
             )
-        if response.status != 200:
+        if status != 200:
             raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
-        encoding = (header(response.headers, b"content-encoding") or b"identity").lower()
-        if encoding != b"identity":
+        encoding = header(headers, b"content-encoding")
+        if encoding and encoding.lower() != b"identity":
             raise UpstreamProtocolError(f"{self.name} answered in an encoding that was not asked for.")
-        media = (header(response.headers, b"content-type") or b"").decode("latin-1").partition(";")[0].strip().lower()
+        told = header(headers, b"content-type") or b""
+        media = _USUAL_MEDIA.get(told)
+        if media is not None:
+            return media
+        media = told.decode("latin-1").partition(";")[0].strip().lower()
         if media in ("text/html", "application/xhtml+xml"):
             raise UpstreamProtocolError(
                 f"{self.name} answered with a web page; check providers.{self.name}.base_url ({self.shown_url})."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pointsman.pipeline.answer import Answer
 from pointsman.pipeline.decide import header_reason
@@ -17,8 +18,7 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         reason = f"{_what_became(answer)}; {reason}"
     headers = [
         (b"x-pointsman-decision", decision.id.encode()),
-        (b"x-pointsman-model", _ascii(model)),
-        (b"x-pointsman-provider", _ascii(model.partition(":")[0])),
+        *_model_headers(model),
         (b"x-pointsman-intent", decision.signals.intent.encode()),
         (b"x-pointsman-reason", _ascii(reason)),
     ]
@@ -38,6 +38,11 @@ def _what_became(answer: Answer) -> str:
     return f"fallback: {answer.decision.model} {'was passed over' if answer.passed_over else 'failed'}"
 
 
+@lru_cache(1024)
+def _model_headers(model: str) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    return (b"x-pointsman-model", _ascii(model)), (b"x-pointsman-provider", _ascii(model.partition(":")[0]))
+
+
 def dropped_header(dropped: Sequence[str]) -> tuple[bytes, bytes]:
     """What of the request was left out, by its place in the body."""
     return b"x-pointsman-dropped", _ascii(", ".join(dropped))
@@ -50,6 +55,6 @@ def format_usd(micro_usd: int) -> str:
 
 def _ascii(text: str) -> bytes:
     text = text[:256]
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(char if " " <= char <= "~" else "?" for char in text)
-    return text.encode("ascii")
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return "".join(char if " " <= char <= "~" else "?" for char in text).encode("ascii")

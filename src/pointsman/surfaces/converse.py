@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
@@ -93,19 +92,20 @@ class Converse:
         except PointsmanError as error:
             respond.send(*dialect.refuse(for_caller(error, caller)))
             return
-        async with aclosing(answer):
-            try:
-                headers = decision_headers(answer)
-                if dropped := request.without(answer.dialect):
-                    headers.append(dropped_header(dropped))
-                writer = dialect.writer(request, answer)
-                if request.stream:
-                    await self._stream(answer, writer, headers, respond, caller)
-                else:
-                    await self._send(answer, writer, headers, respond, caller)
-            except Exception as error:  # a fault of ours, which the log must not take for a client who left
-                await answer.unusable(error)
-                raise
+        try:
+            headers = decision_headers(answer)
+            if dropped := request.without(answer.dialect):
+                headers.append(dropped_header(dropped))
+            writer = dialect.writer(request, answer)
+            if request.stream:
+                await self._stream(answer, writer, headers, respond, caller)
+            else:
+                await self._send(answer, writer, headers, respond, caller)
+        except Exception as error:  # a fault of ours, which the log must not take for a client who left
+            await answer.unusable(error)
+            raise
+        finally:
+            await answer.aclose()
 
     async def _send(
         self, answer: Answer, writer: Writer, headers: list[Header], respond: Responder, caller: Caller

@@ -9,6 +9,7 @@ raw bytes, as a proxy before us may frame by them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import httptools
@@ -33,6 +34,15 @@ class Refusal(Exception):
 
 def malformed(message: str) -> Refusal:
     return Refusal(400, "bad_request", message)
+
+
+class _Listener:
+    """What the parser tells."""
+
+    __slots__ = ("on_header",)
+
+    def __init__(self, on_header: Callable[[bytes, bytes], object]) -> None:
+        self.on_header = on_header
 
 
 class RequestHead:
@@ -75,24 +85,26 @@ class RequestHead:
         if known is None:
             raise _refused_method(method)
         self.method = known
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._told_apart: list[tuple[bytes, bytes]] = []
+        # A dictionary's own method takes the headers without a step of Python each; where one stands twice, it keeps
+        # the first alone, and they are read anew.
+        found: dict[bytes, bytes] = {}
+        self._parse(raw, found.setdefault)
+        headers = [(name.lower(), value) for name, value in found.items()]
+        if len(headers) != raw.count(b"\r\n") - 2:
+            headers = []
+            self._parse(raw, lambda name, value: headers.append((name.lower(), value)))
+        self.headers = headers
+        self._told_apart = [pair for pair in headers if pair[0] in _TOLD_APART]
+        authority = self._read_target(target)
+        self._read_told_apart(authority)
+
+    def _parse(self, raw: bytes, on_header: Callable[[bytes, bytes], object]) -> None:
         try:
-            httptools.HttpRequestParser(self).feed_data(raw)
+            httptools.HttpRequestParser(_Listener(on_header)).feed_data(raw)
         except httptools.HttpParserUpgrade:
             pass  # an offer to change protocols may be ignored (RFC 9110, 7.8)
         except httptools.HttpParserError as error:
             raise malformed(f"The request head cannot be read: {error}.") from None
-        authority = self._read_target(target)
-        self._read_told_apart(authority)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser."""
-        name = name.lower()
-        pair = (name, value)
-        self.headers.append(pair)
-        if name in _TOLD_APART:
-            self._told_apart.append(pair)
 
     def _read_target(self, target: bytes) -> bytes | None:
         """Set path and query; returns the authority of an absolute-form target."""

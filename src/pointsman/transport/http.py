@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -76,8 +75,7 @@ Tells = Callable[[str, int, str, str], tuple[Headers, bytes]]
 known), status, code, message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Scheme, host and port of an upstream: what connections are pooled by."""
 
     scheme: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from pointsman.core.errors import InvalidRequest
 
-from .http import Origin, UpstreamRequest
+from .http import Headers, Origin, UpstreamRequest
 from .wire import offender
 
 _TOLD_APART = frozenset(
     {b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"host", b"accept-encoding"}
 )
+_Lines = tuple[bytes, bytes | None, bytes | None]
+"""Of headers: the lines that are written as they are, and what Host and Accept-Encoding say."""
 _USUALLY_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -27,28 +29,52 @@ def request_head(request: UpstreamRequest) -> bytes:
         raise InvalidRequest("The upstream path must be plain ASCII, begin with / and hold no space: encode it.")
     if not method.isalpha() or not method.isascii():
         raise InvalidRequest("The upstream method is not valid.")
+    headers = request.headers
+    block, host, encoding = headers.lines if isinstance(headers, FixedHeaders) else _lines(headers)
+    length = b""
+    if request.body or method not in _USUALLY_BODILESS:
+        length = b"content-length: %d\r\n" % len(request.body)
+    return b"%b %b HTTP/1.1\r\n%bhost: %b\r\naccept-encoding: %b\r\n%b\r\n" % (
+        method.encode(),
+        target.encode(),
+        block,
+        host or host_value(request.origin),
+        encoding or b"identity",
+        length,
+    )
+
+
+class FixedHeaders(tuple[tuple[bytes, bytes], ...]):
+    """The headers of every call to a place. Their lines are written once."""
+
+    @cached_property
+    def lines(self) -> _Lines:
+        return _lines(self)
+
+
+def _lines(headers: Headers) -> _Lines:
+    """
+    Raises:
+        InvalidRequest: a header holds what would end its line.
+    """
     lines = []
     host = encoding = None
-    for pair in request.headers:
+    for pair in headers:
         name = pair[0]
-        if name in _TOLD_APART:
-            if name == b"host":
-                host = pair[1]
-            elif name == b"accept-encoding":
-                encoding = pair[1]
-            continue
-        lines.append(b"%b: %b\r\n" % pair)
-    lines.append(b"host: %b\r\naccept-encoding: %b\r\n" % (host or host_value(request.origin), encoding or b"identity"))
+        if name not in _TOLD_APART:
+            lines.append(b"%b: %b\r\n" % pair)
+        elif name == b"host":
+            host = pair[1]
+        elif name == b"accept-encoding":
+            encoding = pair[1]
     block = b"".join(lines)
-    count = len(lines) + 1
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
-        bad = offender(request.headers)
+    told = b"%b%b%b" % (block, host or b"", encoding or b"")
+    if told.count(b"\n") != len(lines) or told.count(b"\r") != len(lines) or b"\0" in told:
         raise InvalidRequest(
-            f"The upstream request cannot be sent: header {bad} holds a line break or NUL. Remove it where it is set."
+            f"The upstream request cannot be sent: header {offender(headers)} holds a line break or NUL. Remove it"
+            " where it is set."
         )
-    if request.body or method not in _USUALLY_BODILESS:
-        block += b"content-length: %d\r\n" % len(request.body)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target.encode(), block)
+    return block, host, encoding
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -48,6 +49,7 @@ class PoolConnection(asyncio.Protocol):
         "_response",
         "_reusable",
         "_stray",
+        "_take_header",
         "_timeouts",
         "_timer",
         "_total_at",
@@ -73,6 +75,7 @@ class PoolConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._take_header: Callable[[tuple[bytes, bytes]], None] = _passed_over
         self._response: PoolResponse | None = None
         self._reading_paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -92,6 +95,7 @@ class PoolConnection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         response = self._response = PoolResponse(self)
+        self._take_header = response.headers.append
         self.heard = self._has_body = self._whole = self._stray = self._reusable = self._close_delimited = False
         self._expects_no_body = method == "HEAD"
         self._head_bytes = 0
@@ -207,11 +211,7 @@ class PoolConnection(asyncio.Protocol):
             self._stray = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._whole:
-            return  # a trailer, or a stray answer behind the one that was asked for
-        response = self._response
-        if response is not None and not response.head_done:
-            response.headers.append((name.lower(), value))
+        self._take_header((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         response = self._response
@@ -232,6 +232,7 @@ class PoolConnection(asyncio.Protocol):
                 framed = True
         self._close_delimited = not framed
         response.head_done = True
+        self._take_header = _passed_over
         if self._expects_no_body:
             self._whole = True
 
@@ -246,6 +247,7 @@ class PoolConnection(asyncio.Protocol):
             return
         if not response.head_done:
             response.reset()
+            self._take_header = response.headers.append
             return
         self._whole = True
         self._reusable = self._parser.should_keep_alive()
@@ -314,6 +316,10 @@ class PoolConnection(asyncio.Protocol):
 
     def _head_too_large(self) -> UpstreamProtocolError:
         return self._not_http(f"its head is larger than {self._pool.max_head_bytes} bytes")
+
+
+def _passed_over(header: tuple[bytes, bytes]) -> None:
+    """A trailer, or of a stray answer behind the one that was asked for."""
 
 
 def _head_fits(response: PoolResponse, limit: int) -> bool:
