@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pointsman.core.events import Event, Usage
@@ -10,7 +10,7 @@ from pointsman.core.events import Event, Usage
 from .chunk import Call, Choice, chunks
 from .names import Kind, Known
 from .object import INCOMPLETE
-from .output import Called, Events, Sealed, Spoken
+from .output import Called, Ended, Events, Sealed, Spoken
 from .thoughts import sealed
 
 Body = dict[str, Any]
@@ -31,7 +31,7 @@ class Output:
         self._events = events
         self._mark = mark
         self._known = known
-        self._items: list[Spoken | Called | Sealed] = []
+        self._items: list[Spoken | Called | Sealed | Ended] = []
         self._thought: list[str] = []
         """Pieces of all reasoning."""
         self._ended: dict[int, Body] = {}
@@ -40,6 +40,14 @@ class Output:
         self.finish: str | None = None
         """Chat's `finish_reason`."""
         self.service_tier: str | None = None
+
+    @classmethod
+    def resumed(cls, events: Events, mark: str, items: Sequence[Ended | Spoken]) -> Output:
+        """An output of which some items were told elsewhere; what follows goes on with the last one, or behind it."""
+        output = cls(events, mark, {})
+        output._items = list(items)
+        output._ended = {index: item.item("completed") for index, item in enumerate(items) if isinstance(item, Ended)}
+        return output
 
     @property
     def status(self) -> str:

@@ -109,12 +109,13 @@ def response_object(
         "top_logprobs": asked.top_logprobs or 0,
         "top_p": asked.top_p,
         "truncation": "disabled",
-        "usage": None if usage is None else _usage(usage),
+        "usage": None if usage is None else usage_object(usage),
         "user": asked.user,
     }
 
 
-def _usage(usage: Usage) -> Body:
+def usage_object(usage: Usage) -> Body:
+    """The tokens in this API's words."""
     prompt, output = usage.billed
     details = usage.completion_tokens_details
     return {

@@ -43,6 +43,19 @@ class Spoken:
         self.id = f"{'rs' if reasoning else 'msg'}_{mark}_{index}"
         events.tell("response.output_item.added", output_index=index, item=self.item("in_progress"))
 
+    @classmethod
+    def resumed(cls, events: Events, index: int, identifier: str, parts: Sequence[Body], said: str) -> Spoken:
+        """A message that was begun elsewhere.
+
+        Args:
+            parts: of its content; the last is under way.
+            said: the last one's text so far.
+        """
+        spoken = cls.__new__(cls)
+        spoken._events, spoken._index, spoken._reasoning = events, index, False
+        spoken._parts, spoken._pieces, spoken.id = list(parts), [said] if said else [], identifier
+        return spoken
+
     def item(self, status: str) -> Body:
         if self._reasoning:
             return {"id": self.id, "type": "reasoning", "summary": [], "content": list(self._parts), "status": status}
@@ -113,6 +126,19 @@ class Sealed:
         item = self.item(status)
         self._events.tell("response.output_item.done", output_index=self._index, item=item)
         return item
+
+
+class Ended:
+    """An item that was told elsewhere, whole."""
+
+    def __init__(self, item: Body) -> None:
+        self.id = str(item.get("id"))
+        self._item = item
+
+    def item(self, status: str) -> Body:
+        return self._item
+
+    end = item
 
 
 class Called:

@@ -23,7 +23,8 @@ _BEGINS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _LOOKED_AT = re.compile(rb'"type"\s*:\s*"(?:error|response\.(?:completed|incomplete|failed))"')
 _FIRST = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
-_CALLS = ("function_call", "custom_tool_call", "tool_search_call")
+CALLS = ("function_call", "custom_tool_call", "tool_search_call")
+"""Types of items that the caller is to act on."""
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -72,7 +73,7 @@ class _Response(msgspec.Struct):
         if self.status == "incomplete":
             why = self.incomplete_details.reason if self.incomplete_details is not None else None
             return _FINISH.get(why or "", "length")
-        return "tool_calls" if any(item.type in _CALLS for item in self.output or ()) else "stop"
+        return "tool_calls" if any(item.type in CALLS for item in self.output or ()) else "stop"
 
 
 class _Event(msgspec.Struct):

@@ -57,7 +57,8 @@ class Relayed:
         Raises:
             UpstreamProtocolError: an event cannot be read.
         """
-        self._tail = raw
+        if b'"sequence_number"' in raw:  # and is no comment
+            self._tail = raw
         if _LIFE.search(raw) is None and not (self._known and _CALL.search(raw)):
             return raw
         written = []

@@ -72,17 +72,19 @@ class InChat:
 
 
 class Unjoined(InChat):
-    """A dialect whose answers are not gone on with."""
+    """A dialect in which answers are not relayed now: one that would be is not gone on with."""
 
     def read(self, raw: bytes, before: Told) -> Told:
         return Told(begun=True, strange=True)
 
 
 def telling_for(dialect: Dialect, request: ChatRequest) -> Telling:
-    if dialect == "chat":
-        return InChat()
     if dialect == "messages":
         from .messages import InMessages
 
         return InMessages(request)
-    return Unjoined()
+    if dialect == "responses":
+        from .responses import InResponses
+
+        return InResponses()
+    return InChat() if dialect == "chat" else Unjoined()

@@ -1,0 +1,78 @@
+"""Answers that are relayed in OpenAI's Responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pointsman.core.events import Frames
+from pointsman.core.request import Dialect
+from pointsman.dialects.responses.relay import CALLS
+from pointsman.dialects.responses.resumed import BrokenResponse
+
+from .held import Calls
+from .told import Told, read
+
+_ADDED, _DONE = "response.output_item.added", "response.output_item.done"
+
+
+class ResponsesCalls:
+    """Implements `held.Calls`. A call is an item of the output."""
+
+    dialect: Dialect = "responses"
+    alive = b": a tool call is on its way\n\n"
+
+    def __init__(self) -> None:
+        self._open: set[Any] = set()
+        """Indexes of the calls under way."""
+
+    def begins(self, raw: bytes) -> bool:
+        return b'_call"' in raw and b'"response.output_item.added"' in raw
+
+    def note(self, payload: bytes) -> tuple[bool, bool]:
+        event = read(payload)
+        kind, item = event.get("type"), event.get("item")
+        if kind == _ADDED and isinstance(item, dict) and item.get("type") in CALLS:
+            self._open.add(event.get("output_index"))
+        elif kind == _DONE:
+            self._open.discard(event.get("output_index"))
+        elif "response" in event:
+            self._open.clear()
+        return False, not self._open
+
+
+class InResponses:
+    """Implements `telling.Telling`."""
+
+    one_thought = False
+
+    def __init__(self) -> None:
+        self._response = BrokenResponse()
+
+    def calls(self) -> Calls:
+        return ResponsesCalls()
+
+    def read(self, raw: bytes, before: Told) -> Told:
+        response = self._response
+        response.read(raw)
+        return Told(
+            begun=response.begun,
+            text="".join(response.texts),
+            thought=response.thought,
+            calls=response.calls,
+            finish=response.finish,
+            strange=response.strange,
+        )
+
+    def resume(self) -> None:
+        self._response.resume()
+
+    def written(self, event: Frames) -> Frames:
+        return msgspec.structs.replace(event, raw=self._response.written(event), dialect="responses")
+
+    def end(self) -> Frames | None:
+        return Frames(self._response.end(), dialect="responses")
+
+    def close(self, told: Told, finish: str | None) -> Frames:
+        return Frames(self._response.close(finish), finish_reason=finish or told.finish, dialect="responses")

@@ -1,0 +1,180 @@
+"""An answer that is relayed in OpenAI's Responses, and gone on with by a model that answers in chat."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from splicing import PREFILLS, REPEATS, begun, call, chunk, streamed
+
+from pointsman.core.events import Frames
+from pointsman.core.request import ChatRequest
+from pointsman.pipeline.execute.splice import Splice
+from pointsman.testing.answers import Answer, ToolUse
+from pointsman.testing.responses_answer import frames as scripted
+
+TEXT = "I look at both files, one after the other."
+ARGUMENTS = [{"path": "a.py", "text": 'x = "{"\n'}, {"path": "b.py"}]
+TOOLS = [ToolUse("read", ARGUMENTS[0], "call_a"), ToolUse("read", ARGUMENTS[1], "call_b")]
+
+
+def answer(finish: str = "stop", **said: Any) -> list[Frames]:
+    told = scripted(Answer(**{"text": TEXT, "pieces": 8, **said}), {"input": [], "model": "gpt"}, finish)
+    return [Frames(raw, dialect="responses") for raw in told]
+
+
+class Told:
+    """What a client of Responses puts together from the events, and that they are in order."""
+
+    def __init__(self) -> None:
+        self.number = -1
+        self.items: list[dict[str, Any]] = []
+        self.open: set[int] = set()
+        self.last: dict[str, Any] | None = None
+
+    def see(self, passed: Any) -> None:
+        if passed is None:
+            return
+        assert passed.dialect == "responses"
+        for frame in passed.raw.decode().split("\n\n"):
+            if frame and not frame.startswith(":"):
+                name, data = frame.split("\n")
+                told = json.loads(data.removeprefix("data: "))
+                assert name == f"event: {told['type']}"
+                assert told["sequence_number"] == self.number + 1
+                assert self.last is None
+                self.number += 1
+                self.take(told)
+
+    def take(self, told: dict[str, Any]) -> None:
+        kind, index = told["type"], told.get("output_index")
+        if kind == "response.output_item.added":
+            assert index == len(self.items)
+            self.items.append({**told["item"], "said": "", "thought": ""})
+            self.open.add(index)
+        elif kind == "response.output_item.done":
+            assert told["item"]["id"] == self.items[index]["id"]
+            self.open.remove(index)
+            self.items[index]["done"] = told["item"]
+        elif kind.endswith(".delta"):
+            assert index in self.open
+            assert told["item_id"] == self.items[index]["id"]
+            self.items[index]["thought" if "reasoning" in kind else "said"] += told["delta"]
+        elif kind == "response.output_text.done":
+            assert told["text"] == self.items[index]["said"]
+        elif kind in ("response.completed", "response.incomplete"):
+            assert not self.open
+            self.last = told["response"]
+
+    def said(self, kind: str) -> list[str]:
+        return [item["said"] for item in self.items if item["type"] == kind]
+
+
+def asking(**fields: Any) -> ChatRequest:
+    return ChatRequest.build(
+        {"model": "auto", "stream": True, "max_tokens": 500, "stream_options": {"include_usage": True},
+         "messages": [{"role": "user", "content": "Tell me"}], **fields},
+        dialect="responses",
+    )  # fmt: skip
+
+
+def carried_out(first: list[Frames], reply: Any, stop: int) -> Told:
+    request = asking()
+    splice, told = Splice(request), Told()
+    assert splice.asks(REPEATS, request) is request
+    for each in first[:stop]:
+        told.see(splice.passes(each))
+    if (rest := splice.whole()) is not None:
+        told.see(rest)
+    else:
+        assert splice.can_go_on(PREFILLS)
+        asked = splice.asks(PREFILLS, request)
+        assert asked.dialect == "chat"
+        for each in reply(asked):
+            told.see(splice.passes(each))
+        told.see(splice.end())
+    last = told.last
+    assert last is not None
+    assert last["id"].startswith("resp_upstream")
+    assert last["output"] == [item["done"] for item in told.items]
+    return told
+
+
+def prefilled(asked: ChatRequest) -> list[Frames]:
+    said = begun(asked) if asked.message(-1).role == "assistant" else ""
+    return streamed(TEXT[len(said) :], model="second")
+
+
+def test_text_goes_on_in_the_same_item_wherever_it_broke():
+    first = answer()
+    for stop in range(1, len(first) + 1):
+        told = carried_out(first, prefilled, stop)
+        assert "".join(told.said("message")) == TEXT, stop
+        assert told.last["status"] == "completed"
+        if stop < len(first) - 3:
+            assert len(told.items) == 1, stop
+            assert told.last["output"][0]["content"][0]["text"] == TEXT
+        if stop < len(first):
+            assert told.last["usage"]["input_tokens"] == 7
+
+
+def test_reasoning_is_ended_and_followed_by_the_next_models_own():
+    first = answer(reasoning="Let me see what there is")
+
+    def reply(asked: ChatRequest) -> list[Frames]:
+        rest = prefilled(asked)
+        return [rest[0], chunk({"reasoning_content": "Hm."}), *rest[1:]]
+
+    for stop in range(2, len(first) - 5):
+        told = carried_out(first, reply, stop)
+        assert "".join(told.said("message")) == TEXT, stop
+        thoughts = [item["thought"] for item in told.items if item["type"] == "reasoning"]
+        answered = any(b"output_text.delta" in each.raw for each in first[:stop])
+        assert thoughts[-1] == ("Hm." if not answered else "Let me see what there is"), stop
+        for item in told.items:
+            if item["type"] == "reasoning":
+                parts = [*item["done"]["summary"], *item["done"].get("content", ())]
+                assert "".join(part["text"] for part in parts) == item["thought"], stop
+
+
+def test_calls_are_told_whole_and_once():
+    first = answer("tool_calls", tool_calls=TOOLS)
+
+    def reply(asked: ChatRequest) -> list[Frames]:
+        calls = [each for n in (0, 1) for each in call(n, f"call_{n}", "read", json.dumps(ARGUMENTS[n]))]
+        return [*prefilled(asked)[:-2], *calls, chunk({}, finish="tool_calls")]
+
+    for stop in range(1, len(first) + 1):
+        told = carried_out(first, reply, stop)
+        assert "".join(told.said("message")) == TEXT, stop
+        calls = [json.loads(said) for said in told.said("function_call")]
+        assert calls in (ARGUMENTS, ARGUMENTS[:1]), stop
+        assert told.last["status"] == "completed"
+
+
+def test_a_response_may_break_several_times_and_reach_its_bound():
+    request = asking(max_tokens=8)
+    splice, told = Splice(request), Told()
+    replies = [lambda asked: answer(), prefilled]
+    for reply in replies:
+        asked = splice.asks(PREFILLS, request)
+        for each in reply(asked)[:6]:
+            told.see(splice.passes(each))
+    rest = splice.whole()
+    assert rest is not None
+    told.see(rest)
+    assert told.last["status"] == "incomplete"
+    assert told.last["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert TEXT.startswith(told.said("message")[0])
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "mcp_call", "image_generation_call"])
+def test_what_a_providers_own_tool_did_is_not_gone_on_with(kind):
+    splice = Splice(asking())
+    splice.asks(REPEATS, asking())
+    first = answer(hosted=[{"type": kind, "id": "ws_1", "status": "completed"}])
+    for each in first[:8]:
+        splice.passes(each)
+    assert not splice.can_go_on(REPEATS)
+    assert splice.whole() is None
