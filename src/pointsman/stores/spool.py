@@ -100,7 +100,12 @@ class Spool:
             except OSError as error:
                 log.warning("The spooled log %s cannot be read: %s", path, error.strerror or error)
                 continue
-            self._files.append(_File(path, descriptor, size, lines))
+            if size:
+                self._files.append(_File(path, descriptor, size, lines))
+            else:  # its process was killed on a full disk
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                os.close(descriptor)
         if self.items:
             log.info("%d items of the decision log were left on disk; they are written now.", self.items)
 

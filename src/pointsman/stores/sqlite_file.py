@@ -60,8 +60,14 @@ def explain(error: Exception, path: Path) -> str:
 class SqliteFile:
     """A database file and this thread's connection to it. Not for several threads."""
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, *, max_bytes: int | None = None, patience_ms: int | None = None) -> None:
+        """
+        Args:
+            patience_ms: how long a statement waits while another process holds the file; None: `BUSY_TIMEOUT_MS`, as
+                opening it does.
+        """
         self.path = path
+        self._patience_ms = patience_ms
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -97,6 +103,8 @@ class SqliteFile:
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
                 connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // page_size)}")
             prepare(connection, f"The database {self.path}")
+            if self._patience_ms is not None:
+                connection.execute(f"PRAGMA busy_timeout = {min(self._patience_ms, BUSY_TIMEOUT_MS)}")
         except BaseException:
             connection.close()
             raise

@@ -26,6 +26,9 @@ CHUNKS = (64, 16, 4, 1)
 """Rows that one statement writes. Each statement hands the interpreter's lock over and must win it back: beside a busy
 event loop that waiting, not SQLite, bounds the throughput. A chunk is encoded in well under a millisecond, so that the
 loop is not held up either."""
+PATIENCE_MS = 250
+"""How long the log waits for a file that another process holds. What it has in memory meanwhile a kill would take: it
+rather goes to the spool."""
 MOVE_ASIDE_SECONDS = 60.0
 """At least so long between two corrupt files that are moved aside: a dying disk must not fill up with them."""
 ITEM_ERRORS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.ProgrammingError)
@@ -56,7 +59,7 @@ class SqliteLogWriter:
     """A `LogWriter`. Moves a corrupt file aside and begins a new one."""
 
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
-        self._file = SqliteFile(path, max_bytes=max_bytes)
+        self._file = SqliteFile(path, max_bytes=max_bytes, patience_ms=PATIENCE_MS)
         self._moved_at = float("-inf")
 
     def connect(self) -> None:
