@@ -21,7 +21,7 @@ from pointsman.pipeline.execute.confidence.model import (
     inputs_of,
 )
 
-from .measured import Row
+from .measured import USUAL, Row
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -175,8 +175,14 @@ def train(rows: Sequence[Row], *, seed: int) -> Artefact:
         InvalidRequest: there are no rows of whole answers, or none of beginnings.
     """
     whole, begun = [row for row in rows if row.whole], [row for row in rows if not row.whole]
+    usual = [row for row in begun if row.begun == USUAL]
     learned = fit(inputs(whole)), fit(inputs(begun))
-    curves = [curve(held_out(part, "all", seed=seed), np.array([row.right for row in part])) for part in (whole, begun)]
+    kept = held_out(whole, "all", seed=seed), held_out(begun, "all", seed=seed)
+    of_usual = np.array([row.begun == USUAL for row in begun])
+    curves = [
+        curve(chances, np.array([row.right for row in part]))
+        for chances, part in ((kept[0], whole), (kept[1][of_usual], usual))
+    ]
     seen = Counter(name for row in whole for name in STIPULATED if inputs_of(row.evidence)[name])
     return Artefact(
         version=VERSION,

@@ -17,8 +17,10 @@ from pointsman.pipeline.execute.confidence.verifier import Verifier
 from .answers import Kept, Token
 from .tasks import Task
 
-BEGINNINGS = (16, 32, 64)
+BEGINNINGS = (16, 32, 48, 64, 96)
 """Tokens after which the beginning of an answer is judged, where it goes on."""
+USUAL = 48
+"""Of these, what is held back by default: thresholds for beginnings are told for it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

