@@ -104,11 +104,9 @@ class Watch:
         Raises:
             Unconvincing: another model should answer.
         """
-        verifier = self._verifier
         held: list[Event] = []
         until: float | None = None
         coming: asyncio.Task[Event | None] | None = None
-        assert verifier is not None
         try:
             while True:
                 if until is None:
@@ -119,6 +117,8 @@ class Watch:
                     if not coming.done():
                         break
                     event, coming = coming.result(), None
+                verifier = self._verifier
+                assert verifier is not None, "the attempt has begun, and so was altered"
                 if event is None:
                     self._judge(verifier, held, whole=True)
                     for one in held:
@@ -130,7 +130,8 @@ class Watch:
                     until = self._clock.monotonic() + self._rules.hold_seconds
                 if isinstance(event, Frames) and verifier.tokens >= self._rules.hold_tokens:
                     break
-            self._judge(verifier, held, whole=False)
+            assert self._verifier is not None
+            self._judge(self._verifier, held, whole=False)
             for one in held:
                 yield self._told(one)
             if coming is not None:
