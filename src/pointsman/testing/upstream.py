@@ -64,6 +64,11 @@ class ScriptedUpstream:
         self._changed = asyncio.Event()
 
     @property
+    def listening(self) -> bool:
+        """Whether it takes connections: since `listen`, and until `refuse`."""
+        return self._server is not None
+
+    @property
     def root(self) -> str:
         """`http://127.0.0.1:port`, as Ollama's base address."""
         return f"http://127.0.0.1:{self.port}"

@@ -111,9 +111,9 @@ async def _run(
     for number, port in enumerate(ports):
         config = folder / f"gateway-{number}.yaml"
         config.write_text(json.dumps(_settings(folder, port, address, cap, state, prefix)))
-        log = stack.enter_context((folder / f"gateway-{number}.log").open("wb"))
-        stack.enter_context(serving(config, log))
-        await listening(port)
+        path = folder / f"gateway-{number}.log"
+        log = stack.enter_context(path.open("wb"))
+        await listening(port, stack.enter_context(serving(config, log)), path)
     progress(f"{processes} gateway{'s' if processes > 1 else ''}, a cap of {cap} micro-dollars, {EACH} a request")
     started = time.perf_counter()
     wave = [asyncio.create_task(_ask(ports[index % processes], streams)) for index in range(requests)]

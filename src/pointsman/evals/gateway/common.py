@@ -43,11 +43,11 @@ def serving(config: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
-async def listening(port: int) -> None:
+async def listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the gateway takes connections.
 
     Raises:
-        BenchError: it does not.
+        BenchError: it does not; with the end of its log.
     """
     until = time.monotonic() + 60
     while True:
@@ -55,6 +55,10 @@ async def listening(port: int) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
             return
-        if time.monotonic() > until:
-            raise BenchError(f"The gateway on port {port} did not start.")
+        if process.poll() is not None or time.monotonic() > until:
+            raise BenchError(f"The gateway on port {port} did not start: {_end(log)}")
         await asyncio.sleep(0.05)
+
+
+def _end(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:]

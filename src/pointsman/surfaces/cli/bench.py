@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .bench_decide import decide
+from .bench_faults import faults
 from .lazy import Group
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def bench() -> None:
 
 
 bench.add_command(decide)
+bench.add_command(faults)
 
 
 @bench.command()

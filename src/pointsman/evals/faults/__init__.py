@@ -1,0 +1,1 @@
+"""What becomes of requests whose upstreams fail in every way there is."""
