@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pointsman.testing import Answer, Drip, Pulling, ScriptedUpstream
+from pointsman.testing import Answer, Pulling, ScriptedUpstream
+from pointsman.testing.answers import SeenRequest, Wire
 
 from .running import Background, Gateway, running
 
@@ -52,9 +54,10 @@ def gateway(servers, tmp_path_factory) -> Iterator[Gateway]:
 
 @pytest.fixture(autouse=True)
 def _fresh(servers) -> None:
-    for server in servers:
+    for server, letter in zip(servers, "ab", strict=True):
         server.reset()
         server.pages.clear()
+        server.default = Answer(text=letter)
 
 
 def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -96,10 +99,33 @@ class Traffic:
             caller.join(30)
 
 
+class AtOnce:
+    """An answer that takes a while to begin and then comes in one piece, streamed or not: no part of it goes out before
+    its server dies, so that no caller may notice."""
+
+    def __init__(self) -> None:
+        self.status, self.headers, self.data = 0, {}, b""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        await asyncio.sleep(0.02)
+        held = AtOnce()
+        await Answer(text="x").play(request, held)
+        await wire.head(held.status, held.headers, length=len(held.data))
+        await wire.body(held.data)
+
+    async def head(self, status: int, headers: dict[str, str], *, length: int | None) -> None:
+        self.status, self.headers = status, headers
+
+    async def body(self, data: bytes) -> None:
+        self.data += data
+
+    async def end(self) -> None: ...
+
+
 def test_a_server_dies_and_comes_back_in_the_midst_of_traffic(servers, gateway, background):
     first, second = servers
     for server in servers:
-        server.default = Drip(Answer(text="x"), size=2000, delay=0.02)  # answers that take a while to begin
+        server.default = AtOnce()
     with Traffic(gateway) as traffic:
         until(lambda: len(first.chats) > 5 and len(second.chats) > 5)
         background.run(first.refuse())
@@ -111,8 +137,6 @@ def test_a_server_dies_and_comes_back_in_the_midst_of_traffic(servers, gateway, 
     assert not traffic.bad
     assert f"{first.root} is away" in gateway.log_text
     assert f"{first.root} is back" in gateway.log_text
-    for server, letter in zip(servers, "ab", strict=True):
-        server.default = Answer(text=letter)
 
 
 def test_what_is_told_of_instances(servers, gateway, background):

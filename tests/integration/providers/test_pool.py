@@ -169,7 +169,7 @@ async def test_the_decision_is_told_that_another_stepped_in(servers, pool):
 async def test_what_has_begun_is_not_begun_again(servers, pool):
     lab = ollamas(servers, pool)
     await lab.discover()
-    for fault in (HangUp(after_bytes=150, answer=Answer(text="a long answer " * 30)), Status(500)):
+    for fault in (HangUp(after_bytes=900, answer=Answer(text="a long answer " * 30)), Status(500)):
         for server in servers:
             server.reset()
             server.script(fault)

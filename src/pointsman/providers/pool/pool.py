@@ -62,7 +62,7 @@ class Pool:
         Raises:
             UpstreamConnectError: none of them answers.
         """
-        await self._look()
+        await self._look(hurried=not any(instance.looked for instance in self.instances))
         if not any(instance.up for instance in self.instances):
             raise UpstreamConnectError(self._none_answers())
         return pooled_cards(self.instances)
@@ -161,11 +161,11 @@ class Pool:
         picked.last_picked = next(self._turns)
         return picked
 
-    async def _look(self) -> None:
+    async def _look(self, *, hurried: bool = False) -> None:
+        """Ask every server how it fares; hurried, stragglers count as away when another has answered."""
         looks = [asyncio.create_task(instance.refresh()) for instance in self.instances]
-        first = not any(instance.looked for instance in self.instances)
         try:
-            await asyncio.wait(looks, timeout=STRAGGLERS if first else None)
+            await asyncio.wait(looks, timeout=STRAGGLERS if hurried else None)
             if not any(instance.looked for instance in self.instances):
                 await asyncio.wait(looks)
             for look, instance in zip(looks, self.instances, strict=True):
