@@ -15,7 +15,18 @@ import pointsman.pipeline.execute.confidence as serving
 from pointsman.core.errors import InvalidRequest, UpstreamError
 from pointsman.learn.confidence.answers import Kept, Token, ask, missing, read_answers, write_answers
 from pointsman.learn.confidence.collect import collect, execute_kept, sample
-from pointsman.learn.confidence.fitting import CONDITIONS, fit, held_out, inputs, predict, seen_as, train
+from pointsman.learn.confidence.fitting import (
+    CONDITIONS,
+    chances,
+    fit,
+    folds,
+    held_out,
+    inputs,
+    seen_as,
+    shares,
+    shifts,
+    train,
+)
 from pointsman.learn.confidence.judging import auc, ece
 from pointsman.learn.confidence.measured import Row, measure, read_rows, write_rows
 from pointsman.learn.confidence.tasks import tasks
@@ -48,12 +59,17 @@ def _numbers(value: Any) -> list[float]:
 
 
 def test_serving_says_what_the_fit_says(rows):
-    model = built_in_model()
+    model, expected = built_in_model(), shares([row for row in rows if row.whole])
     for whole in (True, False):
         part = [row for row in rows if row.whole is whole][::17]
+        learned = (model.artefact.whole if whole else model.artefact.begun).model
         for condition in CONDITIONS:
-            fitted = predict(model.artefact.whole if whole else model.artefact.begun, inputs(part, (condition,)).x)
-            served = [model(seen_as(row.evidence, condition), whole=whole).probability for row in part]
+            data = inputs(part, expected, (condition,))
+            fitted = chances(data.prior, shifts(learned, data.x))
+            served = [
+                model(seen_as(row.evidence, condition), whole=whole, prior=expected[row.model]).probability
+                for row in part
+            ]
             assert served == pytest.approx(fitted.tolist(), abs=1e-9)
 
 
@@ -63,14 +79,14 @@ def test_a_family_is_never_judged_by_what_learned_from_it(rows):
     family = whole[0].family
     turned = [msgspec.structs.replace(row, right=row.right ^ (row.family == family)) for row in whole]
     inside = np.array([row.family == family for row in whole])
-    before, after = held_out(whole, "all", seed=SEED), held_out(turned, "all", seed=SEED)
+    before, after = held_out(whole, "all", seed=SEED)[1], held_out(turned, "all", seed=SEED)[1]
     assert (before[inside] == after[inside]).all()
     assert (before[~inside] != after[~inside]).mean() > 0.5
 
 
 def test_a_sign_that_was_never_seen_keeps_its_stipulation(rows):
     plain = [row for row in rows if row.whole and not row.evidence.refusal]
-    assert fit(inputs(plain)).weights["refusal"] == pytest.approx(-3.0)
+    assert fit(inputs(plain, shares(plain))).weights["refusal"] == pytest.approx(-3.0)
 
 
 def test_what_tells_apart_gets_weight():
@@ -81,10 +97,10 @@ def test_what_tells_apart_gets_weight():
         logprob = float(-rng.random())
         right = bool(rng.random() < 1 / (1 + np.exp(-8 * (logprob + 0.5))))
         made.append(msgspec.structs.replace(row, family=f"f{number}", right=right, evidence=_evidence(logprob)))
-    chances, right = held_out(made, "all", seed=0), np.array([row.right for row in made])
-    assert auc(chances, right) > 0.85
-    assert ece(chances, right) < 0.08
-    assert auc(held_out(made, "no log-probabilities", seed=0), right) < 0.6
+    said, right = chances(*held_out(made, "all", seed=0)), np.array([row.right for row in made])
+    assert auc(said, right) > 0.85
+    assert ece(said, right) < 0.08
+    assert auc(chances(*held_out(made, "no log-probabilities", seed=0)), right, folds(made, 0)) == 0.5
 
 
 def _evidence(logprob: float) -> Any:
@@ -100,6 +116,8 @@ def test_area_and_calibration():
     assert auc(np.array([0.5, 0.5, 0.5, 0.5]), right) == 0.5
     assert auc(np.array([0.9, 0.5, 0.5, 0.1]), right) == 0.875
     assert np.isnan(auc(np.array([0.5]), np.array([True])))
+    assert auc(np.array([0.9, 0.8, 0.2, 0.1]), right, np.array([0, 0, 1, 1])) == 1.0
+    assert auc(np.array([0.2, 0.1, 0.9, 0.8]), right, np.array([0, 0, 1, 1])) == 1.0
     assert ece(np.array([1.0, 0.0, 1.0, 0.0]), right) == 0.0
     assert ece(np.array([0.0, 1.0, 0.0, 1.0]), right) == 1.0
 

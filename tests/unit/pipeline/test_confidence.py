@@ -327,27 +327,46 @@ class TestForm:
 class TestModel:
     def test_the_artefact_is_whole(self):
         artefact = built_in_model().artefact
-        assert set(artefact.whole.weights) == set(artefact.begun.weights) == set(INPUTS)
         assert sum(artefact.trained_on.values()) >= 150
-        for curve in (artefact.curve, artefact.begun_curve):
-            assert len(curve) >= 10
-            assert list(curve) == sorted(curve, key=lambda point: point.threshold)
-            assert [point.escalated for point in curve] == sorted(point.escalated for point in curve)
+        for part in (artefact.whole, artefact.begun):
+            assert set(part.model.weights) == set(INPUTS)
+            assert list(part.shifts) == sorted(part.shifts)
+            assert [point.threshold for point in part.curve] == sorted({point.threshold for point in part.curve})
+            assert [point.escalated for point in part.curve] == sorted(point.escalated for point in part.curve)
 
     def test_surer_tokens_and_signs_point_the_right_way(self):
-        weights = built_in_model().artefact.whole.weights
+        weights = built_in_model().artefact.whole.model.weights
         for name in ("refusal", "broken", "repetition", "cut", "stub"):
             assert weights[name] < 0, name
 
-    def test_thresholds_keep_to_their_targets(self):
-        curve = built_in_model().artefact.curve
-        for share in (0.0, 0.1, 0.3, 0.5, 0.9):
-            threshold = threshold_for(share=share)
-            assert all(point.escalated <= share for point in curve if point.threshold <= threshold)
-        assert threshold_for(share=0.1) < threshold_for(share=0.5)
-        reached = threshold_for(quality=0.4)
-        assert all(point.quality < 0.4 for point in curve if point.threshold < reached)
+    def test_a_share_is_of_the_worst_evidence_whatever_was_expected(self):
+        for whole in (True, False):
+            made = [threshold_for(share=share, whole=whole) for share in (0.0, 0.1, 0.3, 0.5, 0.9, 1.0)]
+            assert made == sorted(made)
+            assert made[1] < made[4]
+        for prior in (0.1, 0.5, 0.9):
+            for text in (CODE, "```python\ndef f(:\n```", "I don't know."):
+                verifier = Verifier(asked())
+                verifier.feed(body(text))
+                below = verifier.confidence(whole=True, prior=prior).probability < threshold_for(share=0.3, prior=prior)
+                assert below == (verifier.confidence(whole=True).probability < threshold_for(share=0.3))
+
+    def test_evidence_moves_what_is_expected(self):
+        verifier = Verifier(asked())
+        verifier.feed(body(CODE))
+        made = [verifier.confidence(whole=True, prior=prior).probability for prior in (0.0, 0.2, 0.5, 0.8, 1.0)]
+        assert made == sorted(made)
+        assert 0.0 < made[0] < made[1] - 0.05
+        assert made[4] < 1.0
+        base = built_in_model().artefact.prior
+        assert verifier.confidence(whole=True, prior=base) == verifier.confidence(whole=True)
+
+    def test_a_quality_is_reached_by_what_is_kept(self):
+        curve = built_in_model().artefact.whole.curve
+        reached = threshold_for(quality=0.6)
+        assert all(point.quality < 0.6 for point in curve if point.threshold < reached)
         assert threshold_for(quality=0.0) == curve[0].threshold
+        assert threshold_for(quality=1.0) <= 1.0
 
     @pytest.mark.parametrize("target", [{}, {"share": 0.1, "quality": 0.5}, {"share": 1.5}, {"quality": -0.1}])
     def test_a_target_that_is_none(self, target):
@@ -358,9 +377,12 @@ class TestModel:
         artefact = built_in_model().artefact
         with pytest.raises(ValueError, match="version"):
             Model(msgspec.structs.replace(artefact, version=0))
-        fewer = msgspec.structs.replace(artefact.whole, weights={"mean_logprob": 1.0})
+        fewer = msgspec.structs.replace(artefact.whole.model, weights={"mean_logprob": 1.0})
         with pytest.raises(ValueError, match="inputs"):
-            Model(msgspec.structs.replace(artefact, whole=fewer))
+            Model(msgspec.structs.replace(artefact, whole=msgspec.structs.replace(artefact.whole, model=fewer)))
+        endless = msgspec.structs.replace(artefact.begun.model, bias=math.inf)
+        with pytest.raises(ValueError, match="finite"):
+            Model(msgspec.structs.replace(artefact, begun=msgspec.structs.replace(artefact.begun, model=endless)))
         raw = msgspec.json.encode(artefact)
         assert msgspec.json.decode(raw, type=Artefact) == artefact
 

@@ -1,4 +1,8 @@
-"""From evidence and verdicts to the artefact: two logistic models, fitted by maximum a posteriori."""
+"""From evidence and verdicts to the artefact: two logistic models, fitted by maximum a posteriori.
+
+Each answer's logit begins at that of its model's share of right answers, so that the weights learn what tells the
+answers of one model apart, not what tells models apart.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,10 @@ from pointsman.pipeline.execute.confidence.model import (
     VERSION,
     Artefact,
     Logistic,
+    Part,
     Point,
     inputs_of,
+    logit,
 )
 
 from .measured import USUAL, Row
@@ -66,28 +72,41 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     x: Floats
     """(n, inputs), NaN where one is missing."""
     right: NDArray[np.bool_]
-    families: Sequence[str]
+    prior: Floats
+    """(n,): the logit of what is expected of each answer's model."""
     weight: Floats
     """(n,): what a row counts for."""
 
 
-def inputs(rows: Sequence[Row], conditions: Sequence[str] = CONDITIONS) -> Inputs:
-    """Each row once for every condition, together counting as one."""
-    table, right, families = [], [], []
+def inputs(rows: Sequence[Row], expected: Mapping[str, float], conditions: Sequence[str] = CONDITIONS) -> Inputs:
+    """Each row once for every condition, together counting as one.
+
+    Args:
+        expected: the share of right answers of each model, as `shares` gives it.
+
+    Raises:
+        InvalidRequest: there are no rows.
+    """
+    if not rows:
+        raise InvalidRequest("There are too few executed answers to learn from.")
+    table = []
     for row in rows:
         for condition in conditions:
             found = inputs_of(seen_as(row.evidence, condition))
             table.append([np.nan if (value := found[name]) is None else value for name in INPUTS])
-            right.append(row.right)
-            families.append(row.family)
-    if not table:
-        raise InvalidRequest("There are no executed answers to learn from.")
+    each = len(conditions)
     return Inputs(
         x=np.array(table, dtype=np.float64),
-        right=np.array(right),
-        families=families,
-        weight=np.full(len(table), 1 / len(conditions)),
+        right=np.repeat([row.right for row in rows], each),
+        prior=np.repeat([logit(expected[row.model]) for row in rows], each),
+        weight=np.full(len(table), 1 / each),
     )
+
+
+def shares(rows: Sequence[Row]) -> dict[str, float]:
+    """The share of right answers of each model, drawn to a half by two answers' worth."""
+    count, right = Counter(row.model for row in rows), Counter(row.model for row in rows if row.right)
+    return {model: (right[model] + 1) / (count[model] + 2) for model in count}
 
 
 def fit(data: Inputs) -> Logistic:
@@ -99,20 +118,20 @@ def fit(data: Inputs) -> Logistic:
     sums = (np.where(told, data.x, 0.0) * data.weight[:, None]).sum(axis=0)
     centre = np.where(count > 0, sums / np.maximum(count, 1e-9), 0.0)
     design = np.column_stack([np.where(told, (data.x - centre) / scale, 0.0), np.ones(len(data.x))])
-    prior = np.append(start, 0.0)
+    stipulated = np.append(start, 0.0)
     strength = np.append(np.full(len(INPUTS), STRENGTH), 1e-3)
 
     def loss(at: Floats) -> float:
-        logits = design @ at
+        logits = data.prior + design @ at
         return float(
             (data.weight * (np.logaddexp(0, logits) - data.right * logits)).sum()
-            + (strength * (at - prior) ** 2).sum() / 2
+            + (strength * (at - stipulated) ** 2).sum() / 2
         )
 
-    found, last = prior, loss(prior)
+    found, last = stipulated, loss(stipulated)
     for _ in range(100):
-        said = 1 / (1 + np.exp(-(design @ found)))
-        slope = design.T @ (data.weight * (data.right - said)) - strength * (found - prior)
+        said = chances(data.prior, design @ found)
+        slope = design.T @ (data.weight * (data.right - said)) - strength * (found - stipulated)
         bend = (design * (data.weight * said * (1 - said))[:, None]).T @ design + np.diag(strength)
         step = np.linalg.solve(bend, slope)
         while (less := loss(found + step)) > last and np.abs(step).max() > 1e-9:
@@ -127,37 +146,45 @@ def fit(data: Inputs) -> Logistic:
     )
 
 
-def predict(model: Logistic, x: Floats) -> Floats:
-    """(n,): the probabilities, as serving makes them."""
+def shifts(model: Logistic, x: Floats) -> Floats:
+    """(n,): by how much the inputs move the logit, as serving reckons it."""
     weights = np.array([model.weights[name] for name in INPUTS])
     centre = np.array([model.centres[name] for name in INPUTS])
-    logits = np.where(np.isfinite(x), x - centre, 0.0) @ weights + model.bias
-    made: Floats = 1 / (1 + np.exp(-logits))
+    made: Floats = np.where(np.isfinite(x), x - centre, 0.0) @ weights + model.bias
     return made
 
 
-def folds(families: Sequence[str], seed: int) -> Ints:
+def chances(prior: Floats, moved: Floats) -> Floats:
+    """(n,): the probabilities."""
+    made: Floats = 1 / (1 + np.exp(-np.clip(prior + moved, -30, 30)))
+    return made
+
+
+def folds(rows: Sequence[Row], seed: int) -> Ints:
     """The fold of each row; those of one family share it."""
-    return np.array([zlib.crc32(f"{seed}:{family}".encode()) % FOLDS for family in families])
+    return np.array([zlib.crc32(f"{seed}:{row.family}".encode()) % FOLDS for row in rows])
 
 
-def held_out(rows: Sequence[Row], condition: str, *, seed: int) -> Floats:
-    """(n,): the probability of each row by a model that never saw its family."""
-    fold, made = folds([row.family for row in rows], seed), np.zeros(len(rows))
+def held_out(rows: Sequence[Row], condition: str, *, seed: int) -> tuple[Floats, Floats]:
+    """(n,) twice: prior and shift of each row, by a model that never saw its family; nor are the shares that the priors
+    stand for from there."""
+    fold, prior, moved = folds(rows, seed), np.zeros(len(rows)), np.zeros(len(rows))
     for number in range(FOLDS):
         out = fold == number
         if out.any():
-            learned = fit(inputs([row for row, left in zip(rows, out, strict=True) if not left]))
-            test = inputs([row for row, left in zip(rows, out, strict=True) if left], (condition,))
-            made[out] = predict(learned, test.x)
-    return made
+            known = [row for row, left in zip(rows, out, strict=True) if not left]
+            asked = [row for row, left in zip(rows, out, strict=True) if left]
+            expected = {**dict.fromkeys({row.model for row in asked}, 0.5), **shares(known)}
+            test = inputs(asked, expected, (condition,))
+            prior[out], moved[out] = test.prior, shifts(fit(inputs(known, expected)), test.x)
+    return prior, moved
 
 
-def curve(chances: Floats, right: NDArray[np.bool_]) -> tuple[Point, ...]:
+def curve(said: Floats, right: NDArray[np.bool_]) -> tuple[Point, ...]:
     """What thresholds come to, by shares of the answers escalated: rising."""
     points = []
-    for threshold in np.unique(np.round(np.quantile(chances, np.linspace(0, 1, CURVE + 1)), 3)):
-        kept = chances >= threshold
+    for threshold in np.unique(np.round(np.quantile(said, np.linspace(0, 1, CURVE + 1)), 3)):
+        kept = said >= threshold
         points.append(
             Point(
                 threshold=float(threshold),
@@ -175,22 +202,30 @@ def train(rows: Sequence[Row], *, seed: int) -> Artefact:
         InvalidRequest: there are no rows of whole answers, or none of beginnings.
     """
     whole, begun = [row for row in rows if row.whole], [row for row in rows if not row.whole]
-    usual = [row for row in begun if row.begun == USUAL]
-    learned = fit(inputs(whole)), fit(inputs(begun))
-    kept = held_out(whole, "all", seed=seed), held_out(begun, "all", seed=seed)
-    of_usual = np.array([row.begun == USUAL for row in begun])
-    curves = [
-        curve(chances, np.array([row.right for row in part]))
-        for chances, part in ((kept[0], whole), (kept[1][of_usual], usual))
-    ]
     seen = Counter(name for row in whole for name in STIPULATED if inputs_of(row.evidence)[name])
     return Artefact(
         version=VERSION,
-        whole=learned[0],
-        begun=learned[1],
-        curve=curves[0],
-        begun_curve=curves[1],
+        prior=round(float(np.mean(list(shares(whole).values()))), 4),
+        whole=_part(whole, whole, seed),
+        begun=_part(begun, [row for row in begun if row.begun == USUAL], seed),
         trained_on=dict(sorted(Counter(row.model for row in whole).items())),
         seen={name: seen[name] for name in STIPULATED},
         seed=seed,
+    )
+
+
+def _part(rows: Sequence[Row], told: Sequence[Row], seed: int) -> Part:
+    """Args:
+    told: those of the rows for which thresholds are told.
+    """
+    learned = fit(inputs(rows, shares(rows)))
+    chosen = {id(row) for row in told}
+    here = np.array([id(row) in chosen for row in rows])
+    prior, moved = (part[here] for part in held_out(rows, "all", seed=seed))
+    right = np.array([row.right for row in told])
+    quantiles = np.quantile(moved, np.linspace(0, 1, CURVE + 1))
+    return Part(
+        model=learned,
+        shifts=tuple(round(float(one), 4) for one in quantiles),
+        curve=curve(chances(prior, moved), right),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 
 import msgspec
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from pointsman.pipeline.execute.confidence.model import inputs_of
 
-from .fitting import CONDITIONS, fit, held_out, inputs, predict
+from .fitting import CONDITIONS, chances, fit, folds, held_out, inputs, shares, shifts
 from .measured import BEGINNINGS, Row
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 BINS = 10
 DRAWS = 500
@@ -31,11 +32,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     answers: int
     right: float
-    auc: float
-    """Area under the ROC curve: how often a right answer gets more than a wrong one."""
-    low: float
-    high: float
-    """95 % of the area, by drawing whole families."""
+    auc: float | None
+    """Area under the ROC curve: how often a right answer gets more than a wrong one of the same model and fold."""
+    low: float | None
+    high: float | None
+    """95 % of the area, by drawing whole families. None where there are no pairs."""
     ece: float | None = None
     """Expected calibration error over ten bins of equal numbers; None of what is no probability."""
     brier: float | None = None
@@ -68,7 +69,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[Figure, ...]
     carried: tuple[Figure, ...]
-    """By what was fitted to another model's answers."""
+    """By what was fitted to another model's answers; of the model itself its share of right answers alone is known."""
     cascades: tuple[Cascade, ...]
 
 
@@ -78,14 +79,14 @@ def judge(rows: Sequence[Row], *, seed: int) -> Report:
     models = sorted({row.model for row in whole})
     figures = []
     for condition in CONDITIONS:
-        figures += _by_model(f"whole, {condition}", whole, held_out(whole, condition, seed=seed), seed)
+        figures += _by_model(f"whole, {condition}", whole, *held_out(whole, condition, seed=seed), seed)
     begun = [row for row in rows if not row.whole]
     if begun:
-        made = held_out(begun, "all", seed=seed)
+        prior, moved = held_out(begun, "all", seed=seed)
         for tokens in BEGINNINGS:
             here = np.array([row.begun == tokens for row in begun])
             part = [row for row, at in zip(begun, here, strict=True) if at]
-            figures += _by_model(f"the first {tokens} tokens, all", part, made[here], seed)
+            figures += _by_model(f"first {tokens} tokens", part, prior[here], moved[here], seed)
     for name in SINGLE:
         figures += _single(name, whole, seed)
     return Report(
@@ -95,55 +96,60 @@ def judge(rows: Sequence[Row], *, seed: int) -> Report:
     )
 
 
-def auc(chances: Floats, right: Bools) -> float:
-    """The share of pairs of a right and a wrong answer in which the right one has more; ties count half."""
-    if right.all() or not right.any():
-        return float("nan")
-    order = np.unique(chances, return_inverse=True)[1]
-    count = np.bincount(order)
-    rank = (np.cumsum(count) - (count - 1) / 2)[order]
-    good = int(right.sum())
-    return float((rank[right].sum() - good * (good + 1) / 2) / (good * (len(right) - good)))
+def auc(said: Floats, right: Bools, fold: Ints | None = None) -> float:
+    """The share of pairs of a right and a wrong answer in which the right one has more; ties count half.
+
+    Args:
+        fold: pairs across folds do not count: what is said in one is by a model of its own, whose level lies the higher
+            the fewer right answers the fold itself has.
+    """
+    fold = np.zeros(len(said), dtype=np.int64) if fold is None else fold
+    won = pairs = 0.0
+    for number in np.unique(fold):
+        here = fold == number
+        order = np.unique(said[here], return_inverse=True)[1]
+        count = np.bincount(order)
+        rank = (np.cumsum(count) - (count - 1) / 2)[order]
+        good = int(right[here].sum())
+        won += float(rank[right[here]].sum() - good * (good + 1) / 2)
+        pairs += good * (int(here.sum()) - good)
+    return won / pairs if pairs else float("nan")
 
 
-def ece(chances: Floats, right: Bools) -> float:
+def ece(said: Floats, right: Bools) -> float:
     """Mean distance between what is said and what is so, over bins of equal numbers (Naeini et al. 2015)."""
-    order = np.argsort(chances, kind="stable")
-    gaps = [abs(float(chances[part].mean() - right[part].mean())) * len(part) for part in _parts(order)]
-    return sum(gaps) / len(chances)
+    order = np.argsort(said, kind="stable")
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
+    return sum(abs(float(said[part].mean() - right[part].mean())) * len(part) for part in parts) / len(said)
 
 
-def _parts(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [part for part in np.array_split(order, BINS) if len(part)]
-
-
-def _right(rows: Sequence[Row]) -> Bools:
-    return np.array([row.right for row in rows])
-
-
-def _figure(name: str, model: str, rows: Sequence[Row], chances: Floats, seed: int, *, calibrated: bool) -> Figure:
-    right = _right(rows)
-    low, high = _interval(chances, right, [row.family for row in rows], auc, seed)
+def _figure(name: str, model: str, rows: Sequence[Row], said: Floats, seed: int, *, calibrated: bool = True) -> Figure:
+    right, fold = np.array([row.right for row in rows]), folds(rows, seed)
+    low, high = _interval(said, right, fold, [row.family for row in rows], seed)
     return Figure(
         name=name,
         model=model,
         answers=len(rows),
         right=round(float(right.mean()), 4),
-        auc=round(auc(chances, right), 4),
+        auc=_number(auc(said, right, fold)),
         low=low,
         high=high,
-        ece=round(ece(chances, right), 4) if calibrated else None,
-        brier=round(float(((chances - right) ** 2).mean()), 4) if calibrated else None,
+        ece=round(ece(said, right), 4) if calibrated else None,
+        brier=round(float(((said - right) ** 2).mean()), 4) if calibrated else None,
     )
 
 
-def _by_model(name: str, rows: Sequence[Row], chances: Floats, seed: int) -> list[Figure]:
-    made = []
+def _number(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def _by_model(name: str, rows: Sequence[Row], prior: Floats, moved: Floats, seed: int) -> list[Figure]:
+    made, said = [], chances(prior, moved)
     for model in sorted({row.model for row in rows}):
         here = np.array([row.model == model for row in rows])
         part = [row for row, at in zip(rows, here, strict=True) if at]
-        made.append(_figure(name, model, part, chances[here], seed, calibrated=True))
-    return [*made, _figure(name, "together", rows, chances, seed, calibrated=True)]
+        made.append(_figure(name, model, part, said[here], seed))
+    return made
 
 
 def _single(name: str, rows: Sequence[Row], seed: int) -> list[Figure]:
@@ -161,41 +167,38 @@ def _single(name: str, rows: Sequence[Row], seed: int) -> list[Figure]:
 def _carried(rows: Sequence[Row], learned: str, asked: str, seed: int) -> Figure:
     """What was fitted to one model's answers, of another's answers to families that were left out of the fit."""
     test = [row for row in rows if row.model == asked]
-    chances = np.zeros(len(test))
-    families = sorted({row.family for row in rows})
-    halves = [set(families[::2]), set(families[1::2])]
-    for half in halves:
-        here = np.array([row.family in half for row in test])
-        if here.any():
-            model = fit(inputs([row for row in rows if row.model == learned and row.family not in half]))
-            part = [row for row, at in zip(test, here, strict=True) if at]
-            chances[here] = predict(model, inputs(part, ("all",)).x)
-    return _figure(f"fitted to {learned}", asked, test, chances, seed, calibrated=True)
+    fold, of_all, said = folds(test, seed), folds(rows, seed), np.zeros(len(test))
+    for number in np.unique(fold):
+        known = [row for row, at in zip(rows, of_all, strict=True) if at != number]
+        expected = {learned: 0.5, asked: 0.5, **shares(known)}
+        teaching = [row for row in known if row.model == learned]
+        if teaching:
+            here = fold == number
+            part = inputs([row for row, at in zip(test, here, strict=True) if at], expected, ("all",))
+            said[here] = chances(part.prior, shifts(fit(inputs(teaching, expected)), part.x))
+    return _figure(f"fitted to {learned}", asked, test, said, seed)
 
 
 def _cascades(rows: Sequence[Row], models: Sequence[str], seed: int) -> list[Cascade]:
     """Of every two models, the weaker first, over the tasks that both have answered."""
-    share = {model: float(_right([row for row in rows if row.model == model]).mean()) for model in models}
-    made = []
+    share, made = shares(rows), []
+    said = chances(*held_out(rows, "all", seed=seed))
     for weak, strong in permutations(models, 2):
-        if share[weak] >= share[strong]:
-            continue
         known = {(row.task, row.temperature): row.right for row in rows if row.model == strong}
-        chances = held_out(rows, "all", seed=seed)
         pairs = [
             (float(chance), row.right, known[row.task, row.temperature])
-            for row, chance in zip(rows, chances, strict=True)
+            for row, chance in zip(rows, said, strict=True)
             if row.model == weak and (row.task, row.temperature) in known
         ]
-        if pairs:
+        if pairs and share[weak] < share[strong]:
             made.append(_cascade(weak, strong, pairs))
     return made
 
 
 def _cascade(weak: str, strong: str, pairs: Sequence[tuple[float, bool, bool]]) -> Cascade:
-    chances = np.array([chance for chance, _, _ in pairs])
+    said = np.array([chance for chance, _, _ in pairs])
     first, second = np.array([one for _, one, _ in pairs]), np.array([other for _, _, other in pairs])
-    order = np.argsort(chances, kind="stable")
+    order = np.argsort(said, kind="stable")
     steps = []
     for wanted in SHARES:
         count = round(wanted * len(order))
@@ -205,7 +208,7 @@ def _cascade(weak: str, strong: str, pairs: Sequence[tuple[float, bool, bool]]) 
         steps.append(
             Step(
                 escalated=round(count / len(order), 4),
-                threshold=round(float(chances[kept[0]]), 3) if len(kept) else 1.0,
+                threshold=round(float(said[kept[0]]), 3) if len(kept) else 1.0,
                 quality=round(quality, 4),
                 by_chance=round(by_chance, 4),
                 kept_right=round(float(first[kept].mean()), 4) if len(kept) else None,
@@ -223,18 +226,18 @@ def _cascade(weak: str, strong: str, pairs: Sequence[tuple[float, bool, bool]]) 
 
 
 def _interval(
-    chances: Floats, right: Bools, families: Sequence[str], of: Callable[[Floats, Bools], float], seed: int
-) -> tuple[float, float]:
-    """95 %, by drawing families with replacement."""
+    said: Floats, right: Bools, fold: Ints, families: Sequence[str], seed: int
+) -> tuple[float | None, float | None]:
+    """95 % of the area, by drawing families with replacement."""
     names = sorted(set(families))
     members = [np.flatnonzero(np.array(families) == name) for name in names]
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(DRAWS):
         rows = np.concatenate([members[place] for place in rng.integers(0, len(names), len(names))])
-        drawn.append(of(chances[rows], right[rows]))
+        drawn.append(auc(said[rows], right[rows], fold[rows]))
     known = [one for one in drawn if np.isfinite(one)]
     if not known:
-        return float("nan"), float("nan")
+        return None, None
     low, high = np.quantile(known, [0.025, 0.975])
     return round(float(low), 4), round(float(high), 4)

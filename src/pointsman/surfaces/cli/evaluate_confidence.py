@@ -174,7 +174,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         figure.model,
         str(figure.answers),
         f"{figure.right:.1%}",
-        f"{figure.auc:.3f} ({figure.low:.3f} to {figure.high:.3f})",
+        "–" if figure.auc is None else f"{figure.auc:.3f} ({figure.low or 0:.3f} to {figure.high or 1:.3f})",
         "" if figure.ece is None else f"{figure.ece:.3f}",
         "" if figure.brier is None else f"{figure.brier:.3f}",
     )

@@ -1,8 +1,9 @@
 """From evidence to the probability that an answer is good.
 
-Two logistic models, one for whole answers and one for beginnings, over the same inputs; what is missing counts as its
-mean, and that it is missing is an input too. Made by `python -m pointsman.learn.confidence`, which writes `model.json`
-beside this file. What nobody can use is not learned but stipulated.
+Evidence moves what is expected of a model: logit P(good) = logit prior + bias + Σ weight · (input − centre). There are
+two such models, one for whole answers and one for beginnings, over the same inputs; what is missing counts as its mean,
+and that it is missing is an input too. Made by `pointsman eval confidence --fit`, as `model.json` beside this file.
+What nobody can use is not learned but stipulated.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .evidence import Evidence
 VERSION = 1
 USELESS = 0.01
 """The probability of an answer that nobody can use: one that was to be JSON and is none, a call of no tool."""
+SUREST = 0.02
+"""How near to 0 or 1 a prior may be."""
 WEIGHTY = 0.35
 """By how much an input must lower the logit to be named as a reason."""
 
@@ -60,7 +63,7 @@ class Confidence(msgspec.Struct, frozen=True):
 
 
 class Logistic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model: sigmoid(bias + Σ weight · (input − centre))."""
+    """By how much the inputs move the logit: bias + Σ weight · (input − centre)."""
 
     bias: float
     weights: Mapping[str, float]
@@ -69,7 +72,7 @@ class Logistic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What came of a threshold on answers that the model had not seen."""
+    """What came of a threshold on answers that the model had not seen, each model's share of good ones being known."""
 
     threshold: float
     escalated: float
@@ -78,16 +81,24 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Share of good ones among the rest."""
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of whole answers, or of beginnings."""
+
+    model: Logistic
+    shifts: tuple[float, ...]
+    """By how much answers that the model had not seen moved the logit: quantiles at equal steps, from least to most."""
+    curve: tuple[Point, ...]
+    """Thresholds rising."""
+
+
 class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file."""
 
     version: int
-    whole: Logistic
-    begun: Logistic
-    curve: tuple[Point, ...]
-    """Of whole answers, thresholds rising."""
-    begun_curve: tuple[Point, ...]
-    """Of beginnings."""
+    prior: float
+    """Share of good answers where nothing is expected."""
+    whole: Part
+    begun: Part
     trained_on: Mapping[str, int]
     """Answers by model."""
     seen: Mapping[str, int]
@@ -132,37 +143,51 @@ class Model:
         if artefact.version != VERSION:
             raise ValueError(f"it is of version {artefact.version}, and {VERSION} is read")
         for part in (artefact.whole, artefact.begun):
-            if set(part.weights) != set(INPUTS) or set(part.centres) != set(INPUTS):
+            model = part.model
+            if set(model.weights) != set(INPUTS) or set(model.centres) != set(INPUTS) or len(part.shifts) < 2:
                 raise ValueError("its inputs are others")
-            if not all(map(math.isfinite, [part.bias, *part.weights.values(), *part.centres.values()])):
+            if not all(map(math.isfinite, [model.bias, *model.weights.values(), *model.centres.values()])):
                 raise ValueError("its numbers are not finite")
         self.artefact = artefact
 
-    def __call__(self, evidence: Evidence, *, whole: bool) -> Confidence:
-        part = self.artefact.whole if whole else self.artefact.begun
-        logit, against = part.bias, []
+    def __call__(self, evidence: Evidence, *, whole: bool, prior: float | None = None) -> Confidence:
+        """How likely an answer with this evidence is good.
+
+        Args:
+            prior: how likely this model's answer to this request was expected to be good; None: nothing is known.
+        """
+        model = self._part(whole).model
+        shift, against = model.bias, []
         for name, value in inputs_of(evidence).items():
             if value is None:
                 continue
-            effect = part.weights[name] * (value - part.centres[name])
-            logit += effect
+            effect = model.weights[name] * (value - model.centres[name])
+            shift += effect
             if effect <= -WEIGHTY and name in REASONS:
                 against.append((effect, name))
         reasons = tuple(REASONS[name] for _, name in sorted(against))
-        probability = 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
+        probability = self._moved(prior, shift)
         if evidence.useless is not None:
             return Confidence(min(probability, USELESS), (REASONS[evidence.useless], *reasons))
         return Confidence(probability, reasons)
 
-    def threshold_for(self, *, share: float | None = None, quality: float | None = None, whole: bool = True) -> float:
+    def threshold_for(
+        self,
+        *,
+        share: float | None = None,
+        quality: float | None = None,
+        whole: bool = True,
+        prior: float | None = None,
+    ) -> float:
         """The probability below which an answer is escalated.
 
         Measured on the answers that the model was fitted to, out of fold: other models and tasks have other shares.
 
         Args:
-            share: at most this share of answers is escalated: the greatest threshold that keeps to it.
+            share: at most this share of answers is escalated, those whose evidence is worst.
             quality: of the answers that are kept at least this share is good: the least threshold that reaches it.
             whole: whether whole answers are judged, or beginnings.
+            prior: for a share, what the answer is judged with.
 
         Raises:
             ValueError: both are given or none, or one is outside of [0, 1].
@@ -170,10 +195,26 @@ class Model:
         given = share if share is not None else quality
         if given is None or (share is not None and quality is not None) or not 0 <= given <= 1:
             raise ValueError("either a share or a quality is needed, in [0, 1]")
-        curve = self.artefact.curve if whole else self.artefact.begun_curve
+        part = self._part(whole)
         if share is not None:
-            return max((point.threshold for point in curve if point.escalated <= share), default=0.0)
-        return min((point.threshold for point in curve if point.quality >= given), default=1.0)
+            return self._moved(prior, part.shifts[int(share * (len(part.shifts) - 1) + 1e-9)])
+        return min((point.threshold for point in part.curve if point.quality >= given), default=1.0)
+
+    def _part(self, whole: bool) -> Part:
+        return self.artefact.whole if whole else self.artefact.begun
+
+    def _moved(self, prior: float | None, shift: float) -> float:
+        return sigmoid(logit(self.artefact.prior if prior is None else prior) + shift)
+
+
+def logit(chance: float) -> float:
+    """Of a chance, held off from certainty: no expectation is so sure that evidence counts for nothing."""
+    held = min(max(chance, SUREST), 1 - SUREST)
+    return math.log(held / (1 - held))
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-max(min(value, 30.0), -30.0)))
 
 
 @cache
@@ -183,6 +224,8 @@ def built_in_model() -> Model:
     return Model(msgspec.json.decode(raw, type=Artefact))
 
 
-def threshold_for(*, share: float | None = None, quality: float | None = None, whole: bool = True) -> float:
+def threshold_for(
+    *, share: float | None = None, quality: float | None = None, whole: bool = True, prior: float | None = None
+) -> float:
     """`Model.threshold_for` of the model that comes with the package."""
-    return built_in_model().threshold_for(share=share, quality=quality, whole=whole)
+    return built_in_model().threshold_for(share=share, quality=quality, whole=whole, prior=prior)

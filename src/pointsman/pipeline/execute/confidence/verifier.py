@@ -37,9 +37,14 @@ class Verifier:
         """Take in what has come: frames or a body of the dialect `chat`. Never raises for what they hold."""
         self._answer.add(event)
 
-    def confidence(self, *, whole: bool) -> Confidence:
-        """Of the whole answer, or of its beginning: what may still come then counts for nothing."""
-        return (self._model or built_in_model())(self.evidence(whole=whole), whole=whole)
+    def confidence(self, *, whole: bool, prior: float | None = None) -> Confidence:
+        """Of the whole answer, or of its beginning: what may still come then counts for nothing.
+
+        Args:
+            prior: how likely this model's answer to this request was expected to be good; None: nothing is known.
+        """
+        model = self._model or built_in_model()
+        return model(self.evidence(whole=whole), whole=whole, prior=prior)
 
     def evidence(self, *, whole: bool) -> Evidence:
         """What the probability is made of."""
