@@ -209,6 +209,8 @@ class Ask:
                 failure = None  # it says nothing of the model
                 step.failed(refusal)
                 raise refusal from None
+            if credential is not None and isinstance(error, UpstreamStatus) and error.upstream_status < 500:
+                failure = None  # nor what the caller's own account may not do
             step.failed(error)
             if isinstance(error, UpstreamConnectError):
                 self._unreachable(card)
