@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 from provider_calls import QUICK, call_for, card, events_of, text_of
 
+from pointsman.core.credential import Credential
 from pointsman.core.errors import ModelNotFound, PrivacyWall, UpstreamBroken, UpstreamConnectError, UpstreamStatus
 from pointsman.core.ports import Timeouts
 from pointsman.providers.discovery import CatalogKeeper
@@ -307,6 +309,39 @@ async def test_named_models_and_deployments(servers, pool):
         "a",
         "b",
     }
+
+
+async def test_what_is_wrong_with_a_callers_key_is_not_wrong_with_the_server(servers, pool):
+    gpus = vllms(servers, pool)
+    await gpus.discover()
+    for status in (404, 429, 503):
+        for server in servers:
+            server.reset()
+            server.script(Status(status))
+        call = call_for(card("m:1b", provider="gpus", local=True), messages=[{"role": "user", "content": f"{status}"}])
+        with pytest.raises(UpstreamStatus):
+            await events_of(gpus, msgspec.structs.replace(call, credential=Credential(api_key="key-of-a-caller")))
+        [sent] = [request for server in servers for request in server.chats]
+        assert sent.headers["authorization"] == "Bearer key-of-a-caller"
+    for server in servers:
+        server.reset()
+    assert {await asked(gpus, messages=[{"role": "user", "content": f"ours {number}"}]) for number in "12"} == {
+        "a",
+        "b",
+    }
+
+
+async def test_a_priced_request_is_not_sent_again_when_it_may_have_been_answered(servers, pool):
+    gpus = vllms(servers, pool)
+    await gpus.discover()
+    priced = card("m:1b", provider="gpus", local=True, price_input=1, price_output=1)
+    for found, times in ((priced, 1), (msgspec.structs.replace(priced, price_input=0, price_output=0), 2)):
+        for server in servers:
+            server.reset()
+            server.script(HangUp(after_bytes=20))
+        with pytest.raises(UpstreamBroken):
+            await events_of(gpus, call_for(found))
+        assert sum(len(server.chats) for server in servers) == times
 
 
 async def test_a_silent_server_does_not_hold_up_the_start(servers, pool):

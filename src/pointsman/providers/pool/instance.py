@@ -20,7 +20,7 @@ from pointsman.core.errors import (
     UpstreamTimeout,
 )
 from pointsman.core.instances import InstanceStanding
-from pointsman.core.ports import Provider
+from pointsman.core.ports import ChatCall, Provider
 from pointsman.providers.ollama_library import Library
 
 from .look import Look
@@ -124,15 +124,17 @@ class Instance:
         if self._loaded is not None:
             self._loaded |= {name}
 
-    def failed(self, error: UpstreamError, card: ModelCard) -> bool:
+    def failed(self, error: UpstreamError, call: ChatCall) -> bool:
         """Take note of a call that failed; returns whether another server may be asked instead when nothing of the
         answer has come: this one did nothing for it, or what it did cost nothing."""
-        name = card.name
+        card, name = call.card, call.card.name
         if isinstance(error, UpstreamConnectError) or (isinstance(error, UpstreamTimeout) and error.phase == "connect"):
             self.went_down(error.message)
             return True
         if isinstance(error, UpstreamLacks | UpstreamContextTooLong):
             return False  # of the request, not of the server
+        if isinstance(error, UpstreamStatus) and call.credential is not None:
+            return False  # of the caller's key
         now = time.monotonic()
         if isinstance(error, UpstreamBroken):
             self.shunned_until = now + REFUSED_SECONDS

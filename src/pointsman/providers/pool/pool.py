@@ -134,7 +134,7 @@ class Pool:
                         yield event
                 return
             except UpstreamError as error:
-                may_go_on = instance.failed(error, call.card)
+                may_go_on = instance.failed(error, call)
                 if answering or not may_go_on:
                     raise
                 failure = error
