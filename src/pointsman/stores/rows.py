@@ -62,6 +62,17 @@ def insert_decisions(count: int) -> str:
 
 
 @cache
+def insert_whole(count: int) -> str:
+    """A statement that inserts `count` decision rows with their outcomes into SQLite. One that is there already gets
+    its outcome."""
+    columns = DECISION_COLUMNS + OUTCOME_COLUMNS
+    return (
+        f"INSERT INTO decisions ({', '.join(columns)}) VALUES {_values(count, len(columns))}"  # noqa: S608 - our own names
+        f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in OUTCOME_COLUMNS)}"
+    )
+
+
+@cache
 def update_outcomes(count: int) -> str:
     """A statement that writes `count` outcome rows in SQLite."""
     assignments = ", ".join(f"{name} = v.column{index}" for index, name in enumerate(OUTCOME_COLUMNS, 1))
@@ -78,7 +89,8 @@ def _values(count: int, columns: int) -> str:
 
 
 def decision_row(decision: Decision) -> Row:
-    """The values of `INSERT_DECISION`, or of one row of `insert_decisions`."""
+    """The values of `INSERT_DECISION`, or of one row of `insert_decisions`; those of `insert_whole` go on with the
+    outcome's."""
     signals = decision.signals
     return (
         decision.id,
@@ -132,6 +144,11 @@ def outcome_row(decision_id: str, outcome: Outcome) -> Row:
         _json(outcome.attempts),
         decision_id,
     )
+
+
+def whole_row(decision: Decision, outcome: Outcome) -> Row:
+    """The values of one row of `insert_whole`."""
+    return decision_row(decision) + outcome_row(decision.id, outcome)[:-1]
 
 
 def feedback_row(feedback: Feedback) -> Row:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pointsman.core.errors import StoreError
 
@@ -20,7 +20,9 @@ from .sqlite_file import CORRUPT, SqliteFile, explain, named, result_code
 
 log = logging.getLogger(__name__)
 
-Write = Callable[[sqlite3.Connection, list[Item]], None]
+T = TypeVar("T")
+Whole = tuple[Item, Item]
+"""A decision, and the outcome that was queued with it."""
 
 CHUNKS = (64, 16, 4, 1)
 """Rows that one statement writes. Each statement hands the interpreter's lock over and must win it back: beside a busy
@@ -70,9 +72,16 @@ class SqliteLogWriter:
         bad: list[Exception] = []
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for kind, items in ((_write_decisions, decisions), (_write_outcomes, outcomes)):
-                for chunk in _chunks(items):
-                    bad += _write_chunk(connection, kind, chunk)
+            # Most requests end before their decision is written: their rows are written once, and whole.
+            ended = {outcome[0]: outcome for outcome in outcomes}
+            whole = [(decision, ended.pop(decision[0].id)) for decision in decisions if decision[0].id in ended]
+            written = {decision[0].id for decision, _ in whole}
+            for chunk in _chunks(whole):
+                bad += _write_chunk(connection, _write_whole, chunk)
+            for chunk in _chunks([decision for decision in decisions if decision[0].id not in written]):
+                bad += _write_chunk(connection, _write_decisions, chunk)
+            for chunk in _chunks([outcome for outcome in outcomes if outcome[0] in ended]):
+                bad += _write_chunk(connection, _write_outcomes, chunk)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
@@ -121,33 +130,61 @@ class SqliteLogWriter:
         self._file.close()
 
 
-def _write_chunk(connection: sqlite3.Connection, write: Write, chunk: list[Item]) -> list[Exception]:
+def _write_chunk(
+    connection: sqlite3.Connection, write: Callable[[sqlite3.Connection, list[T]], list[Exception]], chunk: list[T]
+) -> list[Exception]:
     """Write items in one statement; returns the errors of those that no database would take."""
     try:
-        write(connection, chunk)
+        return write(connection, chunk)
     except Exception as error:
-        if isinstance(error, sqlite3.Error) and not isinstance(error, ITEM_ERRORS):
+        if _of_the_file(error):
             raise
         if len(chunk) > 1:  # one bad item must not keep the others from being stored
             return [bad for item in chunk for bad in _write_chunk(connection, write, [item])]
         return [error]
+
+
+def _of_the_file(error: Exception) -> bool:
+    """Whether it is no item's fault."""
+    return isinstance(error, sqlite3.Error) and not isinstance(error, ITEM_ERRORS)
+
+
+def _write_whole(connection: sqlite3.Connection, chunk: list[Whole]) -> list[Exception]:
+    try:
+        values = [value for (decision, _), (_, outcome) in chunk for value in rows.whole_row(decision, outcome)]
+        connection.execute(rows.insert_whole(len(chunk)), values)
+    except Exception as error:
+        if len(chunk) > 1 or _of_the_file(error):
+            raise
+        [(decision_item, outcome_item)] = chunk  # of a bad outcome the decision is kept
+        return [
+            *_write_chunk(connection, _write_decisions, [decision_item]),
+            *_write_chunk(connection, _write_outcomes, [outcome_item]),
+        ]
+    _write_prompts(connection, [decision for decision, _ in chunk])
     return []
 
 
-def _write_decisions(connection: sqlite3.Connection, chunk: list[Item]) -> None:
+def _write_decisions(connection: sqlite3.Connection, chunk: list[Item]) -> list[Exception]:
     values = [value for decision, _ in chunk for value in rows.decision_row(decision)]
     connection.execute(rows.insert_decisions(len(chunk)), values)
+    _write_prompts(connection, chunk)
+    return []
+
+
+def _write_prompts(connection: sqlite3.Connection, chunk: list[Item]) -> None:
     for decision, prompt in chunk:
         if prompt is not None:
             connection.execute(rows.INSERT_PROMPT, named((decision.id, prompt)))
 
 
-def _write_outcomes(connection: sqlite3.Connection, chunk: list[Item]) -> None:
+def _write_outcomes(connection: sqlite3.Connection, chunk: list[Item]) -> list[Exception]:
     values = [value for decision_id, outcome in chunk for value in rows.outcome_row(decision_id, outcome)]
     connection.execute(rows.update_outcomes(len(chunk)), values)
+    return []
 
 
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
+def _chunks(items: list[T]) -> Iterator[list[T]]:
     """The items in pieces of a few fixed sizes, so that their statements stay prepared."""
     start = 0
     for size in CHUNKS:

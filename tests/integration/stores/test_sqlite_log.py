@@ -14,7 +14,7 @@ from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
 from pointsman.stores import decision_log
 from pointsman.stores.rows import SELECT
-from pointsman.stores.sqlite_log import SqliteDecisionLog
+from pointsman.stores.sqlite_log import SqliteDecisionLog, SqliteLogWriter
 
 from .entries import counted, decision, outcome, until
 
@@ -205,3 +205,29 @@ async def test_lookups_use_indices(path: Path):
     ):
         plan = str(rows(path, f"EXPLAIN QUERY PLAN {SELECT} WHERE {where} LIMIT 5"))
         assert index in plan, plan
+
+
+async def test_a_decision_that_is_there_already_gets_the_outcome_that_comes_with_it_again(path: Path):
+    chosen, other = decision(), decision()
+    writer = SqliteLogWriter(path)
+    log = await opened(path)
+    await log.close()
+    assert writer.write([(chosen, None)], []) == []  # reported as failed, say: it comes again, and has ended meanwhile
+    assert writer.write([(chosen, None), (other, b"[]")], [(chosen.id, outcome()), (other.id, outcome())]) == []
+    writer.close()
+    assert rows(path, "SELECT id, status, seconds FROM decisions ORDER BY id") == [
+        (chosen.id, "ok", 1.75),
+        (other.id, "ok", 1.75),
+    ]
+    assert rows(path, "SELECT decision_id FROM prompts") == [(other.id,)]
+
+
+async def test_an_outcome_that_cannot_be_stored_leaves_its_decision(path: Path):
+    good, bad = decision(), decision()
+    log = await opened(path)
+    await log.close()
+    writer = SqliteLogWriter(path)
+    refused = writer.write([(good, None), (bad, None)], [(good.id, outcome()), (bad.id, outcome(prompt_tokens=2**70))])
+    writer.close()
+    assert [type(error) for error in refused] == [OverflowError]
+    assert rows(path, "SELECT id, status FROM decisions ORDER BY id") == [(good.id, "ok"), (bad.id, None)]

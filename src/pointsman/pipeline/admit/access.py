@@ -22,6 +22,7 @@ from pointsman.core.knock import Knock
 from .keys import KeyDirectory, address_of
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+MOST_SEEN_HOSTS = 64
 LONGEST = 8192
 """Bytes of the longest credential that is looked at."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -84,6 +85,8 @@ class Access:
         self._public = frozenset(public)
         self._public_below = tuple(path for path in self._public if path.endswith("/") and path != "/")
         self._hosts = LOOPBACK_NAMES | {host.lower() for host in hosts}
+        self._seen_hosts: set[bytes] = set()
+        """Host headers that were found to name one of them."""
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._any_host = any_host
         self._may_be_open = may_be_open
@@ -191,8 +194,13 @@ class Access:
             return True
         if host is None:
             return False
+        if host in self._seen_hosts:
+            return True
         name = _host_of(host.decode("latin-1").lower())
-        return name in self._hosts or (self._any_host and _is_address(name))
+        known = name in self._hosts
+        if known and len(self._seen_hosts) < MOST_SEEN_HOSTS:
+            self._seen_hosts.add(host)
+        return known or (self._any_host and _is_address(name))
 
 
 def _hold_to_scopes(caller: Caller, knock: Knock) -> None:
@@ -272,8 +280,8 @@ def _as_ollama_is_asked(knock: Knock) -> bool:
 
 
 def _is_json(content_type: bytes | None) -> bool:
-    if content_type is None:
-        return False
+    if content_type is None or content_type == b"application/json":
+        return content_type is not None
     essence = content_type.partition(b";")[0].strip().lower()
     return essence == b"application/json" or essence.endswith(b"+json")
 

@@ -50,8 +50,9 @@ class Running:
         self._reckon()
 
     def observe(self, value: float) -> None:
-        self.weight = min(self.weight + 1.0, MEMORY)
-        share = 1.0 / self.weight
+        weight = self.weight + 1.0
+        self.weight = weight = weight if weight < MEMORY else MEMORY
+        share = 1.0 / weight
         gap = value - self.mean
         self.mean += share * gap
         self.variance = (1.0 - share) * (self.variance + share * gap * gap)
@@ -59,8 +60,9 @@ class Running:
 
     def _reckon(self) -> None:
         """Of a log-normal distribution; here and not where it is asked for, which is far more often."""
-        self.expected = math.exp(self.mean + self.variance / 2)
-        self.high = math.exp(self.mean + NINE_IN_TEN * math.sqrt(self.variance))
+        mean, variance = self.mean, self.variance
+        self.expected = math.exp(mean + variance / 2)
+        self.high = math.exp(mean + NINE_IN_TEN * math.sqrt(variance))
 
 
 class Expected(NamedTuple):
@@ -85,21 +87,21 @@ class Paces:
 
     def told(self, decision: Decision, outcome: Outcome, catalog: Catalog) -> None:
         """Take up how a decision ended; only whole answers to chats that are not bounded say something."""
-        if outcome.status != "ok" or not outcome.attempts or decision.signals.needs.kind != "chat":
+        signals = decision.signals
+        needs = signals.needs
+        if outcome.status != "ok" or not outcome.attempts or needs.kind != "chat":
             return
         last = outcome.attempts[-1]
-        needs = decision.signals.needs
-        card = catalog.get(last.model)
-        if card is None or last.completion_tokens is None or last.completion_tokens <= 0 or last.seconds <= 0:
+        card, written = catalog.get(last.model), last.completion_tokens
+        if card is None or written is None or written <= 0 or last.seconds <= 0:
             return
-        signals = decision.signals
         effort = decision.effort if last.model == decision.model else None
         if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
-            key = (last.model, effort, signals.intent.value)
-            ratio = last.completion_tokens / (needs.expected_output * needs.choices)
+            key = (last.model, effort, signals.intent)
+            ratio = written / (needs.expected_output * needs.choices)
             _kept(self._lengths, key).observe(_bounded(ratio))
         prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
-        predicted = latency(card, prompt, last.completion_tokens)
+        predicted = latency(card, prompt, written)
         if predicted > 0 and len(self._times) < MOST_KEYS:
             times = _kept(self._times, (last.model, band(signals.complexity.score)))
             times.observe(_bounded(last.seconds / predicted))
@@ -115,7 +117,7 @@ class Paces:
         Args:
             prior: what is expected of any model.
         """
-        found = _expected(self._lengths.get((model, effort, signals.intent.value)), prior)
+        found = _expected(self._lengths.get((model, effort, signals.intent)), prior)
         most = signals.needs.max_output
         if most is None or (found.mean <= most and found.high <= most):
             return found

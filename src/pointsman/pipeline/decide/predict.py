@@ -99,7 +99,7 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     """
     paces = paces or UNMEASURED
     needs = signals.needs
-    intent = signals.intent.value
+    intent = signals.intent
     ease = _ease(signals.complexity.score)
     prompt = needs.prompt_tokens
     choices = needs.choices

@@ -182,6 +182,9 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     outcome.cached_tokens = last.cached_tokens
     # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
     # What a caller's own key paid for cost the installation nothing.
+    if len(trail.attempts) == 1 and not last.caller_key and last.status == "ok":
+        outcome.cost_micro_usd = last.cost_micro_usd
+        return outcome
     costs = [
         0 if attempt.caller_key else attempt.cost_micro_usd
         for attempt in outcome.attempts

@@ -61,8 +61,8 @@ class Tally:
     def end(self, outcome: Outcome, *, stream: bool) -> None:
         """A request that had begun is over."""
         self.active -= 1
-        self.refuse(outcome)
         model = outcome.model or ""
+        self.requests[model, outcome.status] += 1
         if outcome.status == "ok":
             _of(self.seconds, model, SECONDS).observe(outcome.seconds)
             if stream and outcome.first_byte_seconds is not None:

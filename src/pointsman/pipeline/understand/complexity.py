@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from operator import methodcaller
@@ -33,6 +32,7 @@ from pointsman.core.signals import Complexity
 from pointsman.core.tokens import BYTES_PER_TOKEN_TYPICAL
 
 from .ask import Ask
+from .searching import Match, matcher
 from .tables import table
 
 LENGTH_SCALE = 80.0
@@ -159,18 +159,15 @@ class ComplexityScore:
             sentences, middle = [*head, raw[begun:ends], *tail], len(head)
         tells, speaks = _tells()
         listed, slight = [], []
-        for place in [
-            place
-            for place, sentence in enumerate(sentences)
-            if len(sentence) <= SLIGHT or sentence.count(b",") >= LIST_PARTS - 1
-        ]:
-            sentence = sentences[place]
-            if place == middle:
-                continue
-            if sentence.count(b",") >= LIST_PARTS - 1 and not speaks(sentence):
-                listed.append(place)
-            elif len(sentence) <= SLIGHT and not tells(sentence):
-                slight.append(place)
+        sizes, commas = list(map(len, sentences)), list(map(_commas_of, sentences))
+        if min(sizes) <= SLIGHT or max(commas) >= LIST_PARTS - 1:
+            for place, sentence in enumerate(sentences):
+                if place == middle:
+                    continue
+                if commas[place] >= LIST_PARTS - 1 and not speaks(sentence):
+                    listed.append(place)
+                elif sizes[place] <= SLIGHT and not tells(sentence):
+                    slight.append(place)
         if terms and self._found(b"".join([sentences[place] for place in slight])):
             slight = [place for place in slight if not self._found(sentences[place])]
         if not listed and not slight:
@@ -182,7 +179,7 @@ class ComplexityScore:
         return _Prose(told, self._found(told) if listed else terms, lists, len(raw) - len(told))
 
     def _found(self, text: bytes) -> set[int]:
-        return set(self._set.Match(text.lower()) or ()) if text else set()
+        return set(self._set(text.lower()) or ()) if text else set()
 
     def _structured(self, ask: Ask, prose: _Prose) -> float:
         total = _counted(prose.weighty) if prose.weighty else 0.0
@@ -209,10 +206,10 @@ def _sentences(raw: bytes) -> list[bytes]:
     ends = list(map(_end_of, _END.finditer(raw)))
     if not ends or ends[-1] < len(raw):
         ends.append(len(raw))
-    return [raw[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return list(map(raw.__getitem__, map(slice, [0, *ends], ends)))
 
 
-_end_of = methodcaller("end")
+_end_of, _commas_of = methodcaller("end"), methodcaller("count", b",")
 
 
 def _counted(text: bytes) -> float:
@@ -220,7 +217,7 @@ def _counted(text: bytes) -> float:
     sentences, commas = _punctuation(text if text.isascii() else _WIDE_STOPS.sub(b".", text))
     patterns, found = _count_set()
     # One pass tells which patterns occur at all: of most, an ask holds none.
-    present = set(found.Match(text) or ())
+    present = set(found(text) or ())
     clauses = commas
     if 0 in present and clauses < _CLAUSES.most:
         clauses += _count_up_to(patterns[0], text, _CLAUSES.most)
@@ -264,14 +261,14 @@ def _depth(code: str) -> int:
 
 
 @cache
-def _tells() -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
+def _tells() -> tuple[Match, Match]:
     """Whether a sentence holds what no slight one holds: numbers, list items, files, demanding verbs. A condition alone
     is none: "this must never be wrong" says nothing of the task. And whether one holds a function word."""
     tells = "|".join((r"\d", *(kind.pattern for kind in (_ITEMS, _FILES, _VERBS))))
     return _matcher(tells), _matcher(_FUNCTION_WORDS)
 
 
-def _matcher(pattern: str) -> Callable[[bytes], Any]:
+def _matcher(pattern: str) -> Match:
     """As a set of one, which answers in less time than an expression does."""
     options = re2.Options()
     options.case_sensitive = False
@@ -279,12 +276,11 @@ def _matcher(pattern: str) -> Callable[[bytes], Any]:
     found = re2.Set.SearchSet(options)
     found.Add(pattern)
     found.Compile()
-    match: Callable[[bytes], Any] = found.Match
-    return match
+    return matcher(found)
 
 
 @cache
-def _count_set() -> tuple[tuple[Any, ...], Any]:
+def _count_set() -> tuple[tuple[Any, ...], Match]:
     """The patterns of the counted words, those of clauses first, and the set of them all in the same order."""
     options = re2.Options()
     options.case_sensitive = False
@@ -294,11 +290,11 @@ def _count_set() -> tuple[tuple[Any, ...], Any]:
     for pattern in patterns:
         found.Add(pattern)
     found.Compile()
-    return tuple(re2.compile(pattern, options) for pattern in patterns), found
+    return tuple(re2.compile(pattern, options) for pattern in patterns), matcher(found)
 
 
 @cache
-def _term_set() -> tuple[tuple[float, ...], Any]:
+def _term_set() -> tuple[tuple[float, ...], Match]:
     """The weight of every term, and the set that finds them, in the same order."""
     weights: dict[str, float] = {}
     for domain in table("terms").values():
@@ -313,7 +309,7 @@ def _term_set() -> tuple[tuple[float, ...], Any]:
     for term in weights:
         found.Add(_pattern(term))
     found.Compile()
-    return tuple(weights.values()), found
+    return tuple(weights.values()), matcher(found)
 
 
 _CLOSED = r"\b"

@@ -18,6 +18,7 @@ from pointsman.core.signals import PrivacyClass
 
 from .candidate import Candidate
 from .plain import aligned, plain
+from .searching import matcher
 from .tables import table
 from .validators import VALIDATORS
 
@@ -89,6 +90,7 @@ class Detectors:
             self._set.Add(detector.trigger or detector.expression)
         self._canary: int = self._set.Add("(?:)")
         self._set.Compile()
+        self._match = matcher(self._set)
 
     def find(self, text: str) -> tuple[str, ...]:
         """Names of the detectors that match, in the table's order."""
@@ -144,7 +146,7 @@ class Detectors:
 
     def _triggered(self, block: bytes) -> Sequence[int]:
         """Places of the detectors that may match."""
-        triggered: list[int] = self._set.Match(block) or []
+        triggered = list(self._match(block) or ())
         if len(triggered) == 1 and triggered[0] == self._canary:
             return ()
         if self._canary not in triggered:

@@ -12,6 +12,7 @@ import re2
 from pointsman.core.signals import Intent
 
 from .ask import Ask
+from .searching import matcher
 from .tables import table
 
 Look = Literal["prose", "open", "close", "code", "all"]
@@ -51,9 +52,8 @@ class IntentRules:
         for rule in _table().rule:
             placed.setdefault(rule.look, []).append(rule)
         self._sets = [
-            (look, [(rule.intent, rule.weight) for rule in part], _compile(part).Match)
+            (look, [([(rule.intent, rule.weight) for rule in part], matcher(_compile(part))) for part in _parts(rules)])
             for look, rules in placed.items()
-            for part in _parts(rules)
         ]
 
     def weigh(self, ask: Ask) -> dict[Intent, float]:
@@ -69,12 +69,13 @@ class IntentRules:
             "code": code,
             "all": b"%b\n%b" % (raw, code),
         }
-        for look, rules, match in self._sets:
-            text = texts[look]
-            if text and (found := match(text)) is not None:
-                for index in found:
-                    intent, weight = rules[index]
-                    weights[intent] = weights.get(intent, 0.0) + weight
+        for look, sets in self._sets:
+            if text := texts[look]:
+                for rules, match in sets:
+                    if found := match(text):
+                        for index in found:
+                            intent, weight = rules[index]
+                            weights[intent] = weights.get(intent, 0.0) + weight
         return weights
 
     def __call__(self, ask: Ask) -> tuple[Intent, float]:

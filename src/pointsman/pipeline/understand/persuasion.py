@@ -11,6 +11,8 @@ import re
 
 import re2
 
+from .searching import matcher
+
 _options = re2.Options()
 _options.case_sensitive = False
 _options.log_errors = False
@@ -85,15 +87,16 @@ _HINT = (
 )
 """Without one of these there is nothing to look for; hardly any prompt gets beyond it."""
 _HINTS = re2.compile(_HINT, _options)
-_ANY_HINT = re2.Set.SearchSet(_options)  # a set of one answers in less time than an expression does
-_ANY_HINT.Add(_HINT)
-_ANY_HINT.Compile()
+_HINT_SET = re2.Set.SearchSet(_options)  # a set of one answers in less time than an expression does
+_HINT_SET.Add(_HINT)
+_HINT_SET.Compile()
+_any_hint = matcher(_HINT_SET)
 
 
 def without_persuasion(prose: str) -> str:
     """The prose without what speaks to the router; all of it where nothing else would be left."""
     raw = prose.encode("utf-8", "replace")
-    if _ANY_HINT.Match(raw) is None:
+    if not _any_hint(raw):
         return prose
     left = _BLOCK.sub(b" ", _ESCAPED.sub(_unescaped, raw) if b"\\u00" in raw else raw)
     left = _without_spoken(left)
