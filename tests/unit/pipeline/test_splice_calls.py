@@ -120,6 +120,16 @@ def test_where_nobody_follows_nothing_is_held():
         assert splice.passes(event) is event
 
 
+def test_a_call_that_was_not_held_back_and_broke_off_is_not_told_as_whole():
+    splice = Splice(asking(tools=TOOLS))
+    splice.asks(REPEATS, asking(tools=TOOLS))
+    splice.holds = False
+    for event in [*streamed(TEXT, finish=None), *call(0, "call_a", "read", ARGUMENTS[0])[:-1]]:
+        splice.passes(event)
+    assert splice.whole() is None
+    assert not splice.can_go_on(REPEATS)
+
+
 def test_models_that_learn_their_tools_from_the_prompt_are_asked_in_words():
     frames = streamed(TEXT, finish=None)[:4]
     cards = [

@@ -147,8 +147,8 @@ class Splice:
             return None
         if told.finish:
             return self._telling.close(told, None)
-        if told.calls:
-            return self._telling.close(told, "tool_calls")
+        if told.calls:  # those that were not held back may have broken off in the middle
+            return self._telling.close(told, "tool_calls") if self.holds else None
         left = left_of(self._request, told.text)
         return self._telling.close(told, "length") if left is not None and left <= 0 and told.text else None
 
