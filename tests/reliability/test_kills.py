@@ -30,9 +30,9 @@ from .measures import eventually, rows
 OUTPUT, PRICE = 100, 10.0
 EACH = round(OUTPUT * PRICE)
 """Micro-dollars of an answer; its prompt costs nothing."""
-CLIENTS = 8
-PAUSE = 0.02
-"""Seconds between two requests of a client: half of a processor is enough to be killed on."""
+CLIENTS = 6
+PAUSE = 0.04
+"""Seconds between two requests of a client: a part of a processor is enough to be killed on."""
 DURABLE = 1.0
 """Seconds after which an answer must be in the log, whatever happens."""
 HOUR = 3600.0

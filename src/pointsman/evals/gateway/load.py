@@ -46,7 +46,7 @@ class _Connection(asyncio.Protocol):
         if not self._first:
             self._first = time.perf_counter()
         self._buffer += data
-        if not self._whole():
+        if not is_whole(self._buffer):
             return
         now = time.perf_counter()
         self.totals.append(now - self._sent)
@@ -59,24 +59,25 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _whole(self) -> bool:
-        buffer = self._buffer
-        end = buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return False
-        head = bytes(buffer[:end]).lower()
-        if b"transfer-encoding: chunked" in head:
-            return buffer.endswith(b"\r\n0\r\n\r\n")
-        at = head.find(b"content-length:")
-        if at < 0:
-            return False
-        length = int(head[at + 15 : (head + b"\r\n").index(b"\r\n", at)])
-        return len(buffer) >= end + 4 + length
-
     def connection_lost(self, exc: Exception | None) -> None:
         self.errors += self._left
         if not self._done.done():
             self._done.set_result(None)
+
+
+def is_whole(buffer: bytearray) -> bool:
+    """Whether an answer has come to its end."""
+    end = buffer.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    head = bytes(buffer[:end]).lower()
+    if b"transfer-encoding: chunked" in head:
+        return buffer.endswith(b"\r\n0\r\n\r\n")
+    at = head.find(b"content-length:")
+    if at < 0:
+        return False
+    length = int(head[at + 15 : (head + b"\r\n").index(b"\r\n", at)])
+    return len(buffer) >= end + 4 + length
 
 
 def post(path: str, body: bytes) -> bytes:

@@ -65,27 +65,35 @@ class Mock(asyncio.Protocol):
                 return
             body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
-            if head.startswith(b"get "):
-                self._transport.write(MODEL_LIST)
-            elif b'"stream":true' in body or b'"stream": true' in body:
-                self._transport.write(STREAM_HEAD)
-                self._emit(CHUNKS)
-            else:
-                self._transport.write(WHOLE)
+            self.answer(head, body)
 
-    def _emit(self, left: int) -> None:
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Answer one request; `head` is in small letters."""
+        if head.startswith(b"get "):
+            self._transport.write(MODEL_LIST)
+        elif is_streamed(body):
+            self._transport.write(STREAM_HEAD)
+            self._emit(CHUNKS)
+        else:
+            self._transport.write(WHOLE)
+
+    def _emit(self, left: int, pause: float = 0.0002) -> None:
         if self._transport.is_closing():
             return
         if left:
             self._transport.write(TOKEN)
-            asyncio.get_running_loop().call_later(0.0002, self._emit, left - 1)
+            asyncio.get_running_loop().call_later(pause, self._emit, left - 1, pause)
         else:
             self._transport.write(LAST + b"0\r\n\r\n")
 
 
-async def main() -> None:
+def is_streamed(body: bytes) -> bool:
+    return b'"stream":true' in body or b'"stream": true' in body
+
+
+async def main(protocol: type[Mock] = Mock) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Mock, "127.0.0.1", 0)
+    server = await loop.create_server(protocol, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

@@ -54,11 +54,9 @@ def _processor_seconds(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def mock_upstream() -> Iterator[int]:
+def mock_upstream(module: str = "pointsman.evals.gateway.mock") -> Iterator[int]:
     """The mock's port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pointsman.evals.gateway.mock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         try:

@@ -11,6 +11,7 @@ import click
 
 from .bench_decide import decide
 from .bench_faults import faults
+from .bench_soak import soak
 from .lazy import Group
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def bench() -> None:
 
 
 bench.add_command(decide)
+bench.add_command(soak)
 bench.add_command(faults)
 
 
