@@ -27,7 +27,7 @@ def data_plane() -> str:
 
 
 def breaking(settings: dict[str, Any], open_seconds: float = 600.0) -> dict[str, Any]:
-    breaker = {"min_calls": 3, "open_seconds": open_seconds, "max_open_seconds": 600.0, "probes": 1}
+    breaker = {"min_errors": 3, "open_seconds": open_seconds, "max_open_seconds": 600.0, "probes": 1}
     return {
         **settings,
         "execution": {"retries": 0, "breaker": breaker},
@@ -66,8 +66,8 @@ def test_auto_goes_elsewhere_until_a_probe_goes_well(tmp_path, settings, cloud, 
     with running(tmp_path, breaking(settings, open_seconds=4.0)) as gateway:
         admin(gateway)
         assert gateway.chat(EASY).headers["x-pointsman-model"] == LAN
-        lan.script(Status(500), Page(b"<html>Sign in</html>"))
-        for _ in range(2):
+        lan.script(Status(500), Page(b"<html>Sign in</html>"), Status(503))
+        for _ in range(3):
             reply = gateway.chat(EASY)
             assert reply.headers["x-pointsman-model"] != LAN
             assert reply.headers["x-pointsman-reason"].startswith("fallback")
@@ -77,7 +77,7 @@ def test_auto_goes_elsewhere_until_a_probe_goes_well(tmp_path, settings, cloud, 
         [dropped] = [drop for drop in record["dropped"] if drop["model"] == LAN]
         if time.monotonic() - opened_at < 2.9:  # it stays open for three quarters of the time at least
             assert dropped["constraint"] == "unhealthy"
-            assert dropped["detail"] == "its circuit is open: 2 of 3 calls failed in 30 s"
+            assert dropped["detail"] == "its circuit is open: 3 of 4 calls failed in 60 s"
             assert len(lan.chats) == asked
         until(lambda: gateway.chat(EASY, model=LAN).status == 200)
         assert time.monotonic() - opened_at > 2.9
@@ -112,7 +112,7 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
         assert told["status"] == "degraded"
         [circuit] = told["circuits"]
         assert (circuit["scope"], circuit["name"], circuit["state"]) == ("model", CLOUD, "open")
-        assert circuit["why"] == "3 of 3 calls failed in 30 s"
+        assert circuit["why"] == "3 of 3 calls failed in 60 s"
         assert 400 < circuit["seconds_left"] <= 600
         assert metric(gateway, "pointsman_breaker_state") == {
             ("model", CLOUD): 1, ("model", "openai:gpt-4o"): 0, ("model", LAN): 0,

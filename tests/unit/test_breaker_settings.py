@@ -25,7 +25,7 @@ def test_the_stage_and_the_settings_have_the_same_defaults():
     [
         ("window", 0),
         ("window", float("nan")),
-        ("min_calls", 0),
+        ("min_errors", 0),
         ("error_rate", 0),
         ("error_rate", 1.1),
         ("slow_rate", -1),
@@ -48,11 +48,11 @@ def test_what_cannot_work_is_refused_by_name(name, value):
 
 
 def test_a_change_leaves_the_rest_as_it_was():
-    settings = changing(min_calls=7, slow_beyond=20)
-    expected = msgspec.structs.replace(Settings().execution.breaker, min_calls=7, slow_beyond=20.0)
+    settings = changing(min_errors=7, slow_beyond=20)
+    expected = msgspec.structs.replace(Settings().execution.breaker, min_errors=7, slow_beyond=20.0)
     assert settings.execution.breaker == expected
-    assert at(settings, "execution.breaker.min_calls") == 7
-    assert choices("execution.breaker.min_calls") is None
+    assert at(settings, "execution.breaker.min_errors") == 7
+    assert choices("execution.breaker.min_errors") is None
 
 
 def test_names_may_be_written_dotted_and_unknown_ones_are_refused():

@@ -264,7 +264,7 @@ def _breaker_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:
     checks: list[tuple[str, Any, bool, str]] = []
     for names, least, most, mend in (
         (("window", "open_seconds", "probe_seconds", "slow_seconds", "slow_beyond"), 0.1, 86_400, seconds),
-        (("min_calls", "connect_errors", "probes"), 1, 10_000, whole),
+        (("min_errors", "connect_errors", "probes"), 1, 10_000, whole),
         (("error_rate", "slow_rate"), 1e-6, 1, share),
         (("slow_factor",), 1, 1_000_000, "must be at least 1"),
         (("max_open_seconds",), breaker.open_seconds, 86_400,

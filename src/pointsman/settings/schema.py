@@ -273,10 +273,10 @@ class BreakerSettings(Section):
     """When a model that fails is left alone. A provider is, when nobody can reach it or several of its models fail."""
 
     enabled: bool = True
-    window: float = 30.0
+    window: float = 60.0
     """Seconds of which the calls count."""
-    min_calls: int = 5
-    """Fewer calls in the window say nothing."""
+    min_errors: int = 5
+    """Fewer failures in the window say nothing."""
     error_rate: float = 0.5
     """Share of the calls in the window that failed: connecting, with a status of 500 or more or one that refuses our
     key, by a time-out, in the middle of the answer."""
@@ -291,7 +291,7 @@ class BreakerSettings(Section):
     connect_errors: int = 3
     """Calls in a row that could not reach a provider: all of its models are left alone."""
     open_seconds: float = 5.0
-    """How long it is left alone the first time; doubled each time that it fails again."""
+    """How long it is left alone the first time; doubled with each probe that fails."""
     max_open_seconds: float = 300.0
     probes: int = 2
     """Calls that may then try it at the same time, and how many must go well before all may."""

@@ -68,7 +68,7 @@ async def test_an_opening_and_a_closing_reach_the_other(valkey_server: Valkey) -
         one.fail()
         await one.shared.exchange()
         await other.shared.exchange()
-        assert other.breakers.opened() == {CARD.id: "its circuit is open: 5 of 5 calls failed in 30 s"}
+        assert other.breakers.opened() == {CARD.id: "its circuit is open: 5 of 5 calls failed in 60 s"}
         assert 0 < other.breakers.admit(CARD) <= one.breakers.admit(CARD) <= 20
         mine.move(21)
         theirs.move(21)

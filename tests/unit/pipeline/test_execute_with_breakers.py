@@ -17,7 +17,7 @@ from pointsman.pipeline.execute.breaker import CircuitBreakers
 from pointsman.pipeline.execute.circuit import BreakerRules
 
 ANSWER = Frames(b"hello", finish_reason="stop")
-OPEN = {CHEAP.id: "its circuit is open: 3 of 3 calls failed in 30 s"}
+OPEN = {CHEAP.id: "its circuit is open: 3 of 3 calls failed in 60 s"}
 
 
 class Setup:
@@ -25,7 +25,7 @@ class Setup:
         class Models:
             catalog = CATALOG
 
-        self.breakers = CircuitBreakers(BreakerRules(**{"min_calls": 3, **rules}), models=Models(), clock=SystemClock())
+        self.breakers = CircuitBreakers(BreakerRules(**{"min_errors": 3, **rules}), models=Models(), clock=SystemClock())
 
     async def play(
         self, plan: dict[str, Script], *, leave_after: int | None = None, own_key: bool = False

@@ -32,8 +32,8 @@ class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a circuit opens, for how long, and what closes it. `settings.BreakerSettings` says what each is."""
 
     enabled: bool = True
-    window: float = 30.0
-    min_calls: int = 5
+    window: float = 60.0
+    min_errors: int = 5
     error_rate: float = 0.5
     slow_rate: float = 0.9
     slow_factor: float = 5.0
@@ -69,7 +69,7 @@ class Circuit:
         self.until = 0.0
         """Until when it is open; it is half open from then on, and closed at 0."""
         self.level = 0
-        """How often it opened in a row."""
+        """How many times its shortest time is doubled."""
         self.spell = 0.0
         """Seconds of the last opening."""
         self.why = ""
@@ -106,13 +106,16 @@ class Circuit:
         self.leases.append(now + rules.probe_seconds)
 
     def open(self, now: float, why: str, rules: BreakerRules, jitter: float) -> None:
-        """Open for a time that is doubled with each opening in a row, up to the longest.
+        """Open: for twice as long as before after a probe that failed, up to the longest. When it was closed not long
+        ago, for half as long as before, since some calls went well; otherwise for the shortest time.
 
         Args:
             jitter: what the time is multiplied by, so that replicas do not all probe at once.
         """
-        if self.until or now - self.closed_at <= rules.window + self.spell:
+        if self.until:
             self.level += 1
+        elif now - self.closed_at <= rules.window:
+            self.level = max(0, self.level - 1)
         else:
             self.level = 0
         self.openings += 1
@@ -272,14 +275,13 @@ class ModelCircuit(Circuit):
     def failing(self, now: float, rules: BreakerRules) -> str | None:
         """Why it is to open now, or None; sets `by_slowness` with it."""
         self.turn(now, rules)
-        if self.calls < rules.min_calls:
-            return None
-        if self.errors >= rules.error_rate * self.calls:
+        if self.errors >= rules.min_errors and self.errors >= rules.error_rate * self.calls:
             self.by_slowness = False
             return f"{self.errors} of {self.calls} calls failed in {rules.window:g} s"
-        if self.slow + self.errors >= rules.slow_rate * self.calls and self.slow:
+        bad = self.slow + self.errors
+        if self.slow and bad >= rules.min_errors and bad >= rules.slow_rate * self.calls:
             self.by_slowness = True
-            return f"{self.slow + self.errors} of {self.calls} calls were slow or put off in {rules.window:g} s"
+            return f"{bad} of {self.calls} calls were slow or put off in {rules.window:g} s"
         return None
 
     def close(self, now: float) -> None:
