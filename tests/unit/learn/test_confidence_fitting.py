@@ -15,6 +15,7 @@ import pointsman.pipeline.execute.confidence as serving
 from pointsman.core.errors import InvalidRequest, UpstreamError
 from pointsman.learn.confidence.answers import Kept, Token, ask, missing, read_answers, write_answers
 from pointsman.learn.confidence.collect import collect, execute_kept, sample
+from pointsman.learn.confidence.figures import auc, ece
 from pointsman.learn.confidence.fitting import (
     CONDITIONS,
     chances,
@@ -27,7 +28,6 @@ from pointsman.learn.confidence.fitting import (
     shifts,
     train,
 )
-from pointsman.learn.confidence.judging import auc, ece
 from pointsman.learn.confidence.measured import Row, measure, read_rows, write_rows
 from pointsman.learn.confidence.tasks import tasks
 from pointsman.pipeline.execute.confidence.model import Model, built_in_model

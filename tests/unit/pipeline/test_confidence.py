@@ -54,7 +54,7 @@ def frames(*deltas: dict[str, Any], logprobs: list[float] | None = None) -> Fram
     for place, delta in enumerate(deltas):
         choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": None}
         if logprobs is not None:
-            choice["logprobs"] = {"content": [{"token": "x", "logprob": logprobs[place]}]}
+            choice["logprobs"] = {"content": [{"token": delta["content"], "logprob": logprobs[place]}]}
         raw += b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
     return Frames(raw)
 
@@ -96,8 +96,51 @@ class TestTokens:
             verifier.feed(frames({"content": CODE}, *[{"content": " "}] * 39, logprobs=[logprob] * 40))
             assert verifier.tokens == 40
             made.append(verifier.confidence(whole=True))
-        assert made[0].probability > made[1].probability + 0.2
+        assert made[0].probability > made[1].probability + 0.15
         assert any("unlikely" in reason or "odds" in reason for reason in made[1].reasons)
+
+    def test_of_code_comments_and_docstrings_are_left_out(self):
+        sure = {"def f(x):", "    y = 2 * x", "    y += 0", "    return y"}
+        lines = [
+            "It is 2.",
+            "\n",
+            "```python\n",
+            "def f(x):",
+            "\n    ",
+            '"""',
+            "Doubles it.",
+            '"""',
+            "\n",
+            "    y = 2 * x",
+        ]
+        lines += [
+            "  ",
+            "# twice",
+            "\n",
+            "    y += 0",
+            " ",
+            "# more",
+            "\n",
+            "    return y",
+            "\n",
+            "```\n",
+            "It is done.",
+        ]
+        remarks = {"It is 2.", "```python\n", '"""', "Doubles it.", "# twice", "# more", "```\n", "It is done."}
+        verifier = Verifier(asked())
+        content = [{"token": text, "logprob": -0.5 if text in sure else -5.0 * (text in remarks)} for text in lines]
+        message = {"content": "".join(lines)}
+        choice = {"index": 0, "message": message, "logprobs": {"content": content}}
+        verifier.feed(Body(json.dumps({"choices": [choice]}).encode()))
+        evidence = verifier.evidence(whole=True)
+        assert evidence.code_total == pytest.approx(-2.0)
+        assert evidence.code_worst == pytest.approx(-1.5 / 8)
+        assert evidence.total == pytest.approx(-2.0 - 9 * 5.0)
+
+    def test_too_little_code_tells_nothing(self):
+        verifier = Verifier(asked())
+        verifier.feed(frames({"content": "```py\n"}, {"content": "x = 1"}, logprobs=[-0.1, -0.1]))
+        assert verifier.evidence(whole=False).code_worst is None
 
     def test_without_log_probabilities_nothing_is_made_of_them(self):
         evidence = said(CODE)
@@ -334,22 +377,46 @@ class TestModel:
             assert [point.threshold for point in part.curve] == sorted({point.threshold for point in part.curve})
             assert [point.escalated for point in part.curve] == sorted(point.escalated for point in part.curve)
 
-    def test_surer_tokens_and_signs_point_the_right_way(self):
-        weights = built_in_model().artefact.whole.model.weights
-        for name in ("refusal", "broken", "repetition", "cut", "stub"):
-            assert weights[name] < 0, name
+    @pytest.mark.parametrize("condition", [True, False])
+    def test_likelier_tokens_never_count_against_an_answer_as_a_whole(self, condition):
+        model, made = built_in_model(), []
+        for logprob in (-0.05, -0.5, -1.5):
+            total = logprob * 60
+            evidence = Evidence(
+                tokens=60, total=total, mean_logprob=logprob, worst_short=2 * logprob, worst_long=1.3 * logprob,
+                doubtful=min(-logprob / 2, 1.0), entropy=-logprob if condition else None, code_total=total / 2,
+                code_worst=2 * logprob,
+            )  # fmt: skip
+            made.append(model(evidence, whole=True).probability)
+        assert made == sorted(made, reverse=True)
+
+    def test_signs_of_trouble_point_the_right_way(self):
+        for part in (built_in_model().artefact.whole, built_in_model().artefact.begun):
+            for name in ("refusal", "doubt", "broken", "repetition", "stub"):
+                assert part.model.weights[name] < 0, name
+            for name in ("total", "mean_logprob", "worst_short", "worst_long", "code_total", "code_worst"):
+                assert part.model.weights[name] >= 0, name
 
     def test_a_share_is_of_the_worst_evidence_whatever_was_expected(self):
-        for whole in (True, False):
-            made = [threshold_for(share=share, whole=whole) for share in (0.0, 0.1, 0.3, 0.5, 0.9, 1.0)]
-            assert made == sorted(made)
-            assert made[1] < made[4]
+        made = [threshold_for(share=share) for share in (0.0, 0.1, 0.3, 0.5, 0.9, 1.0)]
+        assert made == sorted(made)
+        assert made[1] < made[4]
         for prior in (0.1, 0.5, 0.9):
             for text in (CODE, "```python\ndef f(:\n```", "I don't know."):
                 verifier = Verifier(asked())
                 verifier.feed(body(text))
                 below = verifier.confidence(whole=True, prior=prior).probability < threshold_for(share=0.3, prior=prior)
                 assert below == (verifier.confidence(whole=True).probability < threshold_for(share=0.3))
+
+    def test_where_evidence_tells_nothing_only_signs_escalate(self):
+        artefact = built_in_model().artefact
+        blind = Model(msgspec.structs.replace(artefact, begun=msgspec.structs.replace(artefact.begun, telling=False)))
+        assert blind.threshold_for(share=0.0, whole=False) == blind.threshold_for(share=0.9, whole=False)
+        threshold = blind.threshold_for(share=0.5, whole=False)
+        for text, below in ((CODE, False), ("I'm sorry, I cannot help with that. I don't know how.", True)):
+            verifier = Verifier(asked(), blind)
+            verifier.feed(body(text))
+            assert (verifier.confidence(whole=False).probability < threshold) is below
 
     def test_evidence_moves_what_is_expected(self):
         verifier = Verifier(asked())

@@ -27,6 +27,7 @@ from pointsman.pipeline.execute.confidence.model import (
     logit,
 )
 
+from .figures import interval
 from .measured import USUAL, Row
 
 Floats = NDArray[np.float64]
@@ -47,9 +48,16 @@ STIPULATED: Mapping[str, float] = {
 }
 """What a sign counts for where no answer had it, in logits; what was seen moves it. Others begin at nothing."""
 SCALES: Mapping[str, float] = {
-    "mean_logprob": 0.2, "worst_short": 0.5, "worst_long": 0.25, "doubtful": 0.1, "entropy": 0.25, "length": 0.5,
+    "total": 0.7, "mean_logprob": 0.2, "worst_short": 0.5, "worst_long": 0.25, "doubtful": 0.1, "entropy": 0.25,
+    "code_total": 0.7, "code_worst": 0.5, "length": 0.5,
 }  # fmt: skip
 """Of the inputs that are no signs: about their standard deviation."""
+OF_TOKENS = ("total", "mean_logprob", "worst_short", "worst_long", "doubtful", "entropy", "code_total", "code_worst")
+WAYS: Mapping[str, int] = {
+    **dict.fromkeys(("total", "mean_logprob", "worst_short", "worst_long", "code_total", "code_worst"), 1),
+    **dict.fromkeys(("doubtful", "entropy", *STIPULATED), -1),
+}
+"""The sign that a weight must have."""
 CONDITIONS = ("all", "no alternatives", "no log-probabilities")
 """What a provider tells of the tokens."""
 CURVE = 40
@@ -63,7 +71,7 @@ def seen_as(evidence: Evidence, condition: str) -> Evidence:
     poorer = msgspec.structs.replace(evidence, entropy=None)
     if condition == "no alternatives":
         return poorer
-    return msgspec.structs.replace(poorer, mean_logprob=None, worst_short=None, worst_long=None, doubtful=None)
+    return msgspec.structs.replace(evidence, **dict.fromkeys(OF_TOKENS))
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,28 +118,51 @@ def shares(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def fit(data: Inputs) -> Logistic:
-    """Minimise the weighted log loss plus STRENGTH/2 · Σ (scaled weight − stipulated)², by Newton's method."""
+    """Minimise the weighted log loss plus STRENGTH/2 · Σ (scaled weight − stipulated)².
+
+    Likelier tokens may never count against an answer, nor signs of trouble for it: of the inputs whose weight has the
+    wrong sign the worst is left out, until none has.
+    """
     scale = np.array([SCALES.get(name, 1.0) for name in INPUTS])
-    start = np.array([STIPULATED.get(name, 0.0) for name in INPUTS])
+    stipulated = np.array([STIPULATED.get(name, 0.0) for name in INPUTS])
+    way = np.array([WAYS.get(name, 0) for name in INPUTS])
     told = np.isfinite(data.x)
     count = (told * data.weight[:, None]).sum(axis=0)
     sums = (np.where(told, data.x, 0.0) * data.weight[:, None]).sum(axis=0)
     centre = np.where(count > 0, sums / np.maximum(count, 1e-9), 0.0)
-    design = np.column_stack([np.where(told, (data.x - centre) / scale, 0.0), np.ones(len(data.x))])
-    stipulated = np.append(start, 0.0)
-    strength = np.append(np.full(len(INPUTS), STRENGTH), 1e-3)
+    design = np.where(told, (data.x - centre) / scale, 0.0)
+    used = np.ones(len(INPUTS), dtype=bool)
+    while True:
+        weights = np.zeros(len(INPUTS))
+        weights[used], bias = _fitted(design[:, used], data, stipulated[used])
+        wrong = weights * way
+        if wrong.min() >= 0:
+            break
+        used[wrong.argmin()] = False
+    return Logistic(
+        bias=round(bias, 4),
+        weights={name: round(float(weight), 4) for name, weight in zip(INPUTS, weights / scale, strict=True)},
+        centres={name: round(float(value), 4) for name, value in zip(INPUTS, centre, strict=True)},
+    )
+
+
+def _fitted(design: Floats, data: Inputs, stipulated: Floats) -> tuple[Floats, float]:
+    """Weights and bias, by Newton's method."""
+    design = np.column_stack([design, np.ones(len(design))])
+    goal = np.append(stipulated, 0.0)
+    strength = np.append(np.full(len(stipulated), STRENGTH), 1e-3)
 
     def loss(at: Floats) -> float:
         logits = data.prior + design @ at
         return float(
             (data.weight * (np.logaddexp(0, logits) - data.right * logits)).sum()
-            + (strength * (at - stipulated) ** 2).sum() / 2
+            + (strength * (at - goal) ** 2).sum() / 2
         )
 
-    found, last = stipulated, loss(stipulated)
+    found, last = goal, loss(goal)
     for _ in range(100):
         said = chances(data.prior, design @ found)
-        slope = design.T @ (data.weight * (data.right - said)) - strength * (found - stipulated)
+        slope = design.T @ (data.weight * (data.right - said)) - strength * (found - goal)
         bend = (design * (data.weight * said * (1 - said))[:, None]).T @ design + np.diag(strength)
         step = np.linalg.solve(bend, slope)
         while (less := loss(found + step)) > last and np.abs(step).max() > 1e-9:
@@ -139,11 +170,7 @@ def fit(data: Inputs) -> Logistic:
         found, last = found + step, less
         if np.abs(step).max() < 1e-9:
             break
-    return Logistic(
-        bias=round(float(found[-1]), 4),
-        weights={name: round(float(weight), 4) for name, weight in zip(INPUTS, found[:-1] / scale, strict=True)},
-        centres={name: round(float(value), 4) for name, value in zip(INPUTS, centre, strict=True)},
-    )
+    return found[:-1], float(found[-1])
 
 
 def shifts(model: Logistic, x: Floats) -> Floats:
@@ -226,6 +253,15 @@ def _part(rows: Sequence[Row], told: Sequence[Row], seed: int) -> Part:
     quantiles = np.quantile(moved, np.linspace(0, 1, CURVE + 1))
     return Part(
         model=learned,
+        telling=_telling(told, moved, right, seed),
         shifts=tuple(round(float(one), 4) for one in quantiles),
         curve=curve(chances(prior, moved), right),
     )
+
+
+def _telling(rows: Sequence[Row], moved: Floats, right: NDArray[np.bool_], seed: int) -> bool:
+    """Whether a right answer is surely above a wrong one more often than by chance, of the same model and fold."""
+    models = sorted({row.model for row in rows})
+    apart = folds(rows, seed) * len(models) + np.array([models.index(row.model) for row in rows])
+    low, _ = interval(moved, right, apart, [row.family for row in rows], seed)
+    return low is not None and low > 0.5

@@ -11,7 +11,7 @@ import ast
 import re
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -27,6 +27,8 @@ _STUB = re.compile(
     r"|\braise NotImplementedError\b|\bunimplemented!\(|\b(?:rest|remainder) of (?:the|your) (?:code|implementation)\b"
     r"|(?:#|//) ?\.\.\. ?(?:existing|rest|remaining|other)"
 )
+_REMARK = re.compile(r"(\"\"\"|''').*?(?:\1|\Z)|#[^\n]*", re.DOTALL)
+_REMARK_C = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _CALLABLE = re.compile(r"\b(?:def|class|function|fn|func)\b|=>")
 _PROMPT = re.compile(r"^(?:>>>|In \[\d+\]:)", re.MULTILINE)
 
@@ -37,6 +39,8 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     language: str
     code: str
     closed: bool
+    begin: int
+    """Where the code begins in the text."""
 
 
 def blocks_of(text: str) -> Iterator[Block]:
@@ -51,9 +55,9 @@ def blocks_of(text: str) -> Iterator[Block]:
         ):
             at = end.end()
         if end is None:
-            yield Block(language, text[begin:], closed=False)
+            yield Block(language, text[begin:], closed=False, begin=begin)
             return
-        yield Block(language, text[begin : end.start()], closed=True)
+        yield Block(language, text[begin : end.start()], closed=True, begin=begin)
         at = end.end()
 
 
@@ -63,6 +67,18 @@ def parses(block: Block) -> bool | None:
         return None
     check = CHECKS.get(block.language)
     return check(block.code) if check is not None else None
+
+
+def working_code(blocks: Iterable[Block]) -> list[tuple[int, int]]:
+    """The spans of the text that hold code, but for comments and docstrings."""
+    spans = []
+    for block in blocks:
+        at = block.begin
+        for remark in (_REMARK_C if block.language in _LIKE_C else _REMARK).finditer(block.code):
+            spans.append((at, block.begin + remark.start()))
+            at = block.begin + remark.end()
+        spans.append((at, block.begin + len(block.code)))
+    return [(begin, end) for begin, end in spans if begin < end]
 
 
 def is_stub(block: Block) -> bool:

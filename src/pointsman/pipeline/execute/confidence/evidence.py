@@ -6,7 +6,7 @@ import msgspec
 
 from .answer import Answer
 from .asked import Asked
-from .blocks import MOST_BLOCKS, Block, blocks_of, is_stub, parses
+from .blocks import MOST_BLOCKS, Block, blocks_of, is_stub, parses, working_code
 from .loops import repetition
 from .phrases import doubts, refuses
 
@@ -18,6 +18,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tokens: int = 0
+    total: float | None = None
+    """The log-probability of the whole."""
     mean_logprob: float | None = None
     worst_short: float | None = None
     """The least mean of 8 tokens in a row."""
@@ -26,6 +28,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     doubtful: float | None = None
     """Share of tokens that had less than even odds."""
     entropy: float | None = None
+    code_total: float | None = None
+    """The log-probability of the code in it, comments and docstrings left out."""
+    code_worst: float | None = None
+    """The least mean of 8 tokens of this code in a row."""
     refusal: bool = False
     doubt: bool = False
     repetition: float = 0.0
@@ -48,14 +54,18 @@ def evidence_of(asked: Asked, answer: Answer, *, whole: bool) -> Evidence:
     blocks = list(blocks_of(text))
     verdicts = [sound for block in blocks[:MOST_BLOCKS] if block.closed and (sound := parses(block)) is not None]
     prose = text if not blocks else _prose(text, blocks)
+    code = surprise.within(working_code(blocks)) if blocks and surprise.tokens else None
     ended = whole and not answer.calls
     return Evidence(
         tokens=answer.tokens,
+        total=surprise.total,
         mean_logprob=surprise.mean,
         worst_short=surprise.worst_short,
         worst_long=surprise.worst_long,
         doubtful=surprise.doubtful,
         entropy=surprise.entropy,
+        code_total=None if code is None else code.total,
+        code_worst=None if code is None else code.worst,
         refusal=answer.refused or answer.finish == "content_filter" or (not answer.calls and refuses(prose)),
         doubt=doubts(prose),
         repetition=repetition(text),
@@ -71,9 +81,8 @@ def _prose(text: str, blocks: list[Block]) -> str:
     """The text without its blocks."""
     kept, at = [], 0
     for block in blocks:
-        begin = text.index(block.code, at) if block.code else at
-        kept.append(text[at:begin])
-        at = begin + len(block.code)
+        kept.append(text[at : block.begin])
+        at = block.begin + len(block.code)
     return "".join([*kept, text[at:]])
 
 

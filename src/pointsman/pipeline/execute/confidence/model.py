@@ -26,17 +26,20 @@ WEIGHTY = 0.35
 """By how much an input must lower the logit to be named as a reason."""
 
 INPUTS = (
-    "mean_logprob", "worst_short", "worst_long", "doubtful", "entropy", "no_logprobs", "no_entropy", "length",
+    "total", "mean_logprob", "worst_short", "worst_long", "doubtful", "entropy", "code_total", "code_worst",
+    "no_logprobs", "no_entropy", "no_code", "length",
     "refusal", "doubt", "repetition", "broken", "codeless", "stub", "cut",
 )  # fmt: skip
-OF_TOKENS = ("mean_logprob", "worst_short", "worst_long", "doubtful")
 
 REASONS: Mapping[str, str] = {
+    "total": "as a whole it was unlikely",
     "mean_logprob": "its tokens were unlikely",
     "worst_short": "a few words in a row were unlikely",
     "worst_long": "a stretch of it was unlikely",
     "doubtful": "many of its tokens had less than even odds",
     "entropy": "other tokens were nearly as likely",
+    "code_total": "its code as a whole was unlikely",
+    "code_worst": "a line or so of its code was unlikely",
     "length": "answers of its length are seldom good",
     "refusal": "it refuses, or asks for what it would need",
     "doubt": "it says that it is not sure",
@@ -85,6 +88,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Of whole answers, or of beginnings."""
 
     model: Logistic
+    telling: bool
+    """Whether right answers moved it more than wrong ones of the same model, beyond chance."""
     shifts: tuple[float, ...]
     """By how much answers that the model had not seen moved the logit: quantiles at equal steps, from least to most."""
     curve: tuple[Point, ...]
@@ -110,13 +115,17 @@ def inputs_of(evidence: Evidence) -> dict[str, float | None]:
     """The inputs by name; None where one is missing."""
     told = evidence.mean_logprob is not None
     return {
+        "total": _magnitude(evidence.total),
         "mean_logprob": _held(evidence.mean_logprob, -3.0),
         "worst_short": _held(evidence.worst_short, -6.0),
         "worst_long": _held(evidence.worst_long, -4.0),
         "doubtful": evidence.doubtful,
         "entropy": None if evidence.entropy is None else min(evidence.entropy, 3.0),
+        "code_total": _magnitude(evidence.code_total),
+        "code_worst": _held(evidence.code_worst, -6.0),
         "no_logprobs": float(not told),
         "no_entropy": float(told and evidence.entropy is None),
+        "no_code": float(told and evidence.code_total is None),
         "length": math.log1p(min(evidence.tokens, 1000)),
         "refusal": float(evidence.refusal),
         "doubt": float(evidence.doubt),
@@ -126,6 +135,11 @@ def inputs_of(evidence: Evidence) -> dict[str, float | None]:
         "stub": float(evidence.stub),
         "cut": float(evidence.cut),
     }
+
+
+def _magnitude(logprob: float | None) -> float | None:
+    """Of a sum of log-probabilities, on a scale of magnitudes; 0 of what was certain, else below it."""
+    return None if logprob is None else -math.log1p(-logprob)
 
 
 def _held(logprob: float | None, least: float) -> float | None:
@@ -184,7 +198,8 @@ class Model:
         Measured on the answers that the model was fitted to, out of fold: other models and tasks have other shares.
 
         Args:
-            share: at most this share of answers is escalated, those whose evidence is worst.
+            share: at most this share of answers is escalated, those whose evidence is worst. Where evidence has not
+                told right from wrong, only what is worse than all that was seen: refusals, loops, broken code.
             quality: of the answers that are kept at least this share is good: the least threshold that reaches it.
             whole: whether whole answers are judged, or beginnings.
             prior: for a share, what the answer is judged with.
@@ -197,7 +212,8 @@ class Model:
             raise ValueError("either a share or a quality is needed, in [0, 1]")
         part = self._part(whole)
         if share is not None:
-            return self._moved(prior, part.shifts[int(share * (len(part.shifts) - 1) + 1e-9)])
+            place = int(share * (len(part.shifts) - 1) + 1e-9) if part.telling else 0
+            return self._moved(prior, part.shifts[place])
         return min((point.threshold for point in part.curve if point.quality >= given), default=1.0)
 
     def _part(self, whole: bool) -> Part:

@@ -1,7 +1,8 @@
-"""What the tokens' log-probabilities say: the mean, the worst stretch, the spread of the alternatives.
+"""What the tokens' log-probabilities say: the sum, the mean, the worst stretch, the spread of the alternatives.
 
 The least mean over a window follows the finding that an answer is as good as its weakest part: Fu et al. (2025), "Deep
-Think with Confidence", arXiv 2508.15260.
+Think with Confidence", arXiv 2508.15260. Of code, comments and docstrings are left out: models repeat the task there
+word for word, and are sure of it whatever the code is worth.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ class TokenLogprob(msgspec.Struct):
     """One token, as OpenAI's `logprobs.content` has it."""
 
     logprob: float
+    token: str = ""
     top_logprobs: Sequence[Alternative] | None = None
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False):
+    """Some of the tokens."""
+
+    total: float
+    """Sum of their log-probabilities."""
+    worst: float
+    """The least mean over `SHORT` of them in a row."""
 
 
 class _Window:
@@ -53,6 +64,9 @@ class Surprise:
 
     def __init__(self) -> None:
         self.tokens = 0
+        self._logprobs: list[float] = []
+        self._ends: list[int] = []
+        """Where each token ends, in characters of what the tokens say."""
         self._sum = 0.0
         self._doubtful = 0
         self._windows = _Window(SHORT), _Window(LONG)
@@ -65,6 +79,8 @@ class Surprise:
             return
         logprob = min(max(token.logprob, LEAST), 0.0)
         self.tokens += 1
+        self._logprobs.append(logprob)
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(token.token))
         self._sum += logprob
         self._doubtful += logprob < DOUBT
         for window in self._windows:
@@ -72,6 +88,25 @@ class Surprise:
         if token.top_logprobs and len(token.top_logprobs) > 1:
             self._spread += 1
             self._entropy += entropy([one.logprob for one in token.top_logprobs])
+
+    def within(self, spans: Sequence[tuple[int, int]]) -> Stretch | None:
+        """Of the tokens whose middle lies within spans of the text, which rise and do not overlap; None: too few do."""
+        window, total, count, at, begin = _Window(SHORT), 0.0, 0, 0, 0
+        for logprob, end in zip(self._logprobs, self._ends, strict=True):
+            middle, begin = (begin + end) / 2, end
+            while at < len(spans) and spans[at][1] <= middle:
+                at += 1
+            if at == len(spans):
+                break
+            if middle >= spans[at][0]:
+                window.add(logprob)
+                total, count = total + logprob, count + 1
+        return Stretch(total, window.worst) if count >= SHORT // 2 else None
+
+    @property
+    def total(self) -> float | None:
+        """The log-probability of the whole, in nats."""
+        return self._sum if self.tokens else None
 
     @property
     def mean(self) -> float | None:
