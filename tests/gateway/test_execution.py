@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.testing.answers import Answer, Page, Reset, Stall, Status
+from pointsman.testing.answers import Answer, Page, Reset, Stall, Status, Stream
 
 EASY = "What is the capital of France?"
 LAN, MINI, STRONG = "lan:llama3.1:8b", "openai:gpt-4o-mini", "openai:gpt-4o"
@@ -177,3 +177,15 @@ def test_a_page_in_place_of_an_answer_is_asked_again_too(gateway, cloud):
     reply = gateway.chat(EASY, model=MINI)
     assert reply.status == 200
     assert b"the real one" in reply.body
+
+
+@pytest.mark.parametrize("said", [0, 1])
+def test_an_upstream_that_only_keeps_the_connection_open_is_given_up(gateway, cloud, said):
+    """Time-outs between bytes (3 s here) hold although bytes come all the time."""
+    chunk = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"one"}}]}\n\n'
+    cloud.script(*[Stream([chunk] * said + [b": keep-alive\n\n"] * 30, delay=0.3)] * 2)
+    reply = gateway.chat(EASY, model=MINI, stream=True)
+    if said:
+        assert b"upstream_timeout" in reply.body
+    else:
+        assert reply.status == 504

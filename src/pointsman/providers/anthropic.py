@@ -37,6 +37,7 @@ from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled
 from .list_health import list_health
 from .openai_compatible import Cards
 from .patience import Patience
+from .silence import Silence
 from .unsupported import Unsupported
 
 VERSION = "2023-06-01"
@@ -162,7 +163,9 @@ class Anthropic:
                         model=call.card.name, created=created, wants_usage=request.wants_usage, customs=customs
                     )
                 )
+                silence = Silence(call.timeouts)
                 async for block in response:
+                    silence.heard(block)
                     event = reader.feed(block)
                     if event is not None:
                         yield event

@@ -35,6 +35,7 @@ from .list_health import list_health
 from .openai_other import complete, embed
 from .openai_responses import CAPABILITIES, only_responses, respond, responses_asked, speaks_responses
 from .patience import Patience
+from .silence import Silence
 from .unsupported import Unsupported
 
 ANYBODY_TAKES = frozenset({"top_k", "min_p", "repeat_penalty"})
@@ -204,7 +205,9 @@ class OpenAICompatible:
             else:
                 stream = ChatStream(wants_usage=call.request.wants_usage)
                 calls = LooseCalls() if self._preset.gemini else None
+                silence = Silence(call.timeouts)
                 async for block in response:
+                    silence.heard(block)
                     event = stream.feed(block)
                     if event is not None:
                         yield event if calls is None else calls.mend(event)

@@ -19,6 +19,7 @@ from pointsman.transport.http import UpstreamResponse
 
 from .cards import CompletionRoute, completion_route, presets
 from .endpoint import MAX_ANSWER, Endpoint, settled
+from .silence import Silence
 
 _MISTRAL = ("temperature", "top_p", "max_tokens", "stop", "min_tokens")
 """What an endpoint for gaps alone takes beside the texts; it refuses a body with more."""
@@ -103,7 +104,9 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
         yield streamed(body, wants_usage=request.wants_usage)
         return
     stream = ChatStream(wants_usage=request.wants_usage)
+    silence = Silence(call.timeouts)
     async for block in response:
+        silence.heard(block)
         event = stream.feed(block)
         if event is not None:
             yield event

@@ -17,6 +17,7 @@ from pointsman.dialects.responses.upstream import to_responses
 from pointsman.transport.http import UpstreamResponse
 
 from .endpoint import MAX_ANSWER, Endpoint, settled
+from .silence import Silence
 
 _CHAT_ONLY = re.compile(r"audio|search-preview|^gpt-3\.5-turbo-instruct")
 """Models that OpenAI serves in chat, and not in Responses."""
@@ -91,7 +92,9 @@ async def respond(
             return
         relay = ResponsesRelay()
         chat = ChatFromResponses(model=call.card.name, created=created, wants_usage=call.request.wants_usage)
+        silence = Silence(call.timeouts)
         async for block in response:
+            silence.heard(block)
             event = relay.feed(block)
             if event is not None:
                 yield event if relayed else chat.feed(event)

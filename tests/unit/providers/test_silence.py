@@ -1,0 +1,66 @@
+"""An upstream that keeps its stream open without saying anything is given up as one that sends nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointsman.core.errors import UpstreamTimeout
+from pointsman.core.ports import Timeouts
+from pointsman.providers import silence
+from pointsman.providers.silence import Silence
+
+TIMEOUTS = Timeouts(first_byte=30.0, between_bytes=10.0)
+SAID = b'data: {"choices": []}\n\n'
+SILENT = [
+    b": keep-alive\n\n",
+    b":\n\n",
+    b"\n",
+    b'event: ping\ndata: {"type": "ping"}\n\n',
+    b": OPENROUTER PROCESSING\r\n\r\n",
+]
+SPOKEN = [
+    SAID,
+    b": keep-alive\n\n" + SAID,
+    b'event: ping\ndata: {"type": "ping"}\n\nevent: content_block_delta\ndata: {}\n\n',
+    b'the middle of a long line"}\n\n',
+    b'event: message_start\ndata: {"type": "message_start"}\n\n',
+]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(silence.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("block", SILENT)
+def test_before_the_first_word_the_time_for_the_first_byte_holds(clock, block):
+    stream = Silence(TIMEOUTS)
+    clock[0] += 29
+    stream.heard(block)
+    clock[0] += 2
+    with pytest.raises(UpstreamTimeout) as caught:
+        stream.heard(block)
+    assert (caught.value.phase, caught.value.seconds) == ("first_byte", 30.0)
+
+
+@pytest.mark.parametrize("block", SILENT)
+def test_after_it_the_time_between_bytes_holds(clock, block):
+    stream = Silence(TIMEOUTS)
+    stream.heard(SAID)
+    clock[0] += 9
+    stream.heard(block)
+    clock[0] += 2
+    with pytest.raises(UpstreamTimeout) as caught:
+        stream.heard(block)
+    assert (caught.value.phase, caught.value.seconds) == ("between_bytes", 10.0)
+
+
+@pytest.mark.parametrize("block", SPOKEN)
+def test_what_is_said_counts_from_anew(clock, block):
+    stream = Silence(TIMEOUTS)
+    for _ in range(5):
+        stream.heard(block)
+        clock[0] += 9
+        stream.heard(b": keep-alive\n\n")
