@@ -172,3 +172,32 @@ async def test_while_the_request_waits(gateway, upstream, tmp_path):
     async with asyncio.timeout(5):
         while await reserved(gateway) or (await details(gateway))["active_requests"]:
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("data_plane", ["native"])
+async def test_while_two_models_race(upstream, data_plane, tmp_path):
+    """The second is asked because the first is slow to begin; both are told that nobody listens any more."""
+    upstream.default = ByMoment()
+    known = {"openai": providers(upstream.root)["openai"], "ollama": {"enabled": False}}
+    known["openai"]["models"] = ["gpt-4o-mini", "gpt-4o"]
+    known["openai"]["prices"] = {model: {"input": 0.1, "output": 0.1} for model in known["openai"]["models"]}
+    execution = {"retries": 0, "hedging": {"enabled": True, "share": 1.0}}
+    settings = {**tree(upstream, data_plane), "providers": known, "execution": execution}
+    with running(tmp_path, settings) as gateway:
+        gateway.headers = ADMIN
+        for _ in range(25):  # so that it is known how soon the model begins
+            assert (await ask_once(gateway.port, asked(DIALECTS["chat"], "auto", "short"))).status == 200
+        begun = len(posts(upstream))
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(asked(DIALECTS["chat"], "auto", "before"))
+        await upstream.wait_until(lambda seen: len(posts(seen)) == begun + 2, timeout=5)
+        abandoned = upstream.abandoned
+        writer.transport.abort()
+        await upstream.wait_until(lambda seen: seen.abandoned == abandoned + 2, timeout=1.0)
+        database = tmp_path / "data" / "pointsman.sqlite3"
+        await eventually(lambda: [row["status"] for row in rows(database)][-1:] == ["cancelled"], within=2)
+        attempts = json.loads(rows(database)[-1]["attempts"])
+        assert [attempt["status"] for attempt in attempts] == ["cancelled", "cancelled"]
+        async with asyncio.timeout(5):
+            while await reserved(gateway) or (await details(gateway))["active_requests"]:
+                await asyncio.sleep(0.02)
