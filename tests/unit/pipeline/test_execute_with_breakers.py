@@ -25,7 +25,9 @@ class Setup:
         class Models:
             catalog = CATALOG
 
-        self.breakers = CircuitBreakers(BreakerRules(**{"min_errors": 3, **rules}), models=Models(), clock=SystemClock())
+        self.breakers = CircuitBreakers(
+            BreakerRules(**{"min_errors": 3, **rules}), models=Models(), clock=SystemClock()
+        )
 
     async def play(
         self, plan: dict[str, Script], *, leave_after: int | None = None, own_key: bool = False
