@@ -130,6 +130,9 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             assert [gateway.chat(model=CLOUD).status for _ in range(3)] == [502] * 3
             assert gateway.chat(model="openai:gpt-4o").status == 503, "nobody can reach its provider"
             assert circuits(gateway)["openai"] == "open"
+            nobody = gateway.chat(EASY, routing_preferences={"force_provider": "openai"})
+            assert nobody.json["error"]["code"] == "no_healthy_model"
+            assert int(nobody.headers["retry-after"]) > 0
         finally:
             background.run(cloud.listen())
 

@@ -28,6 +28,8 @@ NEEDS = {constraint.name: constraint.need for constraint in CONSTRAINTS}
 ALWAYS_LOCAL = frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY})
 """Classes that stay on the machine at every privacy level: lowering it would not help."""
 
+SOON = 5.0
+"""Seconds after which models that are down are asked again, or their circuits let somebody try."""
 SHOWN = 3
 """How many models a message names."""
 
@@ -133,7 +135,9 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
         return _broke(*cheapest, demand)
     down = [f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}]
     if down:
-        return UpstreamError(f"Every model that could answer is down: {named(down)}.", code="no_healthy_model")
+        return UpstreamError(
+            f"Every model that could answer is down: {named(down)}.", code="no_healthy_model", retry_after=SOON
+        )
     full = [card for card, why in found if set(why) - {"unhealthy"} == {"context"}]
     if full:
         return _too_long(max(full, key=lambda card: card.context_window or 0), demand)
