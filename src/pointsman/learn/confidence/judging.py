@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pointsman.core.errors import InvalidRequest
 from pointsman.pipeline.execute.confidence.model import inputs_of
 
 from .figures import auc, ece, interval
@@ -71,8 +72,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(rows: Sequence[Row], *, seed: int) -> Report:
-    """Every figure, by cross-validation that leaves out whole families of tasks."""
+    """Every figure, by cross-validation that leaves out whole families of tasks.
+
+    Raises:
+        InvalidRequest: there is nothing to judge.
+    """
     whole = [row for row in rows if row.whole]
+    if len({row.family for row in whole}) < 2:
+        raise InvalidRequest("There are too few executed answers to judge; ask a model for some with --model.")
     models = sorted({row.model for row in whole})
     figures = []
     for condition in CONDITIONS:
