@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .traffic import Ask, Routes, asks
-from .upstream import ALONE, MODEL, PLAIN, POOL, Upstreams, spoken
+from .upstream import ALONE, MODEL, NOWHERE, PLAIN, POOL, Upstreams, spoken
 
 POOLED = "pool"
 """The provider of several servers."""
@@ -65,6 +65,11 @@ STORMS = ("500", "429", "429 with Retry-After", "stall before the first byte", "
 """What every answer of a provider is while its outage lasts; that nobody listens is one more kind."""
 OUTAGE, BREATH = 0.5, 0.2
 """Seconds that an outage lasts, and between two."""
+
+
+def _reachable(upstreams: Upstreams) -> dict[str, Any]:
+    known = upstreams.providers()
+    return {"providers": {name: known[name] for name in known if name not in NOWHERE.values()}}
 
 
 async def _outages(upstreams: Upstreams, rng: random.Random) -> None:
@@ -131,7 +136,7 @@ SCENARIOS = (
         " a 500, a 429 with or without Retry-After, a stall or a reset in the middle. Circuit breakers are on.",
         share=0.25,
         routes=lambda upstreams: dataclasses.replace(upstreams.routes(), connections={}),
-        settings=lambda upstreams: {},
+        settings=_reachable,
         label="outage",
         pace=0.02,
         disturb=_outages,

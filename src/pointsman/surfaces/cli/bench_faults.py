@@ -68,6 +68,8 @@ def _show(told: Report) -> None:
                 out.print(
                     f"{part.title}, request {sample.number} ({sample.dialect}, {how}, {sample.model}): {name}: {words}"
                 )
+        if part.traces:
+            out.print(f"{part.title}, from the gateway's log:\n{part.traces}")
     names = list(told.parts[0].defects)
     counts = [(name, *(str(part.defects[name]) for part in told.parts)) for name in names]
     titles = [part.title for part in told.parts]
