@@ -1,0 +1,247 @@
+"""A stream whose upstream dies is one whole answer to every client, told by two models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import anthropic
+import ollama
+import openai
+import pytest
+
+from pointsman.testing import (
+    Answer,
+    HangUp,
+    Reset,
+    ScriptedUpstream,
+    SeenRequest,
+    Stall,
+    Step,
+    ToolUse,
+    Truncated,
+)
+from pointsman.testing.answers import Wire
+
+from .running import Gateway, running
+from .test_every_sdk_in_trouble import Clients, chat, chat_chunks, messages, ollama_chat, ollama_generate, responses
+
+pytestmark = pytest.mark.client
+
+TEXT = (
+    "The quick brown fox jumps over the lazy dog. Then it runs home, très vite, and sleeps.\n\n"
+    "```python\ndef add(a, b):\n    return a + b\n```\n\nThat is all."
+)
+WORDS = "letter for letter, and go on from there. The last words are:\n"
+ERRORS = {
+    "chat/completions": b'data: {"error": {"message": "out of memory", "type": "server_error"}}\n\n',
+    "messages": b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}\n\n',
+    "responses": b'event: error\ndata: {"type": "error", "code": "server_error", "message": "out of memory"}\n\n',
+}
+CALL = ToolUse("read", {"path": "a.py", "text": 'x = "{"'}, "call_1")
+
+
+class Spoilt:
+    """An answer that whole frames later goes on with other bytes."""
+
+    def __init__(self, after_bytes: int, answer: Answer, last: bytes | None = None) -> None:
+        self._left, self._answer, self._last = after_bytes, answer, last
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        self._wire = wire
+        last = self._last or ERRORS[request.path.partition("/v1/")[2]]
+        with contextlib.suppress(StopAsyncIteration):
+            await self._answer.play(request, self)
+        await wire.body(last)
+        await wire.end()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    async def body(self, data: bytes) -> None:
+        if self._left <= 0:
+            raise StopAsyncIteration
+        self._left -= len(data)
+        await self._wire.body(data)
+
+
+BREAKS = {
+    "reset": Reset,
+    "hang-up": HangUp,
+    "truncated": Truncated,
+    "stall": Stall,
+    "error": Spoilt,
+    "garbage": partial(Spoilt, last=b'data: {"choices": \xff\n\n'),
+}
+
+
+class GoesOn:
+    """Goes on with what it is given of the text, by prefill or as it is asked to."""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        turns = [turn for turn in request.json["messages"] if turn["role"] in ("user", "assistant")]
+        said = TEXT
+        if turns[-1]["role"] == "assistant":
+            assert TEXT.startswith(_text(turns[-1]))
+            said = TEXT[len(_text(turns[-1])) :]
+        elif WORDS in _text(turns[-1]):
+            assert TEXT.startswith(_text(turns[-2]))
+            said = _text(turns[-1]).partition(WORDS)[2] + TEXT[len(_text(turns[-2])) :]
+        calls = [CALL] if request.json.get("tools") else []
+        await Answer(text=said, tool_calls=calls, pieces=9, id="chatcmpl-second").play(request, wire)
+
+
+class ByModel:
+    """`dies` breaks off as the message says (`how=reset after=700`), others go on."""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        asked = request.json
+        step: Step = GoesOn()
+        if asked["model"].startswith(("dies", "claude-dies")):
+            wish = re.search(rb"how=([a-z-]+) after=(\d+)", request.body)
+            assert wish is not None
+            calls = [CALL] if asked.get("tools") else []
+            answer = Answer(text=TEXT, pieces=24, tool_calls=calls, id="chatcmpl-first", comments=True)
+            step = BREAKS[wish[1].decode()](after_bytes=int(wish[2]), answer=answer)
+        await step.play(request, wire)
+
+
+def _text(turn: dict[str, Any]) -> str:
+    content = turn["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+@pytest.fixture(scope="module")
+def upstream(background) -> Iterator[ScriptedUpstream]:
+    upstream = ScriptedUpstream(default=ByModel())
+    background.run(upstream.__aenter__())
+    yield upstream
+    background.run(upstream.__aexit__(None, None, None))
+
+
+FIRST = {"chat": "openai:dies", "messages": "claude:claude-dies", "responses": "speaks:dies"}
+SECOND = {"by-prefill": "vllm:goes-on", "by-prompt": "plain:goes-on", "at-Claude": "claude:claude-goes-on"}
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[Gateway]:
+    own, claudes = [f"dies-{second}" for second in SECOND], [f"claude-dies-{second}" for second in SECOND]
+    able = {"name": "goes-on", "capabilities": ["chat", "tools"]}
+    tree = {
+        "providers": {
+            "openai": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [*own, "dies-alone"]},
+            "speaks": {"base_url": upstream.base_url, "api_key": "sk-a", "responses": True, "models": own},
+            "claude": {
+                "type": "anthropic",
+                "base_url": upstream.root,
+                "api_key": "sk-a",
+                "models": [*claudes, {**able, "name": "claude-goes-on"}],
+            },
+            "plain": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [able]},
+            "vllm": {"base_url": upstream.base_url, "models": [able]},
+            "ollama": {"enabled": False},
+        },
+        "routing": {"fallbacks": {f"{first}-{name}": [SECOND[name]] for first in FIRST.values() for name in SECOND}},
+        "limits": {"first_byte_timeout": 10.0, "between_bytes_timeout": 1.0, "connect_timeout": 5.0},
+    }
+    with running(tmp_path_factory.mktemp("splice"), tree) as gateway:
+        yield gateway
+
+
+AFTER = {"chat": (900, 2300, 4000), "messages": (900, 1900, 3000), "responses": (2400, 4000, 5600)}
+"""Bytes; where a text is under way in an answer of each upstream."""
+CLIENTS = {
+    "chat": (chat, "chat"),
+    "chat by chunks": (chat_chunks, "chat"),
+    "chat from Claude": (chat, "messages"),
+    "messages, relayed": (messages, "messages"),
+    "messages, translated": (messages, "chat"),
+    "responses, relayed": (responses, "responses"),
+    "responses, translated": (responses, "chat"),
+    "ollama chat": (ollama_chat, "chat"),
+    "ollama generate": (ollama_generate, "messages"),
+}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_every_client_reads_one_whole_answer(gateway: Gateway, upstream: ScriptedUpstream, name: str):
+    ask, first = CLIENTS[name]
+    where = [(how, after) for how in BREAKS for after in AFTER[first]]
+    cases = [(how, after, list(SECOND)[(number + number // 3) % 3]) for number, (how, after) in enumerate(where)]
+    upstream.requests.clear()
+
+    async def one(clients: Clients, how: str, after: int, second: str, turn: asyncio.Semaphore) -> str | None:
+        async with turn:
+            try:
+                told = await ask(clients, f"{FIRST[first]}-{second}", f"how={how} after={after} .", True)
+            except (openai.APIError, anthropic.APIError, ollama.ResponseError) as error:
+                told = f"{type(error).__name__}: {error}"
+        return None if told == TEXT else f"{how} after {after}, {second}: {told!r}"
+
+    async def all_of_them() -> list[str]:
+        clients, turn = Clients(gateway), asyncio.Semaphore(12)
+        async with clients.openai, clients.claude, clients.ollama:
+            ended = await asyncio.gather(*(one(clients, *case, turn) for case in cases))
+        return [wrong for wrong in ended if wrong is not None]
+
+    wrong = asyncio.run(all_of_them())
+    assert not wrong, "\n".join(wrong)
+    went_on = [request for request in upstream.requests if b"goes-on" in request.body]
+    assert len(went_on) == len(cases)
+    from_what_was_told = [request for request in went_on if b"The quick" in request.body]
+    assert len(from_what_was_told) >= len(cases) // 2  # what a reset takes with it was not told
+
+
+TOOL = {"type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("after", [1500, 5000, 5600, 6400])
+@pytest.mark.parametrize("second", SECOND)
+def test_a_call_is_told_whole_and_once(gateway: Gateway, after: int, second: str):
+    said = f"how=truncated after={after} ."
+
+    async def ask() -> None:
+        clients = Clients(gateway)
+        async with clients.openai, clients.claude, clients.ollama:
+            tool: Any = {"type": "function", "function": {"name": "read", "parameters": TOOL}}
+            turns: Any = [{"role": "user", "content": said}]
+            create = clients.openai.chat.completions
+            async with create.stream(model=f"openai:dies-{second}", messages=turns, tools=[tool]) as events:
+                message = (await events.get_final_completion()).choices[0].message
+            assert message.content == TEXT
+            (call,) = message.tool_calls or ()
+            assert (call.function.name, json.loads(call.function.arguments)) == ("read", CALL.arguments)
+            tools: Any = [{"name": "read", "input_schema": TOOL}]
+            model = f"claude:claude-dies-{second}"
+            asked = clients.claude.messages.stream(model=model, max_tokens=500, messages=turns, tools=tools)
+            async with asked as told:
+                final = await told.get_final_message()
+            assert "".join(block.text for block in final.content if block.type == "text") == TEXT
+            calls = [block for block in final.content if block.type == "tool_use"]
+            assert [(block.name, block.input) for block in calls] == [("read", CALL.arguments)]
+            assert final.stop_reason == "tool_use"
+
+    asyncio.run(ask())
+
+
+def test_the_log_tells_both_attempts_and_the_answer_has_one_id(gateway: Gateway):
+    turns = [{"role": "user", "content": "how=reset after=2300 ."}]
+    body = {"model": "openai:dies-by-prompt", "messages": turns, "stream": True}
+    reply = gateway.ask("POST", "/v1/chat/completions", body)
+    outcome = gateway.decision(reply)["outcome"]
+    assert outcome["status"] == "ok"
+    assert [attempt["status"] for attempt in outcome["attempts"]] == ["error", "ok"]
+    chunks = [json.loads(line[6:]) for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
+    assert {chunk["id"] for chunk in chunks} == {"chatcmpl-first"} == {outcome["answer_id"]}
+
+
+def test_where_nobody_follows_the_stream_ends_with_an_error(gateway: Gateway):
+    turns = [{"role": "user", "content": "how=reset after=2300 ."}]
+    body = {"model": "openai:dies-alone", "messages": turns, "stream": True}
+    reply = gateway.ask("POST", "/v1/chat/completions", body)
+    assert json.loads(reply.body.strip().split(b"data: ")[-1])["error"]["code"] == "upstream_broken"
