@@ -153,7 +153,7 @@ async def test_the_exit_status_says_whether_anything_happened_that_must_not(defe
     verdict = judge(ask, replace(seen, late=defect == "hung"), Behind(record=OK))
     leaks = {"leaked tasks": 2} if defect == "leaked tasks" else {}
     result = Result(
-        scenario=SCENARIOS[0], verdicts=[verdict], played={"none": 1}, attempts=1, leaks=leaks, unfit=[], seconds=1.0,
+        scenario=SCENARIOS[0], verdicts=[verdict], played={"none": 1}, attempts=1, leaks=leaks, notes=[], seconds=1.0,
         log="",
     )  # fmt: skip
     monkeypatch.setattr(runner, "run", lambda **asked: [result])

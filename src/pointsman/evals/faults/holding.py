@@ -43,7 +43,7 @@ async def quiet(port: int, process: psutil.Process, upstreams: Upstreams, like: 
     until = time.monotonic() + PATIENCE
     while True:
         held = await _held(port, process, upstreams)
-        idle = not upstreams.stage.playing and not held.active
+        idle = not upstreams.stage.playing.total() and not held.active
         if idle and (like is None or not any(grown(like, held, upstreams).values())):
             return held
         if time.monotonic() > until:
@@ -55,7 +55,8 @@ def grown(before: Held, after: Held, upstreams: Upstreams) -> dict[str, int]:
     """What the gateway holds more than before, beside idle connections that are kept to be used again."""
     kept = after.outward - before.outward
     return {
-        "leaked connections": upstreams.stage.playing + after.half_closed,
+        "leaked connections": upstreams.stage.playing.total(),
+        "half closed": after.half_closed,
         "leaked descriptors": max(0, after.descriptors - before.descriptors - kept - 2),
         "leaked tasks": max(0, after.tasks - before.tasks - 1),
         "still active": after.active,

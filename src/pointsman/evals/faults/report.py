@@ -58,6 +58,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     played: dict[str, int]
     """How many attempts met each fault, fallbacks' attempts with them."""
     samples: list[Sample]
+    notes: list[str]
+    """Which requests their upstream would not take, and which answers were under way to the last."""
     traces: str
     """Of the gateway's log, from its first unexpected failure on; cut."""
 
@@ -102,6 +104,7 @@ def _part(result: Result) -> Part:
         ),
         played=dict(sorted(result.played.items())),
         samples=[_sample(verdict) for verdict in verdicts if verdict.defects][:SAMPLES],
+        notes=list(result.notes)[:SAMPLES],
         traces=result.log[max(result.log.find("Traceback"), 0) :][:3000] if result.leaks.get("traces") else "",
     )
 

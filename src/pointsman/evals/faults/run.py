@@ -42,7 +42,7 @@ class Result:
         played: how often each fault was met by an attempt.
         attempts: that reached an upstream.
         leaks: defects of the run as a whole, by name; 0 where all is well.
-        unfit: requests that their upstream would not take, in words.
+        notes: which requests their upstream would not take, and which answers were under way to the last.
         log: what the gateway said.
     """
 
@@ -51,7 +51,7 @@ class Result:
     played: Mapping[str, int]
     attempts: int
     leaks: Mapping[str, int]
-    unfit: Sequence[str]
+    notes: Sequence[str]
     seconds: float
     log: str
 
@@ -120,7 +120,7 @@ async def _run(
                 "unfit": len(stage.unfit),
                 "traces": text.count("Traceback") + text.count("in the handler of"),
             },
-            unfit=list(stage.unfit),
+            notes=[*stage.unfit, *(f"still under way: {name}" for name in +stage.playing)],
             seconds=round(seconds, 1),
             log=text,
         )

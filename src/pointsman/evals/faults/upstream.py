@@ -40,8 +40,8 @@ class Stage:
         """The texts of a request that an upstream really said where they are not the request's own."""
         self.continued: Counter[int] = Counter()
         """Attempts that went on from a part of the text."""
-        self.playing = 0
-        """Answers under way."""
+        self.playing: Counter[str] = Counter()
+        """Answers under way: of which request, at which provider."""
         self.storms: dict[str, str] = {}
         """Provider → the fault that all of its answers have now, in place of what was drawn for them."""
         self.pace = 0.0
@@ -60,11 +60,12 @@ class Stage:
             self.unfit.append(f"a request of no number at {request.path}")
             wire.hang_up()
             return
-        self.playing += 1
+        name = f"request {ask.number} at {provider}"
+        self.playing[name] += 1
         try:
             await self._answer(ask, provider, request, wire)
         finally:
-            self.playing -= 1
+            self.playing[name] -= 1
 
     async def _answer(self, ask: Ask, provider: str, request: SeenRequest, wire: Wire) -> None:
         attempt = self.attempts[ask.number]

@@ -68,6 +68,8 @@ def _show(told: Report) -> None:
                 out.print(
                     f"{part.title}, request {sample.number} ({sample.dialect}, {how}, {sample.model}): {name}: {words}"
                 )
+        for words in part.notes:
+            out.print(f"{part.title}: {words}")
         if part.traces:
             out.print(f"{part.title}, from the gateway's log:\n{part.traces}")
     names = list(told.parts[0].defects)
