@@ -19,7 +19,9 @@ MOST = 48_000
 """Characters of a block that are parsed: some 20 ms of Python."""
 MOST_BLOCKS = 12
 MOST_IN_A_LINE = 2_000
-"""A line of Python longer than that is data, or made to exhaust the parser."""
+"""A line longer than that is data, or made to exhaust a parser; JSON alone may be written so."""
+MOST_BRACKETS = 500
+"""Of a block of YAML: its parser takes time by the square of the brackets that are open."""
 
 _FENCE = re.compile(r"^[ \t]{0,8}(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
 _STUB = re.compile(
@@ -65,6 +67,8 @@ def parses(block: Block) -> bool | None:
     """Whether a block is sound; None where nothing can be said of its language, or it is too long."""
     if len(block.code) > MOST or not block.code.strip():
         return None
+    if block.language != "json" and max(map(len, block.code.splitlines())) > MOST_IN_A_LINE:
+        return None
     check = CHECKS.get(block.language)
     return check(block.code) if check is not None else None
 
@@ -87,7 +91,7 @@ def is_stub(block: Block) -> bool:
 
 
 def _python(code: str) -> bool | None:
-    if _PROMPT.search(code) or max(map(len, code.splitlines())) > MOST_IN_A_LINE:
+    if _PROMPT.search(code):
         return None
     try:
         with warnings.catch_warnings():
@@ -135,6 +139,8 @@ def _toml(code: str) -> bool | None:
 def _yaml(code: str) -> bool | None:
     if "{{" in code or "{%" in code:
         return None  # a template of YAML
+    if code.count("[") + code.count("{") > MOST_BRACKETS:
+        return None
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", None)
@@ -148,20 +154,34 @@ def _yaml(code: str) -> bool | None:
     return True
 
 
-_LITERAL = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`", re.DOTALL)
+_SIGN = re.compile(r"\\.|//|/\*|\*/|[(){}\[\]\"'`\n]", re.DOTALL)
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
-def _balanced(code: str) -> bool:
-    """Whether brackets pair up outside strings and comments, of languages that write these as C does."""
+def _balanced(code: str) -> bool | None:
+    """Whether brackets pair up outside strings and comments, of languages that write these as C does; None: a quote
+    has no partner in its line, as in regular expressions."""
     held: list[str] = []
-    for sign in re.findall(r"[(){}\[\]]", _LITERAL.sub("", code)):
-        if sign in _PAIRS:
+    inside = ""
+    for found in _SIGN.finditer(code):
+        sign = found.group()
+        if inside:
+            if sign == inside:
+                inside = ""
+            elif sign == "\n" and inside in ("'", '"'):
+                return None
+        elif sign == "//":
+            inside = "\n"
+        elif sign == "/*":
+            inside = "*/"
+        elif sign in ("'", '"', "`"):
+            inside = sign
+        elif sign in _PAIRS:
             if not held or held.pop() != _PAIRS[sign]:
                 return False
-        else:
+        elif sign in _PAIRS.values():
             held.append(sign)
-    return not held
+    return not held and inside in ("", "\n")
 
 
 _LIKE_C = (
