@@ -274,7 +274,7 @@ class TestCode:
             ("yaml", "[" * 20_000, None),
             ("toml", "a." * 20_000, None),
             ("js", "`\\\\" * 20_000, None),
-            ("js", ("'\\" * 500 + "\n") * 20, None),
+            ("js", ("'it \n" + "\\' " * 500) * 20, None),
             ("rust", "fn f<'a>(x: &'a str) {", None),
             ("", "anything (", None),
             ("python", "# " + "x" * 50_000, None),
