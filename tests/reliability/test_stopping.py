@@ -19,6 +19,7 @@ from gateway.dialects_in import DIALECTS, Dialect
 from gateway.running import Gateway, Reply, running
 from pointsman.testing.answers import Answer, SeenRequest, Stall, Step, Wire
 from pointsman.testing.upstream import ScriptedUpstream
+from pointsman.transport.limits import LAST_REQUESTS_SECONDS
 
 from .http_client import SMOLLM2_GOES_ON, Client, Seen, ask_once, post
 from .measures import eventually, rows
@@ -86,6 +87,32 @@ async def test_streams_finish_and_new_connections_are_refused(upstream, data_pla
     assert {row["status"] for row in rows(tmp_path / "data" / "pointsman.sqlite3")} == {"ok"}
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept connections", "fresh connections"])
+async def test_no_request_is_lost_that_was_on_its_way(upstream, data_plane, tmp_path, kept):
+    """Whoever got a connection gets an answer; everybody else is refused one, and so knows that nothing was asked."""
+    upstream.default = Answer(pieces=1)
+    answered, lost = 0, []
+
+    async def ask() -> None:
+        nonlocal answered
+        client = Client(gateway.port)
+        while (seen := await client.ask(post(STREAM))).answered:
+            answered += 1
+            if not kept:
+                await client.close()
+        if seen.sent:
+            lost.append(seen)
+
+    with running(tmp_path, settings(upstream, data_plane)) as gateway:
+        load = asyncio.gather(*(ask() for _ in range(30)))
+        await eventually(lambda: answered >= 60)
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await load
+        assert lost == []
+        assert await ended(gateway, within=10) == 0
+
+
 STREAMED = {name: dialect for name, dialect in DIALECTS.items() if True in dialect.streams}
 WHOLE = {name: dialect for name, dialect in DIALECTS.items() if dialect.kind == "chat" and False in dialect.streams}
 
@@ -147,13 +174,14 @@ async def test_whoever_asks_is_told_first_that_no_more_requests_are_wanted(upstr
 
 async def test_a_request_behind_one_that_runs_is_refused(upstream, tmp_path):
     """It came over a connection that is open still, when no more are taken."""
-    upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.05)
+    upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.15)
     with running(tmp_path, settings(upstream)) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(post(STREAM))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         gateway.process.send_signal(signal.SIGTERM)
         await eventually(lambda: refuses(gateway.port))
+        await asyncio.sleep(LAST_REQUESTS_SECONDS + 0.2)
         writer.write(post(STREAM, "/v1/messages"))
         async with asyncio.timeout(5):
             rest = await reader.read()

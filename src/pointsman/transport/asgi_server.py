@@ -20,7 +20,8 @@ from .body_budget import SMALL_BODY, BodyBudget
 from .chunked import body_too_large
 from .head import Refusal
 from .http import Handler, Headers, HttpRequest, Tells
-from .limits import RunningServer, ServerLimits
+from .limits import LAST_REQUESTS_SECONDS, RunningServer, ServerLimits
+from .listening import end_listening
 from .wire import ALWAYS, FRAMING, OVER_TLS, header_block, internal_error, plainly, stopping, with_patience
 
 if TYPE_CHECKING:
@@ -333,6 +334,10 @@ class UvicornServer:
         """See `RunningServer`."""
         assert self._task is not None
         self._app.leave()
+        if grace > 0 and not self._server.should_exit:
+            for listener in self._server.servers:
+                await end_listening(listener, self._accept, ssl=self._server.config.ssl)
+            await asyncio.sleep(min(grace, LAST_REQUESTS_SECONDS))
         self._server.should_exit = True
         if await self._ended_within(grace + 0.5):  # it looks ten times a second whether it is to end
             return
@@ -348,6 +353,14 @@ class UvicornServer:
         for connection in tuple(self._server.server_state.connections):
             connection.transport.abort()
         await self._task
+
+    def _accept(self) -> asyncio.Protocol:
+        """As uvicorn makes them."""
+        config, server = self._server.config, self._server
+        made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+        return made
 
     async def _ended_within(self, seconds: float) -> bool:
         assert self._task is not None

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+LAST_REQUESTS_SECONDS = 0.5
+"""How long requests are still taken over connections that are open when no more of those are: a request that is on its
+way then would be met by a reset."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
@@ -43,8 +47,8 @@ class RunningServer(Protocol):
         """Close every connection behind its next answer from now on; new ones are still taken."""
 
     async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
-        """Stop accepting, close idle connections at once, give running answers `grace` seconds, then cancel them. What
-        has not begun to answer by then is told 503.
+        """Stop accepting, soon take no requests over open connections either, give running answers `grace` seconds,
+        then cancel them. What has not begun to answer by then is told 503.
 
         Args:
             ending: called when the time is over, before anything is cancelled.

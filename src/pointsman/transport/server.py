@@ -10,10 +10,12 @@ import time
 import traceback
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 from .body_budget import BodyBudget
 from .http import Handler, HttpRequest, Tells
-from .limits import RunningServer, ServerLimits
+from .limits import LAST_REQUESTS_SECONDS, RunningServer, ServerLimits
+from .listening import end_listening
 from .responder import Answer
 from .server_protocol import Connection
 from .wire import ALWAYS, OVER_TLS, header_block, internal_error, plainly, status_line, stopping
@@ -67,6 +69,8 @@ class NativeServer:
         self.bodies = BodyBudget(limits)
         self.leaving = False
         self.closing = False
+        """No request is taken any more, over whatever connection."""
+        self._listening_ended = False
         self._something_ended = asyncio.Event()
         shortest = min(limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)
         self._tick = min(1.0, max(0.02, shortest / 4))
@@ -75,6 +79,7 @@ class NativeServer:
         self._always = ALWAYS
         self._date = 0
         self._listener: asyncio.Server | None = None
+        self._tls: dict[str, Any] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._port = 0
 
@@ -85,36 +90,34 @@ class NativeServer:
     async def listen(
         self, host: str, port: int, sock: socket.socket | None, ssl_context: ssl.SSLContext | None
     ) -> None:
-        def accept() -> Connection:
-            return Connection(self)
-
-        # A handshake counts as a part of the first head: who does not end it in time is dropped.
-        patience = None if ssl_context is None else self.limits.header_timeout
-        goodbye = None if ssl_context is None else _CANCEL_SECONDS
         if ssl_context is not None:
             self._always = (*ALWAYS, *OVER_TLS)
-        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
-        self._listener = await self.loop.create_server(
-            accept,
-            **where,
-            ssl=ssl_context,
-            ssl_handshake_timeout=patience,
-            ssl_shutdown_timeout=goodbye,
-            backlog=_BACKLOG,
-        )
+            self._tls = {
+                "ssl": ssl_context,
+                # A handshake counts as a part of the first head: who does not end it in time is dropped.
+                "ssl_handshake_timeout": self.limits.header_timeout,
+                "ssl_shutdown_timeout": _CANCEL_SECONDS,
+            }
+        where: dict[str, Any] = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        self._listener = await self.loop.create_server(self._accept, **where, **self._tls, backlog=_BACKLOG)
         address = self._listener.sockets[0].getsockname()
         self._port = address[1] if isinstance(address, tuple) else 0
         self._sweep()
+
+    def _accept(self) -> Connection:
+        return Connection(self)
 
     def leave(self) -> None:
         self.leaving = True
 
     async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
         """See `RunningServer`."""
-        self.leaving = True
-        if self._listener is not None and not self.closing:
-            await self._take_what_came()
-            self._listener.close()
+        if not self._listening_ended:
+            self._listening_ended = self.leaving = True
+            if self._listener is not None:
+                await end_listening(self._listener, self._accept, **self._tls)
+            if self.connections:
+                await asyncio.sleep(min(grace, LAST_REQUESTS_SECONDS))
         self.closing = True
         for connection in tuple(self.connections):
             connection.close_if_idle()
@@ -131,11 +134,6 @@ class NativeServer:
             self._sweeper.cancel()
         if self._listener is not None:
             await self._listener.wait_closed()
-
-    async def _take_what_came(self) -> None:
-        """Let the loop accept and read what the kernel has already taken for us: closing would reset it."""
-        for _ in range(3):
-            await asyncio.sleep(0)
 
     async def _emptied_within(self, seconds: float) -> bool:
         try:
