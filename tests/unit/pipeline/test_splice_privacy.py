@@ -7,6 +7,7 @@ from splicing import PREFILLS, REPEATS, Told, asking, begun, streamed
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import PrivacyWall
+from pointsman.core.events import Frames
 from pointsman.core.mask import Mask, Original
 from pointsman.pipeline.execute.splice import Splice
 
@@ -78,6 +79,7 @@ def test_what_a_local_model_wrote_of_the_originals_goes_to_no_remote_one():
     mask = masked()
     splice = Splice(asking(), mask)
     splice.asks(PREFILLS, asking(), mask)
+    splice.passes(Frames(b""))
     splice.passes(streamed("It ends in Ui2", model="a")[2])
     assert splice.can_go_on(PREFILLS)
     assert not splice.can_go_on(REPEATS)

@@ -33,9 +33,11 @@ class Calls(Protocol):
     dialect: Dialect
     alive: bytes
     """A frame that says nothing."""
+    sign: bytes
+    """What stands in every frame in which a call begins."""
 
     def begins(self, raw: bytes) -> bool:
-        """Whether a call may begin in these frames: a search that costs next to nothing."""
+        """Whether a call begins in these frames, in which `sign` stands."""
 
     def note(self, payload: bytes) -> tuple[bool, bool]:
         """Look at a frame while calls are held.
@@ -60,12 +62,17 @@ class HeldCalls:
         self._through = False
 
     @property
+    def sign(self) -> bytes:
+        """Without this no call begins."""
+        return self._calls.sign
+
+    @property
     def holding(self) -> bool:
         return bool(self._held)
 
     def pass_on(self, event: Frames) -> Frames | None:
         """What may go out now. Raises UpstreamProtocolError."""
-        if self._through or not (self._held or self._calls.begins(event.raw)):
+        if self._through or not (self._held or self._may_begin(event.raw)):
             return event
         told: list[Frames] = []
         for part in _split(event):
@@ -83,7 +90,7 @@ class HeldCalls:
     def _take(self, part: Frames) -> list[Frames]:
         """A single frame: what goes out now."""
         payload = next(payloads(part.raw), None)
-        if payload is None or not (self._held or self._calls.begins(part.raw)):
+        if payload is None or not (self._held or self._may_begin(part.raw)):
             return [part]
         before, behind = self._calls.note(payload)
         told = self._let_go() if before else []
@@ -92,6 +99,9 @@ class HeldCalls:
         if self._size > MOST:
             self._through = True
         return told + self._let_go() if behind or self._through else told
+
+    def _may_begin(self, raw: bytes) -> bool:
+        return self._calls.sign in raw and self._calls.begins(raw)
 
     def _let_go(self) -> list[Frames]:
         held, self._held, self._size = self._held, [], 0
@@ -103,6 +113,7 @@ class ChatCalls:
 
     dialect: Dialect = "chat"
     alive = b": a tool call is on its way\n\n"
+    sign = b'"tool_calls"'
     _begins = re.compile(rb'"tool_calls"\s*:\s*\[\s*\{')
 
     def __init__(self) -> None:
@@ -112,7 +123,7 @@ class ChatCalls:
         """Index → the id under which a call was told last: some upstreams count every call as the first."""
 
     def begins(self, raw: bytes) -> bool:
-        return b'"tool_calls"' in raw and self._begins.search(raw) is not None
+        return self._begins.search(raw) is not None
 
     def note(self, payload: bytes) -> tuple[bool, bool]:
         before = finished = False

@@ -19,12 +19,13 @@ class MessagesCalls:
 
     dialect: Dialect = "messages"
     alive = PING
+    sign = b'"tool_use"'
 
     def __init__(self) -> None:
         self._open = False
 
     def begins(self, raw: bytes) -> bool:
-        return b'"tool_use"' in raw and b'"content_block_start"' in raw
+        return b'"content_block_start"' in raw
 
     def note(self, payload: bytes) -> tuple[bool, bool]:
         event = read_event(payload)

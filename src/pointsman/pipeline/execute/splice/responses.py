@@ -22,13 +22,14 @@ class ResponsesCalls:
 
     dialect: Dialect = "responses"
     alive = b": a tool call is on its way\n\n"
+    sign = b'_call"'
 
     def __init__(self) -> None:
         self._open: set[Any] = set()
         """Indexes of the calls under way."""
 
     def begins(self, raw: bytes) -> bool:
-        return b'_call"' in raw and b'"response.output_item.added"' in raw
+        return b'"response.output_item.added"' in raw
 
     def note(self, payload: bytes) -> tuple[bool, bool]:
         event = read(payload)

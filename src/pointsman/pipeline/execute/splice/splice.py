@@ -55,6 +55,8 @@ class Splice:
         """Whether a model that was shown the originals has told something."""
         self._shown = False
         """Whether the model of this attempt is shown them."""
+        self._sign: bytes | None = None
+        """Of a tool call; None while events must be looked at otherwise."""
         self._held: HeldCalls | None = None
         self._continuation: Continuation | None = None
 
@@ -74,7 +76,7 @@ class Splice:
             PrivacyWall: the answer so far holds what this model must not see.
         """
         self._settle()
-        self._held, self._continuation = None, None
+        self._held = self._continuation = self._sign = None
         self._shown = mask is not None
         told = self._told
         if not told.begun:
@@ -102,6 +104,9 @@ class Splice:
         Raises:
             UpstreamError: the attempt is of no use any more.
         """
+        if self._sign is not None and event.finish_reason is None and self._sign not in event.raw:  # most events
+            self._keep(event.raw)
+            return event
         if not isinstance(event, Frames) or not self._joined:
             return event
         if event.finish_reason == "error" and self.holds:
@@ -112,11 +117,10 @@ class Splice:
         if self._held is None:
             if self._continuation is None:
                 self._telling = telling_for(event.dialect, self._request)
-                self._held = HeldCalls(self._telling.calls())
-            else:
-                self._held = HeldCalls(ChatCalls())
+            self._held = HeldCalls(self._telling.calls() if self._continuation is None else ChatCalls())
         if passed is not None and (self.holds or self._held.holding):
             passed = self._held.pass_on(passed)
+        self._sign = None if self._continuation is not None or self._held.holding else self._held.sign
         return None if passed is None else self._out(passed)
 
     def end(self) -> Event | None:
@@ -156,14 +160,21 @@ class Splice:
         """Keep what goes out, in the caller's form."""
         if self._continuation is not None:
             event = self._telling.written(event)
-        if event.raw and not self._lost:
-            self._kept.append(event.raw)
-            self._size += len(event.raw)
-            self._clear = self._clear or self._shown
-            if self._size > MOST:
-                self._kept.clear()
-                self._lost, self.holds = True, False
+        self._keep(event.raw)
         return event
+
+    def _keep(self, raw: bytes) -> None:
+        if not raw:
+            return
+        if self._shown:
+            self._clear = True
+        if self._lost:
+            return
+        self._kept.append(raw)
+        self._size += len(raw)
+        if self._size > MOST:
+            self._kept.clear()
+            self._lost, self.holds = True, False
 
     def _settle(self) -> None:
         """Read what went out since this was last done."""
