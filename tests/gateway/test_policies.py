@@ -74,7 +74,7 @@ def test_a_promotion_and_its_rollback_reach_every_gateway(tmp_path: Path, settin
         assert listed["serving"] == "thrifty@1"
         assert {policy["version"] for policy in listed["policies"]} == {"thrifty@1", "thrifty@2"}
 
-        assert "built-in rules" in command(other, "rollback", env=env)
+        assert "built-in policy" in command(other, "rollback", env=env)
         begun = time.monotonic()
         for gateway in (one, other):
             takes_over(gateway, built_in, begun)

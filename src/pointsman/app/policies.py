@@ -1,4 +1,4 @@
-"""The policy that serves: the promoted one, or the built-in rules under the settings; and those on trial beside it."""
+"""The policy that serves: the promoted one, or the built-in one under the settings; and those on trial beside it."""
 
 from __future__ import annotations
 

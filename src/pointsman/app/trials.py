@@ -90,7 +90,7 @@ class Trials:
         """Take up who serves and who is on trial.
 
         Args:
-            built_in: the version that decisions name where the built-in rules took them.
+            built_in: the version that decisions name where the built-in policy took them.
         """
         if not self._shadows:
             self._seen_to = self._clock.now()

@@ -15,7 +15,7 @@ from .database import Conflict, Database, Statement
 from .watch import bump
 
 BUILT_IN = ""
-"""Stands for the built-in rules among the promotions."""
+"""Stands for the built-in policy among the promotions."""
 REVISION = "policies"
 TRIES = 5
 MOST_SHADOWS = 4
@@ -62,7 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     action: Action
     version: str
-    """'' is the built-in rules."""
+    """'' is the built-in policy."""
     share: float | None
     by: str
     reason: str
@@ -84,11 +84,11 @@ class Standing:
     """Who chooses now."""
 
     serving: StoredPolicy | None
-    """None: the built-in rules."""
+    """None: the built-in policy."""
     since: float
     """When it was promoted; 0 for rules that always served."""
     before: str
-    """The version that would serve after a rollback, '' for the built-in rules."""
+    """The version that would serve after a rollback, '' for the built-in policy."""
     staged: tuple[Trial, StoredPolicy] | None
     shadows: tuple[tuple[Trial, StoredPolicy], ...]
 
@@ -139,7 +139,7 @@ class PolicyStore:
         return _policy(rows[0])
 
     async def promoted(self) -> StoredPolicy | None:
-        """The policy that serves; None when the built-in rules do."""
+        """The policy that serves; None when the built-in policy do."""
         return (await self.standing()).serving
 
     async def standing(self) -> Standing:
@@ -166,7 +166,7 @@ class PolicyStore:
         return [Trial(role=row[0], version=row[1], share=row[2], started_at=row[3]) for row in rows]
 
     async def promote(self, version: str, *, why: Why | None = None) -> None:
-        """Let a version, or with `BUILT_IN` the built-in rules, serve in every process within a second. A trial of it
+        """Let a version, or with `BUILT_IN` the built-in policy, serve in every process within a second. A trial of it
         is over, and so is that of another which had a share.
 
         Raises:
@@ -237,7 +237,7 @@ class PolicyStore:
 
     async def roll_back(self, *, expect: str | None = None, why: Why | None = None) -> str:
         """End the trial of the version that has a share, or undo the latest promotion; returns the version that serves
-        now, '' for the built-in rules.
+        now, '' for the built-in policy.
 
         Args:
             expect: the version that is to go; whoever comes second must not undo one more.
@@ -256,7 +256,7 @@ class PolicyStore:
                 "SELECT number, version FROM promotions WHERE rolled_back = 0 ORDER BY number DESC LIMIT 1"
             )
             if not rows:
-                raise InvalidRequest("There is nothing to roll back: the built-in rules serve.")
+                raise InvalidRequest("There is nothing to roll back: the built-in policy serve.")
             version, undo = rows[0][1], Statement(
                 "UPDATE promotions SET rolled_back = 1 WHERE number = $1 AND rolled_back = 0", (rows[0][0],), expect=1
             )  # fmt: skip

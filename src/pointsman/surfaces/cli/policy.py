@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pointsman.stores.policies import PolicyStore, Standing, StoredPolicy, Why
     from pointsman.stores.trials import ShadowSummary, TrialStore
 
-BUILT_IN = "the built-in rules"
+BUILT_IN = "the built-in policy"
 TAKEN = ("rules", "forced", "none", "learned", "built-in")
 """Names that decisions use for what is built in."""
 
@@ -180,7 +180,7 @@ def promote(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Let a version (`built-in` for the built-in rules) choose from now on.
+    """Let a version (`built-in` for the built-in policy) choose from now on.
 
     It must be better than what serves, as far as the log can tell: the lower bound of what it would have earned beyond
     that is above 0. --share tries it on a part of the decisions first, which needs no proof; whatever does worse than
