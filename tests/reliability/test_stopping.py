@@ -212,6 +212,24 @@ async def test_told_twice_it_does_not_wait_for_answers(upstream, data_plane, tmp
     assert row["status"] == "cancelled"
 
 
+async def test_a_request_that_arrives_too_slowly_is_refused_at_the_end(upstream, tmp_path):
+    with running(tmp_path, settings(upstream, grace=1.0)) as gateway:
+        whole = post(STREAM)
+        body = await asyncio.open_connection("127.0.0.1", gateway.port)
+        body[1].write(whole[:-10])
+        head = await asyncio.open_connection("127.0.0.1", gateway.port)
+        head[1].write(whole[:30])
+        await asyncio.sleep(0.2)
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(8):
+            for reader, writer in (body, head):
+                answer = await reader.read()
+                assert answer.startswith(b"HTTP/1.1 503 "), answer
+                assert b'"shutting_down"' in answer
+                writer.close()
+        assert await ended(gateway, within=5) == 0
+
+
 async def test_told_three_times_it_waits_for_nothing(upstream, tmp_path):
     upstream.default = Stall(200)
     with running(tmp_path, settings(upstream, grace=15)) as gateway:

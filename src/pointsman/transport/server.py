@@ -125,6 +125,8 @@ class NativeServer:
             ending()
             for task in tuple(self.tasks):
                 self.cancel(task)
+            for connection in tuple(self.connections):
+                connection.give_up()
             if not await self._emptied_within(_FAREWELL_SECONDS):
                 for connection in tuple(self.connections):
                     connection.abort()

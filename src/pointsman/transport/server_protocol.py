@@ -225,6 +225,11 @@ class Connection(asyncio.Protocol):
         if self._state == _LINGERING or (self._state == _READING_HEAD and not self._buffer):
             self.close()
 
+    def give_up(self) -> None:
+        """Refuse a request that is still arriving."""
+        if self._state == _READING_BODY or (self._state == _READING_HEAD and self._buffer):
+            self._refuse(_stopping())
+
     def close(self) -> None:
         """Send what is written, then close."""
         self._state = _CLOSED
@@ -300,7 +305,7 @@ class Connection(asyncio.Protocol):
     def _begin_body(self, head: RequestHead, rest: bytes) -> None:
         self._head = head
         if self._server.closing:
-            raise Refusal(503, Stopping.code, Stopping().message)
+            raise _stopping()
         length = head.content_length
         max_bytes = self._server.limits.max_body_bytes
         if length > max_bytes:
@@ -401,3 +406,7 @@ class Connection(asyncio.Protocol):
         waiter, self._congestion = self._congestion, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _stopping() -> Refusal:
+    return Refusal(503, Stopping.code, Stopping().message)
