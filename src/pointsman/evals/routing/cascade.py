@@ -23,6 +23,7 @@ from .hull import vertices
 from .material import Ints, Material, Plan, Sources, Split, attempt_of
 from .resampling import folds_of
 from .routers import Factory
+from .shortlist import shortlist
 
 FOLDS = 5
 PARTS = 5
@@ -31,12 +32,22 @@ STRENGTH = 20.0
 """Prompts that a model's overall mean counts for in each part."""
 
 
-def cascades(sources: Sources, plan: Plan, table: Table, factory: Factory, chances: Floats, expected: Floats) -> Sweep:
+def cascades(
+    sources: Sources,
+    plan: Plan,
+    table: Table,
+    factory: Factory,
+    chances: Floats,
+    expected: Floats,
+    *,
+    listed: bool = False,
+) -> Sweep:
     """Args:
     plan: that of all models, without an attempt.
     table: every prompt of the judged table, the pool's models.
-    chances: (rows of the plan, m): what the router predicts before any attempt.
+    chances: (rows of the plan, m): by what the router chooses before any attempt.
     expected: likewise, expected costs.
+    listed: whether the models of the training part's shortlist alone are learned and chosen after an attempt.
     """
     place = {int(row): position for position, row in enumerate(plan.rows)}
     costs = np.empty((len(WEIGHTS), len(plan.rows)))
@@ -46,8 +57,10 @@ def cascades(sources: Sources, plan: Plan, table: Table, factory: Factory, chanc
         here = np.array([place[int(row)] for row in split.test])
         seen = _seen(split, table.models)
         firsts = [_first(seen.part, float(weight), dear) for weight in WEIGHTS]
+        means = seen.part.scores.mean(axis=0), seen.part.costs.mean(axis=0)
+        offered = shortlist(*means) if listed else np.arange(len(table.models))
         later = {
-            first: _after(sources, seen, table, split.test, first, factory, number)
+            first: _after(sources, seen, table, split.test, first, offered, factory, number)
             for first in sorted({first for first in firsts if first is not None})
         }
         for step, (weight, first) in enumerate(zip(WEIGHTS, firsts, strict=True)):
@@ -82,18 +95,21 @@ def _seen(split: Split, models: tuple[str, ...]) -> _Seen:
 
 
 def _after(
-    sources: Sources, seen: _Seen, table: Table, test: Ints, first: int, factory: Factory, number: int
+    sources: Sources, seen: _Seen, table: Table, test: Ints, first: int, offered: Ints, factory: Factory, number: int
 ) -> tuple[Floats, Floats]:
-    """(test, m) twice: what the router predicts once it has seen the first model's attempt, and what each model is then
-    expected to cost."""
+    """(test, m) twice: what the router predicts once it has seen the first model's attempt, −∞ for models that are not
+    offered, and what each is then expected to cost."""
     model = [table.models[first]]
     learned = attempt_of(seen.source.table.of(model), SEEN_OF_AN_ATTEMPT)
     asked = attempt_of(table.of(model), SEEN_OF_AN_ATTEMPT)
     rng = np.random.default_rng([sources.spec.seed & 0xFFFFFFFF, number, first])
-    fitted = factory().fit(seen.source.prompts(seen.rows, learned), seen.part.scores, groups=seen.part.groups, rng=rng)
+    prompts = seen.source.prompts(seen.rows, learned)
+    fitted = factory().fit(prompts, seen.part.scores[:, offered], groups=seen.part.groups, rng=rng)
+    chances = np.full((len(test), len(table.models)), -np.inf)
+    chances[:, offered] = fitted.predict(sources.own.prompts(test, asked))
     costs = expected_after(learned[seen.rows], seen.part.costs, asked[test])
     costs[:, first] = 0.0  # what was spent is spent
-    return fitted.predict(sources.own.prompts(test, asked)), costs
+    return chances, costs
 
 
 def _first(seen: Table, weight: float, dear: float) -> int | None:

@@ -19,6 +19,15 @@ WEIGHTS: Floats = np.concatenate(([np.inf], np.geomspace(1e4, 1e-4, 61), [0.0]))
 model's expected cost."""
 
 
+class Curve(NamedTuple):
+    """What a router comes to at each cost weight, for each weighting of the prompts."""
+
+    costs: Floats
+    """(w, weights)."""
+    scores: Floats
+    """(w, weights)."""
+
+
 class Sweep(NamedTuple):
     """What each prompt came to at each cost weight."""
 
@@ -26,6 +35,11 @@ class Sweep(NamedTuple):
     """(weights, n), US dollars."""
     scores: Floats
     """(weights, n)."""
+
+    def means(self, counts: Floats) -> Curve:
+        """Args:
+        counts: (w, n): how often each prompt counts."""
+        return Curve(means(counts, self.costs.T), means(counts, self.scores.T))
 
 
 def chosen(chances: Floats, expected: Floats, weight: float, dear: float) -> Ints:
@@ -39,18 +53,26 @@ def chosen(chances: Floats, expected: Floats, weight: float, dear: float) -> Int
     return best
 
 
-def sweep(chances: Floats, expected: Floats, part: Table) -> Sweep:
+def sweep(chances: Floats, expected: Floats, costs: Floats, scores: Floats) -> Sweep:
     """Args:
-    chances: (n, m): P(success).
+    chances: (n, m): P(success); −∞ for a model that is not to be chosen.
     expected: (n, m): expected costs.
-    part: the judged prompts and models.
+    costs: (n, m): what was paid.
+    scores: (n, m).
     """
-    row = np.arange(len(part))
+    row = np.arange(len(scores))
     dear = float(expected.max()) or 1.0
     picks = [chosen(chances, expected, float(weight), dear) for weight in WEIGHTS]
-    return Sweep(
-        np.array([part.costs[row, pick] for pick in picks]), np.array([part.scores[row, pick] for pick in picks])
-    )
+    return Sweep(np.array([costs[row, pick] for pick in picks]), np.array([scores[row, pick] for pick in picks]))
+
+
+def over_singles(singles: Curve, curve: Curve) -> Floats:
+    """(w,): the area of a curve over that of single models, which are joined in order of their cost."""
+    found = np.empty(len(singles.costs))
+    for draw, (costs, scores) in enumerate(zip(*singles, strict=True)):
+        order = np.argsort(costs, kind="stable")
+        found[draw] = gain_over(costs[order], scores[order], curve.costs[draw], curve.scores[draw])
+    return found
 
 
 def expected_costs(plan: Plan, table: Table) -> Floats:
@@ -84,16 +106,9 @@ def frontier(
     costs, scores = means(weights, part.costs), means(weights, part.scores)
     hull = vertices(costs[0], scores[0])
     oracle = means(weights, part.scores.max(axis=1)[:, None])[:, 0]
-    known = means(weights, trained.costs.T), means(weights, trained.scores.T)
+    known = trained.means(weights)
     judged = {
-        name: Judged.of(
-            _figures(
-                (costs[:, hull], scores[:, hull]),
-                known,
-                (means(weights, ran.costs.T), means(weights, ran.scores.T)),
-                oracle,
-            )
-        )
+        name: Judged.of(_figures(Curve(costs[:, hull], scores[:, hull]), known, ran.means(weights), oracle))
         for name, ran in sweeps.items()
     }
     first = sweeps[ours[0]]
@@ -130,31 +145,27 @@ def against(judged: Mapping[str, Judged], ours: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _figures(
-    hull: tuple[Floats, Floats], known: tuple[Floats, Floats], curve: tuple[Floats, Floats], oracle: Floats
-) -> dict[str, Floats]:
+def _figures(hull: Curve, known: Curve, curve: Curve, oracle: Floats) -> dict[str, Floats]:
     """For the sample (first) and every draw.
 
     The hull drawn in hindsight keeps its models from draw to draw, with the draw's costs and qualities: were they
     chosen anew, each draw would take the luckiest of many, which the sample has done once already.
 
     Args:
-        hull: (draws, k) costs and qualities of the single models that are best on the judged prompts.
-        known: (draws, weights) of those that the training part chose, of which a hull is drawn that knew no outcome
-            of the judged prompts.
-        curve: (draws, weights) of the router.
+        hull: the single models that are best on the judged prompts, in place of cost weights.
+        known: those that the training part chose, of which a hull is drawn that knew no outcome of the judged prompts.
+        curve: of the router.
     """
     hull_costs, hull_scores = hull
     names = ("aiq", "hull_gain", "hull_gain_in_hindsight", "gain", "saving", "regret")
     found = {name: np.full(len(oracle), np.nan) for name in names}
+    found["hull_gain"] = over_singles(known, curve)
     for draw, (curve_costs, curve_scores) in enumerate(zip(*curve, strict=True)):
         own = vertices(hull_costs[draw], hull_scores[draw])
         edge_costs, edge_scores = hull_costs[draw, own], hull_scores[draw, own]
         if edge_costs[-1] > edge_costs[0]:
             found["aiq"][draw] = aiq(curve_costs, curve_scores, float(edge_costs[0]), float(edge_costs[-1]))
             found["hull_gain_in_hindsight"][draw] = gain_over(edge_costs, edge_scores, curve_costs, curve_scores)
-        order = np.argsort(known[0][draw], kind="stable")
-        found["hull_gain"][draw] = gain_over(known[0][draw, order], known[1][draw, order], curve_costs, curve_scores)
         best_cost, best_score = hull_costs[draw, -1], hull_scores[draw, -1]
         affordable = curve_scores[curve_costs <= best_cost * (1 + 1e-9)]
         found["gain"][draw] = affordable.max() - best_score if len(affordable) else np.nan

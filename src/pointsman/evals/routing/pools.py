@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .frontier import Sweep, against, expected_costs, frontier, means, sweep
 from .judged import Judged, number
 from .material import Ints, Plan, Sources
 from .routers import ask, family
+from .shortlist import believe
 from .two import AFTER, BEFORE, calibration
 
 COVERED = 0.9
@@ -60,27 +62,33 @@ def _covered(table: Table, model: str, *, cost: bool) -> bool:
     return bool(known.mean() >= COVERED)
 
 
-def _asked(sources: Sources, models: tuple[str, ...], plan: Plan) -> dict[str, Floats]:
+def _asked(sources: Sources, models: tuple[str, ...], plan: Plan, names: Iterable[str]) -> dict[str, Floats]:
+    return {name: ask(family(name), sources.own, plan, len(models), None, sources.spec.seed) for name in names}
+
+
+def _planned(sources: Sources, models: tuple[str, ...], rows: Ints) -> Plan:
+    plan = sources.plan(models, rows)
     if not plan.splits:
         raise InvalidRequest("no training table has these models, and a prior that knows none of them cannot choose")
-    names = dict.fromkeys([*sources.spec.families, *BASELINES])
-    return {name: ask(family(name), sources.own, plan, len(models), None, sources.spec.seed) for name in names}
+    return plan
 
 
 def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: Floats) -> dict[str, Any]:
     """Before any attempt and, where every model's calls are known, in a cascade, which is then the table's protocol."""
     table = sources.own.table.of(models)
     part, weights = table.rows(rows), counts[:, rows]
-    plan = sources.plan(models, rows)
-    predicted = _asked(sources, models, plan)
+    plan = _planned(sources, models, rows)
     expected = expected_costs(plan, table)[rows]
-    sweeps = {name: sweep(chances, expected, part) for name, chances in predicted.items()}
     ours = sources.spec.families
+    believed = {name: believe(sources, plan, family(name), expected) for name in ours}
+    playable = {name: one.playable for name, one in believed.items()}
+    playable |= _asked(sources, models, plan, [name for name in BASELINES if name not in ours])
+    sweeps = {name: sweep(chances, expected, part.costs, part.scores) for name, chances in playable.items()}
     told: dict[str, Any] = {
         "rows": len(part),
         "models": len(models),
         "learned_from": plan.how,
-        "calibration": calibration(predicted[ours[0]], part.scores),
+        "calibration": calibration(believed[ours[0]].predicted, part.scores),
         **_singles(part, weights),
     }
     before = frontier(ours, part, weights, sweeps, sweeps["random"])
@@ -89,7 +97,7 @@ def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: F
         names = dict.fromkeys([*ours, *CASCADED])
         ran: dict[str, Sweep] = {}
         for name in names:
-            ran[name] = cascades(sources, plan, table, family(name), predicted[name], expected)
+            ran[name] = cascades(sources, plan, table, family(name), playable[name], expected, listed=name in believed)
         after = frontier(ours, part, weights, ran, sweeps["random"])
     chosen = before if after is None else after
     return {**told, "protocol": BEFORE if after is None else AFTER, **chosen, BEFORE: before, AFTER: after}
@@ -112,8 +120,8 @@ def _without_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts
     """Quality alone: what the choice of the likeliest model gains over the best single one, and what the oracle has
     over it."""
     part, weights = sources.own.table.of(models).rows(rows), counts[:, rows]
-    plan = sources.plan(models, rows)
-    predicted = _asked(sources, models, plan)
+    plan = _planned(sources, models, rows)
+    predicted = _asked(sources, models, plan, dict.fromkeys([*sources.spec.families, *BASELINES]))
     best = int(np.argmax(part.scores.mean(axis=0)))
     single = means(weights, part.scores[:, [best]])[:, 0]
     oracle = means(weights, part.scores.max(axis=1)[:, None])[:, 0]
