@@ -71,7 +71,8 @@ def decode(features: Sequence[bytes]) -> NDArray[np.float32]:
 
     if not all(map(readable, features)):
         raise ValueError("these are no feature vectors of this version")
-    raw = np.frombuffer(b"".join(features), dtype=np.int8).reshape(len(features), WIDTH + 1)[:, 1:]
+    joined = features[0] if len(features) == 1 else b"".join(features)
+    raw = np.frombuffer(joined, dtype=np.int8).reshape(len(features), WIDTH + 1)[:, 1:]
     return raw.astype(np.float32) / _scales()
 
 

@@ -55,7 +55,7 @@ def why_auto(
         among = f"chosen by chance to learn (probability {chosen.propensity:.2%}) among {len(ranked)}"
     else:
         among = "the only candidate" if len(ranked) == 1 else f"best of {len(ranked)}"
-    reasons = [f"{chosen.model}: {among} for {signals.intent.value} ({signals.priority}), {expected(chosen)}."]
+    reasons = [f"{chosen.model}: {among} for {signals.intent!s} ({signals.priority}), {expected(chosen)}."]
     if greedy is not None:
         reasons.append(f"Without chance it had been {greedy.model}, {expected(greedy)}.")
     if signals.quality_floor is not None:

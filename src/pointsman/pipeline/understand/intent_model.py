@@ -55,10 +55,15 @@ class IntentArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 def rule_inputs(weights: Mapping[Intent, float]) -> list[float]:
     """What the model sees of the rules."""
     verdict = judge(weights)[0]
-    return [
-        *(min(weights.get(intent, 0.0), MOST_WEIGHT) / FULL_WEIGHT for intent in RULED),
-        *(float(verdict is intent) for intent in CLASSES),
-    ]
+    inputs = [0.0] * (len(RULED) + len(CLASSES))
+    for intent, weight in weights.items():
+        if intent in _RULED_AT:
+            inputs[_RULED_AT[intent]] = min(weight, MOST_WEIGHT) / FULL_WEIGHT
+    inputs[len(RULED) + CLASSES.index(verdict)] = 1.0
+    return inputs
+
+
+_RULED_AT = {intent: place for place, intent in enumerate(RULED)}
 
 
 class IntentModel:
@@ -101,8 +106,9 @@ class IntentModel:
         told = verdict is not Intent.GENERAL
         by_rules = calibrated(confidence, self._artefact.rules_calibration) if told else 0.0
         logits = self.logits(features, weights)
-        best = max(range(len(CLASSES)), key=logits.__getitem__)
-        greatest = 1 / sum(math.exp(logit - logits[best]) for logit in logits)
+        highest = max(logits)
+        best = logits.index(highest)
+        greatest = 1 / sum([math.exp(logit - highest) for logit in logits])
         by_model = calibrated(greatest, self._artefact.calibration)
         sure = by_model >= self._artefact.least
         if told and not (sure and by_model > by_rules + self._artefact.lead):

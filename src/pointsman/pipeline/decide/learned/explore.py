@@ -89,7 +89,7 @@ def _by(
     prices = np.array([scale.price(arm) for arm in arms])
     mean, deviation = np.array(qualities), np.array(deviations)
     if method == "thompson":
-        drawn = deviation * np.array([_column(seed, arm.card.id) for arm in arms]).T
+        drawn = deviation * _columns(seed, tuple([arm.card.id for arm in arms]))
         drawn += mean
         np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
         won = _utilities(drawn, prices, scale).argmax(axis=1)
@@ -115,6 +115,14 @@ def _utilities(qualities: Floats, prices: Floats, scale: Scale) -> Floats:
     if scale.hard:
         worth -= scale.hard * (qualities.max(axis=1, keepdims=True) - qualities)
     return worth
+
+
+@lru_cache(64)
+def _columns(seed: str, models: tuple[str, ...]) -> Floats:
+    """(DRAWS, models)"""
+    import numpy as np
+
+    return np.array([_column(seed, model) for model in models]).T
 
 
 @lru_cache(4096)

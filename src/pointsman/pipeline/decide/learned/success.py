@@ -68,8 +68,7 @@ class Success:
         if self._artefact.prior is None or x is None:
             return [arm.quality for arm in arms]
         arrays = self._read()
-        logits, gates = _logits(arrays, x[None, :])
-        return _blend(arrays, arms, _ease(signals), logits[0].tolist(), float(gates[0]))
+        return _blend(arrays, arms, _ease(signals), *_of_one(arrays, x))
 
     def paired(self, arms: Sequence[Arm], signals: Sequence[Signals]) -> list[float]:
         """P of the arm of each request: as calling it pair by pair, in one go."""
@@ -115,6 +114,20 @@ def _read(artefact: LearnedArtefact) -> _Arrays:
         inner=near.inner if near is not None else 0.0,
         outer=near.outer if near is not None else 0.0,
     )
+
+
+def _of_one(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[list[float], float]:
+    """As `_logits`, of one request: (WIDTH,)."""
+    logits: list[float] = (x @ arrays.weights + arrays.bias).tolist()
+    if arrays.centres is None:
+        return logits, 1.0
+    embedded = x[:EMBEDDED]
+    length = math.sqrt(float(embedded @ embedded))
+    if not length > 0:
+        return logits, 0.0
+    nearest = float((arrays.centres @ embedded).max()) / max(length, LEAST)
+    gate = (arrays.outer - 1.0 + nearest) / (arrays.outer - arrays.inner)
+    return logits, min(max(gate, 0.0), 1.0)
 
 
 def _logits(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
