@@ -14,7 +14,7 @@ import pytest
 from pointsman.testing.upstream import ScriptedUpstream
 
 from .running import Background, Gateway, running
-from .ways_out import CANARIES, ELSEWHERE, WAYS, disguises, faults, other_ways, spellings
+from .ways_out import CANARIES, ELSEWHERE, GOES_ON, WAYS, disguises, faults, other_ways, spellings
 
 OPENAIS = ("gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small")
 
@@ -107,6 +107,7 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
         ways = list(WAYS.items())
         statuses: set[int] = set()
         reached: set[str] = set()
+        went_on = 0
         canaries = list(CANARIES.items())[:: 1 if data_plane == "native" else 4]
         for number, (kind, canary) in enumerate(canaries):
             for place, body in disguises(canary).items():
@@ -134,6 +135,7 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
                 assert not private
             else:
                 assert any(b"REDACTED_" in request.body for request in seen["cloud"])
+            went_on += sum(GOES_ON in request.body for chats in seen.values() for request in chats)
             reached |= {name for name, server in here.elsewhere.items() if server.requests}
             # What may have it did get it, so the search finds what is there.
             assert any(form in request.body for request in here.lan.chats for form in spellings(canary)), kind
@@ -142,5 +144,6 @@ def test_no_canary_gets_out(tmp_path, background, redaction, data_plane):
         assert sent >= (200 if data_plane == "native" else 100)
         if redaction and data_plane == "native":  # the search was made where it could have found something
             assert reached == {"cloud", "anthropic", "ollama", "litellm", "farm", "farm too", "hook"}
+            assert went_on, "models that went on with what others had told of private requests"
         assert "proxy" not in reached
         assert {200, 403} <= statuses

@@ -382,6 +382,37 @@ class InTurn:
         await next(self._steps).play(request, wire)
 
 
+GOES_ON = b"Your answer was cut off"
+"""Stands in a request to go on with what another model has told."""
+
+
+class QuotesAndBreaks:
+    """Says back what it was sent, and breaks off behind it: what was told goes out to whoever goes on."""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        said = request.body.decode(errors="replace")
+        await Answer(text=f"You said: {said} And now", pieces=6).play(request, _Frames(wire, 6))
+        wire.hang_up()
+
+
+class _Frames:
+    """Passes so many pieces of a body on, and then no more."""
+
+    def __init__(self, wire: Wire, most: int) -> None:
+        self._wire, self._left = wire, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    async def body(self, data: bytes) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            await self._wire.body(data)
+
+    async def end(self) -> None:
+        pass
+
+
 def faults(elsewhere: str) -> InTurn:
     """What upstreams do between good answers."""
     away = {"Location": f"{elsewhere}/chat/completions"}
@@ -390,14 +421,17 @@ def faults(elsewhere: str) -> InTurn:
         Status(500),
         Answer(tool_calls=[ToolUse(name="read", arguments='{"a": 1}')]),
         Page(b"{}", "application/json", 307, away),
+        QuotesAndBreaks(),
         Reset(),
         Answer(),
         Status(429, retry_after=0),
         HangUp(after_bytes=60),
+        QuotesAndBreaks(),
         Raw(b"SSH-2.0-garbage\r\n"),
         Page(b"<html>captive</html>"),
         Answer(),
         Stall(),
+        QuotesAndBreaks(),
         Page(b"{}", "application/json", 302, away),
         Status(401),
     )
