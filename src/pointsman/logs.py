@@ -86,9 +86,18 @@ class _Stderr(logging.Handler):
             self.handleError(record)
 
 
+def _tells(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line. uvloop forgets the outcome of a TLS handshake whose connection was given up as
+    it failed; the request has been told of the time-out."""
+    error = record.exc_info[1] if record.exc_info else None
+    forgotten = record.name == "asyncio" and type(error).__module__ == "ssl"
+    return not (forgotten and record.getMessage().startswith("Future exception was never retrieved"))
+
+
 def configure(level: str, format: Literal["text", "json"]) -> None:
     """Send the log of everything under `pointsman` to standard error; of the loop and of uvicorn what is amiss."""
     handler = _Stderr()
+    handler.addFilter(_tells)
     handler.setFormatter(_Json() if format == "json" else _Text())
     for name, least in (("pointsman", level.upper()), ("asyncio", "WARNING"), ("uvicorn", "WARNING")):
         logger = logging.getLogger(name)

@@ -170,6 +170,10 @@ def markdown(told: Report) -> str:
         "Every word of an answer names its request and its place, so that text that is lost, foreign or told twice is"
         " seen. Three of ten requests, where the dialect knows tools, get a tool call too. One of four names a model"
         " without any other behind it.",
+        "No gateway can see that a piece of text came twice, byte for byte: the answer is then what the upstream said."
+        " Nor does it see an answer that nobody asked for and that comes after the next request was sent; here it comes"
+        " with the end of the one before, and must be thrown away. A model that is asked to go on with an answer does"
+        " so from where it is asked to; of ten, one begins further back, and one with a phrase of its own.",
         "## How a request may end",
         _table(("Column", "Means"), list(ENDS.items())),
         "## What must never happen",
