@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from pointsman.evals.gateway.profile import part_of
+
 
 def test_the_gateway_benchmark_reports_every_case(tmp_path):
     report_file = tmp_path / "report.json"
@@ -23,3 +25,25 @@ def test_the_gateway_benchmark_reports_every_case(tmp_path):
         assert row["p99_ms"] >= row["p50_ms"] > 0
     assert report["start_seconds"]["pointsman"] > 0
     assert report["memory_mib"]["pointsman"] > 5
+
+
+def test_the_profile_counts_steps_of_every_part():
+    command = [sys.executable, "-m", "pointsman", "bench", "gateway", "--profile", "--scale", "0.02", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    pinned, auto, *_ = cases = json.loads(done.stdout)
+    assert len(cases) == 5
+    for case in cases:
+        needed = ("server", "admit", "read", "understand", "decide", "execute", "provider", "way out", "record")
+        assert all(case["steps"][part] > 50 for part in needed), case
+        assert all(case["calls"][part] > 0 for part in needed), case
+    assert pinned["steps"]["embed"] == 0 < auto["steps"]["embed"]  # where nothing is chosen nothing is embedded
+
+
+def test_every_source_file_of_the_path_has_its_part():
+    assert part_of("/x/src/pointsman/transport/server_protocol.py") == "server"
+    assert part_of("/x/src/pointsman/transport/pool.py") == "way out"
+    assert part_of("/x/src/pointsman/providers/static_embedding/pieces.py") == "embed"
+    assert part_of("/x/site-packages/numpy/_core/fromnumeric.py") == "embed"
+    assert part_of("/x/src/pointsman/providers/openai_compatible.py") == "provider"
+    assert part_of("/usr/lib/python3.11/asyncio/tasks.py") == "others"

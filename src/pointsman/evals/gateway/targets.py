@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +103,18 @@ def nginx(upstream: int) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def pointsman(upstream: int, *, name: str = "pointsman", data_plane: str = "native") -> Iterator[Target]:
-    """This gateway as a default install runs it, with a key and without the embedded models."""
+def pointsman(
+    upstream: int,
+    *,
+    name: str = "pointsman",
+    data_plane: str = "native",
+    start: Sequence[str] = ("-m", "pointsman"),
+) -> Iterator[Target]:
+    """This gateway as a default install runs it, with a key and without the embedded models.
+
+    Args:
+        start: what Python is to run.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as folder:
         config = Path(folder) / "pointsman.yaml"
@@ -123,7 +133,7 @@ providers:
     models: [gpt-4o-mini, gpt-4o]
 """
         )
-        command = [sys.executable, "-m", "pointsman", "--config", str(config), "serve"]
+        command = [sys.executable, *start, "--config", str(config), "serve"]
         with _running(name, command, port, env={"PATH": "/usr/bin:/bin", "HOME": folder}) as target:
             yield target
 

@@ -17,6 +17,8 @@ class Memo(Generic[V]):
     def __init__(self, size: int) -> None:
         self.size = size
         self._values: OrderedDict[bytes, V] = OrderedDict()
+        self.known, self.use = self._values.__getitem__, self._values.move_to_end
+        """The value for a digest, and that it counts as used: for who asks about many at once. Both raise KeyError."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -24,15 +26,6 @@ class Memo(Generic[V]):
     def peek(self, digest: bytes) -> V | None:
         """The value for a digest; None when it is not there."""
         return self._values.get(digest)
-
-    def known(self, digest: bytes) -> V | None:
-        """The value for a digest, which counts as used; None when it is not there."""
-        values = self._values
-        try:
-            values.move_to_end(digest)
-            return values[digest]
-        except KeyError:  # new, or another thread made room meanwhile
-            return None
 
     def get(self, digest: bytes, compute: Callable[P, V], *args: P.args, **kwargs: P.kwargs) -> V:
         """The value for a digest, computed when it is not there. What `compute` raises is not remembered."""

@@ -116,19 +116,22 @@ class Understand:
         turns: list[int] = []
         size = values = 0
         plain = True
-        copy, known = self._hasher.copy, self._messages.known
+        copy, known, use = self._hasher.copy, self._messages.known, self._messages.use
         for raw in request.params.messages:
             hasher = copy()
             hasher.update(raw)
             digest = hasher.digest()
-            message = known(digest)
-            if message is None:
+            try:
+                use(digest)
+                message = known(digest)
+            except KeyError:  # new, or another thread made room meanwhile
                 message = self._messages.get(digest, read_message, raw, len(messages), self._detectors)
             if message.role == "user" and not message.tool_result:
                 turns.append(len(messages))
             digests.append(digest)
             messages.append(message)
-            plain = plain and message.usual
+            if not message.usual:
+                plain = False
             size += message.bytes
             values += message.values
             if values > MOST_VALUES:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
@@ -19,6 +20,21 @@ LONGEST_RUN = 32
 """Letters of a run between white space that is remembered whole: longer ones seldom come again."""
 
 
+class _Runs(dict[str, Sequence[int]]):
+    """The pieces of runs between white space that were met before; of others they are found."""
+
+    def __init__(self, find: Callable[[str], Sequence[int]]) -> None:
+        self._find = find
+
+    def __missing__(self, run: str) -> Sequence[int]:
+        pieces = self._find(run)
+        if len(run) <= LONGEST_RUN:
+            if len(self) >= MOST_REMEMBERED:
+                self.clear()
+            self[run] = pieces
+        return pieces
+
+
 class WordPieces:
     """Finds the pieces of a text.
 
@@ -29,7 +45,7 @@ class WordPieces:
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._ids = {piece: number for number, piece in enumerate(vocabulary) if piece}
         self._words: dict[str, tuple[int, ...]] = {}
-        self._runs: dict[str, Sequence[int]] = {}
+        self._runs = _Runs(self._of_run)
 
     def __call__(self, text: str) -> list[int]:
         """The ids of the pieces, in order; a word that cannot be made of pieces has none.
@@ -38,19 +54,8 @@ class WordPieces:
         """
         if not text.isascii():
             text = _ACCENT.sub("", unicodedata.normalize("NFD", text))
-        found: list[int] = []
         # No word reaches across white space, and most of a text's runs between it were met before.
-        known = self._runs
-        for run in text.split():
-            pieces = known.get(run)
-            if pieces is None:
-                pieces = self._of_run(run)
-                if len(run) <= LONGEST_RUN:
-                    if len(known) >= MOST_REMEMBERED:
-                        known.clear()
-                    known[run] = pieces
-            found += pieces
-        return found
+        return list(chain.from_iterable(map(self._runs.__getitem__, text.split())))
 
     def _of_run(self, run: str) -> Sequence[int]:
         found: list[int] = []

@@ -37,8 +37,12 @@ bench.add_command(faults)
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON report to this file too."
 )
-def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> None:
+@click.option("--profile", is_flag=True, help="Count the steps of each part of the path instead.")
+def gateway(rounds: int, scale: float, as_json: bool, output: Path | None, profile: bool) -> None:
     """Processor time and latency that the gateway adds, with nginx as the floor.
+
+    With --profile: how many steps of Python's each part of a request's path takes on the event loop's thread, which a
+    busy machine does not change.
 
     Needs psutil (pip install psutil), and for the floor nginx (on Debian: apt-get install nginx-light).
     """
@@ -48,6 +52,9 @@ def gateway(rounds: int, scale: float, as_json: bool, output: Path | None) -> No
         raise click.ClickException(f"{error.name} is needed to measure: pip install {error.name}") from None
     from pointsman.core.errors import PointsmanError
 
+    if profile:
+        _profile(scale, as_json)
+        return
     try:
         report = runner.run(rounds=rounds, scale=scale, progress=lambda line: click.echo(line, err=True))
     except PointsmanError as error:
@@ -131,6 +138,27 @@ def privacy(as_json: bool) -> None:
     ]
     columns = ("Text", "Characters", "Detectors ms", "RE2 set alone ms", "Standard library ms")
     console().print(table(columns, rows, right=columns[1:]))
+
+
+def _profile(scale: float, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from pointsman.core.errors import PointsmanError
+    from pointsman.evals.gateway import profile
+    from pointsman.evals.gateway.cases import CASES
+
+    from .output import console, print_json, table
+
+    requests = max(10, round(200 * scale))
+    try:
+        found = profile.run(CASES, requests=requests, progress=lambda line: click.echo(line, err=True))
+    except PointsmanError as error:
+        raise click.ClickException(error.message) from None
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    cases = [one.case for one in found]
+    console().print(table(("Steps a request", *cases), list(profile.table(found)), right=cases))
 
 
 def _show(report: Report) -> None:
