@@ -16,6 +16,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
 from pointsman.core.trail import Trail
 from pointsman.pipeline.execute import Execute
+from pointsman.pipeline.execute.queues import EngineQueues
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import ProviderSettings, Settings
 from pointsman.stores.memory_state import MemoryState
@@ -59,7 +60,14 @@ async def test_one_that_must_stay_does_not_leave_for_a_provider_that_became_remo
         keeper = CatalogKeeper(build_providers(settings, outbound))
         await keeper.start()
         limits = build_limits(settings, MemoryState(clock), clock).providers
-        live = LiveProviders(settings, outbound=outbound, keeper=keeper, credentials=NoStored(), limits=limits)
+        live = LiveProviders(
+            settings,
+            outbound=outbound,
+            keeper=keeper,
+            credentials=NoStored(),
+            limits=limits,
+            queues=EngineQueues(clock=clock),
+        )
         catalog = keeper.catalog
         card = catalog.resolve("lab:m")
         request = ChatRequest.build({"model": "lab:m", "messages": [{"role": "user", "content": "private"}]})
@@ -110,7 +118,7 @@ async def test_all_or_none_and_what_is_equal_is_not_built_anew():
         await keeper.start()
         live = LiveProviders(
             settings, outbound=outbound, keeper=keeper, credentials=NoStored(),
-            limits=build_limits(settings, MemoryState(clock), clock).providers,
+            limits=build_limits(settings, MemoryState(clock), clock).providers, queues=EngineQueues(clock=clock),
         )  # fmt: skip
         try:
             [first] = keeper.providers

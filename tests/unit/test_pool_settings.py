@@ -82,7 +82,7 @@ def test_the_gateway_is_no_instance_of_its_own(caplog):
 def test_addresses_are_shown_without_passwords():
     own = ProviderSettings(instances=["http://u:word@h/v1", InstanceSettings(url="http://u:word@h:1/v1?key=word")])
     shown = dict(flatten(Settings(providers={"farm": own})))["providers.farm.instances"]
-    assert shown == ["http://…@h/v1", {"url": "http://…@h:1/v1", "slots": 1}]
+    assert shown == ["http://…@h/v1", {"url": "http://…@h:1/v1"}]
 
 
 def test_what_a_reload_keeps():

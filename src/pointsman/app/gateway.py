@@ -42,6 +42,7 @@ from .observations import follow_observations
 from .ollama import ollama_ways
 from .pipeline import build_pipeline
 from .providers import OnProgress, build_fleet, build_providers, check_names, uninvited
+from .queues import build_queues
 from .reload import Reload
 from .responses import build_responses, hosts_responses, responses_ways
 from .secrets import build_sealed
@@ -154,6 +155,7 @@ class Gateway:
             fleet=self._fleet,
             throttle=throttle_of(settings, self._limits.providers, self._state),
             breakers=self._breakers,
+            queues=self._queues,
             budgets=self._budgets,
             caller_keys=self._caller_keys,
             log=self._log,
@@ -252,6 +254,7 @@ class Gateway:
         )
         self._stack.push_async_callback(keeper.close)
         self._breakers = build_breakers(settings, keeper, self._clock)
+        self._queues = build_queues(settings, keeper, self._limits.tiers, self._clock)
         await keeper.start()
         if self._fleet is not None:
             self._fleet.on_change = partial(keeper.refresh, self._fleet.provider.name)
@@ -269,6 +272,7 @@ class Gateway:
                 keeper=self._keeper,
                 credentials=self._live_credentials,
                 limits=self._limits.providers,
+                queues=self._queues,
             )
             self._reload = Reload(self.settings, self._source, apply=live.apply, clock=self._clock)
 
@@ -329,6 +333,7 @@ class Gateway:
             unhealthy=Unhealthy(self._keeper.unhealthy, self._breakers.opened),
             instances=self._keeper.instances,
             circuits=self._breakers.standings,
+            queues=self._queues.standings,
             equivalents=decide.equivalents,
             settings=live,
             version=__version__,

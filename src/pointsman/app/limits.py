@@ -19,6 +19,7 @@ class BuiltLimits:
 
     callers: Limits
     providers: ProviderLimits
+    tiers: Tiers
 
 
 def build_limits(settings: Settings, state: SharedState, clock: Clock) -> BuiltLimits:
@@ -48,6 +49,7 @@ def build_limits(settings: Settings, state: SharedState, clock: Clock) -> BuiltL
             clock=clock,
             open_when_away=open_when_away,
         ),
+        tiers=tiers,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from pointsman.core.errors import SettingsError
 from pointsman.core.ports import Provider
 from pointsman.pipeline.admit.provider_limits import ProviderLimits
+from pointsman.pipeline.execute.queues import EngineQueues
 from pointsman.providers.cards import presets
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.providers.endpoint import origin_of
@@ -18,6 +19,7 @@ from pointsman.transport.http import Origin, Outbound
 from .credentials import LiveCredentials
 from .limits import provider_rules
 from .providers import build_provider, provider_names, uninvited
+from .queues import put_queue
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +39,14 @@ class LiveProviders:
         keeper: CatalogKeeper,
         credentials: LiveCredentials,
         limits: ProviderLimits,
+        queues: EngineQueues,
     ) -> None:
         self._settings = settings
         self._outbound = outbound
         self._keeper = keeper
         self._credentials = credentials
         self._limits = limits
+        self._queues = queues
 
     def apply(self, new: Settings) -> None:
         """Put the providers of `new` in force; those that have not changed are not touched, and answers go on.
@@ -65,6 +69,8 @@ class LiveProviders:
         old.clear()
         old.update(new.providers)
         self._limits.set_rules(provider_rules(self._settings))
+        for name in changed:
+            put_queue(self._queues, name, self._settings, self._keeper)
         self._keeper.uninvited = uninvited(self._settings)
         for name, provider in built.items():
             if provider is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pointsman.core.credential import TakesKeys
 from pointsman.core.lifecycle import Lifecycle
-from pointsman.core.ports import Clock, DecisionLog, Throttle, Timeouts
+from pointsman.core.ports import Clock, DecisionLog, Queues, Throttle, Timeouts
 from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.decide import Decide, is_auto
 from pointsman.pipeline.decide.pace import Paces
@@ -63,6 +63,7 @@ def build_pipeline(
     fleet: Fleet | None,
     throttle: Throttle,
     breakers: CircuitBreakers,
+    queues: Queues,
     budgets: Budgets,
     caller_keys: TakesKeys,
     log: DecisionLog,
@@ -90,6 +91,7 @@ def build_pipeline(
         policy=built_in(settings),
         explorer=build_explorer(settings, random.SystemRandom().random),
         paces=paces,
+        waits=queues.waits,
     )
     shape = Defaults(temperature=routing.default_temperature, max_tokens=routing.default_max_tokens)
     threads = Threads()
@@ -142,6 +144,7 @@ def build_pipeline(
         unreachable=keeper.suspect,
         throttle=throttle,
         breakers=breakers,
+        queues=queues,
         rules=execution_rules(settings),
     )
     live.follow(

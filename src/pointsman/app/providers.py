@@ -80,7 +80,6 @@ def build_fleet(settings: Settings, outbound: Outbound, on_progress: OnProgress 
             context=embedded.context,
             threads=embedded.threads,
             slots=embedded.slots,
-            queue=embedded.queue,
             cache_ram_mib=embedded.cache_ram_mib,
             hub=embedded.hub,
         ),

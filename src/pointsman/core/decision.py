@@ -32,6 +32,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The reasoning effort that this arm asks the model for; None: as the request says, or the model's own."""
     switching_cost: float = 0.0
     """What leaving the model in use takes from the utility, in probability of success."""
+    queue_seconds: float = 0.0
+    """Of the expected time, the wait for a slot of its engine."""
     propensity: float = 0.0
     """Probability with which the policy picks this candidate."""
 

@@ -32,9 +32,16 @@ class Attempt(msgspec.Struct, kw_only=True):
     cost_micro_usd: int | None = None
     note: str | None = None
     """What its provider noticed of the answer, such as a prompt that was cut unsaid; without any text of either."""
-
+    queue_seconds: float | None = None
+    """For how long it waited for a slot of its engine, as a part of its seconds; None: there is no queue before that
+    engine."""
     caller_key: bool = False
     """Whether it was made with a key that the caller brought, and so costs the caller and not the installation."""
+
+    @property
+    def asked_seconds(self) -> float:
+        """Its seconds without those in a queue."""
+        return self.seconds - (self.queue_seconds or 0.0)
 
     @property
     def tokens(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from .figures import Figure
 from .instances import InstanceStanding
 from .mask import Clears
 from .outcome import Feedback, Outcome
+from .queueing import Claim
 from .request import ChatRequest
 from .signals import Needs
 
@@ -143,6 +144,31 @@ class Breakers(Protocol):
 
     def opened(self) -> Mapping[str, str]:
         """Model id → why it is not asked now. One whose circuit is ready for a probe is not among them."""
+
+
+class Line(Protocol):
+    """The slots of an engine, and the queue before them."""
+
+    async def enter(self, claim: Claim) -> Callable[[], None]:
+        """Wait for a slot; returns what gives it back, to be called once. Whoever is cancelled leaves the queue.
+
+        Raises:
+            Overloaded: the queue is full, or the wait is too long.
+        """
+
+
+class Queues(Protocol):
+    """Queues before engines that give a known number of answers at once."""
+
+    def line(self, card: ModelCard) -> Line | None:
+        """Where an attempt at this model waits for its turn; None: it need not."""
+
+    def waits(self, key_id: str | None, tier: str | None) -> Mapping[str, float]:
+        """Provider or model id → seconds that a request of this key would wait now; those that need not are left out.
+
+        Args:
+            tier: the caller's; it says how large a share its key has.
+        """
 
 
 class CatalogSource(Protocol):

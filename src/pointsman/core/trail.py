@@ -52,9 +52,25 @@ class Step:
         self._clock = clock
         self._started = clock.monotonic()
 
+    @property
+    def asked_first_byte_seconds(self) -> float | None:
+        """From when the model was asked to the first byte: without the time in a queue."""
+        first_byte = self.attempt.first_byte_seconds
+        return None if first_byte is None else first_byte - (self.attempt.queue_seconds or 0.0)
+
     def moved(self, card: ModelCard) -> None:
         """The model has become another since the decision."""
         self.card = card
+
+    def queues(self) -> None:
+        """It waits for its turn: until it has it, nothing is billed."""
+        self.unbilled = True
+        self.attempt.queue_seconds = 0.0
+
+    def queued(self, *, admitted: bool) -> None:
+        """The wait is over."""
+        self.unbilled = not admitted
+        self.attempt.queue_seconds = self._clock.monotonic() - self._started
 
     def first_byte(self) -> None:
         self.attempt.first_byte_seconds = self._clock.monotonic() - self._started

@@ -20,6 +20,11 @@ MOST_COUNTED = 10**12
 
 MOST_INSTANCES = 64
 MOST_SLOTS = 10_000
+MOST_WAITING = 10_000
+"""In a queue."""
+MOST_QUEUE_SECONDS = 86_400
+LONGEST_WINDOW = 10.0
+"""Seconds."""
 MOST_WEIGHT = 1e12
 WEIGHTS = ("cost", "latency", "remote", "enough", "hard")
 """What the weights of a priority are called."""
@@ -119,7 +124,10 @@ def check(settings: Settings) -> None:
         ("routing.intent_micro_usd_per_day", routing.intent_micro_usd_per_day,
          0 <= routing.intent_micro_usd_per_day <= MOST_COUNTED, f"must be between 0 and {MOST_COUNTED}"),
         ("embedded.slots", embedded.slots, 1 <= embedded.slots <= 64, "must be between 1 and 64"),
-        ("embedded.queue", embedded.queue, embedded.queue >= 0, "must be at least 0"),
+        ("embedded.queue", embedded.queue, 0 <= embedded.queue <= MOST_WAITING,
+         f"must be between 0 and {MOST_WAITING}"),
+        ("embedded.queue_seconds", embedded.queue_seconds, embedded.queue_seconds is None
+         or 0 <= embedded.queue_seconds <= MOST_QUEUE_SECONDS, f"must be seconds between 0 and {MOST_QUEUE_SECONDS}"),
         ("embedded.context", embedded.context, embedded.context is None or embedded.context >= 256,
          "must be at least 256 tokens"),
         ("embedded.threads", embedded.threads, embedded.threads is None or embedded.threads >= 1,
@@ -170,6 +178,7 @@ def check(settings: Settings) -> None:
         checks.append((f"providers.{name}.base_url", shown_address(url), fine,
                        "must be an http:// or https:// address"))  # fmt: skip
         checks += _instance_checks(name, provider)
+        checks += _queue_checks(name, provider)
         key = provider.api_key.reveal() if provider.api_key is not None else ""
         checks.append(
             (
@@ -201,14 +210,27 @@ def _instance_checks(name: str, provider: ProviderSettings) -> list[tuple[str, A
         (key, len(urls), len(urls) <= MOST_INSTANCES, f"are too many; at most {MOST_INSTANCES} are looked after")
     ]
     for index, one in enumerate(provider.instances):
-        url, slots = urls[index], 1 if isinstance(one, str) else one.slots
+        url, slots = urls[index], None if isinstance(one, str) else one.slots
         checks += [
             (f"{key}[{index}].url", shown_address(url), re.fullmatch(r"https?://[^\s/]+(/\S*)?", url) is not None,
              "must be an http:// or https:// address"),
             (f"{key}[{index}].url", shown_address(url), urls.index(url) == index, "stands twice"),
-            (f"{key}[{index}].slots", slots, 1 <= slots <= MOST_SLOTS, f"must be between 1 and {MOST_SLOTS}"),
+            (f"{key}[{index}].slots", slots, slots is None or 1 <= slots <= MOST_SLOTS,
+             f"must be between 1 and {MOST_SLOTS}"),
         ]  # fmt: skip
     return checks
+
+
+def _queue_checks(name: str, provider: ProviderSettings) -> list[tuple[str, Any, bool, str]]:
+    key, slots, seconds, window = f"providers.{name}", provider.slots, provider.queue_seconds, provider.batch_window
+    return [
+        (f"{key}.slots", slots, slots is None or 1 <= slots <= MOST_SLOTS, f"must be between 1 and {MOST_SLOTS}"),
+        (f"{key}.queue", provider.queue, 0 <= provider.queue <= MOST_WAITING, f"must be between 0 and {MOST_WAITING}"),
+        (f"{key}.queue_seconds", seconds, seconds is None or 0 <= seconds <= MOST_QUEUE_SECONDS,
+         f"must be seconds between 0 and {MOST_QUEUE_SECONDS}"),
+        (f"{key}.batch_window", window, 0 <= window <= LONGEST_WINDOW,
+         f"must be seconds between 0 and {LONGEST_WINDOW:g}"),
+    ]  # fmt: skip
 
 
 def _budget_checks(settings: Settings) -> list[tuple[str, Any, bool, str]]:

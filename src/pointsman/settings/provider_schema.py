@@ -48,8 +48,9 @@ class InstanceSettings(Section):
     """One of several servers of a provider."""
 
     url: str
-    slots: int = 1
-    """How many answers it gives at once. It takes so much larger a share of the requests."""
+    slots: int | None = None
+    """How many answers it gives at once. It takes so much larger a share of the requests. None: as the provider's
+    `slots` says, else a share like one."""
 
 
 class ProviderSettings(Section):
@@ -97,6 +98,15 @@ class ProviderSettings(Section):
     request that asks something by one goes to the next model, or gets a 400 that names it."""
     drop_unsupported: bool = False
     """Leave such parameters out instead, with a line in the log."""
+    slots: int | None = None
+    """How many answers each of its servers gives at once (OLLAMA_NUM_PARALLEL, vLLM's max-num-seqs): more wait in the
+    gateway, and keys take turns. None: everything is sent at once."""
+    queue: int = 64
+    """Requests that may wait for a slot before callers get a 503."""
+    queue_seconds: float | None = None
+    """For how long one may wait; None: limits.first_byte_timeout. Who would wait longer is refused at once."""
+    batch_window: float = 0.0
+    """Seconds for which an idle server waits for more requests after the first, so that they start together."""
     timeouts: ProviderTimeouts = msgspec.field(default_factory=ProviderTimeouts)
 
     @property
@@ -118,10 +128,21 @@ class ProviderSettings(Section):
     @property
     def addresses(self) -> dict[str, int]:
         """Address of each of several servers → its slots, `base_url` first; empty where there are not several."""
+        return {url: slots or 1 for url, slots in self._slots_of.items()}
+
+    @property
+    def all_slots(self) -> int | None:
+        """The slots of all its servers together; None where they are not known of each."""
+        known = list(self._slots_of.values()) if self.instances else [self.slots]
+        return None if None in known else sum(slots or 0 for slots in known)
+
+    @property
+    def _slots_of(self) -> dict[str, int | None]:
+        """Address of each of several servers → its slots, as far as they are known."""
         if not self.instances:
             return {}
-        own = {self.base_url: 1} if self.base_url is not None else {}
-        return own | {one.url: one.slots for one in map(_instance, self.instances)}
+        own = {self.base_url: self.slots} if self.base_url is not None else {}
+        return own | {one.url: one.slots or self.slots for one in map(_instance, self.instances)}
 
     @property
     def speaks(self) -> str | None:

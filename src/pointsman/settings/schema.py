@@ -393,6 +393,8 @@ class Embedded(Section):
     """Answers at the same time per model."""
     queue: int = 64
     """Requests that may wait for a slot before callers get a 503."""
+    queue_seconds: float | None = None
+    """For how long one may wait; None: limits.first_byte_timeout. Who would wait longer is refused at once."""
     cache_ram_mib: int = 256
     hub: bool = False
     """Fetch weights from the official model hub when the package index does not have them."""

@@ -13,6 +13,7 @@ from pointsman.core.credential import NoKeysTaken, TakesKeys
 from pointsman.core.decision import Decision
 from pointsman.core.instances import InstanceStanding
 from pointsman.core.ports import CatalogSource, Clock, DecisionLog, Health
+from pointsman.core.queueing import QueueStanding
 from pointsman.core.request import ChatRequest
 from pointsman.core.usage import LimitReport
 from pointsman.pipeline.admit.budget_report import Accounts
@@ -104,6 +105,8 @@ class Services:
     """Model id → why it cannot be asked now."""
     circuits: Callable[[], Sequence[CircuitStanding]] = tuple
     """How the circuit breakers stand of models and providers that were asked."""
+    queues: Callable[[], Sequence[QueueStanding]] = tuple
+    """How the queues before engines stand."""
     equivalents: Callable[[ModelCard], Sequence[str]]
     """Names of models that stand in for one in an outage."""
     settings: ChangesSettings | None = None

@@ -23,7 +23,7 @@ from pointsman.providers.llamacpp.weights import ensure
 from pointsman.settings import child_environment, load
 from pointsman.transport.pool import Pool
 
-SLOTS, QUEUE, CONTEXT, SMALL_CONTEXT = 2, 8, 2048, 256
+SLOTS, CONTEXT, SMALL_CONTEXT = 2, 2048, 256
 TOOLS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "data" / "tool_prompts.json").read_text(encoding="utf-8")
 )["tools"]
@@ -107,7 +107,7 @@ async def running(name: str, context: int, data_dir: Path) -> AsyncIterator[Benc
     settings, environment = load(), child_environment({})
     path = await ensure(name, cache_dir=settings.cache_dir, environment=environment)
     pool = Pool()
-    provider = LlamaCppProvider(outbound=pool, queue=QUEUE)
+    provider = LlamaCppProvider(outbound=pool)
     engine = Engine(
         EngineSpec(name=name, path=path, context_per_slot=context, slots=SLOTS, threads=2),
         environment=environment,

@@ -7,11 +7,10 @@ import json
 
 import pytest
 
-from pointsman.core.errors import InvalidRequest, Overloaded, UpstreamContextTooLong, UpstreamStatus, UpstreamTimeout
+from pointsman.core.errors import InvalidRequest, UpstreamContextTooLong, UpstreamStatus
 from pointsman.core.events import Frames
-from pointsman.core.ports import Timeouts
 
-from .conftest import CONTEXT, QUEUE, SLOTS, SMALL_CONTEXT, Bench, Heard
+from .conftest import CONTEXT, SLOTS, SMALL_CONTEXT, Bench, Heard
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
@@ -156,39 +155,19 @@ async def test_developer_messages_are_heard(bench: Bench) -> None:
     assert "PINEAPPLE" in heard.text
 
 
-async def test_eight_at_once_are_all_answered_and_a_full_queue_refuses(bench: Bench) -> None:
-    admission = bench.provider.admissions[bench.card.name]
-    tasks = [asyncio.create_task(bench.ask(f"Say {n}.", max_tokens=3)) for n in range(SLOTS + QUEUE)]
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded) as caught:
-        await bench.ask("One more.")
-    assert caught.value.retry_after is not None
-    assert caught.value.retry_after >= 1
-    answers: list[Heard] = await asyncio.gather(*tasks)
+async def test_more_than_there_are_slots_are_all_answered(bench: Bench) -> None:
+    answers: list[Heard] = await asyncio.gather(*(bench.ask(f"Say {n}.", max_tokens=3) for n in range(8)))
     assert all(heard.text for heard in answers)
-    assert (admission.running, admission.waiting) == (0, 0)
 
 
 async def test_whoever_leaves_frees_a_slot_and_leaves_no_ghost(bench: Bench) -> None:
-    admission = bench.provider.admissions[bench.card.name]
-    long = {"max_tokens": 1500, "stream": True}
     leaving = []
     for _ in range(SLOTS):
-        events = bench.provider.chat(bench.call("Tell a very long story about a river.", **long))
+        events = bench.provider.chat(bench.call("Tell a very long story about a river.", max_tokens=1500, stream=True))
         assert isinstance(await anext(events), Frames)
         leaving.append(events)
-    waiting = [asyncio.create_task(bench.ask("Hi", **long)) for _ in range(3)]
-    await asyncio.sleep(0)
-    assert (admission.running, admission.waiting) == (SLOTS, 3)
-    with pytest.raises(UpstreamTimeout):
-        await bench.ask("Hi", timeouts=Timeouts(first_byte=0.05))
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert admission.waiting == 0
     for events in leaving:
         await events.aclose()
-    assert admission.running == 0
     # A story of 1,500 tokens takes a minute: an engine that still told two could not answer so soon.
     async with asyncio.timeout(15):
         assert (await bench.ask("Say hello.", max_tokens=3)).text
@@ -196,4 +175,3 @@ async def test_whoever_leaves_frees_a_slot_and_leaves_no_ghost(bench: Bench) -> 
     await asyncio.sleep(0.5)
     whole.cancel()
     await asyncio.gather(whole, return_exceptions=True)
-    assert admission.running == 0

@@ -44,7 +44,14 @@ def decision(**changes: object) -> Decision:
             Candidate(
                 model="lan:small", quality=0.5, cost_micro_usd=0, latency_seconds=1.5, utility=0.4, propensity=0.9
             ),
-            Candidate(model="cloud:großes", quality=0.9, cost_micro_usd=None, latency_seconds=0.5, utility=0.3),
+            Candidate(
+                model="cloud:großes",
+                quality=0.9,
+                cost_micro_usd=None,
+                latency_seconds=0.5,
+                queue_seconds=0.125,
+                utility=0.3,
+            ),
         ),
         dropped=(Dropped(model="cloud:blind", constraint="vision", detail="cannot see"),),
         propensity=0.9,
@@ -68,7 +75,14 @@ def outcome(**changes: object) -> Outcome:
         error="late",
         http_status=201,
         attempts=[
-            Attempt(model="lan:small", started_at=1.5, seconds=0.5, status="error", error="upstream_broken: broke off"),
+            Attempt(
+                model="lan:small",
+                started_at=1.5,
+                seconds=0.5,
+                queue_seconds=0.25,
+                status="error",
+                error="upstream_broken: broke off",
+            ),
             Attempt(model="cloud:großes", started_at=2.5, first_byte_seconds=0.25, prompt_tokens=9, cost_micro_usd=3),
         ],
         prompt_tokens=9,

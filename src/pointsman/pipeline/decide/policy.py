@@ -102,6 +102,7 @@ class RulePolicy:
                     utility=utility,
                     effort=arm.effort,
                     switching_cost=arm.switching_cost,
+                    queue_seconds=arm.queue_seconds,
                     propensity=picked,
                 )
             )

@@ -69,6 +69,8 @@ class Arm(msgspec.Struct, frozen=True, gc=False):
     """How long it takes at most in nine cases of ten."""
     switching_cost: float = 0.0
     """What leaving the model in use for this arm costs, in probability of success."""
+    queue_seconds: float = 0.0
+    """Of the latency, the expected wait for a slot of its engine."""
 
 
 def success(prior: float, complexity: float) -> float:

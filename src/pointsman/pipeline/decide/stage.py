@@ -32,6 +32,7 @@ from .refuse import refuse_all, refuse_named
 from .staged import mixed, turn_of
 from .switching import weigh_switch
 from .threads import NOWHERE, Place, conversation_of
+from .waiting import Waits, after_waiting, why_not_waiting
 
 FORCED_POLICY = "forced@1"
 """Stands in a decision's `policy` where the caller chose: nothing can be learned of a policy from it."""
@@ -83,15 +84,23 @@ class Decide:
     Args:
         explorer: lets the policy try arms to learn of them; None: it does not.
         paces: what is measured of models' speed and length; None: the catalog's priors hold.
+        waits: tells of the queues before engines; None: there are none.
     """
 
     def __init__(
-        self, *, rules: DecideRules, policy: Policy, explorer: Explorer | None = None, paces: Paces | None = None
+        self,
+        *,
+        rules: DecideRules,
+        policy: Policy,
+        explorer: Explorer | None = None,
+        paces: Paces | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self.rules = rules
         self.policy = policy
         self.explorer = explorer
         self.paces = paces
+        self._waits = waits
 
     def __call__(
         self,
@@ -182,6 +191,7 @@ class Decide:
                 local_first=local_first,
                 explore=explore,
                 place=place,
+                waits=self._waits(key_id, caller.scopes.tier if caller is not None else None) if self._waits else {},
             )
         picked = choice.ranked[0]
         return Decision(
@@ -216,6 +226,7 @@ class Decide:
         local_first: bool,
         explore: bool,
         place: Place,
+        waits: Mapping[str, float],
     ) -> Choice:
         kept, dropped = part(catalog, demand)
         if not kept:
@@ -226,7 +237,9 @@ class Decide:
         arms = predict(kept, signals, self.paces)
         if self.rules.choose_effort:
             arms = with_efforts(arms, signals.needs)
-        arms = weigh_switch(arms, signals, place)
+        unhurried = arms = weigh_switch(arms, signals, place)
+        if waits:
+            arms = after_waiting(arms, waits)
         explorer = self.explorer if explore and not demand.named else None
         allowance = explorer.allowance(signals, demand.now) if explorer is not None else None
         turn = turn_of(self.policy, conversation_of(signals, place.in_use))
@@ -234,6 +247,7 @@ class Decide:
             _rank_by, arms=arms, signals=signals, preferred=demand.named, allowance=allowance, local_first=local_first
         )
         ranked = rank(turn.policy)
+        tipped = why_not_waiting(ranked[0], rank(turn.policy, arms=unhurried)[0], waits) if waits else None
         greedy = picked = ranked[0]
         if explorer is not None and allowance is not None:
             picked = explorer.draw(ranked)
@@ -267,6 +281,8 @@ class Decide:
             left_share=demand.means.left_share,
             greedy=greedy if explored else None,
         )
+        if tipped is not None:
+            reasons = (reasons[0], tipped, *reasons[1:])
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
         return Choice(ranked, plan, dropped, reasons, policy=turn.policy.version, explored=explored)

@@ -27,7 +27,20 @@ from pointsman.core.errors import (
 )
 from pointsman.core.events import Event, Frames
 from pointsman.core.mask import Mask
-from pointsman.core.ports import Breakers, ChatCall, Clock, Completes, Embeds, Provider, Share, Throttle, Timeouts
+from pointsman.core.ports import (
+    Breakers,
+    ChatCall,
+    Clock,
+    Completes,
+    Embeds,
+    Line,
+    Provider,
+    Queues,
+    Share,
+    Throttle,
+    Timeouts,
+)
+from pointsman.core.queueing import Claim
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Step, Trail
 
@@ -77,6 +90,7 @@ class Ask:
         unreachable: told the card of a model whose provider could not be reached.
         throttle: what providers allow the installation as a whole; None: nothing is known of limits.
         breakers: None: every model is asked, however it fared before.
+        queues: None: nobody waits for a turn.
     """
 
     def __init__(
@@ -89,6 +103,7 @@ class Ask:
         unreachable: Callable[[ModelCard], None],
         throttle: Throttle | None,
         breakers: Breakers | None,
+        queues: Queues | None,
     ) -> None:
         self._provider_for = provider_for
         self._timeouts = timeouts
@@ -97,6 +112,7 @@ class Ask:
         self._unreachable = unreachable
         self._throttle = throttle
         self._breakers = breakers
+        self._queues = queues
 
     async def __call__(
         self,
@@ -116,7 +132,8 @@ class Ask:
 
         Raises:
             BudgetExceeded, ProviderShort, CircuitOpen: it was not asked.
-            UpstreamError, Overloaded: it failed.
+            Overloaded: the queue before its engine is full or too slow.
+            UpstreamError: it failed.
             PointsmanError: what no other model can mend.
         """
         trail, decision = job.trail, job.decision
@@ -138,7 +155,11 @@ class Ask:
         sent = True
         restore = None
         failure: PointsmanError | None = None
+        line = self._queues.line(card) if self._queues is not None else None
+        leave: Callable[[], None] | None = None
         try:
+            if line is not None:
+                leave = await _turn(line, job, step)
             if throttle is not None and credential is None:  # a caller's own key has limits of its own
                 share = await throttle.take(card, decision.signals.needs, job.tier)
             provider = self._provider_for(card)
@@ -205,6 +226,10 @@ class Ask:
             raise
         except (UpstreamError, Overloaded) as error:
             failure = error
+            if line is not None and leave is None:
+                sent = False
+                step.refused(error)
+                raise
             if credential is not None and isinstance(refusal := judged(error, credential, card), CallerKeyRefused):
                 failure = None  # it says nothing of the model
                 step.failed(refusal)
@@ -229,10 +254,23 @@ class Ask:
         finally:
             if step.attempt.status == "cancelled":
                 step.cancelled()
+            if leave is not None:
+                leave()
             if share is not None and throttle is not None:
                 throttle.settle(share, sent=sent, tokens=step.attempt.tokens)
             if breakers is not None:
-                breakers.told(card, failure, step.attempt.first_byte_seconds)
+                breakers.told(card, failure, step.asked_first_byte_seconds)
+
+
+async def _turn(line: Line, job: Job, step: Step) -> Callable[[], None]:
+    """Wait for a slot of the engine; returns what gives it back. Raises Overloaded."""
+    leave = None
+    step.queues()
+    try:
+        leave = await line.enter(Claim(key_id=job.decision.key_id, tier=job.tier, deadline=job.deadline))
+    finally:
+        step.queued(admitted=leave is not None)
+    return leave
 
 
 def _events(provider: Provider, call: ChatCall) -> AsyncGenerator[Event, None]:

@@ -29,7 +29,7 @@ from pointsman.core.errors import (
 )
 from pointsman.core.events import Event
 from pointsman.core.mask import Mask
-from pointsman.core.ports import Breakers, Clock, Provider, Throttle, Timeouts
+from pointsman.core.ports import Breakers, Clock, Provider, Queues, Throttle, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Step, Trail
 
@@ -61,6 +61,7 @@ class Execute:
         unreachable: told the card of a model whose provider could not be reached.
         throttle: what providers allow the installation as a whole; None: nothing is known of limits.
         breakers: None: every model is asked, however it fared before.
+        queues: None: nobody waits for a turn.
         rules: may be replaced at any time; running requests keep those that they began with.
     """
 
@@ -74,6 +75,7 @@ class Execute:
         unreachable: Callable[[ModelCard], None] = lambda card: None,
         throttle: Throttle | None = None,
         breakers: Breakers | None = None,
+        queues: Queues | None = None,
         rules: ExecutionRules = DEFAULT,
     ) -> None:
         self._ask = Ask(
@@ -84,6 +86,7 @@ class Execute:
             unreachable=unreachable,
             throttle=throttle,
             breakers=breakers,
+            queues=queues,
         )
         self._throttle = throttle
         self._timeouts = timeouts

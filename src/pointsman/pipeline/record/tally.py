@@ -9,6 +9,7 @@ from pointsman.core.outcome import Outcome
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the buckets of whole answers."""
+QUEUE_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 FIRST_BYTE_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 Tokens = tuple[str, str]
@@ -40,6 +41,8 @@ class Tally:
         """Of answers that ended well."""
         self.first_byte: dict[str, Histogram] = {}
         """Of streamed ones."""
+        self.queued: dict[str, Histogram] = {}
+        """Of every attempt before whose engine there is a queue, by its model; of those that were refused as well."""
         self.tokens: Counter[Tokens] = Counter()
         self.cost_micro_usd: Counter[str] = Counter()
         self.policy_rollbacks = 0
@@ -68,6 +71,8 @@ class Tally:
             if stream and outcome.first_byte_seconds is not None:
                 _of(self.first_byte, model, FIRST_BYTE_SECONDS).observe(outcome.first_byte_seconds)
         for attempt in outcome.attempts:
+            if attempt.queue_seconds is not None:
+                _of(self.queued, attempt.model, QUEUE_SECONDS).observe(attempt.queue_seconds)
             if attempt.prompt_tokens is not None:
                 self.tokens[attempt.model, "prompt"] += attempt.prompt_tokens
                 self.tokens[attempt.model, "completion"] += attempt.completion_tokens or 0

@@ -43,7 +43,6 @@ class FleetRules:
     context: int | None = None
     threads: int | None = None
     slots: int = 2
-    queue: int = 64
     cache_ram_mib: int = 256
     hub: bool = False
 
@@ -68,7 +67,7 @@ class Fleet:
         on_progress: Callable[[str, int, int], None] | None = None,
         on_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.provider = LlamaCppProvider(outbound=outbound, queue=rules.queue, static=StaticEmbedding())
+        self.provider = LlamaCppProvider(outbound=outbound, static=StaticEmbedding())
         self.on_change = on_change
         self._rules = rules
         self._cache_dir = cache_dir

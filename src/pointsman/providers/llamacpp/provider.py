@@ -1,4 +1,4 @@
-"""Chat with the embedded models: one engine each, a queue before it, OpenAI's answers behind it."""
+"""Chat with the embedded models: one engine each, OpenAI's answers behind it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pointsman.providers.custom_tools import with_functions
 from pointsman.providers.static_embedding.provider import StaticEmbedding
 from pointsman.transport.http import Outbound
 
-from .admission import Admission
 from .answer import Answer, Delta, PlainChoice, ToolChoice
 from .completion import Job, complete, prepare
 from .continuation import continue_texts
@@ -30,23 +29,21 @@ NAME = "embedded"
 class LlamaCppProvider:
     """The embedded models of this process.
 
-    A request holds one of its engine's slots from the start of its answer to the end. Several answers to one request
-    (`n`) are written one after another in that slot, so that the prompt is read once. Upstream every answer is
-    streamed, so that a caller who leaves frees the slot at once and a long answer does not pass for a silent one.
+    It takes what comes: who waits for one of an engine's slots is settled before it is asked. Several answers to one
+    request (`n`) are written one after another, so that it needs one slot and the prompt is read once. Upstream every
+    answer is streamed, so that a caller who leaves frees the slot at once and a long answer does not pass for a silent
+    one.
 
     Args:
-        queue: requests that may wait for each engine.
         static: embeds texts beside the engines' work.
     """
 
     name = NAME
 
-    def __init__(self, *, outbound: Outbound, queue: int = 64, static: StaticEmbedding | None = None) -> None:
+    def __init__(self, *, outbound: Outbound, static: StaticEmbedding | None = None) -> None:
         self._outbound = outbound
-        self._queue = queue
         self._static = static
         self._engines: dict[str, Engine] = {}
-        self._admissions: dict[str, Admission] = {}
         self.missing: dict[str, str] = {}
         """Models that were to be served and are not, with the reason."""
 
@@ -55,16 +52,9 @@ class LlamaCppProvider:
         """By the name of their model, such as `smollm2:135m`."""
         return MappingProxyType(self._engines)
 
-    @property
-    def admissions(self) -> Mapping[str, Admission]:
-        """Who runs and waits, by the same names."""
-        return MappingProxyType(self._admissions)
-
     def add(self, engine: Engine) -> None:
         """Serve a model. Its weights must be present; it may be stopped, and is started by the first request."""
-        name = engine.spec.name
-        self._engines[name] = engine
-        self._admissions[name] = Admission(slots=engine.spec.slots, queue=self._queue)
+        self._engines[engine.spec.name] = engine
 
     async def discover(self) -> Sequence[ModelCard]:
         """The cards of the models whose engines run, are loading, or start when they are asked."""
@@ -76,9 +66,8 @@ class LlamaCppProvider:
 
         Raises:
             InvalidRequest: something of the request that these models cannot take; names the field.
-            Overloaded: the queue is full.
             UpstreamContextTooLong: the prompt is longer than a slot's context.
-            UpstreamTimeout: no slot, or no loaded model, within the call's `first_byte`.
+            UpstreamTimeout: no loaded model within the call's `first_byte`.
             UpstreamError: the engine failed.
         """
         return with_functions(self._chat, call)
@@ -89,32 +78,30 @@ class LlamaCppProvider:
         job = prepare(call.request)
         loop = asyncio.get_running_loop()
         arrived = loop.time()
-        async with self._admissions[name].slot(call.timeouts.first_byte):
-            await engine.ready(timeout=max(0.0, call.timeouts.first_byte - (loop.time() - arrived)))
-            answer = Answer(name, wants_usage=call.request.wants_usage)
-            for index in range(call.request.params.n or 1):
-                remaining = call.timeouts.total - (loop.time() - arrived)
-                if remaining <= 0:
-                    raise UpstreamTimeout("total", call.timeouts.total)
-                async with aclosing(self._choice(call, engine, job, answer, index, remaining)) as events:
-                    async for event in events:
-                        yield event
-            yield answer.usage_frame() if call.request.stream else answer.body()
+        await engine.ready(timeout=call.timeouts.first_byte)
+        answer = Answer(name, wants_usage=call.request.wants_usage)
+        for index in range(call.request.params.n or 1):
+            remaining = call.timeouts.total - (loop.time() - arrived)
+            if remaining <= 0:
+                raise UpstreamTimeout("total", call.timeouts.total)
+            async with aclosing(self._choice(call, engine, job, answer, index, remaining)) as events:
+                async for event in events:
+                    yield event
+        yield answer.usage_frame() if call.request.stream else answer.body()
 
     async def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Go on with a text, or fill a gap in it.
 
         Raises:
-            Overloaded, UpstreamContextTooLong, UpstreamTimeout, UpstreamError: as `chat`.
+            UpstreamContextTooLong, UpstreamTimeout, UpstreamError: as `chat`.
         """
         engine = self._engine(call.card.name)
         loop = asyncio.get_running_loop()
         arrived = loop.time()
-        async with self._admissions[call.card.name].slot(call.timeouts.first_byte):
-            await engine.ready(timeout=max(0.0, call.timeouts.first_byte - (loop.time() - arrived)))
-            async with aclosing(continue_texts(self._outbound, engine, call, arrived=arrived)) as events:
-                async for event in events:
-                    yield event
+        await engine.ready(timeout=call.timeouts.first_byte)
+        async with aclosing(continue_texts(self._outbound, engine, call, arrived=arrived)) as events:
+            async for event in events:
+                yield event
 
     def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Vectors of texts, by the table.

@@ -88,6 +88,11 @@ class Pool:
             return Health(ok=False, detail=self._none_answers(), mend=mend, instances=standing)
         return Health(ok=True, detail=f"{up} of {len(standing)} instances answer.", mend=mend, instances=standing)
 
+    @property
+    def slots(self) -> int:
+        """Answers that the servers which are up give at once."""
+        return sum(instance.slots for instance in self.instances if instance.up)
+
     def standing(self) -> Sequence[InstanceStanding]:
         return [instance.standing() for instance in self.instances]
 

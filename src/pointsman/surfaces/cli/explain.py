@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pointsman.core.decision import Candidate, Decision
 from pointsman.core.errors import UpstreamProtocolError
-from pointsman.core.outcome import Feedback, Outcome
+from pointsman.core.outcome import Attempt, Feedback, Outcome
 from pointsman.core.signals import Signals
 
 from .output import styled, table, usd
@@ -64,8 +64,7 @@ def _parts(record: Record) -> Iterator[RenderableType]:
     if outcome is not None:
         yield Group(Text(), _pairs("Outcome", list(_outcome(outcome))))
         if len(outcome.attempts) > 1:
-            tries = [(a.model, a.status, f"{a.seconds:.2f} s", a.error or "") for a in outcome.attempts]
-            yield Group(Text(), table(("Attempt", "Status", "Took", "Error"), tries, right=("Took",)))
+            yield Group(Text(), _attempts(outcome.attempts))
     if record.feedback is not None:
         yield Group(Text(), _pairs("Feedback", list(_feedback(record.feedback))))
     chance = " · picked by chance, to learn" if decision.explored else ""
@@ -146,8 +145,21 @@ def _outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "cost", usd(outcome.cost_micro_usd)
     first = f", first byte after {outcome.first_byte_seconds:.2f} s" if outcome.first_byte_seconds is not None else ""
     yield "time", f"{outcome.seconds:.2f} s{first}"
+    queued = sum(attempt.queue_seconds or 0.0 for attempt in outcome.attempts)
+    if queued >= 0.005:
+        yield "in queue", f"{queued:.2f} s"
     if outcome.finish_reason:
         yield "finish", outcome.finish_reason
+
+
+def _attempts(attempts: Sequence[Attempt]) -> RenderableType:
+    rows = [
+        (one.model, one.status, f"{one.seconds:.2f} s", f"{one.queue_seconds or 0.0:.2f} s", one.error or "")
+        for one in attempts
+    ]
+    return table(
+        ("Attempt", "Status", "Took", "In queue", "Error"), rows, right=("Took", "In queue"), spare=("In queue",)
+    )
 
 
 def _feedback(feedback: Feedback) -> Iterator[tuple[str, str]]:

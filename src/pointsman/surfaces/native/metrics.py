@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from pointsman.core.circuits import CircuitStanding
+from pointsman.core.queueing import QueueStanding
 from pointsman.pipeline.admit.budget_report import Report
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
@@ -45,6 +46,7 @@ def router(services: Services) -> APIRouter:
                     *request_metrics(services.tally),
                     *_instances(services),
                     *_circuits(services.circuits()),
+                    *_queues(services.queues()),
                     *_budgets(report),
                 ]
             )
@@ -99,6 +101,26 @@ def _circuits(circuits: Iterable[CircuitStanding]) -> Iterator[Metric]:
         state.add_metric([circuit.scope, circuit.name], STATES[circuit.state])
         opened.add_metric([circuit.scope, circuit.name], circuit.openings)
     yield from (state, opened)
+
+
+def _queues(queues: Iterable[QueueStanding]) -> Iterator[Metric]:
+    labels = ["engine"]
+    waiting = GaugeMetricFamily("pointsman_queue_waiting", "Requests that wait for a slot of an engine.", labels=labels)
+    running = GaugeMetricFamily("pointsman_queue_running", "Slots of an engine that are held.", labels=labels)
+    slots = GaugeMetricFamily("pointsman_queue_slots", "Answers that an engine gives at once.", labels=labels)
+    refused = CounterMetricFamily(
+        "pointsman_queue_refused",
+        "Requests that a queue refused: full, late (the wait would have been too long), displaced (by a key that had"
+        " less of the queue), timeout (the wait was longer than expected).",
+        labels=[*labels, "why"],
+    )
+    for queue in queues:
+        waiting.add_metric([queue.engine], queue.waiting)
+        running.add_metric([queue.engine], queue.running)
+        slots.add_metric([queue.engine], queue.slots)
+        for why, count in queue.refused.items():
+            refused.add_metric([queue.engine, why], count)
+    yield from (waiting, running, slots, refused)
 
 
 def _instances(services: Services) -> Iterator[Metric]:

@@ -33,6 +33,9 @@ def request_metrics(tally: Tally) -> Iterator[Metric]:
     yield from (requests, tokens, cost)
     yield _histogram("pointsman_request_seconds", "To the end of answers that ended well.", tally.seconds)
     yield _histogram("pointsman_first_byte_seconds", "To the first byte of streamed ones.", tally.first_byte)
+    yield _histogram(
+        "pointsman_queue_seconds", "In queues before engines, of every attempt that entered one.", tally.queued
+    )
     intents = CounterMetricFamily(
         "pointsman_intents",
         "Messages whose intent was unsure, where routing.intent_model is set: told, unsure (the model as well),"

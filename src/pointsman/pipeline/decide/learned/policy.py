@@ -131,6 +131,7 @@ class LearnedPolicy:
                 utility=utility,
                 effort=arm.effort,
                 switching_cost=arm.switching_cost,
+                queue_seconds=arm.queue_seconds,
                 propensity=propensity,
             )
             for arm, quality, deviation, (utility, _), propensity in zip(
