@@ -47,7 +47,7 @@ class Plan:
     warm_up: float
     rate: float | None = None
     callers: int = 32
-    prompts: int = 500
+    prompts: int = 50
     every: float = 30.0
     seed: int = 7
     data_plane: str = "native"

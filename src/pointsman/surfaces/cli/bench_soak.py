@@ -34,7 +34,7 @@ MEBIBYTE = 2**20
 @click.option(
     "--prompts",
     type=click.IntRange(0, 1_000_000),
-    default=500,
+    default=50,
     show_default=True,
     help="Different ones of each kind; 0: each is new, and caches grow until they are full.",
 )
