@@ -25,7 +25,7 @@ from .upstream import Stage, Upstreams
 from .verdicts import Behind, Verdict, judge
 
 CONCURRENCY = 32
-WARM_UP = 120
+WARM_UP = 60
 """Requests that go well, before anything is measured."""
 DEADLINE = 8.0
 """Seconds that the gateway may take for a request, over all attempts (`limits.request_timeout`)."""

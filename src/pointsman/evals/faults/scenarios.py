@@ -1,4 +1,4 @@
-"""The three runs of the bench: what is asked of which upstreams, and what is done to them meanwhile."""
+"""The runs of the bench: what is asked of which upstreams, and what is done to them meanwhile."""
 
 from __future__ import annotations
 
@@ -53,10 +53,22 @@ class Scenario:
 
 # Every fault by itself
 
+ANY = {"": ["auto"]}
+
 
 def _faulty(upstreams: Upstreams) -> dict[str, Any]:
     # Every provider fails at half of its calls here: left to themselves, all would soon be left alone.
     return {"execution": {"breaker": {"enabled": False}}}
+
+
+def _judged(upstreams: Upstreams) -> dict[str, Any]:
+    return {
+        "execution": {
+            "breaker": {"enabled": False},
+            "escalation": {"enabled": True, "threshold": 0.995},
+            "hedging": {"enabled": True, "share": 0.9},
+        }
+    }
 
 
 # Whole providers, for a while
@@ -126,15 +138,23 @@ SCENARIOS = (
         title="Every fault",
         told="Each attempt at an upstream meets a fault that is drawn for it; circuit breakers are off, as every"
         " provider fails at half of its calls.",
-        share=0.6,
+        share=0.5,
         routes=Upstreams.routes,
         settings=_faulty,
+    ),
+    Scenario(
+        title="Judged and hedged",
+        told="The same with the choice left to the gateway, which judges what cheap models say and asks a better one"
+        " where it is not convinced (told as a fallback), and a second one where the first is slow to begin.",
+        share=0.15,
+        routes=lambda upstreams: Routes(plain=ANY, alone=ANY, apart=["auto"]),
+        settings=_judged,
     ),
     Scenario(
         title="Outages",
         told="One or two of five providers at a time fail at everything for a while: nobody listens, or every answer is"
         " a 500, a 429 with or without Retry-After, a stall or a reset in the middle. Circuit breakers are on.",
-        share=0.25,
+        share=0.2,
         routes=lambda upstreams: dataclasses.replace(upstreams.routes(), connections={}),
         settings=_reachable,
         label="outage",

@@ -168,11 +168,16 @@ class _Door:
         await self.stage.play(self.provider, request, wire)
 
 
-def spoken(name: str, *capabilities: str) -> dict[str, Any]:
+QUALITIES = {"anthropic": 0.85, "hosted": 0.8, "gemini": 0.75}
+"""Provider → the quality of its models, where it is not `USUAL`: what is judged needs somebody better to go to."""
+USUAL = 0.7
+
+
+def spoken(name: str, *capabilities: str, quality: float = USUAL) -> dict[str, Any]:
     """The settings of a model; a chat model with tools where nothing else is said."""
-    price = {"input": 0.1, "output": 0.4}
+    price = {"input": 0.1, "output": 0.4} if quality == USUAL else {"input": 20.0, "output": 80.0}
     can = list(capabilities) or ["chat", "tools", "json_object"]
-    return {"name": name, "capabilities": can, "context_window": 32_768, "price": price, "quality": 0.7}
+    return {"name": name, "capabilities": can, "context_window": 32_768, "price": price, "quality": quality}
 
 
 class Upstreams:
@@ -241,7 +246,7 @@ class Upstreams:
         both = [spoken(MODEL), spoken(ALONE)]
         common: dict[str, Any] = {"api_key": "none", "models": both}
         openai = {"type": "openai", **common}
-        return {
+        known: dict[str, Any] = {
             "openai": {
                 **common,
                 "base_url": f"{at['openai']}/v1",
@@ -260,6 +265,9 @@ class Upstreams:
             "plain": {**openai, "base_url": f"https://127.0.0.1:{self._ports['plain']}/v1"},
             "silent": {**openai, "base_url": f"https://127.0.0.1:{self._ports['silent']}/v1"},
         }
+        for name, quality in QUALITIES.items():
+            known[name]["models"] = [spoken(MODEL, quality=quality), spoken(ALONE, quality=quality)]
+        return known
 
     def fallbacks(self) -> dict[str, list[str]]:
         """Who follows: two models of other dialects each."""
