@@ -171,8 +171,9 @@ CLIENTS = {
 @pytest.mark.parametrize("name", CLIENTS)
 def test_every_client_reads_one_whole_answer(gateway: Gateway, upstream: ScriptedUpstream, name: str):
     ask, first = CLIENTS[name]
-    where = [(how, after) for how in BREAKS for after in AFTER[first]]
-    cases = [(how, after, list(SECOND)[(number + number // 3) % 3]) for number, (how, after) in enumerate(where)]
+    turns = range(9)
+    hows = [list(BREAKS)[turn % 6] for turn in turns]
+    cases = [(hows[turn], AFTER[first][(turn + turn // 6) % 3], list(SECOND)[turn // 3]) for turn in turns]
     upstream.requests.clear()
 
     async def one(clients: Clients, how: str, after: int, second: str, turn: asyncio.Semaphore) -> str | None:
@@ -200,8 +201,9 @@ def test_every_client_reads_one_whole_answer(gateway: Gateway, upstream: Scripte
 TOOL = {"type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"}}}
 
 
-@pytest.mark.parametrize("after", [1500, 5000, 5600, 6400])
-@pytest.mark.parametrize("second", SECOND)
+@pytest.mark.parametrize(
+    ("after", "second"), [(1500, "by-prefill"), (5000, "by-prompt"), (5600, "at-Claude"), (6400, "by-prefill")]
+)
 def test_a_call_is_told_whole_and_once(gateway: Gateway, after: int, second: str):
     said = f"how=truncated after={after} ."
 
