@@ -8,7 +8,7 @@ import msgspec
 
 Status = Literal["ok", "error", "refused", "cancelled"]
 """ok: answered whole. error: a provider failed and nothing was left to try, or the stream broke. refused: we said no
-(a 4xx). cancelled: the caller left."""
+(a 4xx). cancelled: the caller left, or the gateway ended, and `error` says so."""
 
 
 AttemptStatus = Literal["ok", "error", "refused", "cancelled", "escalated"]
