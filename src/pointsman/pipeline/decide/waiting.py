@@ -46,4 +46,4 @@ def why_not_waiting(chosen: Candidate, unhurried: Candidate, waits: Mapping[str,
     wait = waits.get(model.partition(":")[0]) or waits.get(model) or 0.0
     if chosen.model == model or not wait:
         return None
-    return f"{model} would have been chosen, but a request would wait about {wait:.2g} s for it."
+    return f"{model} would have been chosen, but a request would wait about {wait:.{0 if wait >= 10 else 1}f} s for it."
