@@ -39,6 +39,8 @@ def check_objects(frames: bytes) -> None:
         if begin and frames.find(b"\n", begin) == len(frames) - 2:  # most blocks are one frame
             _object_decoder.decode(frames[begin:])
             return
+        if begin and _are_objects(frames):
+            return
         for frame in frames.split(b"\n\n"):
             begin = _one_line_at(frame)
             if begin and frame.find(b"\n", begin) < 0:
@@ -49,6 +51,18 @@ def check_objects(frames: bytes) -> None:
                     _object_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a frame that cannot be read: {error}.") from None
+
+
+def _are_objects(frames: bytes) -> bool:
+    """Whether frames of one line each hold one JSON object each, read in one go; False where it takes a closer look."""
+    count = frames.count(b"\n\ndata: {") + 1
+    lines = frames[6:-2].replace(b"\n\ndata: {", b"\n{")
+    if not (frames.startswith(b"data: {") and frames.endswith(b"\n\n") and lines.count(b"\n") == count - 1):
+        return False
+    try:
+        return len(_object_decoder.decode_lines(lines)) == count  # an object over two frames would count once
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
 
 
 def _one_line_at(frame: bytes) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from types import MappingProxyType
 
 import msgspec
@@ -84,8 +85,13 @@ def _from_body(raw: bytes) -> dict[str, Credential]:
 _ENDS = ("_api_key", "_org_id")
 
 
+_name_of = itemgetter(0)
+
+
 def _from_headers(headers: Headers) -> dict[str, Credential]:
     found: dict[str, Credential] = {}
+    if HEADER not in map(_name_of, headers):
+        return found
     for name, value in headers:
         if name != HEADER:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TypeVar
 
 from pointsman.core.errors import InvalidRequest
@@ -20,6 +21,7 @@ _ASKS = frozenset({b"x-pointsman-privacy", b"x-pointsman-priority", b"x-pointsma
 LONGEST = 86_400.0
 """Seconds."""
 _NO_WISHES = Wishes()
+_name_of = itemgetter(0)
 
 
 def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
@@ -31,9 +33,9 @@ def read_wishes(request: ChatRequest, headers: Headers = ()) -> Wishes:
         InvalidRequest: a header, or the mode, with a word that is none of its choices; a floor outside [0, 1].
     """
     preferences = request.params.routing_preferences
-    asked = [pair for pair in headers if pair[0] in _ASKS]
-    if not asked and preferences is None:
+    if preferences is None and _ASKS.isdisjoint(map(_name_of, headers)):
         return _NO_WISHES
+    asked = [pair for pair in headers if pair[0] in _ASKS]
     levels = _words(asked, "x-pointsman-privacy", LEVELS)
     floor = preferences.quality_floor if preferences is not None else None
     if floor is not None and not 0 <= floor <= 1:

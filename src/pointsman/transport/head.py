@@ -89,7 +89,7 @@ class RequestHead:
         # the first alone, and they are read anew.
         found: dict[bytes, bytes] = {}
         self._parse(raw, found.setdefault)
-        headers = [(name.lower(), value) for name, value in found.items()]
+        headers = list(zip(map(bytes.lower, found), found.values(), strict=True))
         if len(headers) != raw.count(b"\r\n") - 2:
             headers = []
             self._parse(raw, lambda name, value: headers.append((name.lower(), value)))

@@ -237,8 +237,10 @@ class PoolConnection(asyncio.Protocol):
             self._whole = True
 
     def on_body(self, body: bytes) -> None:
-        if not self._whole and self._response is not None:
-            self._response.add(body)
+        response = self._response
+        if response is not None and not self._whole:
+            response.blocks.append(body)
+            response.buffered += len(body)
             self._has_body = True
 
     def on_message_complete(self) -> None:

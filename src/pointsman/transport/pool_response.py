@@ -18,12 +18,12 @@ class PoolResponse(UpstreamResponse):
     """Filled by a `PoolConnection`, which it leaves at its end; read by one task."""
 
     __slots__ = (
-        "_blocks",
-        "_buffered",
         "_connection",
         "_error",
         "_limit",
         "_waiter",
+        "blocks",
+        "buffered",
         "complete",
         "head_done",
         "headers",
@@ -36,8 +36,10 @@ class PoolResponse(UpstreamResponse):
         self.head_done = False
         self.complete = False
         self._connection: PoolConnection | None = connection
-        self._blocks: list[bytes] = []
-        self._buffered = 0
+        self.blocks: list[bytes] = []
+        """What came and was not read yet; the connection adds to them."""
+        self.buffered = 0
+        """Bytes in these."""
         self._limit: int | None = None
         """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
         self._error: UpstreamError | None = None
@@ -51,22 +53,18 @@ class PoolResponse(UpstreamResponse):
         self.headers = []
         self.head_done = False
 
-    def add(self, block: bytes) -> None:
-        self._blocks.append(block)
-        self._buffered += len(block)
-
     @property
     def overfull(self) -> bool:
         """More is buffered than a reader who takes blocks one by one should have waiting."""
         connection = self._connection
-        return self._limit is None and connection is not None and self._buffered > connection.buffer_bytes
+        return self._limit is None and connection is not None and self.buffered > connection.buffer_bytes
 
     def notify(self) -> None:
         """Wake the reader when what came is what it waits for."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._limit is not None and not self.complete and self._error is None and self._buffered <= self._limit:
+        if self._limit is not None and not self.complete and self._error is None and self.buffered <= self._limit:
             return
         waiter.set_result(None)
 
@@ -91,7 +89,7 @@ class PoolResponse(UpstreamResponse):
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._blocks:
+        while not self.blocks:
             if self.complete:
                 raise StopAsyncIteration
             if self._error is not None:
@@ -104,11 +102,11 @@ class PoolResponse(UpstreamResponse):
         try:
             if self._connection is not None and not self.complete:
                 self._connection.resume()
-            while not self.complete and self._error is None and self._buffered <= limit:
+            while not self.complete and self._error is None and self.buffered <= limit:
                 await self._wait()
         finally:
             self._limit = None
-        if self._buffered > limit:
+        if self.buffered > limit:
             self.close()
             raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
         if self._error is not None:
@@ -117,18 +115,18 @@ class PoolResponse(UpstreamResponse):
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        self._blocks.clear()
-        self._buffered = 0
+        self.blocks.clear()
+        self.buffered = 0
         if connection is not None:
             self._error = UpstreamProtocolError("The answer was closed before it was read.")
             connection.abandon()
             self.notify()
 
     def _take(self) -> bytes:
-        blocks = self._blocks
+        blocks = self.blocks
         data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
-        self._buffered = 0
+        self.buffered = 0
         if self._connection is not None:
             self._connection.resume()
         return data

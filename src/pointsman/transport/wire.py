@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import itemgetter
 
 import msgspec
 
@@ -29,6 +30,9 @@ FRAMING = frozenset(
 JSON = (b"content-type", b"application/json")
 
 
+_name_of = itemgetter(0)
+
+
 class UnsafeHeader(ValueError):
     """A header that would end its own line. The text names the header, never its value."""
 
@@ -43,7 +47,9 @@ def header_block(headers: Headers, without: frozenset[bytes]) -> bytes:
     Raises:
         UnsafeHeader: a name or value holds CR, LF or NUL.
     """
-    lines = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in without]
+    if not without.isdisjoint(map(_name_of, headers)):
+        headers = [pair for pair in headers if pair[0] not in without]
+    lines = list(map(b"%b: %b\r\n".__mod__, headers))
     block = b"".join(lines)
     count = len(lines)
     if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:

@@ -136,3 +136,32 @@ def test_frames_are_checked_alike_however_they_lie_together(stream: bytes, end: 
         assert not holds_objects(stream)
     else:
         assert holds_objects(stream)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b'data: {"a":1}\n\ndata: {"b":2}\n\n',
+        b'data: {"a":1}\n\n: a comment\n\ndata: {"b":2}\n\n',
+        b'data: {"a":1}\n\nevent: x\ndata: {"b":2}\n\n',
+        b'data: {"a":\ndata: 1}\n\ndata: {"b":2}\n\n',
+        b'data: {"a":"\\n\\ndata: {"}\r\n\r\ndata: {"b":2}\n\n',
+    ],
+)
+def test_several_frames_of_objects_pass(frames: bytes):
+    check_objects(frames)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b'data: {"a":1}\n\ndata: {"b":\n\n',
+        b'data: {"a":[1,\n\ndata: {"b":2}]}\n\n',  # one object over two frames
+        b'data: {"a":1},{"b":[1,\n\ndata: {"c":2}]}\n\n',  # two objects, but not one each
+        b'data: {"a":1}\n\ndata: [1]\n\n',
+        b'data: {"a":1}\n\ndata: {"b":2} x\n\n',
+    ],
+)
+def test_a_frame_among_several_that_is_no_object_is_found(frames: bytes):
+    with pytest.raises(UpstreamProtocolError):
+        check_objects(frames)

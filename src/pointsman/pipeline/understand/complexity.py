@@ -160,14 +160,16 @@ class ComplexityScore:
         tells, speaks = _tells()
         listed, slight = [], []
         sizes, commas = list(map(len, sentences)), list(map(_commas_of, sentences))
-        if min(sizes) <= SLIGHT or max(commas) >= LIST_PARTS - 1:
-            for place, sentence in enumerate(sentences):
-                if place == middle:
-                    continue
-                if commas[place] >= LIST_PARTS - 1 and not speaks(sentence):
-                    listed.append(place)
-                elif sizes[place] <= SLIGHT and not tells(sentence):
-                    slight.append(place)
+        places = [place for place, size in enumerate(sizes) if size <= SLIGHT]
+        if max(commas) >= LIST_PARTS - 1:
+            places = list(range(len(sentences)))
+        for place in places:
+            if place == middle:
+                continue
+            if commas[place] >= LIST_PARTS - 1 and not speaks(sentences[place]):
+                listed.append(place)
+            elif sizes[place] <= SLIGHT and not tells(sentences[place]):
+                slight.append(place)
         if terms and self._found(b"".join([sentences[place] for place in slight])):
             slight = [place for place in slight if not self._found(sentences[place])]
         if not listed and not slight:
