@@ -7,6 +7,8 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
+from .limits import LAST_REQUESTS_SECONDS
+
 
 async def end_listening(listener: asyncio.Server, protocol: Callable[[], asyncio.Protocol], **tls: object) -> None:
     """Refuse connections from now on, and serve those that the kernel has already taken for us: it would reset them,
@@ -37,5 +39,13 @@ async def _connected(
 ) -> None:
     for one in taken:
         one.setblocking(False)
-    connecting = [loop.connect_accepted_socket(protocol, one, **tls) for one in taken]  # type: ignore[arg-type]
-    await asyncio.gather(*connecting, return_exceptions=True)  # a handshake that fails is its client's affair
+    connecting = {
+        loop.create_task(loop.connect_accepted_socket(protocol, one, **tls))  # type: ignore[arg-type]
+        for one in taken
+    }
+    if not connecting:
+        return
+    done, slow = await asyncio.wait(connecting, timeout=LAST_REQUESTS_SECONDS)
+    for handshake in slow:
+        handshake.cancel()
+    await asyncio.gather(*done, *slow, return_exceptions=True)  # one that fails is its client's affair

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from test_outbound_tls import Certificate, make_certificate
-from transport_support import RawClient, connect, get, outgoing, post
+from transport_support import RawClient, StartServer, connect, get, outgoing, post
 
 from pointsman.transport import dial
 from pointsman.transport.http import HttpRequest, Origin, Responder
@@ -70,6 +70,36 @@ async def test_the_pool_and_the_server_meet_over_tls_and_unix_sockets(certificat
     await pool.close()
     await unix.close(1)
     await secure.close(1)
+
+
+def taken(port: int, count: int) -> list[socket.socket]:
+    """Connections that the kernel has taken and the loop has not: it does not run meanwhile."""
+    return [socket.create_connection(("127.0.0.1", port), timeout=2) for _ in range(count)]
+
+
+async def test_requests_that_only_the_kernel_knows_of_are_answered_at_the_end(start_server: StartServer) -> None:
+    server = await start_server(echo)
+    clients = taken(server.port, 20)
+    for client in clients:
+        client.sendall(post(b"abc"))
+    await server.close(5)
+    for client in clients:
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert answer.endswith(b"abc")
+        client.close()
+    with pytest.raises(ConnectionRefusedError):
+        taken(server.port, 1)
+
+
+async def test_the_end_does_not_wait_for_handshakes(certificate: Certificate) -> None:
+    server = await serve(echo, host="127.0.0.1", port=0, ssl_context=certificate.server_context())
+    clients = taken(server.port, 3)
+    begun = time.monotonic()
+    await server.close(5)
+    assert time.monotonic() - begun < 4.0
+    for client in clients:
+        client.close()
 
 
 async def test_an_address_in_use_is_an_error() -> None:
