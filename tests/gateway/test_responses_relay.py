@@ -316,12 +316,13 @@ def test_errors_are_the_sdks_own(client, cloud):
         client.responses.create(model=MODEL, input="x")
 
 
-def failing(gateway: Any, cloud: Any, *steps: Any) -> list[dict[str, Any]]:
+def failing(gateway: Any, cloud: Any, *steps: Any, **body: Any) -> list[dict[str, Any]]:
     cloud.script(*steps)
-    return streamed(gateway, input="x")[1]
+    return streamed(gateway, input="x", **body)[1]
 
 
-def test_a_stream_that_breaks_ends_as_failed(gateway, cloud):
+def breaking() -> list[Any]:
+    """Streams that break behind some words."""
     frames = Answer(text="word " * 100, pieces=50).responses_frames({"input": "x"})
     error = b'event: error\ndata: {"type": "error", "code": "server_error", "message": "no", "sequence_number": 9}\n\n'
     failed = (
@@ -329,17 +330,37 @@ def test_a_stream_that_breaks_ends_as_failed(gateway, cloud):
         b' "status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}}\n\n'
     )
     no_json = b'event: response.output_text.delta\ndata: {"type": "response.output_text.del\n\n'
-    for step in (
+    return [
         HangUp(after_bytes=9000, answer=Answer(text="word " * 100, pieces=50)),
-        Stream([b"".join(frames[:9]), no_json]),
-        Stream([b"".join(frames[:9]), error]),
+        Stream([b"".join(frames[:9]), no_json], delay=0.1),
+        Stream([b"".join(frames[:9]), error], delay=0.1),
         Stream([b"".join(frames[:9]) + failed]),
         Stream([b"".join(frames[:9])]),
-    ):
-        events = failing(gateway, cloud, step)
+    ]
+
+
+def test_a_stream_that_breaks_and_is_not_gone_on_with_ends_as_failed(gateway, cloud):
+    for step in breaking():
+        events = failing(gateway, cloud, step, model="openai:gpt-4o")
         assert events[-1]["type"] == "response.failed"
         assert "upstream" not in events[-1]["response"]["id"]
         assert (events[-1]["response"]["store"], events[-1]["response"]["error"]["code"]) == (False, "server_error")
+
+
+def test_a_stream_that_breaks_is_gone_on_with_in_its_own_events(gateway, cloud):
+    for step in breaking():
+        cloud.requests.clear()
+        events = failing(gateway, cloud, step, Answer(text="the rest"))
+        assert paths(cloud) == ["/v1/responses", "/v1/chat/completions"]
+        last = events[-1]
+        assert last["type"] == "response.completed"
+        WHOLE.validate_python(last["response"])
+        assert {event["response"]["id"] for event in events if "response" in event} == {last["response"]["id"]}
+        (message,) = last["response"]["output"]
+        text = message["content"][0]["text"]
+        assert text == "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+        assert text.startswith("word word")
+        assert text.endswith("the rest")
 
 
 def test_a_failure_before_anything_was_said_lets_another_model_step_in(gateway, cloud):
