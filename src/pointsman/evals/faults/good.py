@@ -84,7 +84,10 @@ class Good:
         return self.blocks[: 1 + int(share * most)]
 
     def until_first_words(self) -> list[bytes]:
-        """Everything up to the first piece of the text, or half of the frames where no text is told."""
+        """Everything up to the first piece of the text, or half of the frames where no text is told, or of the body
+        where it is not streamed."""
+        if not self.streamed:
+            return self.until_byte(0.5)
         start = self.text[:3].encode()
         at = next((index for index, block in enumerate(self.blocks) if start and start in block), None)
         return self.until_frame(0.5) if at is None else self.blocks[: at + 1]
