@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,8 +25,8 @@ class Sample:
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; knows just enough HTTP to tell where an answer ends."""
 
-    def __init__(self, requests: Iterator[bytes], count: int, done: asyncio.Future[None]) -> None:
-        self._requests, self._left, self._done = requests, count, done
+    def __init__(self, requests: Iterator[bytes], count: int, until: float, done: asyncio.Future[None]) -> None:
+        self._requests, self._left, self._until, self._done = requests, count, until, done
         self._buffer = bytearray()
         self._sent = self._first = 0.0
         self.totals: list[float] = []
@@ -53,7 +55,7 @@ class _Connection(asyncio.Protocol):
         self.first_bytes.append(self._first - self._sent)
         if not self._buffer.startswith(b"HTTP/1.1 200"):
             self.errors += 1
-        self._left -= 1
+        self._left = self._left - 1 if now < self._until else 0
         if self._left > 0:
             self._send()
         else:
@@ -80,37 +82,55 @@ def is_whole(buffer: bytearray) -> bool:
     return len(buffer) >= end + 4 + length
 
 
-def post(path: str, body: bytes) -> bytes:
-    """A raw keep-alive POST."""
+def post(path: str, body: bytes, *, key: str = "bench", headers: Sequence[str] = ()) -> bytes:
+    """A raw keep-alive POST; `headers` are whole lines."""
+    more = "".join(f"{line}\r\n" for line in headers)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer bench\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Authorization: Bearer {key}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def run_load(port: int, bodies: Iterator[bytes], *, requests: int, connections: int) -> Sample:
+async def run_load(
+    ports: Sequence[int],
+    bodies: Iterator[bytes],
+    *,
+    requests: int,
+    connections: int,
+    seconds: float = 60.0,
+    tls: ssl.SSLContext | None = None,
+) -> Sample:
     """Send `requests` in all over `connections`, each waiting for its answer before the next.
 
     Args:
+        ports: connections are spread over them evenly.
         bodies: raw requests, taken one after another; at least `requests` of them.
+        seconds: after which nothing more is sent, whatever is left of `requests`.
     """
     loop = asyncio.get_running_loop()
     pending: list[asyncio.Future[None]] = []
     protocols: list[_Connection] = []
-    started = time.perf_counter()
-    for index in range(connections):
-        count = requests // connections + (index < requests % connections)
-        if not count:
-            continue
-        done: asyncio.Future[None] = loop.create_future()
-        protocol = _Connection(bodies, count, done)
-        await loop.create_connection(lambda protocol=protocol: protocol, "127.0.0.1", port)  # type: ignore[misc]
-        pending.append(done)
-        protocols.append(protocol)
-    await asyncio.gather(*pending)
+    gc.collect()
+    gc.disable()  # a collection here would be counted as the gateway's latency
+    try:
+        started = time.perf_counter()
+        for index in range(connections):
+            count = requests // connections + (index < requests % connections)
+            if not count:
+                continue
+            done: asyncio.Future[None] = loop.create_future()
+            protocol = _Connection(bodies, count, started + seconds, done)
+            port = ports[index % len(ports)]
+            await loop.create_connection(lambda protocol=protocol: protocol, "127.0.0.1", port, ssl=tls)
+            pending.append(done)
+            protocols.append(protocol)
+        await asyncio.gather(*pending)
+        passed = time.perf_counter() - started
+    finally:
+        gc.enable()
     return Sample(
-        seconds=time.perf_counter() - started,
+        seconds=passed,
         totals=[value for protocol in protocols for value in protocol.totals],
         first_bytes=[value for protocol in protocols for value in protocol.first_bytes],
         errors=sum(protocol.errors for protocol in protocols),

@@ -1,4 +1,4 @@
-"""A fast mock upstream in a process of its own: `python -m pointsman.evals.gateway.mock`.
+"""A fast mock upstream in a process of its own: `python -m pointsman.evals.gateway.mock [CERTIFICATE KEY]`.
 
 Answers every POST at once with a fixed completion, or with a stream of chunks, each in a write of its own. It prints
 its port and stops when its standard input closes. Its processor time is nobody's: only latencies pass through it.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
+from collections.abc import Sequence
 from typing import cast
 
 USAGE = b'"usage":{"prompt_tokens":500,"completion_tokens":50,"total_tokens":550}'
@@ -50,21 +52,24 @@ class Mock(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._needed = 0
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while True:
+        while len(self._buffer) >= self._needed:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head = self._buffer[:end].lower()
+            head = bytes(self._buffer[:end]).lower()
             at = head.find(b"content-length:")
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
+            self._needed = end + 4 + length
+            if len(self._buffer) < self._needed:
                 return
-            body = self._buffer[end + 4 : end + 4 + length]
-            self._buffer = self._buffer[end + 4 + length :]
+            body = bytes(self._buffer[end + 4 : self._needed])
+            del self._buffer[: self._needed]
+            self._needed = 0
             self.answer(head, body)
 
     def answer(self, head: bytes, body: bytes) -> None:
@@ -91,9 +96,18 @@ def is_streamed(body: bytes) -> bool:
     return b'"stream":true' in body or b'"stream": true' in body
 
 
-async def main(protocol: type[Mock] = Mock) -> None:
+async def main(protocol: type[Mock] = Mock, certificate: Sequence[str] = ()) -> None:
+    """Serve until standard input closes.
+
+    Args:
+        certificate: files of a certificate and its key, to speak TLS.
+    """
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(protocol, "127.0.0.1", 0)
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificate)
+    server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=context)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
@@ -103,4 +117,4 @@ async def main(protocol: type[Mock] = Mock) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main())
+    uvloop.run(main(certificate=sys.argv[1:]))

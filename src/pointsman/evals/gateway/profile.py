@@ -13,10 +13,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cases import Case, requests_of
+from .cases import CASES, Case, bodies
 from .common import BenchError
-from .load import run_load
-from .targets import Target, mock_upstream, pointsman
+from .load import post, run_load
+from .peers import Setting, pointsman
+from .running import Target
+from .upstream import mock_upstream
+
+PINNED, AUTO = 0, 1
+"""Lanes of this gateway."""
+PROFILED = (
+    ("2 KB, pinned", CASES[0], PINNED),
+    ("2 KB, auto", CASES[0], AUTO),
+    ("100 KB, pinned", CASES[1], PINNED),
+    ("100 KB, auto", CASES[1], AUTO),
+    ("stream of 50 chunks", CASES[2], PINNED),
+)
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "server": (
@@ -57,34 +69,34 @@ class Profile:
         return sum(self.steps.values())
 
 
-def run(
-    cases: Sequence[Case], *, requests: int = 200, progress: Callable[[str], None] = lambda line: None
-) -> list[Profile]:
+def run(*, requests: int = 200, progress: Callable[[str], None] = lambda line: None) -> list[Profile]:
     """Profile each case; a few seconds each.
 
     Raises:
         BenchError: a part is missing or did not start.
     """
     with contextlib.ExitStack() as stack:
-        output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-"))) / "steps.json"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
+        output = folder / "steps.json"
         upstream = stack.enter_context(mock_upstream())
         start = ("-m", "pointsman.evals.gateway.counted", str(output))
-        target = stack.enter_context(pointsman(upstream, start=start))
+        setting = Setting(upstream=upstream, workers=1, cache_dir=folder, folder=folder)
+        target = stack.enter_context(pointsman(setting, start=start))
         numbers = itertools.count(0, 1_000_000)
         profiles = []
-        for case in cases:
-            progress(case.name)
-            _ask(target, case, requests // 2, next(numbers))  # what is remembered and loaded once is not counted
-            profiles.append(_profile(target, case, requests, next(numbers), output))
+        for name, case, lane in PROFILED:
+            progress(name)
+            _ask(target, case, lane, requests // 2, next(numbers))  # what is remembered and loaded once is not counted
+            output.unlink(missing_ok=True)
+            target.processes[0].send_signal(signal.SIGUSR1)
+            time.sleep(0.2)
+            _ask(target, case, lane, requests, next(numbers))
+            target.processes[0].send_signal(signal.SIGUSR1)
+            profiles.append(_counted(name, output, requests))
         return profiles
 
 
-def _profile(target: Target, case: Case, requests: int, first: int, output: Path) -> Profile:
-    output.unlink(missing_ok=True)
-    target.process.send_signal(signal.SIGUSR1)
-    time.sleep(0.2)
-    _ask(target, case, requests, first)
-    target.process.send_signal(signal.SIGUSR1)
+def _counted(name: str, output: Path, requests: int) -> Profile:
     until = time.monotonic() + 30
     while not output.exists():
         if time.monotonic() > until:
@@ -92,15 +104,17 @@ def _profile(target: Target, case: Case, requests: int, first: int, output: Path
         time.sleep(0.02)
     counted = json.loads(output.read_bytes())
     return Profile(
-        case=case.name,
+        case=name,
         steps=_by_part(counted["steps"], requests),
         calls=_by_part(counted["calls"], requests),
     )
 
 
-def _ask(target: Target, case: Case, requests: int, first: int) -> None:
-    bodies = iter(list(itertools.islice(requests_of(case, first=first), requests)))
-    sample = asyncio.run(run_load(target.port, bodies, requests=requests, connections=4))
+def _ask(target: Target, case: Case, lane: int, requests: int, first: int) -> None:
+    manner = target.manner
+    made = itertools.islice(bodies(case, manner.lanes[lane].model, first=first), requests)
+    raw = iter([post(manner.path, body, key=manner.key) for body in made])
+    sample = asyncio.run(run_load(target.ports, raw, requests=requests, connections=4))
     if sample.errors:
         raise BenchError(f"{sample.errors} of {requests} requests failed")
 

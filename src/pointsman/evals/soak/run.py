@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from pointsman.evals.gateway.common import BenchError, free_port, listening, serving
-from pointsman.evals.gateway.targets import mock_upstream
+from pointsman.evals.gateway.upstream import mock_upstream
 
 from .callers import Callers
 from .held import Held, held
@@ -82,7 +82,7 @@ def run(plan: Plan, *, progress: Callable[[str], None] = lambda line: None) -> R
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-soak-")))
-        upstream = stack.enter_context(mock_upstream("pointsman.evals.soak.upstream"))
+        upstream = stack.enter_context(mock_upstream("pointsman.evals.soak.upstream")).port
         port = free_port()
         config, log = folder / "pointsman.yaml", folder / "gateway.log"
         config.write_text(json.dumps(settings(folder, port, upstream, plan.data_plane)), encoding="utf-8")

@@ -126,7 +126,7 @@ class Supervisor:
             "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             start_new_session=True, cwd=config.parent, limit=1 << 20,
-            env={**self._environment, **variables, **_SETTLED, "LITELLM_MASTER_KEY": key},
+            env={**self._environment, **variables, **SETTLED, "LITELLM_MASTER_KEY": key},
         )  # fmt: skip
         pump = asyncio.create_task(self._keep_log(process))
         ended = asyncio.create_task(process.wait())
@@ -185,7 +185,7 @@ class Supervisor:
             self._log.write(text.encode() + b"\n")
 
 
-_SETTLED = {
+SETTLED = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches its table of prices from the network when it starts
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOG": "ERROR",
