@@ -89,7 +89,7 @@ async def test_clients_that_hang_up_free_slots_and_queue_at_once(gateway, crowd,
         assert seen.left, seen
     seen = await ask_once(gateway.port, request(stream=stream))
     assert seen.answered
-    assert seen.seconds < 1.0, seen
+    assert seen.seconds < 4.0, "the crowd's answers would take many times as long"
     # Every slot is free again: as many answers as there are slots come side by side.
     both = await asyncio.gather(*(ask_once(gateway.port, request(max_tokens=8)) for _ in range(SLOTS)))
     assert all(seen.answered for seen in both)
