@@ -378,7 +378,7 @@ class TestForm:
 class TestModel:
     def test_the_artefact_is_whole(self):
         artefact = built_in_model().artefact
-        assert sum(artefact.trained_on.values()) >= 150
+        assert sum(artefact.trained_on.values()) >= 300
         for part in (artefact.whole, artefact.begun):
             assert set(part.model.weights) == set(INPUTS)
             assert list(part.shifts) == sorted(part.shifts)
@@ -419,12 +419,13 @@ class TestModel:
     def test_where_evidence_tells_nothing_only_signs_escalate(self):
         artefact = built_in_model().artefact
         blind = Model(msgspec.structs.replace(artefact, begun=msgspec.structs.replace(artefact.begun, telling=False)))
-        assert blind.threshold_for(share=0.0, whole=False) == blind.threshold_for(share=0.9, whole=False)
+        assert blind.threshold_for(share=0.1, whole=False) == blind.threshold_for(share=0.9, whole=False)
+        assert blind.threshold_for(share=0.0, whole=False) <= blind.threshold_for(share=0.9, whole=False)
         threshold = blind.threshold_for(share=0.5, whole=False)
-        for text, below in ((CODE, False), ("I'm sorry, I cannot help with that. I don't know how.", True)):
+        for text, below in ((CODE, False), ("Here it comes:", False), ("I'm sorry, I cannot help with that.", True)):
             verifier = Verifier(asked(), blind)
             verifier.feed(body(text))
-            assert (verifier.confidence(whole=False).probability < threshold) is below
+            assert (verifier.confidence(whole=False).probability < threshold) is below, text
 
     def test_evidence_moves_what_is_expected(self):
         verifier = Verifier(asked())

@@ -22,6 +22,9 @@ USELESS = 0.01
 """The probability of an answer that nobody can use: one that was to be JSON and is none, a call of no tool."""
 SUREST = 0.02
 """How near to 0 or 1 a prior may be."""
+RARE = 1 / 40
+"""Share of answers that may be escalated by evidence that does not tell right from wrong: it costs little where it
+errs, and lets what is plainly bad be caught."""
 WEIGHTY = 0.35
 """By how much an input must lower the logit to be named as a reason."""
 
@@ -199,7 +202,7 @@ class Model:
 
         Args:
             share: at most this share of answers is escalated, those whose evidence is worst. Where evidence has not
-                told right from wrong, only what is worse than all that was seen: refusals, loops, broken code.
+                told right from wrong, one in forty at most: what is left are refusals, loops and the like.
             quality: of the answers that are kept at least this share is good: the least threshold that reaches it.
             whole: whether whole answers are judged, or beginnings.
             prior: for a share, what the answer is judged with.
@@ -212,8 +215,9 @@ class Model:
             raise ValueError("either a share or a quality is needed, in [0, 1]")
         part = self._part(whole)
         if share is not None:
-            place = int(share * (len(part.shifts) - 1) + 1e-9) if part.telling else 0
-            return self._moved(prior, part.shifts[place])
+            if not part.telling:
+                share = min(share, RARE)
+            return self._moved(prior, part.shifts[int(share * (len(part.shifts) - 1) + 1e-9)])
         return min((point.threshold for point in part.curve if point.quality >= given), default=1.0)
 
     def _part(self, whole: bool) -> Part:
