@@ -104,7 +104,7 @@ class TierSettings(Section):
     per_hour: int | None = None
     per_day: int | None = None
     priority: Literal["high", "normal", "low"] = "normal"
-    """Who goes first when a provider's own limit runs short."""
+    """Who goes first when a provider's own limit runs short, and how large a share of a busy local engine is."""
 
 
 class BucketSettings(Section):
