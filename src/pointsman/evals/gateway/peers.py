@@ -81,7 +81,7 @@ def nginx(setting: Setting) -> Iterator[Target]:
     if program is None:
         raise BenchError("nginx is not installed.")
     trust = (
-        f"proxy_ssl_trusted_certificate {upstream.authority}; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1;"
+        f"proxy_ssl_trusted_certificate {upstream.authority}; proxy_ssl_verify on; proxy_ssl_name localhost;"
         if upstream.authority
         else ""
     )
@@ -157,6 +157,7 @@ def litellm(setting: Setting) -> Iterator[Target]:
     command = [
         str(LITELLM.python(setting.cache_dir)), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config),
         "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False", "--num_workers", str(setting.workers),
+        "--timeout_worker_healthcheck", "120",  # a worker that imports is deaf for longer than the usual 5 s
     ]  # fmt: skip
     env = {**setting.environment(), **SETTLED}
     with running("litellm", command, [port], _plain("litellm", key="sk-bench"), env=env) as target:
