@@ -123,7 +123,8 @@ async def _kills(upstreams: Upstreams, rng: random.Random) -> None:
 
 
 def _pool(upstreams: Upstreams) -> dict[str, Any]:
-    instances = [{"url": upstreams.servers[name].root, "slots": 8} for name in POOL]
+    # Slots for all, so that nobody waits for one while the other server is away.
+    instances = [{"url": upstreams.servers[name].root, "slots": 512} for name in POOL]
     pooled = {"type": "ollama", "instances": instances, "models": [spoken(MODEL), spoken(ALONE)]}
     return {"providers": {POOLED: pooled, "ollama": {"enabled": False}}, "routing": {"exploration": {"share": 0.0}}}
 
