@@ -41,9 +41,11 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: float = 4.0
     """Seconds for which they are held back at most, from the first."""
 
-    def below(self, *, whole: bool) -> float:
+    def below(self, *, whole: bool, expected: float) -> float:
         """The probability below which an answer, or its beginning, is not convincing."""
-        return self.threshold if self.threshold is not None else threshold_for(share=self.share, whole=whole)
+        if self.threshold is not None:
+            return self.threshold
+        return threshold_for(share=self.share, whole=whole, prior=expected)
 
 
 class Unconvincing(Exception):
@@ -69,9 +71,7 @@ def stronger(decision: Decision, plan: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     if decision.signals.needs.kind != "chat" or decision.signals.needs.choices != 1:
         return ()
-    quality: dict[str, float] = {}
-    for candidate in decision.candidates:
-        quality[candidate.model] = max(candidate.quality, quality.get(candidate.model, 0.0))
+    quality = qualities(decision)
     if plan[0] not in quality:
         return ()
     least = quality[plan[0]] + MARGIN
@@ -79,11 +79,24 @@ def stronger(decision: Decision, plan: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(better, key=lambda model: -quality[model]))
 
 
-class Watch:
-    """Judges one attempt. Log-probabilities are asked for, and taken out again where the caller did not."""
+def qualities(decision: Decision) -> dict[str, float]:
+    """How likely each candidate was to succeed; of a model with several efforts the likeliest."""
+    quality: dict[str, float] = {}
+    for candidate in decision.candidates:
+        quality[candidate.model] = max(candidate.quality, quality.get(candidate.model, 0.0))
+    return quality
 
-    def __init__(self, rules: Escalation, clock: Clock) -> None:
+
+class Watch:
+    """Judges one attempt. Log-probabilities are asked for, and taken out again where the caller did not.
+
+    Args:
+        expected: how likely the model's answer was to be good, as the decision saw it.
+    """
+
+    def __init__(self, rules: Escalation, clock: Clock, expected: float) -> None:
         self._rules = rules
+        self._expected = expected
         self._clock = clock
         self._verifier: Verifier | None = None
         self._strips = False
@@ -151,8 +164,8 @@ class Watch:
             await events.aclose()
 
     def _judge(self, verifier: Verifier, held: list[Event], *, whole: bool) -> None:
-        confidence = verifier.confidence(whole=whole)
-        if confidence.probability < self._rules.below(whole=whole):
+        confidence = verifier.confidence(whole=whole, prior=self._expected)
+        if confidence.probability < self._rules.below(whole=whole, expected=self._expected):
             said = f" ({'; '.join(confidence.reasons[:3])})" if confidence.reasons else ""
             what = "answer" if whole else "beginning"
             raise Unconvincing(

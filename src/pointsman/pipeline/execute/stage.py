@@ -34,7 +34,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.trail import Step, Trail
 
 from .ask import Ask, Job
-from .cascade import Escalation, Unconvincing, Watch, stronger
+from .cascade import Escalation, Unconvincing, Watch, qualities, stronger
 from .delivery import Delivery
 from .hedge import Hedges, Hedging, hedged
 from .order import Order, Retries
@@ -168,7 +168,9 @@ class Execute:
 
             try:
                 joins = delivery.joins(last=not order.more)
-                watch = Watch(rules.escalation, clock) if above and model_id == plan[0] else None
+                watch = None
+                if above and model_id == plan[0]:
+                    watch = Watch(rules.escalation, clock, qualities(decision)[model_id])
                 events = self._ask(job, card, joins, watch, begun=begun)
                 if watch is not None:
                     events = watch.convincing(events)
