@@ -40,6 +40,19 @@ async def test_a_request_that_was_refused_before_a_choice(gateway, with_gateway)
     assert "refused: model_not_found" in ran.out
 
 
+async def test_the_time_in_queues_is_told(gateway, with_gateway) -> None:
+    told = record()
+    full = {"model": "ollama:m", "started_at": 1.0, "status": "refused", "error": "overloaded: full"}
+    waited = {"model": "gpu:m", "started_at": 1.0, "seconds": 9.0, "queue_seconds": 3.25}
+    told["outcome"] = {**told["outcome"], "attempts": [{**full, "queue_seconds": 0.0}, waited]}
+    gateway.pages[f"/api/v1/decisions/{DECISION}"] = page(told)
+    ran = await run_command("why", DECISION, env=with_gateway)
+    [line] = [line for line in ran.out.splitlines() if line.strip().startswith("in queue")]
+    assert line.split()[-2:] == ["3.25", "s"]
+    [attempt] = [line for line in ran.out.splitlines() if line.startswith("gpu:m")]
+    assert attempt.split()[1:] == ["ok", "9.00", "s", "3.25", "s"]
+
+
 async def test_json_is_the_record(with_gateway) -> None:
     ran = await run_command("why", DECISION, "--json", env=with_gateway)
     assert json.loads(ran.out) == json.loads(json.dumps(record()))
