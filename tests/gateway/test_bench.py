@@ -76,6 +76,7 @@ def test_ratios_are_to_the_floor_and_to_the_best_peer_that_answers():
     found = {one.target: one for one in compared(rows, ["slow", "quick", "broken"])}
     assert (found["pointsman"].processor_ratio, found["pointsman"].peer_ratio) == (15.0, 1.5)
     assert found["quick"].peer_ratio == 1.0
+    assert found["broken"].peer_ratio is None
     assert compared(rows[1:2], [])[0].processor_ratio is None
 
 

@@ -176,9 +176,14 @@ How to read it:
 `pointsman` is asked for a model by name, `pointsman, auto` chooses between two; both with a key, and with all that a
 default install switches on: the caller's identity, privacy detectors, decision log, costs, breakers. Embedded models
 are off. The bodies hold one conversation whose last message is always new. Ready-made answers come from a mock in
-Python on uvloop, which writes each chunk of a stream by itself.
+Python on uvloop; of a stream it writes each chunk by itself and without pause, so that whoever reads more slowly finds
+several at once. What the mock and the load generator can do by themselves is the last table.
 """
 _GOALS = "What this gateway set out not to exceed, with one worker, everything on, and an upstream without TLS.\n"
+_NAGLE = (
+    "It leaves Nagle's algorithm on: at 1 connection a stream waits some 40 ms for the client's delayed acknowledgement,"
+    " and does not where the client acknowledges at once."
+)
 _NOTES = {
     "nginx": "a reverse proxy with keep-alive to the upstream and buffering off; it reads nothing of a body.",
     "pointsman": "as above.",
@@ -186,13 +191,15 @@ _NOTES = {
     "portkey": (
         "its open gateway on Node; each request's headers name the provider and its address. It has no key of its"
         " own and no log without the hosted service. `@hono/node-server` is held at 1.13.8, since with newer ones it"
-        " answers every stream with an error (Portkey-AI/gateway, issue 1389)."
+        " answers every stream with an error (Portkey-AI/gateway, issue 1389). It holds the first chunk of a stream back"
+        " for 25 ms, by its source."
     ),
     "vllm-router": "one worker address, its default policy; no key, no log of requests.",
-    "sglang-router": "one worker address, its default policy; no key, no log of requests.",
-    "switchyard": "NVIDIA's native server, one route that passes through to one target; no key.",
+    "sglang-router": f"one worker address, its default policy; no key, no log of requests. {_NAGLE}",
+    "switchyard": f"NVIDIA's native server, one route that passes through to one target; no key. {_NAGLE}",
     "tensorzero": (
         "its gateway as the Python package carries it, one model; no key, and without ClickHouse nothing is observed."
+        f" {_NAGLE}"
     ),
 }
 _MISSING = """

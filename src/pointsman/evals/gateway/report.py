@@ -105,8 +105,8 @@ def compared(rows: Sequence[Row], peers: Sequence[str]) -> list[Row]:
         found.append(
             msgspec.structs.replace(
                 row,
-                processor_ratio=round(row.processor_ms / floor, 2) if floor else None,
-                peer_ratio=round(row.processor_ms / best, 3) if best else None,
+                processor_ratio=round(row.processor_ms / floor, 2) if floor and row.sound else None,
+                peer_ratio=round(row.processor_ms / best, 3) if best and row.sound else None,
             )
         )
     return found
@@ -148,7 +148,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    built: dict[str, Any] = msgspec.to_builtins(report)
+    built: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(report))  # what is not a number becomes null
     for goal, told in zip(report.goals, built["goals"], strict=True):
         told["met"] = goal.met
     return built
