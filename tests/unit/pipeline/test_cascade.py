@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 from test_execute_and_record import CATALOG, Log, Script, decision
 
 from pointsman.core.decision import Candidate
-from pointsman.core.errors import UpstreamConnectError, UpstreamStatus
+from pointsman.core.errors import (
+    CallerKeyRefused,
+    UpstreamBroken,
+    UpstreamConnectError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
 from pointsman.core.events import Body, Event, Frames, Usage
-from pointsman.core.ports import SystemClock, Timeouts
+from pointsman.core.ports import ChatCall, SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
+from pointsman.core.shared import StateUnavailable
 from pointsman.core.trail import Trail
 from pointsman.pipeline.execute import Escalation, Execute, ExecutionRules
 from pointsman.pipeline.execute.cascade import stronger, without_logprobs
+from pointsman.pipeline.execute.confidence import Verifier
+from pointsman.pipeline.execute.confidence.model import Confidence
+from pointsman.pipeline.execute.order import Retries
 from pointsman.pipeline.record import Record
 
 GOOD = "The capital of France is Paris."
@@ -62,13 +73,14 @@ async def play(
     rules: Escalation | None = None,
     quality: dict[str, float] | None = None,
     retries: int = 0,
+    timeout: float | None = None,
     **changes,
 ):
     execute = Execute(
         provider_for=lambda card: plan[card.id],
         timeouts=Timeouts(),
         clock=SystemClock(),
-        rules=ExecutionRules(escalation=rules or Escalation(threshold=0.2)),
+        rules=ExecutionRules(escalation=rules or Escalation(threshold=0.2), retries=Retries(most=retries)),
     )
     log = Log()
     chosen = decision(*plan, candidates=candidates(**(quality or {"cheap": 0.5, "strong": 0.9})), **changes)
@@ -76,7 +88,10 @@ async def play(
     trail = Trail(SystemClock())
     events, error = [], None
     watched = Record(log=log, clock=SystemClock()).watch(
-        chosen, request, trail, execute(chosen, request, catalog=CATALOG, trail=trail, escalate=escalate)
+        chosen,
+        request,
+        trail,
+        execute(chosen, request, catalog=CATALOG, trail=trail, escalate=escalate, timeout=timeout),
     )
     try:
         events = [event async for event in watched]
@@ -107,12 +122,24 @@ async def test_a_stronger_model_takes_over_and_both_are_paid_for():
     assert "JSON was asked for" in outcome.attempts[0].note
 
 
-@pytest.mark.parametrize("failure", [UpstreamConnectError(), UpstreamStatus(400, b"{}")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UpstreamConnectError(),
+        UpstreamStatus(400, b"{}"),
+        UpstreamTimeout("total", 1.0),
+        CallerKeyRefused(),
+        StateUnavailable(),
+    ],
+    ids=lambda error: error.code,
+)
 async def test_the_weak_answer_is_told_when_nobody_better_answers(failure):
     events, error, outcome = await play({"a:cheap": Script(body(USELESS)), "b:strong": Script(failure)})
     assert error is None
     assert said(events) == USELESS
-    assert outcome.status == "ok"
+    assert (outcome.status, outcome.model) == ("ok", "a:cheap"), "feedback on it is feedback on who wrote it"
+    assert told(outcome) == [("b:strong", "error"), ("a:cheap", "escalated")]
+    assert (outcome.prompt_tokens, outcome.cost_micro_usd) == (10, 20)
 
 
 async def test_of_a_stream_nothing_is_told_before_it_convinces():
@@ -196,6 +223,58 @@ async def test_the_cheap_model_answers_after_all_when_its_stream_was_cut_for_nob
     assert said(events) == "I cannot say. " * 30
     assert told(outcome) == [("a:cheap", "escalated"), ("b:strong", "error"), ("a:cheap", "ok")]
     assert len(again.calls) == 2
+
+
+@pytest.mark.parametrize("failure", [UpstreamStatus(400, b"{}"), StateUnavailable()])
+async def test_of_a_stream_that_was_cut_no_refusal_of_the_stronger_model_is_the_last_word(failure):
+    again = Script(*(chunk("I cannot say. ") for _ in range(30)), chunk("", "stop"))
+    rules = Escalation(threshold=1.0, hold_tokens=10)
+    events, error, outcome = await play({"a:cheap": again, "b:strong": Script(failure)}, stream=True, rules=rules)
+    assert error is None
+    assert said(events) == "I cannot say. " * 30
+    assert outcome.model == "a:cheap"
+
+
+async def test_the_weak_answer_is_told_when_no_time_is_left_to_wait_for_the_stronger():
+    plan = {"a:cheap": Script(body(USELESS)), "b:strong": Script(UpstreamStatus(503, b"", retry_after=5.0))}
+    events, error, outcome = await play(plan, retries=1, timeout=2.0)
+    assert error is None
+    assert said(events) == USELESS
+    assert outcome.seconds < 1.5
+
+
+async def test_what_goes_on_with_an_answer_that_broke_off_is_not_judged_again():
+    """What was held back of it would be lost: the next to go on takes it as told."""
+
+    class Twice(Script):
+        async def chat(self, call: ChatCall) -> AsyncIterator[Event]:
+            async for event in super().chat(call):
+                yield event
+                if not self.closed:
+                    raise UpstreamBroken
+
+    cheap = Twice(chunk('{"capital": '), chunk('"Paris"}', "stop"))
+    strong = Script(UpstreamConnectError())
+    rules = Escalation(threshold=0.2, hold_tokens=1)
+    judged: list[bool] = []
+
+    def told_of(verifier: Verifier, *, whole: bool, prior: float | None = None) -> Confidence:
+        judged.append(whole)
+        return Confidence(1.0 if len(judged) == 1 else 0.0, ())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Verifier, "confidence", told_of)
+        plan = {"a:cheap": cheap, "b:strong": strong}
+        events, error, _ = await play(plan, stream=True, rules=rules, retries=1)
+    assert error is None
+    assert (said(events), len(cheap.calls), judged) == (JSON, 2, [False])
+
+
+async def test_an_escalated_answer_without_a_price_leaves_the_cost_unknown():
+    plan = {"c:unpriced": Script(body(USELESS)), "b:strong": Script(body(JSON))}
+    _, _, outcome = await play(plan, quality={"unpriced": 0.5, "strong": 0.9})
+    assert told(outcome) == [("c:unpriced", "escalated"), ("b:strong", "ok")]
+    assert outcome.cost_micro_usd is None
 
 
 async def test_log_probabilities_are_asked_for_and_taken_out_again(monkeypatch):

@@ -78,10 +78,15 @@ class Hedges:
         self._credit = 0.0
         self.first_bytes = FirstBytes()
 
-    def after(self, model: str) -> float | None:
-        """Seconds after which another is asked beside this model; None: nobody is. Each request asks once."""
+    def after(self, model: str, *, first: bool = True) -> float | None:
+        """Seconds after which another is asked beside this model; None: nobody is.
+
+        Args:
+            first: it is the request's first attempt, so that the request is counted now.
+        """
         rules = self._rules()
-        self._credit = min(self._credit + rules.share, 1.0 + rules.share)
+        if first:
+            self._credit = min(self._credit + rules.share, 1.0 + rules.share)
         if self._credit < 1.0:
             return None
         return self.first_bytes.slow(model)
@@ -115,6 +120,7 @@ class _Runner:
         return self.begins.exception() if done else None
 
     async def stop(self) -> None:
+        """Cancel it; without effect on one that has ended."""
         if not self.begins.done():
             self.begins.cancel()
             await asyncio.wait({self.begins})
@@ -140,30 +146,38 @@ async def hedged(
         begun: told the attempt whose answer it is.
     """
 
-    def run(model: ModelCard) -> _Runner:
-        joins = delivery.joins(last=not order.more)
+    def run(model: ModelCard, *, last: bool) -> _Runner:
+        joins = delivery.joins(last=last)
         delivery.splice = None  # each has its own
         return _Runner(model.id, joins, lambda runner: ask(job, model, joins, begun=runner.begun))
 
-    def able(model: str) -> bool:
-        return job.catalog.get(model) is not None and hedges.affords(job.decision, model)
+    escalated = {step.attempt.model for step in job.trail.steps if step.attempt.status == "escalated"}
 
-    after = hedges.after(card.id)
-    runners = [run(card)]
+    def able(model: str) -> bool:  # the answer that somebody stronger is to replace must not come by this way
+        return model not in escalated and job.catalog.get(model) is not None and hedges.affords(job.decision, model)
+
+    first_attempt = all(step.attempt.status == "refused" for step in job.trail.steps)
+    after = hedges.after(card.id, first=first_attempt)
+    runners = [run(card, last=not order.more)]
     try:
         await asyncio.wait({runners[0].begins}, timeout=after)
-        if not runners[0].begins.done() and (other := order.take_fresh(able)) is not None:
+        slow = not runners[0].begins.done() and runners[0].step is not None  # else money is still asked for
+        if slow and (other := order.take_fresh(able)) is not None:
             second = job.catalog.get(other)
             assert second is not None
             hedges.spent()
-            runners.append(run(second))
+            runners.append(run(second, last=False))  # the first may go on after it
         winner = await _winner(runners)
         for runner in runners:
             if runner is winner:
                 continue
             await runner.stop()
-            if runner.model != card.id and isinstance(runner.error, PointsmanError):
+            if isinstance(runner.error, PointsmanError):
                 order.failed(runner.model, runner.error, job.trail.clock.monotonic())
+                continue
+            order.give_back(runner.model)
+            if runner.model == card.id and runner.step is not None:  # it would have taken longer still
+                hedges.first_bytes.told(runner.model, runner.step.attempt.seconds)
         if winner.error is not None:
             raise winner.error
         delivery.splice = winner.joins
@@ -178,6 +192,8 @@ async def hedged(
             async for event in winner.events:
                 yield event
     finally:
+        for runner in runners:
+            runner.begins.cancel()  # all of them, before this may be cancelled itself
         for runner in runners:
             await runner.stop()
 

@@ -98,6 +98,12 @@ class Order:
                 return one.model
         return None
 
+    def give_back(self, model: str) -> None:
+        """A model was called off, and may be asked as if it had not been."""
+        for one in self._tries:
+            if one.model == model:
+                one.left += 1
+
     def failed(self, model: str, error: PointsmanError, now: float) -> None:
         """A model failed: it is asked again where that can help."""
         one = next((one for one in self._tries if one.model == model), None)

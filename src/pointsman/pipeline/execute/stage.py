@@ -22,6 +22,7 @@ from pointsman.core.errors import (
     BudgetExceeded,
     CircuitOpen,
     Overloaded,
+    PointsmanError,
     ProviderShort,
     UpstreamConnectError,
     UpstreamError,
@@ -146,6 +147,8 @@ class Execute:
         order = Order(plan, rules.retries)
         delivery = Delivery(request, mask, splice=rules.splice)
         above = _those_above(decision, plan, rules.escalation, wish=escalate)
+        weak: Step | None = None
+        hedges = rules.hedging.enabled and request.kind == "chat" and not decision.explored
         while (following := order.following(clock.monotonic())) is not None:
             model_id, wait = following
             card = catalog.get(model_id)
@@ -153,13 +156,15 @@ class Execute:
                 order.done_with(model_id)
                 delivery.gone(model_id)
                 continue
-            if clock.monotonic() + wait >= job.deadline:
-                raise delivery.error or UpstreamTimeout("total", total)
-            if wait > 0:
-                await asyncio.sleep(wait)
             if not delivery.may_be_told_by(card):
                 order.done_with(model_id)
                 continue
+            if clock.monotonic() + wait >= job.deadline:
+                if delivery.error is None:
+                    delivery.failed(UpstreamTimeout("total", total))
+                break
+            if wait > 0:
+                await asyncio.sleep(wait)
             step: Step | None = None
 
             def begun(begins: Step) -> None:
@@ -169,12 +174,12 @@ class Execute:
             try:
                 joins = delivery.joins(last=not order.more)
                 watch = None
-                if above and model_id == plan[0]:
+                if above and model_id == plan[0] and not delivery.begun:
                     watch = Watch(rules.escalation, clock, qualities(decision)[model_id])
                 events = self._ask(job, card, joins, watch, begun=begun)
                 if watch is not None:
                     events = watch.convincing(events)
-                elif rules.hedging.enabled and not delivery.begun and request.kind == "chat":
+                elif hedges and not delivery.begun:
                     events = hedged(self._hedges, self._ask, job, card, order, delivery, begun=begun)
                 async with aclosing(events):
                     async for event in events:
@@ -184,14 +189,17 @@ class Execute:
             except Unconvincing as doubt:
                 assert step is not None
                 step.escalated(doubt.reason, whole=doubt.kept is not None)
-                delivery.kept = doubt.kept
+                delivery.kept, weak = doubt.kept, step
                 order.only(above if doubt.kept is not None else (*above, model_id))
                 above = ()
             except (BudgetExceeded, CircuitOpen) as error:
                 order.done_with(model_id)
                 delivery.failed(error, asked=False)
-            except (UpstreamError, Overloaded, ProviderShort) as error:
-                if isinstance(error, UpstreamError) and not error.retryable and delivery.kept is None:
+            except PointsmanError as error:
+                ends = not isinstance(error, (UpstreamError, Overloaded, ProviderShort))
+                if isinstance(error, UpstreamError):
+                    ends = not error.retryable
+                if ends and (delivery.begun or weak is None):  # else a weaker model has taken the request
                     raise
                 asked = step.attempt.model if step is not None else model_id
                 order.failed(asked, error, clock.monotonic())
@@ -201,7 +209,8 @@ class Execute:
                     if (rest := delivery.rest()) is not None:
                         yield rest
                         return
-        if delivery.kept is not None and not delivery.begun:  # nobody better answered
+        if weak is not None and delivery.kept is not None and not delivery.begun:  # nobody better answered
+            trail.answers(weak)
             for event in delivery.kept:
                 yield event
             return

@@ -188,7 +188,7 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     costs = [
         0 if attempt.caller_key else attempt.cost_micro_usd
         for attempt in outcome.attempts
-        if attempt.status == "ok" or attempt.cost_micro_usd
+        if attempt.status == "ok" or attempt.cost_micro_usd or (attempt.status == "escalated" and attempt.tokens)
     ]
     known = [cost for cost in costs if cost is not None]
     outcome.cost_micro_usd = sum(known) if len(known) == len(costs) else None

@@ -78,10 +78,19 @@ def _head(decision: Decision, outcome: Outcome | None) -> Text:
     else:
         head = Text("No model was chosen.", style="bold")
     if outcome is not None and outcome.model not in (None, decision.model):
-        head.append(f" It failed, and {styled(outcome.model)} answered.", style="yellow")
+        head.append(f" {_why_another(decision, outcome)}, and {styled(outcome.model)} answered.", style="yellow")
     for reason in decision.reasons:
         head.append(f"\n  · {styled(reason.removeprefix(f'{decision.model}: '))}")
     return head
+
+
+def _why_another(decision: Decision, outcome: Outcome) -> str:
+    last = next((one.status for one in reversed(outcome.attempts) if one.model == decision.model), None)
+    if last == "escalated":
+        return "Its answer did not convince"
+    if last == "cancelled":
+        return "It was slow to begin"
+    return "It was not asked" if last == "refused" else "It failed"
 
 
 def _candidates(decision: Decision, outcome: Outcome | None) -> RenderableType:
