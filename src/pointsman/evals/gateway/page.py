@@ -40,7 +40,7 @@ def tables(report: Report) -> Iterator[Table]:
                     goal.what,
                     f"≤ {goal.wanted:g} {goal.unit}",
                     f"{goal.measured:.3g} {goal.unit}",
-                    "met" if goal.met else f"missed: {goal.measured / goal.wanted:.1f} times",
+                    "met" if goal.met else f"missed: {goal.measured / goal.wanted:.2f} × the goal",
                 )
                 for goal in report.goals
             ],
@@ -181,8 +181,8 @@ several at once. What the mock and the load generator can do by themselves is th
 """
 _GOALS = "What this gateway set out not to exceed, with one worker, everything on, and an upstream without TLS.\n"
 _NAGLE = (
-    "It leaves Nagle's algorithm on: at 1 connection a stream waits some 40 ms for the client's delayed acknowledgement,"
-    " and does not where the client acknowledges at once."
+    "It leaves Nagle's algorithm on: at 1 connection a stream waits some 40 ms for the client's delayed"
+    " acknowledgement, and does not where the client acknowledges at once."
 )
 _NOTES = {
     "nginx": "a reverse proxy with keep-alive to the upstream and buffering off; it reads nothing of a body.",
@@ -191,8 +191,8 @@ _NOTES = {
     "portkey": (
         "its open gateway on Node; each request's headers name the provider and its address. It has no key of its"
         " own and no log without the hosted service. `@hono/node-server` is held at 1.13.8, since with newer ones it"
-        " answers every stream with an error (Portkey-AI/gateway, issue 1389). It holds the first chunk of a stream back"
-        " for 25 ms, by its source."
+        " answers every stream with an error (Portkey-AI/gateway, issue 1389). It holds the first chunk of a stream"
+        " back for 25 ms, by its source."
     ),
     "vllm-router": "one worker address, its default policy; no key, no log of requests.",
     "sglang-router": f"one worker address, its default policy; no key, no log of requests. {_NAGLE}",
