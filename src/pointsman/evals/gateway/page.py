@@ -96,7 +96,7 @@ def _cells(row: Row, rates: Sequence[str]) -> tuple[str, ...]:
 
 
 def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _ms(value: float) -> str:

@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     processor_ms: float
     """Processor time a request (seconds per 1,000 requests), user and system, of the target's whole process tree, at 10
-    connections."""
+    connections; null for the mock, whose time is nobody's."""
     processor_ratio: float | None = None
     """To nginx in the same run; None where it was not measured."""
     peer_ratio: float | None = None
