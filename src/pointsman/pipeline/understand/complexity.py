@@ -32,7 +32,7 @@ from pointsman.core.signals import Complexity
 from pointsman.core.tokens import BYTES_PER_TOKEN_TYPICAL
 
 from .ask import Ask
-from .searching import Match, matcher
+from .searching import AUTOMATON, Match, matcher
 from .tables import table
 
 LENGTH_SCALE = 80.0
@@ -274,6 +274,7 @@ def _matcher(pattern: str) -> Match:
     """As a set of one, which answers in less time than an expression does."""
     options = re2.Options()
     options.case_sensitive = False
+    options.max_mem = AUTOMATON
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     found.Add(pattern)
@@ -286,6 +287,7 @@ def _count_set() -> tuple[tuple[Any, ...], Match]:
     """The patterns of the counted words, those of clauses first, and the set of them all in the same order."""
     options = re2.Options()
     options.case_sensitive = False
+    options.max_mem = AUTOMATON
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     patterns = tuple(kind.pattern for kind in (_CLAUSES, *_OTHERS))
@@ -304,7 +306,7 @@ def _term_set() -> tuple[tuple[float, ...], Match]:
             for term in domain[depth]:
                 weights[term.lower()] = weight
     options = re2.Options()
-    options.max_mem = 16 << 20
+    options.max_mem = AUTOMATON
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
     found = re2.Set.SearchSet(options)

@@ -18,12 +18,12 @@ from pointsman.core.signals import PrivacyClass
 
 from .candidate import Candidate
 from .plain import aligned, plain
-from .searching import matcher
+from .searching import AUTOMATON, matcher
 from .tables import table
 from .validators import VALIDATORS
 
-SET_MEMORY = 32 << 20
-"""Bytes that the set's automaton may take. It grows with the variety of the texts; when full it starts anew."""
+SET_MEMORY = 2 * AUTOMATON
+"""Bytes that the automaton of the set of all detectors may take."""
 MOST_CANDIDATES = 5_000
 """Of one detector in one text. Where more fail their check, the text counts as private: unchecked is not harmless."""
 _CONTEXT = 32
@@ -216,6 +216,7 @@ def _blocks(text: bytes) -> Iterator[tuple[int, bytes]]:
 def _compiled(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = AUTOMATON
     return re2.compile(pattern, options)
 
 

@@ -12,7 +12,7 @@ import re2
 from pointsman.core.signals import Intent
 
 from .ask import Ask
-from .searching import matcher
+from .searching import AUTOMATON, matcher
 from .tables import table
 
 Look = Literal["prose", "open", "close", "code", "all"]
@@ -112,7 +112,7 @@ def _parts(rules: list[Rule]) -> list[list[Rule]]:
 def _compile(rules: list[Rule]) -> re2.Set:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 16 << 20
+    options.max_mem = AUTOMATON
     compiled = re2.Set.SearchSet(options)
     for rule in rules:
         compiled.Add(f"(?m{'' if rule.exact else 'i'}:{rule.pattern})")

@@ -11,12 +11,12 @@ import re
 
 import re2
 
-from .searching import matcher
+from .searching import AUTOMATON, matcher
 
 _options = re2.Options()
 _options.case_sensitive = False
 _options.log_errors = False
-_options.max_mem = 16 << 20
+_options.max_mem = AUTOMATON
 
 _GREAT = (
     r"(?:strong|smart|larg|bigg?|great|high|clever)est|best|top|premium|frontier|flagship|dearest|finest"

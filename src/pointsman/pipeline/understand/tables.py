@@ -9,6 +9,8 @@ from typing import Any
 
 import re2
 
+from .searching import AUTOMATON
+
 
 @cache
 def table(name: str) -> dict[str, Any]:
@@ -28,4 +30,5 @@ def any_of(name: str, key: str, form: str = "{}") -> Any:
     """
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = AUTOMATON
     return re2.compile(form.replace("{}", "|".join(table(name)[key])), options)
