@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
+from threading import Lock
 from typing import Generic, ParamSpec, TypeVar
 
 V = TypeVar("V")
@@ -12,10 +12,21 @@ P = ParamSpec("P")
 
 
 class Memo(Generic[V]):
-    """At most `size` values by digest; 0 remembers nothing. Threads may share it."""
+    """At most `size` values by digest; 0 remembers nothing. Threads may share it.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        weigh: what a value takes beyond what every one does, in any unit; None: nothing.
+        most: how much all of them may take together of that. A value that weighs more than a sixteenth of it is not
+            remembered: it would put out all others.
+    """
+
+    def __init__(self, size: int, *, weigh: Callable[[V], int] | None = None, most: int = 0) -> None:
         self.size = size
+        self.weight = 0
+        """Of all values."""
+        self._weigh = weigh
+        self._most = most
+        self._adding = Lock()
         self._values: OrderedDict[bytes, V] = OrderedDict()
         self.known, self.use = self._values.__getitem__, self._values.move_to_end
         """The value for a digest, and that it counts as used: for who asks about many at once. Both raise KeyError."""
@@ -36,8 +47,19 @@ class Memo(Generic[V]):
             pass
         value = compute(*args, **kwargs)
         if self.size > 0:
-            self._values[digest] = value
-            if len(self._values) > self.size:
-                with suppress(KeyError):
-                    self._values.popitem(last=False)
+            self._add(digest, value, self._weigh(value) if self._weigh is not None else 0)
         return value
+
+    def _add(self, digest: bytes, value: V, weight: int) -> None:
+        if weight > self._most // 16:
+            return
+        with self._adding:
+            if weight:
+                if digest in self._values:  # another thread was as far
+                    return
+                self.weight += weight
+            self._values[digest] = value
+            while len(self._values) > self.size or self.weight > self._most:
+                _, gone = self._values.popitem(last=False)
+                if self._weigh is not None:
+                    self.weight -= self._weigh(gone)

@@ -75,7 +75,7 @@ class People:
         classes: Mapping[str, PrivacyClass],
         hash_key: bytes,
         skipped: frozenset[str],
-        memo_size: int = 32_768,
+        memo_size: int = 16_384,
     ) -> None:
         self._ask = ask
         self._hasher = hashlib.blake2b(digest_size=16, key=hashlib.blake2b(hash_key).digest())

@@ -36,6 +36,8 @@ SMALL = 5
 """Bytes of a small value: a number of few digits, `true`, `null`."""
 MOST_SMALL = 2_000
 _KNOWN = frozenset(ChatParams.__struct_fields__)
+MOST_STEPS = 65_536
+"""Tool calls in all messages that are remembered; about 100 bytes each. One message may hold as many as a body can."""
 MOST_PREFIXES = 12
 """Beginnings of a conversation that are hashed: an agent adds two messages a turn, or one for each tool that it ran."""
 
@@ -58,7 +60,7 @@ class Understand:
             are logged, and words can be read back from it. It is gone before anything is decided, so that a decision
             can be worked out again from its log entry.
         allow: which asks may go to the cloud in development mode; None: none is looked for.
-        memo_size: messages remembered; about 300 bytes each.
+        memo_size: messages remembered; about 350 bytes each, and 600 for a user turn that was read.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Understand:
         chooses: Callable[[str], bool] = lambda requested_model: True,
         embeddings: bool = True,
         allow: AllowPatterns | None = None,
-        memo_size: int = 32_768,
+        memo_size: int = 16_384,
     ) -> None:
         self._rules = privacy
         self._detectors = Detectors(privacy.sensitive_tokens)
@@ -87,7 +89,7 @@ class Understand:
         self._prompt_hasher = hashlib.blake2b(digest_size=16, key=key)
         # Processors have instructions for SHA-256: with them it is twice as fast as BLAKE2b, and every byte is hashed.
         self._hasher = hashlib.sha256(key.ljust(64, b"\0"))
-        self._messages: Memo[MessageFacts] = Memo(memo_size)
+        self._messages: Memo[MessageFacts] = Memo(memo_size, weigh=lambda facts: len(facts.steps), most=MOST_STEPS)
         self._fields: Memo[FieldFacts] = Memo(memo_size // 16)
         self._readings: Memo[Reading] = Memo(memo_size // 4)
         self._featured: Memo[Reading] = Memo(memo_size // 4)
