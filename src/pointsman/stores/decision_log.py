@@ -37,7 +37,9 @@ T = TypeVar("T")
 
 FLUSH_SECONDS = 0.25
 BATCH = 500
-MAX_PENDING = 100_000
+MAX_PENDING = 20_000
+"""Items, two a request, that may wait in memory: some 2.5 KB each with two candidates, 10 KB with fifty. From half of
+them on the disk takes them."""
 MAX_PROMPT_BYTES = 64 * 1024 * 1024
 """Bytes of prompts that may wait in memory; beyond it a decision is kept and its prompt is not."""
 FIRST_RETRY, LAST_RETRY = 0.5, 2.0
