@@ -37,7 +37,8 @@ def settings(upstream: ScriptedUpstream, data_plane: str) -> dict[str, Any]:
             "ollama": {"enabled": False},
         },
         "privacy": {"store_prompts": "all"},
-        "limits": {"first_byte_timeout": 0.8, "between_bytes_timeout": 0.8, "connect_timeout": 2.0},
+        # Only what stalls waits so long; what an upstream says at once must come through in time on a busy machine too.
+        "limits": {"first_byte_timeout": 5.0, "between_bytes_timeout": 5.0, "connect_timeout": 5.0},
         "server": {"data_plane": data_plane},
     }
 
@@ -67,7 +68,7 @@ async def play(port: int, mix: list[Plan]) -> dict[int, Seen]:
             saw[plan.number] = await client.ask(post(plan.body), leave_after=plan.leave_after, by_reset=plan.by_reset)
         await client.close()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
     return saw
 
@@ -141,7 +142,7 @@ async def settled(gateway: Gateway, upstream: ScriptedUpstream) -> Held:
     return last
 
 
-@pytest.mark.timeout(100)
+@pytest.mark.timeout(330)
 async def test_a_mix_of_everything_leaves_nothing_behind(gateway, upstream, stage, tmp_path):
     database = tmp_path / "data" / "pointsman.sqlite3"
     warm_up, mix = plans(WARM_UP, seed=1), plans(MIX, seed=2, first=WARM_UP)
