@@ -24,6 +24,7 @@ from pointsman.core.errors import (
     UpstreamError,
     UpstreamLacks,
     UpstreamStatus,
+    UpstreamTimeout,
 )
 from pointsman.core.events import Event, Frames
 from pointsman.core.mask import Mask
@@ -151,7 +152,7 @@ class Ask:
             raise open_
         throttle = self._throttle
         share: Share | None = None
-        answering = finished = told = False
+        answering = finished = told = late = False
         sent = True
         restore = None
         failure: PointsmanError | None = None
@@ -162,6 +163,10 @@ class Ask:
                 leave = await _turn(line, job, step)
             if throttle is not None and credential is None:  # a caller's own key has limits of its own
                 share = await throttle.take(card, decision.signals.needs, job.tier)
+            time_left = job.deadline - self._clock.monotonic()
+            if time_left <= 0:  # it was spent on waiting
+                step.unbilled, late = True, True
+                raise UpstreamTimeout("total", job.deadline - trail.started)
             provider = self._provider_for(card)
             if card.local and not self._is_local(card):
                 card = msgspec.structs.replace(card, local=False)
@@ -185,7 +190,7 @@ class Ask:
                     connect=timeouts.connect,
                     first_byte=timeouts.first_byte,
                     between_bytes=timeouts.between_bytes,
-                    total=job.deadline - self._clock.monotonic(),
+                    total=time_left,
                 ),
                 clears=masked.clears if masked is not None else None,
                 credential=credential,
@@ -239,7 +244,7 @@ class Ask:
             step.failed(error)
             if isinstance(error, UpstreamConnectError):
                 self._unreachable(card)
-            sent = not isinstance(error, (UpstreamConnectError, UpstreamLacks, Overloaded))
+            sent = not late and not isinstance(error, (UpstreamConnectError, UpstreamLacks, Overloaded))
             if throttle is not None and isinstance(error, UpstreamStatus) and error.asks_to_wait and not credential:
                 throttle.wait(card, error.retry_after or 0.0)
             if restore is not None and joins is None and (rest := restore.end()) is not None:
