@@ -150,6 +150,8 @@ def test_the_weak_answer_is_better_than_none(gateway, lan, cloud):
     reply = gateway.chat(EASY + " Answer as JSON.", **JSON, routing_preferences={"escalate": True})
     assert reply.status == 200
     assert b"no JSON at all" in reply.body
+    assert reply.headers["x-pointsman-model"] == LAN
+    assert made(gateway, reply)[-1]["model"] == LAN
 
 
 def test_what_is_private_is_escalated_nowhere(gateway, lan, cloud):
@@ -170,6 +172,7 @@ def test_a_slow_beginner_is_hedged(gateway, lan, cloud):
     reply = gateway.chat(EASY)
     assert text(reply) == "soon"
     assert attempts(gateway, reply) == [(LAN, "cancelled"), (reply.headers["x-pointsman-model"], "ok")]
+    assert reply.headers["x-pointsman-reason"].startswith(f"hedged: {LAN} was slow to begin; ")
 
 
 def test_a_page_in_place_of_an_answer_is_asked_again_too(gateway, cloud):

@@ -61,6 +61,12 @@ class Answer:
         return any(step.attempt.status == "escalated" for step in self._trail.steps)
 
     @property
+    def hedged(self) -> bool:
+        """Whether the decision's model was called off, because another began before it."""
+        tried = [step.attempt for step in self._trail.steps[:-1] if step.attempt.model == self.decision.model]
+        return bool(tried) and tried[-1].status == "cancelled"
+
+    @property
     def passed_over(self) -> bool:
         """Whether the decision's model was not even asked, because a limit or a budget stood in the way."""
         tried = [step.attempt.status for step in self._trail.steps if step.attempt.model == self.decision.model]

@@ -35,6 +35,8 @@ def _what_became(answer: Answer) -> str:
     """Why another model answers than was decided on."""
     if answer.escalated:
         return f"escalated: the answer of {answer.decision.model} was not convincing"
+    if answer.hedged:
+        return f"hedged: {answer.decision.model} was slow to begin"
     return f"fallback: {answer.decision.model} {'was passed over' if answer.passed_over else 'failed'}"
 
 
