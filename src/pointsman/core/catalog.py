@@ -139,23 +139,24 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             cache_writes: of the prompt, the tokens written to a cache for a short time and for long.
         """
-        if self.price_input is None or self.price_output is None:
+        price_input, price_output = self.price_input, self.price_output
+        if price_input is None or price_output is None:
             return None
         if self.price_steps and prompt_tokens > self.price_steps[0].above:
             return self.at(prompt_tokens).cost_micro_usd(prompt_tokens, completion_tokens, cached_tokens, cache_writes)
         if not cached_tokens and cache_writes == (0, 0):
-            return -(-(prompt_tokens * self.price_input + completion_tokens * self.price_output) // 1_000_000)
+            return -(-(prompt_tokens * price_input + completion_tokens * price_output) // 1_000_000)
         cached_tokens = min(cached_tokens, prompt_tokens)  # what upstreams say is not always a sum
-        cached_price = self.price_input if self.price_cached_input is None else self.price_cached_input
+        cached_price = price_input if self.price_cached_input is None else self.price_cached_input
         total = (
-            (prompt_tokens - cached_tokens) * self.price_input
+            (prompt_tokens - cached_tokens) * price_input
             + cached_tokens * cached_price
-            + completion_tokens * self.price_output
+            + completion_tokens * price_output
         )
         short, long = self.cache_write_percent
         dearer = cache_writes[0] * (short - 100) + cache_writes[1] * (long - 100)
         if dearer > 0:
-            total += -(-dearer * self.price_input // 100)
+            total += -(-dearer * price_input // 100)
         return -(-total // 1_000_000)
 
 

@@ -76,6 +76,13 @@ def decode(features: Sequence[bytes]) -> NDArray[np.float32]:
     return raw.astype(np.float32) / _scales()
 
 
+def decode_one(features: bytes) -> NDArray[np.float32]:
+    """A readable vector as numbers: (WIDTH,), as `decode` has them."""
+    import numpy as np
+
+    return np.frombuffer(features, dtype=np.int8, offset=1).astype(np.float32) / _scales()
+
+
 @cache
 def _scales() -> NDArray[np.float32]:
     import numpy as np

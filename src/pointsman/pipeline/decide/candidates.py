@@ -27,15 +27,15 @@ def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:
 
     Models that the caller's key may not use and those of another kind stand in neither.
     """
-    constraints = [(constraint.name, constraint.violation) for constraint in active(demand)]
+    constraints = active(demand)
     kept: list[ModelCard] = []
     dropped: list[Dropped] = []
     for card in cards:
-        for name, violation in constraints:
-            detail = violation(card, demand)
+        for constraint in constraints:
+            detail = constraint.violation(card, demand)
             if detail is not None:
-                if name not in UNTOLD:
-                    dropped.append(Dropped(model=card.id, constraint=name, detail=detail))
+                if constraint.name not in UNTOLD:
+                    dropped.append(Dropped(model=card.id, constraint=constraint.name, detail=detail))
                 break
         else:
             kept.append(card)

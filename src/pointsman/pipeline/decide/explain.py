@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate, Decision, Dropped
@@ -14,6 +15,7 @@ HEADER_CHARACTERS = 200
 TIER_MEANS = {"medium": "costs weigh more", "low": "local models go first, and costs weigh most"}
 
 
+@lru_cache(4096)
 def dollars(micro_usd: int | None) -> str:
     """An amount for people, with two telling digits and no exponent."""
     if micro_usd is None:

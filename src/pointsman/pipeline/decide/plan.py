@@ -28,7 +28,7 @@ def chain(
     if max_attempts <= 1 or len(ranked) == 1:
         return (primary,)
     card = catalog.get(primary)
-    allowed = {candidate.model for candidate in ranked}
+    allowed = {candidate.model: catalog.get(candidate.model) for candidate in ranked}
     plan = [primary]
     if equivalents is None:
         equivalents = card.equivalents if card is not None else ()
@@ -37,16 +37,15 @@ def chain(
         if stand_in is not None and stand_in.id in allowed:
             plan.append(stand_in.id)
     plan = unique(plan, max_attempts)
-    rest = [
-        found
-        for candidate in ranked
-        if candidate.model not in plan and (found := catalog.get(candidate.model)) is not None
-    ]
+    rest = [found for model, found in allowed.items() if found is not None and model not in plan]
     providers = {found.provider for model in plan if (found := catalog.get(model)) is not None}
     stay = card is not None and card.local
     while rest and len(plan) < max_attempts:
-        other = (found for found in rest if found.provider not in providers and (found.local or not stay))
-        following = next(other, rest[0])
+        following = rest[0]
+        for found in rest:
+            if found.provider not in providers and (found.local or not stay):
+                following = found
+                break
         rest.remove(following)
         plan.append(following.id)
         providers.add(following.provider)

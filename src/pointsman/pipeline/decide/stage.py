@@ -66,6 +66,9 @@ class DecideRules:
     """How far below the best model's success a choice may lie, for requests that do not say; None: as weights say."""
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 class Choice(NamedTuple):
     ranked: list[Candidate]
     """The one that was picked first."""
@@ -145,20 +148,13 @@ class Decide:
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
         """
-        rules = self.rules
-
-        def read() -> Requested:
-            return interpret(
-                requested_model,
-                catalog=catalog,
-                model_names=rules.model_names,
-                default_provider=rules.default_provider,
-            )
-
         confined = caller if caller is not None and caller.scopes.models else None
         if force_provider is not None:
             check_provider(force_provider, catalog, confined, only=self.rules.force_provider)
-        requested = read() if confined is None else within(requested_model, catalog, confined, read)
+        if confined is None:
+            requested = self._interpret(requested_model, catalog)
+        else:
+            requested = within(requested_model, catalog, confined, partial(self._interpret, requested_model, catalog))
         if signals.needs.kind == "embeddings":
             requested = embedding_model(requested, self.rules.embedding_model, catalog)
         if quality_floor is None:
@@ -171,7 +167,7 @@ class Decide:
             unhealthy=unhealthy,
             force_provider=self.rules.force_provider or force_provider,
             credentials=credentials,
-            named=frozenset(card.id for card in requested.cards),
+            named=frozenset([card.id for card in requested.cards]) if requested.cards else _NOBODY,
             caller=confined,
             means=means,
             development=self.rules.development and not signals.cloud_asked,
@@ -213,6 +209,14 @@ class Decide:
             explored=choice.explored,
             conversation=conversation_of(signals, place.in_use),
             key_id=key_id,
+        )
+
+    def _interpret(self, requested_model: str, catalog: Catalog) -> Requested:
+        return interpret(
+            requested_model,
+            catalog=catalog,
+            model_names=self.rules.model_names,
+            default_provider=self.rules.default_provider,
         )
 
     def _auto(

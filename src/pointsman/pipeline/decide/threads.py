@@ -87,14 +87,14 @@ class Threads:
         self._used[model] = now
         prefixes = signals.prefixes
         in_use = InUse(decision.conversation, model, effort, signals.needs.prompt_tokens, now)
+        threads = self._threads
         # Agents that add to the last message with every turn still share what comes before it.
-        for start in (0, HASH_BYTES):
-            if len(prefixes) > start:
-                key = decision.key_id, prefixes[start : start + HASH_BYTES]
-                self._threads[key] = in_use
-                self._threads.move_to_end(key)
-        while len(self._threads) > self._most:
-            self._threads.popitem(last=False)
+        for start in range(0, min(len(prefixes), 2 * HASH_BYTES), HASH_BYTES):
+            key = decision.key_id, prefixes[start : start + HASH_BYTES]
+            threads[key] = in_use
+            threads.move_to_end(key)
+        while len(threads) > self._most:
+            threads.popitem(last=False)
 
     def place(self, key_id: str | None, signals: Signals, now: float) -> Place:
         """Where a request stands."""

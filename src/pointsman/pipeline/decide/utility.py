@@ -135,7 +135,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         price = self.per_micro_usd * arm.weighed_micro_usd + self.latency * arm.latency_seconds + arm.switching_cost
         if self.remote and not arm.card.local:
             price += self.remote
-        if arm.card.id in self.preferred:
+        if self.preferred and arm.card.id in self.preferred:
             price -= HINT_BONUS
         return price
 

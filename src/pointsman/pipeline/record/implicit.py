@@ -66,23 +66,23 @@ class ImplicitSignals:
 
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """An answer has ended. What failed or was cut off is not the model's answer, and says nothing of it."""
-        own = decision.key_id in (JUDGE_KEY, INTENT_KEY)
-        if outcome.status != "ok" or decision.signals.needs.kind != "chat" or own:
+        signals, key_id = decision.signals, decision.key_id
+        if outcome.status != "ok" or signals.needs.kind != "chat" or key_id in (JUDGE_KEY, INTENT_KEY):
             return
-        now, signals = self._clock.monotonic(), decision.signals
-        shape = signals.conversation
+        now, shape = self._clock.monotonic(), signals.conversation
         if decision.conversation:
             kept = Answered(decision.id, now, shape.turn, shape.tool_results, shape.tool_errors, shape.tests_passed)
-            _remember(self._conversations, (decision.key_id, decision.conversation), kept, self._most)
+            _remember(self._conversations, (key_id, decision.conversation), kept, self._most)
         if signals.prompt_hash:
-            _remember(self._prompts, (decision.key_id, signals.prompt_hash), (decision.id, now), self._most)
+            _remember(self._prompts, (key_id, signals.prompt_hash), (decision.id, now), self._most)
 
     def asked(self, decision: Decision, request: ChatRequest) -> None:
         """A request was decided: does it say something of an answer before it?"""
-        if decision.signals.needs.kind != "chat":
+        signals = decision.signals
+        if signals.needs.kind != "chat":
             return
         now = self._clock.monotonic()
-        again = self._prompts.pop((decision.key_id, decision.signals.prompt_hash), None)
+        again = self._prompts.pop((decision.key_id, signals.prompt_hash), None)
         if again is not None and 0 <= now - again[1] <= RETRY_WITHIN:
             self._note(again[0], "retry", 0.0)
             return  # the last turn is the same as before, so what it says was said of an earlier answer

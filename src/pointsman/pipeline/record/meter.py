@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -121,18 +120,21 @@ class Record:
         self.tally.begin()
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
-            async with aclosing(events):
+            try:
                 async for event in events:
                     if outcome.first_byte_seconds is None:
                         outcome.first_byte_seconds = self._clock.monotonic() - trail.started
-                    if event.answer_id is not None and not _quotes(decision, request, event.answer_id):
-                        outcome.answer_id = event.answer_id
+                    answer_id = event.answer_id
+                    if answer_id is not None and not _quotes(decision, request, answer_id):
+                        outcome.answer_id = answer_id
                     reason = event.finish_reason
                     if reason is not None and (reason in _REASONS or not _quotes(decision, request, reason)):
                         outcome.finish_reason = reason
                     if listener is not None:
                         listener(event)
                     yield event
+            finally:
+                await events.aclose()
             outcome.status, outcome.http_status = "ok", 200
         except PointsmanError as error:
             outcome.status = "refused" if isinstance(error, RequestError) else "error"
@@ -172,22 +174,22 @@ def _quotes(decision: Decision, request: ChatRequest, word: str) -> bool:
 def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     """The outcome with the last attempt's tokens and every attempt's cost."""
     outcome.seconds = now - trail.started
-    outcome.attempts = trail.attempts
-    outcome.model = trail.model
-    if not outcome.attempts:
+    outcome.attempts = attempts = trail.attempts
+    if not attempts:
         return outcome
-    last = outcome.attempts[-1]
+    last = attempts[-1]
+    outcome.model = last.model
     outcome.prompt_tokens = last.prompt_tokens
     outcome.completion_tokens = last.completion_tokens
     outcome.cached_tokens = last.cached_tokens
     # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
     # What a caller's own key paid for cost the installation nothing.
-    if len(trail.attempts) == 1 and not last.caller_key and last.status == "ok":
+    if len(attempts) == 1 and not last.caller_key and last.status == "ok":
         outcome.cost_micro_usd = last.cost_micro_usd
         return outcome
     costs = [
         0 if attempt.caller_key else attempt.cost_micro_usd
-        for attempt in outcome.attempts
+        for attempt in attempts
         if attempt.status == "ok" or attempt.cost_micro_usd or (attempt.status == "escalated" and attempt.tokens)
     ]
     known = [cost for cost in costs if cost is not None]

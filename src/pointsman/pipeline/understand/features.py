@@ -70,7 +70,8 @@ def _embedded(ask: Ask) -> str:
 
 
 def _structure(ask: Ask, complexity: Complexity) -> bytes:
-    """A byte for each name of `STRUCTURE`: shares are of the characters that are counted."""
+    """A byte for each name of `STRUCTURE`: shares are of the characters that are counted, and become 0 to 127.
+    What lies outside of [0, 1] is cut, and no number counts as 0."""
     size = len(ask.prose) + len(ask.code)
     text = f"{ask.prose}\n{ask.code}" if ask.code else ask.prose
     if len(text) > COUNTED_HEAD + COUNTED_TAIL:
@@ -80,30 +81,29 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
     looked = max(len(text), 1)
     white = spaces + lines
     symbols = looked - small - large - digits - white - wide
-    return bytes(
-        (
-            _byte(math.log1p(ask.length) / 12),
-            _byte(len(ask.code) / max(size, 1)),
-            _byte(_saturated(ask.blocks, 2)),
-            _byte(digits / looked * 4),
-            _byte(symbols / looked * 3),
-            _byte(marks / looked * 6),
-            _byte(large / max(small + large, 1) * 4),
-            _byte(wide / looked),
-            _byte((looked - white) / (white + 1) / 12),
-            _byte(_saturated(lines, 12)),
-            _byte(_saturated(raw.count(b"\n  ") + raw.count(b"\n\t"), 6)),
-            _byte(_saturated(raw.count(b"\n- ") + raw.count(b"\n* ") + raw.count(b"\n1."), 3)),
-            _byte(_saturated(questions, 2)),
-            _byte(quotes / looked * 8),
-            127 if b"\nA" in raw and b"\nB" in raw else 0,
-            _byte(_saturated(signs, 4)),
-            _byte(complexity.score),
-            _byte(complexity.length),
-            _byte(complexity.terms),
-            _byte(complexity.structure),
-        )
+    shares = (
+        math.log1p(ask.length) / 12,
+        len(ask.code) / max(size, 1),
+        _saturated(ask.blocks, 2),
+        digits / looked * 4,
+        symbols / looked * 3,
+        marks / looked * 6,
+        large / max(small + large, 1) * 4,
+        wide / looked,
+        (looked - white) / (white + 1) / 12,
+        _saturated(lines, 12),
+        _saturated(raw.count(b"\n  ") + raw.count(b"\n\t"), 6),
+        _saturated(raw.count(b"\n- ") + raw.count(b"\n* ") + raw.count(b"\n1."), 3),
+        _saturated(questions, 2),
+        quotes / looked * 8,
+        1.0 if b"\nA" in raw and b"\nB" in raw else 0,
+        _saturated(signs, 4),
+        complexity.score,
+        complexity.length,
+        complexity.terms,
+        complexity.structure,
     )
+    return bytes([round(share * 127) if 0 <= share <= 1 else 127 if share > 1 else 0 for share in shares])
 
 
 def _counts(raw: bytes) -> list[int]:
@@ -112,11 +112,6 @@ def _counts(raw: bytes) -> list[int]:
 
     counts: list[int] = np.bincount(np.frombuffer(raw.translate(_KINDS), dtype=np.uint8), minlength=len(KINDS)).tolist()
     return counts[:10]
-
-
-def _byte(share: float) -> int:
-    """A share as 0 to 127; what lies outside of [0, 1] is cut, and no number counts as 0."""
-    return round(share * 127) if 0 <= share <= 1 else 127 if share > 1 else 0
 
 
 def _saturated(count: int, scale: float) -> float:

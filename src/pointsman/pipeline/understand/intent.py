@@ -92,8 +92,9 @@ def judge(found: Mapping[Intent, float]) -> tuple[Intent, float]:
     """
     if not found:
         return Intent.GENERAL, 0.0
-    weights = sorted(found.items(), key=lambda item: -item[1])
-    (first, w1), (_, w2) = (*weights, (Intent.GENERAL, 0.0), (Intent.GENERAL, 0.0))[:2]
+    first = max(found, key=found.__getitem__)
+    w1 = found[first]
+    w2 = sorted(found.values())[-2] if len(found) > 1 else 0.0
     confidence = (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR)
     if w1 < LEAST_WEIGHT or w1 - w2 < LEAST_LEAD:
         return Intent.GENERAL, round(min(confidence, 0.2), 3)

@@ -52,9 +52,14 @@ class IntentArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: int
 
 
-def rule_inputs(weights: Mapping[Intent, float]) -> list[float]:
-    """What the model sees of the rules."""
-    verdict = judge(weights)[0]
+def rule_inputs(weights: Mapping[Intent, float], verdict: Intent | None = None) -> list[float]:
+    """What the model sees of the rules.
+
+    Args:
+        verdict: what they say together; None: it is worked out.
+    """
+    if verdict is None:
+        verdict = judge(weights)[0]
     inputs = [0.0] * (len(RULED) + len(CLASSES))
     for intent, weight in weights.items():
         if intent in _RULED_AT:
@@ -92,7 +97,9 @@ class IntentModel:
         self._bias = np.asarray(artefact.bias, dtype=np.float32)
         self._artefact = artefact
 
-    def __call__(self, features: bytes, weights: Mapping[Intent, float]) -> tuple[Intent, float]:
+    def __call__(
+        self, features: bytes, weights: Mapping[Intent, float], ruled: tuple[Intent, float] | None = None
+    ) -> tuple[Intent, float]:
         """The intent, and the probability that it is right.
 
         `general` where the rules say so and the model is not sure enough either; the probability is then that of the
@@ -101,26 +108,27 @@ class IntentModel:
         Args:
             features: a vector of this version.
             weights: of the intents, by rule.
+            ruled: what the rules say, and how surely; None: it is worked out.
         """
-        verdict, confidence = judge(weights)
+        verdict, confidence = ruled or judge(weights)
         told = verdict is not Intent.GENERAL
         by_rules = calibrated(confidence, self._artefact.rules_calibration) if told else 0.0
-        logits = self.logits(features, weights)
+        logits = self.logits(features, weights, verdict)
         highest = max(logits)
         best = logits.index(highest)
-        greatest = 1 / sum([math.exp(logit - highest) for logit in logits])
+        greatest = 1 / sum(map(math.exp, [logit - highest for logit in logits]))
         by_model = calibrated(greatest, self._artefact.calibration)
         sure = by_model >= self._artefact.least
         if told and not (sure and by_model > by_rules + self._artefact.lead):
             return verdict, round(by_rules, 3)
         return (CLASSES[best] if sure else Intent.GENERAL), round(by_model, 3)
 
-    def logits(self, features: bytes, weights: Mapping[Intent, float]) -> list[float]:
+    def logits(self, features: bytes, weights: Mapping[Intent, float], verdict: Intent | None = None) -> list[float]:
         """Of `CLASSES`."""
         import numpy as np
 
         raw = np.frombuffer(features, dtype=np.int8, offset=1).astype(np.float32)
-        rules = np.array(rule_inputs(weights), dtype=np.float32)
+        rules = np.array(rule_inputs(weights, verdict), dtype=np.float32)
         made: list[float] = (raw @ self._features + rules @ self._rules + self._bias).tolist()
         return made
 
@@ -138,6 +146,13 @@ def built_in_model() -> IntentModel:
     return IntentModel(msgspec.json.decode(raw, type=IntentArtefact))
 
 
-def read_intent(features: bytes, weights: Mapping[Intent, float]) -> tuple[Intent, float]:
-    """By the model that comes with the package where there are features, else by the rules alone."""
-    return built_in_model()(features, weights) if readable(features) else judge(weights)
+def read_intent(
+    features: bytes, weights: Mapping[Intent, float], ruled: tuple[Intent, float] | None = None
+) -> tuple[Intent, float]:
+    """By the model that comes with the package where there are features, else by the rules alone.
+
+    Args:
+        ruled: what these say (`judge`); None: it is worked out.
+    """
+    ruled = ruled or judge(weights)
+    return built_in_model()(features, weights, ruled) if readable(features) else ruled

@@ -45,14 +45,16 @@ class Memo(Generic[V]):
             return self._values[digest]
         except KeyError:  # new, or another thread made room meanwhile
             pass
-        value = compute(*args, **kwargs)
-        if self.size > 0:
-            self._add(digest, value, self._weigh(value) if self._weigh is not None else 0)
+        return self.keep(digest, compute(*args, **kwargs))
+
+    def keep(self, digest: bytes, value: V) -> V:
+        """Remember a value that was computed, and return it."""
+        weight = self._weigh(value) if self._weigh is not None else 0
+        if self.size > 0 and weight <= self._most // 16:
+            self._add(digest, value, weight)
         return value
 
     def _add(self, digest: bytes, value: V, weight: int) -> None:
-        if weight > self._most // 16:
-            return
         with self._adding:
             if weight:
                 if digest in self._values:  # another thread was as far

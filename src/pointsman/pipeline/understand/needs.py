@@ -187,6 +187,8 @@ def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: b
 
 def _prompt_tokens(size: int, images: int) -> tuple[int, int, int]:
     low, high = tokens.bounds(size)
+    if not images:
+        return low, tokens.estimate(size), high
     return (
         low + images * tokens.IMAGE_LOW,
         tokens.estimate(size) + images * tokens.IMAGE_TYPICAL,

@@ -57,12 +57,13 @@ class Reader:
         ask = find_ask(text)
         complexity = self._complexity(ask)
         weights = self._intent.weigh(ask)
-        features, (intent, confidence) = b"", judge(weights)
+        features, by_rules = b"", judge(weights)
+        intent, confidence = by_rules
         ruled = intent
         if featured and self._features is not None:
             try:
                 features = self._features(ask, complexity)
-                intent, confidence = read_intent(features, weights)
+                intent, confidence = read_intent(features, weights, by_rules)
             except Exception:  # a broken file or NumPy keeps no request from its answer
                 if not self._failed:
                     log.exception("Prompts cannot be embedded, or their intents not told from that; the rules speak.")

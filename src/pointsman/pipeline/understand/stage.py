@@ -127,7 +127,7 @@ class Understand:
                 use(digest)
                 message = known(digest)
             except KeyError:  # new, or another thread made room meanwhile
-                message = self._messages.get(digest, read_message, raw, len(messages), self._detectors)
+                message = self._messages.keep(digest, read_message(raw, len(messages), self._detectors))
             if message.role == "user" and not message.tool_result:
                 turns.append(len(messages))
             digests.append(digest)
@@ -265,13 +265,13 @@ class Understand:
         for name, raw in request.fields.items():
             if name in NOT_TEXT:
                 continue
-            small = (name, bytes(raw)) if name in _KNOWN and len(raw) <= SMALL else None
-            field = self._small.get(small) if small is not None else None
+            is_small = len(raw) <= SMALL and name in _KNOWN
+            field = self._small.get((name, bytes(raw))) if is_small else None
             if field is None:
                 digest = self._digest(raw, name.encode("utf-8", "replace"))
                 field = self._fields.get(digest, read_field, name, raw, self._detectors)
-                if small is not None and len(self._small) < MOST_SMALL:
-                    self._small[small] = field
+                if is_small and len(self._small) < MOST_SMALL:
+                    self._small[name, bytes(raw)] = field
             fields.append(field)
             values += field.values
             if values > MOST_VALUES:

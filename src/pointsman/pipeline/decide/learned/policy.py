@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
-from pointsman.core.features import decode, readable
+from pointsman.core.features import decode_one, readable
 from pointsman.core.observation import Observation
 from pointsman.core.request import Priority
 from pointsman.core.signals import Signals
@@ -145,7 +145,7 @@ class LearnedPolicy:
         models = tuple([arm.card.id for arm in arms])
         if self.bank.waiting and not self.bank.waiting.keys().isdisjoint(models):
             self.bank.settle(now)
-        x = decode([signals.features])[0] if readable(signals.features) else None
+        x = decode_one(signals.features) if readable(signals.features) else None
         believed = self._success(arms, signals, x)
         means, deviations = self.bank.deviation(models, signals, now, x)
         qualities = []
