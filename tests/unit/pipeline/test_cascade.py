@@ -316,3 +316,29 @@ def test_only_models_that_are_likelier_to_succeed_take_over_the_best_first():
     even = candidates(cheap=0.89, strong=0.7, unpriced=0.9)
     assert stronger(decision(*plan, candidates=even), plan) == ()
     assert stronger(decision("a:cheap", candidates=quality), ("a:cheap",)) == ()
+
+
+class Short:
+    """A purse that covers no second attempt."""
+
+    async def covers(self, card, trail) -> bool:
+        return card.id == "a:cheap"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_nobody_can_pay_to_better_is_told(stream):
+    pieces = [chunk("I cannot say. ") for _ in range(30)] if stream else [body("I cannot say. " * 30)]
+    plan = {"a:cheap": Script(*pieces, *([chunk("", "stop")] if stream else [])), "b:strong": Script()}
+    execute = Execute(
+        provider_for=lambda card: plan[card.id],
+        timeouts=Timeouts(),
+        clock=SystemClock(),
+        rules=ExecutionRules(escalation=Escalation(enabled=True, threshold=1.0, hold_tokens=10)),
+    )
+    chosen = decision(*plan, candidates=candidates(cheap=0.5, strong=0.9))
+    request = ChatRequest.build({**FIELDS, "stream": stream})
+    trail = Trail(SystemClock())
+    events = [event async for event in execute(chosen, request, catalog=CATALOG, trail=trail, purse=Short())]
+    assert said(events) == "I cannot say. " * 30
+    assert not plan["b:strong"].calls
+    assert len(plan["a:cheap"].calls) == 1

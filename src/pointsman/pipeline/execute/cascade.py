@@ -7,7 +7,7 @@ is no longer judged. Of an answer that is not streamed the whole is judged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -92,9 +92,13 @@ class Watch:
 
     Args:
         expected: how likely the model's answer was to be good, as the decision saw it.
+        covered: whether a stronger model can be paid for. Asked before a stream is cut, which cannot be taken back.
     """
 
-    def __init__(self, rules: Escalation, clock: Clock, expected: float) -> None:
+    def __init__(
+        self, rules: Escalation, clock: Clock, expected: float, covered: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._covered = covered
         self._rules = rules
         self._expected = expected
         self._clock = clock
@@ -133,7 +137,8 @@ class Watch:
                 verifier = self._verifier
                 assert verifier is not None, "the attempt has begun, and so was altered"
                 if event is None:
-                    self._judge(verifier, held, whole=True)
+                    if (doubt := self._doubt(verifier, held, whole=True)) is not None:
+                        raise doubt
                     for one in held:
                         yield self._told(one)
                     return
@@ -144,7 +149,9 @@ class Watch:
                 if isinstance(event, Frames) and verifier.tokens >= self._rules.hold_tokens:
                     break
             assert self._verifier is not None
-            self._judge(self._verifier, held, whole=False)
+            doubt = self._doubt(self._verifier, held, whole=False)
+            if doubt is not None and await self._covered():
+                raise doubt
             for one in held:
                 yield self._told(one)
             if coming is not None:
@@ -163,15 +170,16 @@ class Watch:
                     coming.exception()  # the attempt has noted it
             await events.aclose()
 
-    def _judge(self, verifier: Verifier, held: list[Event], *, whole: bool) -> None:
+    def _doubt(self, verifier: Verifier, held: list[Event], *, whole: bool) -> Unconvincing | None:
         confidence = verifier.confidence(whole=whole, prior=self._expected)
-        if confidence.probability < self._rules.below(whole=whole, expected=self._expected):
-            said = f" ({'; '.join(confidence.reasons[:3])})" if confidence.reasons else ""
-            what = "answer" if whole else "beginning"
-            raise Unconvincing(
-                f"Its {what} was likely good with {confidence.probability:.0%} only{said}.",
-                [self._told(event) for event in held] if whole else None,
-            )
+        if confidence.probability >= self._rules.below(whole=whole, expected=self._expected):
+            return None
+        said = f" ({'; '.join(confidence.reasons[:3])})" if confidence.reasons else ""
+        what = "answer" if whole else "beginning"
+        return Unconvincing(
+            f"Its {what} was likely good with {confidence.probability:.0%} only{said}.",
+            [self._told(event) for event in held] if whole else None,
+        )
 
     def _told(self, event: Event) -> Event:
         """The event as the caller asked for it."""

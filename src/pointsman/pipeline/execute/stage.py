@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -175,16 +175,19 @@ class Execute:
                 joins = delivery.joins(last=not order.more)
                 watch = None
                 if above and model_id == plan[0] and not delivery.begun:
-                    watch = Watch(rules.escalation, clock, qualities(decision)[model_id])
+                    expected = qualities(decision)[model_id]
+                    watch = Watch(rules.escalation, clock, expected, partial(_covers_any, job, above))
                 events = self._ask(job, card, joins, watch, begun=begun)
                 if watch is not None:
                     events = watch.convincing(events)
                 elif hedges and not delivery.begun:
                     events = hedged(self._hedges, self._ask, job, card, order, delivery, begun=begun)
-                async with aclosing(events):
+                try:
                     async for event in events:
                         delivery.begun = True
                         yield event
+                finally:
+                    await events.aclose()
                 return
             except Unconvincing as doubt:
                 assert step is not None
@@ -234,6 +237,17 @@ class Execute:
             )  # fmt: skip
         behind = {card.id for card, _ in waiting}
         return (*(name for name in plan if name not in behind), *(name for name in plan if name in behind))
+
+
+async def _covers_any(job: Job, models: tuple[str, ...]) -> bool:
+    """Whether one of the models can be paid for; what that takes is reserved."""
+    if job.purse is None:
+        return True
+    for model in models:
+        card = job.catalog.get(model)
+        if card is not None and (card.provider in job.credentials or await job.purse.covers(card, job.trail)):
+            return True
+    return False
 
 
 def _those_above(decision: Decision, plan: tuple[str, ...], rules: Escalation, *, wish: bool | None) -> tuple[str, ...]:
