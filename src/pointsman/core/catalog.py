@@ -177,9 +177,12 @@ class Catalog:
         self._cards = {card.id: card for card in cards}
         self.aliases = dict(aliases or {})
         self.absent = dict(absent or {})
-        self._by_name: dict[str, list[ModelCard]] = {}
+        self._by_name: dict[str, ModelCard] = {}
+        """The one that answers to a provider's own name."""
         for card in self._cards.values():
-            self._by_name.setdefault(card.name, []).append(card)
+            known = self._by_name.setdefault(card.name, card)
+            if card.local and not known.local:
+                self._by_name[card.name] = card
         self.windows = tuple({card.context_window: None for card in self._cards.values() if card.context_window})
         """Every context window, in tokens, once: each request compares its bounds with them."""
 
@@ -211,12 +214,7 @@ class Catalog:
         """
         name = self.aliases.get(name, name)
         card = self._cards.get(name)
-        if card is not None:
-            return card
-        named = self._by_name.get(name)
-        if not named:
-            return None
-        return next((card for card in named if card.local), named[0])
+        return card if card is not None else self._by_name.get(name)
 
     def resolve(self, name: str) -> ModelCard:
         """Like `find`.

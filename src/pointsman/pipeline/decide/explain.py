@@ -101,8 +101,8 @@ def why_forced(
 
 def header_reason(decision: Decision) -> str:
     """The reasons on one line for a header: printable ASCII, at most 200 characters, whole sentences where they fit."""
-    line = ""
-    for reason in decision.reasons:
+    line, *others = decision.reasons or ("",)
+    for reason in others:
         longer = f"{line} {reason}" if line else reason
         if line and len(longer) > HEADER_CHARACTERS:
             break

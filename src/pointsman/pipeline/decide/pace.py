@@ -92,8 +92,8 @@ class Paces:
         if outcome.status != "ok" or not outcome.attempts or needs.kind != "chat":
             return
         last = outcome.attempts[-1]
-        card, written = catalog.get(last.model), last.completion_tokens
-        if card is None or written is None or written <= 0 or last.asked_seconds <= 0:
+        card, written, seconds = catalog.get(last.model), last.completion_tokens, last.asked_seconds
+        if card is None or written is None or written <= 0 or seconds <= 0:
             return
         effort = decision.effort if last.model == decision.model else None
         if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
@@ -104,7 +104,7 @@ class Paces:
         predicted = latency(card, prompt, written)
         if predicted > 0 and len(self._times) < MOST_KEYS:
             times = _kept(self._times, (last.model, band(signals.complexity.score)))
-            times.observe(_bounded(last.asked_seconds / predicted))
+            times.observe(_bounded(seconds / predicted))
 
     @property
     def lengths(self) -> int:

@@ -74,9 +74,10 @@ class Tally:
             if attempt.queue_seconds is not None:
                 _of(self.queued, attempt.model, QUEUE_SECONDS).observe(attempt.queue_seconds)
             if attempt.prompt_tokens is not None:
-                self.tokens[attempt.model, "prompt"] += attempt.prompt_tokens
-                self.tokens[attempt.model, "completion"] += attempt.completion_tokens or 0
-                self.tokens[attempt.model, "cached"] += attempt.cached_tokens or 0
+                tokens, asked = self.tokens, attempt.model
+                tokens[asked, "prompt"] += attempt.prompt_tokens
+                tokens[asked, "completion"] += attempt.completion_tokens or 0
+                tokens[asked, "cached"] += attempt.cached_tokens or 0
             if attempt.cost_micro_usd and not attempt.caller_key:
                 self.cost_micro_usd[attempt.model] += attempt.cost_micro_usd
 

@@ -113,6 +113,9 @@ def _taken(port: int, *, ours: bool = False) -> str:
 async def _serve(settings: Settings, source: Source, *, welcome: bool, ready_fd: int | None) -> None:
     from .progress import shown_progress
 
+    # The loop would keep a list of all asynchronous generators, several of each answer, to close at its end those that
+    # are left over. Whoever reads an answer closes it, cancelled or not, so that none is.
+    sys.set_asyncgen_hooks(firstiter=None)
     app = importlib.import_module("pointsman.app")  # it stands above this layer, so it is loaded as the entry is
     with ExitStack() as stack:
         if ready_fd is not None:
