@@ -23,6 +23,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from operator import methodcaller
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from pointsman.core.signals import Complexity
 from pointsman.core.tokens import BYTES_PER_TOKEN_TYPICAL
 
 from .ask import Ask
-from .searching import AUTOMATON, Match, matcher
+from .searching import Match, matcher
 from .tables import table
 
 LENGTH_SCALE = 80.0
@@ -160,7 +161,7 @@ class ComplexityScore:
         tells, speaks = _tells()
         listed, slight = [], []
         sizes, commas = list(map(len, sentences)), list(map(_commas_of, sentences))
-        places = [place for place, size in enumerate(sizes) if size <= SLIGHT]
+        places = list(compress(range(len(sizes)), map(SLIGHT.__ge__, sizes)))
         if max(commas) >= LIST_PARTS - 1:
             places = list(range(len(sentences)))
         for place in places:
@@ -274,7 +275,6 @@ def _matcher(pattern: str) -> Match:
     """As a set of one, which answers in less time than an expression does."""
     options = re2.Options()
     options.case_sensitive = False
-    options.max_mem = AUTOMATON
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     found.Add(pattern)
@@ -287,7 +287,6 @@ def _count_set() -> tuple[tuple[Any, ...], Match]:
     """The patterns of the counted words, those of clauses first, and the set of them all in the same order."""
     options = re2.Options()
     options.case_sensitive = False
-    options.max_mem = AUTOMATON
     options.log_errors = False
     found = re2.Set.SearchSet(options)
     patterns = tuple(kind.pattern for kind in (_CLAUSES, *_OTHERS))
@@ -306,7 +305,7 @@ def _term_set() -> tuple[tuple[float, ...], Match]:
             for term in domain[depth]:
                 weights[term.lower()] = weight
     options = re2.Options()
-    options.max_mem = AUTOMATON
+    options.max_mem = 16 << 20
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
     found = re2.Set.SearchSet(options)

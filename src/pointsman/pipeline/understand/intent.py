@@ -12,7 +12,7 @@ import re2
 from pointsman.core.signals import Intent
 
 from .ask import Ask
-from .searching import AUTOMATON, matcher
+from .searching import matcher
 from .tables import table
 
 Look = Literal["prose", "open", "close", "code", "all"]
@@ -113,7 +113,7 @@ def _parts(rules: list[Rule]) -> list[list[Rule]]:
 def _compile(rules: list[Rule]) -> re2.Set:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = AUTOMATON
+    options.max_mem = 16 << 20
     compiled = re2.Set.SearchSet(options)
     for rule in rules:
         compiled.Add(f"(?m{'' if rule.exact else 'i'}:{rule.pattern})")

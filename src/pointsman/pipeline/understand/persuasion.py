@@ -11,12 +11,12 @@ import re
 
 import re2
 
-from .searching import AUTOMATON, matcher
+from .searching import matcher
 
 _options = re2.Options()
 _options.case_sensitive = False
 _options.log_errors = False
-_options.max_mem = AUTOMATON
+_options.max_mem = 16 << 20
 
 _GREAT = (
     r"(?:strong|smart|larg|bigg?|great|high|clever)est|best|top|premium|frontier|flagship|dearest|finest"

@@ -6,11 +6,6 @@ from collections.abc import Callable, Sequence
 
 import re2
 
-AUTOMATON = 2 << 20
-"""Bytes that the automaton of a set or an expression may take, for `max_mem`. RE2 builds it as texts need it, so
-that it grows with their variety, and starts anew when it is full. With 8 to 32 MiB each (8 is RE2's own default) 3,000
-different texts are read no faster, and take 29 MiB in place of 16."""
-
 Match = Callable[[bytes], Sequence[int] | None]
 """Places of the patterns that occur in a text; nothing, or None, where none does."""
 

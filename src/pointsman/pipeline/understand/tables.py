@@ -9,8 +9,6 @@ from typing import Any
 
 import re2
 
-from .searching import AUTOMATON
-
 
 @cache
 def table(name: str) -> dict[str, Any]:
@@ -30,5 +28,4 @@ def any_of(name: str, key: str, form: str = "{}") -> Any:
     """
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = AUTOMATON
     return re2.compile(form.replace("{}", "|".join(table(name)[key])), options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re2
 
-from .searching import AUTOMATON
 from .tables import any_of
 
 _LOOKED_AT = 4_000
@@ -12,7 +11,6 @@ _LOOKED_AT = 4_000
 
 _options = re2.Options()
 _options.log_errors = False
-_options.max_mem = AUTOMATON
 
 _RESULT = re2.compile(
     r"(?i)\A\s*(?:\[[a-z_][\w-]*(?: for [^\n]*)?\] result:|<(?:function_results?|tool_results?|tool_response"
