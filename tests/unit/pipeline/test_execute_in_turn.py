@@ -145,7 +145,9 @@ async def test_who_leaves_the_queue_pays_nothing_and_asks_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [Script(UpstreamStatus(500, b"")), Script(Frames(b"hel"), UpstreamBroken()), Script(ANSWER)], ids=repr
+    "script",
+    [Script(UpstreamStatus(500, b"")), Script(Frames(b"hel"), UpstreamBroken()), Script(ANSWER)],
+    ids=["refused", "broken", "whole"],
 )
 @pytest.mark.parametrize("leave_after", [None, 1])
 async def test_however_it_ends_the_slot_is_free(script: Script, leave_after: int | None) -> None:
