@@ -127,7 +127,7 @@ class Answer:
         generate = path.endswith("/api/generate")
         ollama, messages = generate or path.endswith("/api/chat"), path.endswith("/messages")
         responses = path.endswith("/responses")
-        completion = path.endswith("/completions") and not path.endswith("/chat/completions")
+        completion = path.endswith("/completions") and not path.endswith(("/chat/completions", "/fim/completions"))
         refused = messages_answer.refusal(request) if messages else None
         refused = responses_answer.refusal(asked) if responses else refused
         if refused is not None:
