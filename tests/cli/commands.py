@@ -66,6 +66,7 @@ class Terminal:
         self._child = pexpect.spawn(
             command, [*first, *args],
             env={"TERM": "xterm-256color", **env}, cwd=env["HOME"], dimensions=(lines, columns), encoding="utf-8",
+            codec_errors="replace",  # the terminal echoes a key in the middle of a letter
             timeout=20,
         )  # fmt: skip
         self._child.delaybeforesend = 0
