@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pointsman.core.events import Frames, payloads
+from pointsman.dialects.broken import BrokenAnswer
 
 from .answer import MessagesStream
 from .answer_blocks import Blocks, event
@@ -11,15 +12,15 @@ from .events import FINISH, Event, read_block, read_event
 _PLAIN = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 
 
-class BrokenMessage:
-    """A message so far. `read` is given every event that goes out, in order; those that follow are made of chunks of
-    chat, by `resume`, `written` and `end`, or the message is ended as it stands, by `close`.
+class BrokenMessage(BrokenAnswer):
+    """A message of Anthropic's.
 
     Args:
         stops: the caller's stop sequences.
     """
 
     def __init__(self, stops: list[str]) -> None:
+        super().__init__()
         self._stops = stops
         self._input_tokens = 0
         self._next = 0
@@ -29,46 +30,25 @@ class BrokenMessage:
         self._stream: MessagesStream | None = None
         self._closing = b""
         """The end of a block that nothing can be added to, before what follows."""
-        self.begun = False
-        self.texts: list[str] = []
-        self.thought = False
-        self.calls = 0
-        """Those that are whole."""
-        self.finish: str | None = None
-        """In chat's words."""
-        self.strange = False
-        """Whether it holds blocks that only its model could go on with, such as those of tools that ran there."""
 
     def read(self, raw: bytes) -> None:
-        """
-        Raises:
-            UpstreamProtocolError: an event cannot be read.
-        """
         for payload in payloads(raw):
             self._take(read_event(payload))
 
     def resume(self) -> None:
-        """Make ready to write what follows."""
         self._stream = MessagesStream.resumed(self._blocks(), input_tokens=self._input_tokens, stops=self._stops)
 
     def written(self, frames: Frames) -> bytes:
-        """Chunks as events of this message. Raises UpstreamProtocolError."""
         if not frames.raw or self._stream is None:
             return b""
         closing, self._closing = self._closing, b""
         return closing + self._stream.feed(frames)
 
     def end(self) -> bytes:
-        """What stands behind the last chunk."""
         closing, self._closing = self._closing, b""
         return closing + (self._stream.end() if self._stream is not None else b"")
 
     def close(self, finish: str | None) -> bytes:
-        """The end of the message as it stands.
-
-        Args:
-            finish: in chat's words; None where it was told already.
-        """
         if finish is None:
             return b"" if self._stopped else event("message_stop", {})
         blocks = self._blocks()

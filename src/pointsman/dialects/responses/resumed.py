@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.events import Frames, payloads
+from pointsman.dialects.broken import BrokenAnswer
 from pointsman.dialects.checks import unreadable
 
 from .answer import Output
@@ -26,11 +27,11 @@ _THOUGHTS = {
 _FINISH = {reason: finish for finish, reason in INCOMPLETE.items()}
 
 
-class BrokenResponse:
-    """A response so far. `read` is given every event that goes out, in order; those that follow are made of chunks of
-    chat, by `resume`, `written` and `end`, or the response is ended as it stands, by `close`."""
+class BrokenResponse(BrokenAnswer):
+    """A response of OpenAI's."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._response: Body = {}
         self._items: dict[int, Body] = {}
         """By their index; those that have not ended have no more than was told."""
@@ -41,21 +42,8 @@ class BrokenResponse:
         """Number of the next event."""
         self._events = Events()
         self._output: Output | None = None
-        self.begun = False
-        self.texts: list[str] = []
-        self.thought = False
-        self.calls = 0
-        """Those that are whole."""
-        self.finish: str | None = None
-        """In chat's words."""
-        self.strange = False
-        """Whether it holds what only its model could go on with, such as items of tools that ran there."""
 
     def read(self, raw: bytes) -> None:
-        """
-        Raises:
-            UpstreamProtocolError: an event cannot be read.
-        """
         try:
             for payload in payloads(raw):
                 self._take(_decoder.decode(payload))
@@ -63,12 +51,10 @@ class BrokenResponse:
             raise unreadable(error) from None
 
     def resume(self) -> None:
-        """Make ready to write what follows."""
         self._events = Events(self._next)
         self._output = Output.resumed(self._events, new_mark(), list(self._told_items()))
 
     def written(self, frames: Frames) -> bytes:
-        """Chunks as events of this response. Raises UpstreamProtocolError."""
         if self._output is not None:
             self._output.feed(frames)
         return self._events.take()
@@ -96,11 +82,6 @@ class BrokenResponse:
         return self._events.take()
 
     def close(self, finish: str | None) -> bytes:
-        """The end of the response as it stands.
-
-        Args:
-            finish: in chat's words; None where it was told already.
-        """
         if finish is None:
             return b""
         self.resume()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from pointsman.core.events import Frames
 from pointsman.core.request import Dialect
 from pointsman.dialects.responses.relay import CALLS
 from pointsman.dialects.responses.resumed import BrokenResponse
 
-from .held import Calls
-from .told import Told, read
+from .relayed import Relayed
+from .told import read
 
 _ADDED, _DONE = "response.output_item.added", "response.output_item.done"
 
@@ -43,37 +40,5 @@ class ResponsesCalls:
         return False, not self._open
 
 
-class InResponses:
-    """Implements `telling.Telling`."""
-
-    one_thought = False
-
-    def __init__(self) -> None:
-        self._response = BrokenResponse()
-
-    def calls(self) -> Calls:
-        return ResponsesCalls()
-
-    def read(self, raw: bytes, before: Told) -> Told:
-        response = self._response
-        response.read(raw)
-        return Told(
-            begun=response.begun,
-            text="".join(response.texts),
-            thought=response.thought,
-            calls=response.calls,
-            finish=response.finish,
-            strange=response.strange,
-        )
-
-    def resume(self) -> None:
-        self._response.resume()
-
-    def written(self, event: Frames) -> Frames:
-        return msgspec.structs.replace(event, raw=self._response.written(event), dialect="responses")
-
-    def end(self) -> Frames | None:
-        return Frames(self._response.end(), dialect="responses")
-
-    def close(self, told: Told, finish: str | None) -> Frames:
-        return Frames(self._response.close(finish), finish_reason=finish or told.finish, dialect="responses")
+def in_responses() -> Relayed:
+    return Relayed("responses", BrokenResponse(), ResponsesCalls)

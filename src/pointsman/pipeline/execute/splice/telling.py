@@ -80,11 +80,11 @@ class Unjoined(InChat):
 
 def telling_for(dialect: Dialect, request: ChatRequest) -> Telling:
     if dialect == "messages":
-        from .messages import InMessages
+        from .messages import in_messages
 
-        return InMessages(request)
+        return in_messages(request)
     if dialect == "responses":
-        from .responses import InResponses
+        from .responses import in_responses
 
-        return InResponses()
+        return in_responses()
     return InChat() if dialect == "chat" else Unjoined()
