@@ -8,7 +8,7 @@ from typing import Any
 
 from pointsman.core.catalog import ModelCard, Prefill
 from pointsman.core.events import Frames, Usage, encode_frame
-from pointsman.core.request import ChatRequest
+from pointsman.core.request import ChatRequest, Dialect
 from pointsman.pipeline.execute.splice import Splice
 
 PREFILLS = ModelCard(id="near:prefills", provider="near", name="prefills", local=True, prefill=Prefill())
@@ -21,6 +21,15 @@ def asking(text: str = "Tell me", **fields: Any) -> ChatRequest:
     return ChatRequest.build(
         {"model": "auto", "stream": True, "messages": [{"role": "user", "content": text}], **fields}
     )
+
+
+def relayed_asking(dialect: Dialect, **fields: Any) -> ChatRequest:
+    """The same of a caller who speaks another dialect, as its surface translates it."""
+    return ChatRequest.build(
+        {"model": "auto", "stream": True, "max_tokens": 500, "stream_options": {"include_usage": True},
+         "messages": [{"role": "user", "content": "Tell me"}], **fields},
+        dialect=dialect,
+    )  # fmt: skip
 
 
 def chunk(

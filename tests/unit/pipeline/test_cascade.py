@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from test_execute_and_record import CATALOG, Log, Script, decision
 
+from pointsman.core.budget import Purse
 from pointsman.core.decision import Candidate
 from pointsman.core.errors import (
     CallerKeyRefused,
@@ -100,6 +101,20 @@ async def play(
     return events, error, log.outcomes[0][1]
 
 
+def carried_out(plan: dict[str, Script], *, stream: bool = True, purse: Purse | None = None, **rules):
+    """The events as they come, with every answer judged; and the trail."""
+    execute = Execute(
+        provider_for=lambda card: plan[card.id],
+        timeouts=Timeouts(),
+        clock=SystemClock(),
+        rules=ExecutionRules(escalation=Escalation(enabled=True, **rules)),
+    )
+    chosen = decision(*plan, candidates=candidates(cheap=0.5, strong=0.9))
+    trail = Trail(SystemClock())
+    request = ChatRequest.build({**FIELDS, "stream": stream})
+    return execute(chosen, request, catalog=CATALOG, trail=trail, purse=purse), trail
+
+
 def told(outcome) -> list[tuple[str, str]]:
     return [(attempt.model, attempt.status) for attempt in outcome.attempts]
 
@@ -165,18 +180,12 @@ async def test_a_stream_is_let_go_at_the_bound_of_tokens():
 async def test_a_stream_that_dawdles_is_let_go_at_the_bound_of_time():
     arrived: list[float] = []
     loop = asyncio.get_running_loop()
-    plan = {"a:cheap": Script(chunk('{"a": '), 1.0, chunk("1}", "stop")), "b:strong": Script(chunk("{}", "stop"))}
-    execute = Execute(
-        provider_for=lambda card: plan[card.id],
-        timeouts=Timeouts(),
-        clock=SystemClock(),
-        rules=ExecutionRules(escalation=Escalation(enabled=True, threshold=0.2, hold_seconds=0.05)),
+    cheap = Script(chunk('{"a": '), 1.0, chunk("1}", "stop"))
+    asked, _ = carried_out(
+        {"a:cheap": cheap, "b:strong": Script(chunk("{}", "stop"))}, threshold=0.2, hold_seconds=0.05
     )
-    chosen = decision(*plan, candidates=candidates(cheap=0.5, strong=0.9))
-    trail = Trail(SystemClock())
-    request = ChatRequest.build({**FIELDS, "stream": True})
     events = []
-    async for event in execute(chosen, request, catalog=CATALOG, trail=trail):
+    async for event in asked:
         arrived.append(loop.time())
         events.append(event)
     assert said(events) == '{"a": 1}'
@@ -186,16 +195,7 @@ async def test_a_stream_that_dawdles_is_let_go_at_the_bound_of_time():
 async def test_whoever_leaves_while_it_is_held_back_closes_the_call():
     cheap = Script(chunk('{"a": '), 60.0)
     plan = {"a:cheap": cheap, "b:strong": Script(chunk("{}", "stop"))}
-    execute = Execute(
-        provider_for=lambda card: plan[card.id],
-        timeouts=Timeouts(),
-        clock=SystemClock(),
-        rules=ExecutionRules(escalation=Escalation(enabled=True, threshold=0.2, hold_seconds=30.0)),
-    )
-    chosen = decision(*plan, candidates=candidates(cheap=0.5, strong=0.9))
-    trail = Trail(SystemClock())
-    request = ChatRequest.build({**FIELDS, "stream": True})
-    events = execute(chosen, request, catalog=CATALOG, trail=trail)
+    events, trail = carried_out(plan, threshold=0.2, hold_seconds=30.0)
     task = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -329,16 +329,8 @@ class Short:
 async def test_what_nobody_can_pay_to_better_is_told(stream):
     pieces = [chunk("I cannot say. ") for _ in range(30)] if stream else [body("I cannot say. " * 30)]
     plan = {"a:cheap": Script(*pieces, *([chunk("", "stop")] if stream else [])), "b:strong": Script()}
-    execute = Execute(
-        provider_for=lambda card: plan[card.id],
-        timeouts=Timeouts(),
-        clock=SystemClock(),
-        rules=ExecutionRules(escalation=Escalation(enabled=True, threshold=1.0, hold_tokens=10)),
-    )
-    chosen = decision(*plan, candidates=candidates(cheap=0.5, strong=0.9))
-    request = ChatRequest.build({**FIELDS, "stream": stream})
-    trail = Trail(SystemClock())
-    events = [event async for event in execute(chosen, request, catalog=CATALOG, trail=trail, purse=Short())]
+    asked, _ = carried_out(plan, stream=stream, purse=Short(), threshold=1.0, hold_tokens=10)
+    events = [event async for event in asked]
     assert said(events) == "I cannot say. " * 30
     assert not plan["b:strong"].calls
     assert len(plan["a:cheap"].calls) == 1

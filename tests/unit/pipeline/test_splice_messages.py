@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from splicing import PREFILLS, REPEATS, asking, begun, call, chunk, streamed
+from splicing import PREFILLS, REPEATS, asking, begun, call, chunk, relayed_asking, streamed
 
 from pointsman.core.events import Frames
 from pointsman.core.request import ChatRequest
@@ -105,16 +105,8 @@ class Told:
         return [each["said"] for each in self.blocks if each["type"] == kind]
 
 
-def messages_asking(**fields: Any) -> ChatRequest:
-    return ChatRequest.build(
-        {"model": "auto", "stream": True, "max_tokens": 500, "stream_options": {"include_usage": True},
-         "messages": [{"role": "user", "content": "Tell me"}], **fields},
-        dialect="messages",
-    )  # fmt: skip
-
-
 def carried_out(first: list[Frames], reply: Any, stop: int, card: Any = PREFILLS) -> Told:
-    request = messages_asking()
+    request = relayed_asking("messages")
     splice = Splice(request)
     told = Told()
     assert splice.asks(REPEATS, request) is request
@@ -186,8 +178,8 @@ def test_calls_are_told_whole_and_once():
 
 
 def test_a_call_goes_out_when_its_block_has_ended():
-    splice = Splice(messages_asking())
-    splice.asks(REPEATS, messages_asking())
+    splice = Splice(relayed_asking("messages"))
+    splice.asks(REPEATS, relayed_asking("messages"))
     frames = tool(0, "toolu_a", ARGUMENTS[0])
     assert [splice.passes(each) for each in frames[:-1]] == [None] * (len(frames) - 1)
     told = splice.passes(frames[-1])
@@ -205,7 +197,7 @@ def test_a_break_in_the_first_call_leaves_nothing_of_it():
 
 
 def test_a_message_may_break_several_times():
-    request = messages_asking()
+    request = relayed_asking("messages")
     splice, told = Splice(request), Told()
     replies = [lambda asked: answer(text(0, TEXT)), prefilled, prefilled]
     for number, reply in enumerate(replies):
@@ -219,8 +211,8 @@ def test_a_message_may_break_several_times():
 
 @pytest.mark.parametrize("kind", ["server_tool_use", "web_search_tool_result", "mcp_tool_use"])
 def test_what_a_providers_own_tool_did_is_not_gone_on_with(kind):
-    splice = Splice(messages_asking())
-    splice.asks(REPEATS, messages_asking())
+    splice = Splice(relayed_asking("messages"))
+    splice.asks(REPEATS, relayed_asking("messages"))
     for each in answer(block(0, {"type": kind, "id": "srvtoolu_1", "name": "web_search"}), text(1, TEXT))[:6]:
         splice.passes(each)
     assert not splice.can_go_on(REPEATS)
@@ -233,4 +225,4 @@ def test_other_dialects_callers_are_told_chat_and_go_on_in_it():
     splice.asks(REPEATS, request)
     for each in streamed(TEXT)[:4]:
         splice.passes(each)
-    assert splice.asks(PREFILLS, messages_asking()).dialect == "chat"
+    assert splice.asks(PREFILLS, relayed_asking("messages")).dialect == "chat"

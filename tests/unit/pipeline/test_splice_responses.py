@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from splicing import PREFILLS, REPEATS, begun, call, chunk, streamed
+from splicing import PREFILLS, REPEATS, begun, call, chunk, relayed_asking, streamed
 
 from pointsman.core.events import Frames
 from pointsman.core.request import ChatRequest
@@ -71,16 +71,8 @@ class Told:
         return [item["said"] for item in self.items if item["type"] == kind]
 
 
-def asking(**fields: Any) -> ChatRequest:
-    return ChatRequest.build(
-        {"model": "auto", "stream": True, "max_tokens": 500, "stream_options": {"include_usage": True},
-         "messages": [{"role": "user", "content": "Tell me"}], **fields},
-        dialect="responses",
-    )  # fmt: skip
-
-
 def carried_out(first: list[Frames], reply: Any, stop: int) -> Told:
-    request = asking()
+    request = relayed_asking("responses")
     splice, told = Splice(request), Told()
     assert splice.asks(REPEATS, request) is request
     for each in first[:stop]:
@@ -154,7 +146,7 @@ def test_calls_are_told_whole_and_once():
 
 
 def test_a_response_may_break_several_times_and_reach_its_bound():
-    request = asking(max_tokens=8)
+    request = relayed_asking("responses", max_tokens=8)
     splice, told = Splice(request), Told()
     replies = [lambda asked: answer(), prefilled]
     for reply in replies:
@@ -171,8 +163,8 @@ def test_a_response_may_break_several_times_and_reach_its_bound():
 
 @pytest.mark.parametrize("kind", ["web_search_call", "mcp_call", "image_generation_call"])
 def test_what_a_providers_own_tool_did_is_not_gone_on_with(kind):
-    splice = Splice(asking())
-    splice.asks(REPEATS, asking())
+    splice = Splice(relayed_asking("responses"))
+    splice.asks(REPEATS, relayed_asking("responses"))
     first = answer(hosted=[{"type": kind, "id": "ws_1", "status": "completed"}])
     for each in first[:8]:
         splice.passes(each)

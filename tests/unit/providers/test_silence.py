@@ -35,26 +35,17 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize("block", SILENT)
-def test_before_the_first_word_the_time_for_the_first_byte_holds(clock, block):
+@pytest.mark.parametrize(("said", "phase", "seconds"), [(False, "first_byte", 30.0), (True, "between_bytes", 10.0)])
+def test_before_and_after_the_first_word_its_own_time_holds(clock, block, said, phase, seconds):
     stream = Silence(TIMEOUTS)
-    clock[0] += 29
+    if said:
+        stream.heard(SAID)
+    clock[0] += seconds - 1
     stream.heard(block)
     clock[0] += 2
     with pytest.raises(UpstreamTimeout) as caught:
         stream.heard(block)
-    assert (caught.value.phase, caught.value.seconds) == ("first_byte", 30.0)
-
-
-@pytest.mark.parametrize("block", SILENT)
-def test_after_it_the_time_between_bytes_holds(clock, block):
-    stream = Silence(TIMEOUTS)
-    stream.heard(SAID)
-    clock[0] += 9
-    stream.heard(block)
-    clock[0] += 2
-    with pytest.raises(UpstreamTimeout) as caught:
-        stream.heard(block)
-    assert (caught.value.phase, caught.value.seconds) == ("between_bytes", 10.0)
+    assert (caught.value.phase, caught.value.seconds) == (phase, seconds)
 
 
 @pytest.mark.parametrize("block", SPOKEN)
