@@ -22,6 +22,7 @@ from pointsman.testing import (
     ScriptedUpstream,
     SeenRequest,
     Stall,
+    Status,
     Step,
     ToolUse,
     Truncated,
@@ -97,11 +98,14 @@ class GoesOn:
 
 
 class ByModel:
-    """`dies` breaks off as the message says (`how=reset after=700`), others go on."""
+    """`dies` breaks off as the message says (`how=reset after=700`), others go on; `picky` not by prefill, and
+    `pickier` not at all."""
 
     async def play(self, request: SeenRequest, wire: Wire) -> None:
         asked = request.json
         step: Step = GoesOn()
+        if asked["model"] == "pickier" or (asked["model"] == "picky" and _prefilled(request)):
+            step = Status(400)
         if asked["model"].startswith(("dies", "claude-dies")):
             wish = re.search(rb"how=([a-z-]+) after=(\d+)", request.body)
             assert wish is not None
@@ -109,6 +113,10 @@ class ByModel:
             answer = Answer(text=TEXT, pieces=24, tool_calls=calls, id="chatcmpl-first", comments=True)
             step = BREAKS[wish[1].decode()](after_bytes=int(wish[2]), answer=answer)
         await step.play(request, wire)
+
+
+def _prefilled(request: SeenRequest) -> bool:
+    return bool(request.json["messages"][-1]["role"] == "assistant")
 
 
 def _text(turn: dict[str, Any]) -> str:
@@ -126,15 +134,17 @@ def upstream(background) -> Iterator[ScriptedUpstream]:
 
 FIRST = {"chat": "openai:dies", "messages": "claude:claude-dies", "responses": "speaks:dies"}
 SECOND = {"by-prefill": "vllm:goes-on", "by-prompt": "plain:goes-on", "at-Claude": "claude:claude-goes-on"}
+ALONE = ("dies-alone", "dies-by-pickier")
 
 
 @pytest.fixture(scope="module")
 def gateway(upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[Gateway]:
-    own, claudes = [f"dies-{second}" for second in SECOND], [f"claude-dies-{second}" for second in SECOND]
+    seconds = [*SECOND, "by-picky"]
+    own, claudes = [f"dies-{second}" for second in seconds], [f"claude-dies-{second}" for second in seconds]
     able = {"name": "goes-on", "capabilities": ["chat", "tools"]}
     tree = {
         "providers": {
-            "openai": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [*own, "dies-alone"]},
+            "openai": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [*own, *ALONE]},
             "speaks": {"base_url": upstream.base_url, "api_key": "sk-a", "responses": True, "models": own},
             "claude": {
                 "type": "anthropic",
@@ -143,10 +153,16 @@ def gateway(upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[Gateway]:
                 "models": [*claudes, {**able, "name": "claude-goes-on"}],
             },
             "plain": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [able]},
-            "vllm": {"base_url": upstream.base_url, "models": [able]},
+            "vllm": {"base_url": upstream.base_url, "models": [able, "picky", "pickier"]},
             "ollama": {"enabled": False},
         },
-        "routing": {"fallbacks": {f"{first}-{name}": [SECOND[name]] for first in FIRST.values() for name in SECOND}},
+        "routing": {
+            "fallbacks": {
+                **{f"{first}-{name}": [SECOND[name]] for first in FIRST.values() for name in SECOND},
+                **{f"{first}-by-picky": ["vllm:picky"] for first in FIRST.values()},
+                "openai:dies-by-pickier": ["vllm:pickier", "plain:goes-on"],
+            }
+        },
         "limits": {"first_byte_timeout": 10.0, "between_bytes_timeout": 1.0, "connect_timeout": 5.0},
     }
     with running(tmp_path_factory.mktemp("splice"), tree) as gateway:
@@ -240,6 +256,53 @@ def test_the_log_tells_both_attempts_and_the_answer_has_one_id(gateway: Gateway)
     assert [attempt["status"] for attempt in outcome["attempts"]] == ["error", "ok"]
     chunks = [json.loads(line[6:]) for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
     assert {chunk["id"] for chunk in chunks} == {"chatcmpl-first"} == {outcome["answer_id"]}
+
+
+def streamed(gateway: Gateway, model: str) -> tuple[str, list[dict[str, Any]]]:
+    """What a caller of chat reads, and the attempts."""
+    body = {"model": model, "messages": [{"role": "user", "content": "how=truncated after=2300 ."}], "stream": True}
+    reply = gateway.ask("POST", "/v1/chat/completions", body)
+    chunks = [json.loads(line[6:]) for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
+    told = "".join(one["delta"].get("content") or "" for each in chunks for one in each.get("choices", ()))
+    outcome = gateway.decision(reply)["outcome"]
+    assert (outcome["status"], outcome["http_status"]) == ("ok", 200)
+    return told, outcome["attempts"]
+
+
+def test_a_model_that_refuses_prefill_is_asked_in_words_and_by_prefill_no_more(
+    gateway: Gateway, upstream: ScriptedUpstream
+):
+    upstream.requests.clear()
+    told, attempts = streamed(gateway, "openai:dies-by-picky")
+    assert told == TEXT
+    assert [(attempt["model"], attempt["status"]) for attempt in attempts] == [
+        ("openai:dies-by-picky", "error"), ("vllm:picky", "error"), ("vllm:picky", "ok"),
+    ]  # fmt: skip
+    assert "400" in attempts[1]["error"]
+    assert "in words" in attempts[1]["note"]
+    picky = [request for request in upstream.requests if request.json["model"] == "picky"]
+    assert [_prefilled(request) for request in picky] == [True, False]
+    assert all("continue_final_message" not in request.json for request in picky[1:])
+
+    assert asyncio.run(_asked_of_all(gateway)) == [TEXT] * 3
+    picky = [request for request in upstream.requests if request.json["model"] == "picky"]
+    assert [_prefilled(request) for request in picky] == [True, False, False, False, False]
+
+
+async def _asked_of_all(gateway: Gateway) -> list[Any]:
+    clients, said = Clients(gateway), "how=truncated after=2800 ."
+    async with clients.openai, clients.claude, clients.ollama:
+        asked = {chat: "chat", messages: "messages", responses: "responses"}
+        return [await ask(clients, f"{FIRST[first]}-by-picky", said, True) for ask, first in asked.items()]
+
+
+def test_where_a_model_refuses_to_go_on_at_all_the_next_one_does(gateway: Gateway):
+    told, attempts = streamed(gateway, "openai:dies-by-pickier")
+    assert told == TEXT
+    assert [(attempt["model"], attempt["status"]) for attempt in attempts] == [
+        ("openai:dies-by-pickier", "error"), ("vllm:pickier", "error"), ("vllm:pickier", "error"),
+        ("plain:goes-on", "ok"),
+    ]  # fmt: skip
 
 
 def test_where_nobody_follows_the_stream_ends_with_an_error(gateway: Gateway):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.core.catalog import ModelCard
-from pointsman.core.errors import PointsmanError, ProviderShort, UpstreamConnectError
+from pointsman.core.errors import PointsmanError, ProviderShort, UpstreamConnectError, UpstreamStatus
 from pointsman.core.events import Event
 from pointsman.core.mask import Mask
 from pointsman.core.request import ChatRequest
@@ -68,6 +68,11 @@ class Delivery:
     def gone(self, model: str) -> None:
         """A model has left the catalog since the decision."""
         self.failed(UpstreamConnectError(f"{model} has left the catalog."), asked=False)
+
+    def refused(self, error: PointsmanError) -> bool:
+        """Whether a model that was to go on by prefill says that it will not take that."""
+        prefilled = self.splice is not None and self.splice.prefilled
+        return prefilled and isinstance(error, UpstreamStatus) and not error.retryable
 
     def rest(self) -> Event | None:
         """What is left to tell of an answer that broke off and needs no other model; None: it does."""

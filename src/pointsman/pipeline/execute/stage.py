@@ -39,6 +39,7 @@ from .cascade import Escalation, Unconvincing, Watch, qualities, stronger
 from .delivery import Delivery
 from .hedge import Hedges, Hedging, hedged
 from .order import Order, Retries
+from .splice.refusals import NOTE, Refusals
 
 
 class ExecutionRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ class Execute:
         self._clock = clock
         self.rules = rules
         self._hedges = Hedges(lambda: self.rules.hedging)
+        self._refusals = Refusals(clock)
 
     async def __call__(
         self,
@@ -166,6 +168,9 @@ class Execute:
             if wait > 0:
                 await asyncio.sleep(wait)
             step: Step | None = None
+            goes_on = delivery.begun
+            if goes_on:
+                card = self._refusals.heeded(card)
 
             def begun(begins: Step) -> None:
                 nonlocal step
@@ -202,9 +207,17 @@ class Execute:
                 ends = not isinstance(error, (UpstreamError, Overloaded, ProviderShort))
                 if isinstance(error, UpstreamError):
                     ends = not error.retryable
-                if ends and (delivery.begun or weak is None):  # else a weaker model has taken the request
+                taken = goes_on and isinstance(error, UpstreamError) if delivery.begun else weak is not None
+                if ends and not taken:  # else another model has taken the request, and it is not at fault
                     raise
                 asked = step.attempt.model if step is not None else model_id
+                if goes_on and delivery.refused(error) and step is not None:
+                    step.noted(NOTE)
+                    self._refusals.note(asked)
+                    order.give_back(asked)
+                    continue
+                if goes_on and ends:
+                    self._refusals.forget(asked)
                 order.failed(asked, error, clock.monotonic())
                 delivery.failed(error, asked=not isinstance(error, ProviderShort))
                 if delivery.begun:
