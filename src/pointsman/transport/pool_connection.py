@@ -44,11 +44,11 @@ class PoolConnection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_phase",
+        "_pieces",
         "_pool",
         "_reading_paused",
         "_response",
         "_reusable",
-        "_stray",
         "_take_header",
         "_timeouts",
         "_timer",
@@ -57,6 +57,7 @@ class PoolConnection(asyncio.Protocol):
         "_whole",
         "buffer_bytes",
         "heard",
+        "on_body",
         "origin",
         "sent_at",
         "served",
@@ -74,6 +75,9 @@ class PoolConnection(asyncio.Protocol):
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
+        """Of the body, what the parser found in the bytes that it was fed last."""
+        self.on_body = self._pieces.append  # a list's own method: a chunk of a stream takes no step of Python
         self._parser = httptools.HttpResponseParser(self)
         self._take_header: Callable[[tuple[bytes, bytes]], None] = _passed_over
         self._response: PoolResponse | None = None
@@ -96,7 +100,7 @@ class PoolConnection(asyncio.Protocol):
         assert transport is not None
         response = self._response = PoolResponse(self)
         self._take_header = response.headers.append
-        self.heard = self._has_body = self._whole = self._stray = self._reusable = self._close_delimited = False
+        self.heard = self._has_body = self._whole = self._reusable = self._close_delimited = False
         self._expects_no_body = method == "HEAD"
         self._head_bytes = 0
         self._timeouts = timeouts
@@ -158,17 +162,20 @@ class PoolConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
+            self._gather(response)
             self._fail(self._not_http("it changed protocols unasked"))
             return
         except httptools.HttpParserError as error:
             if not self._whole:
                 cause = error.__context__
+                self._gather(response)
                 self._fail(cause if isinstance(cause, UpstreamError) else self._not_http(str(error)))
                 return
-            self._stray = True
+            self._reusable = False
         if self._whole:
             self._finish()
         elif response.head_done:
+            self._gather(response)
             if self._has_body:
                 self._between_bytes()
             if response.overfull and not self._reading_paused:
@@ -207,8 +214,8 @@ class PoolConnection(asyncio.Protocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        if self._whole:
-            self._stray = True
+        if self._whole:  # a stray one
+            self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._take_header((name.lower(), value))
@@ -236,13 +243,6 @@ class PoolConnection(asyncio.Protocol):
         if self._expects_no_body:
             self._whole = True
 
-    def on_body(self, body: bytes) -> None:
-        response = self._response
-        if response is not None and not self._whole:
-            response.blocks.append(body)
-            response.buffered += len(body)
-            self._has_body = True
-
     def on_message_complete(self) -> None:
         response = self._response
         if response is None or self._whole:
@@ -251,8 +251,19 @@ class PoolConnection(asyncio.Protocol):
             response.reset()
             self._take_header = response.headers.append
             return
+        self._gather(response)
         self._whole = True
         self._reusable = self._parser.should_keep_alive()
+
+    def _gather(self, response: PoolResponse) -> None:
+        """Hand on what the parser found of the body; what follows a whole one is nobody's."""
+        pieces = self._pieces
+        if pieces and not self._whole:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            response.blocks.append(body)
+            response.buffered += len(body)
+            self._has_body = True
+        pieces.clear()
 
     # Deadlines
 
@@ -298,8 +309,7 @@ class PoolConnection(asyncio.Protocol):
             if transport is not None and not transport.is_closing():
                 transport.resume_reading()
         self.served += 1
-        clean = self._reusable and not self._stray and transport is not None
-        if clean and transport is not None and transport.get_write_buffer_size() == 0:
+        if self._reusable and transport is not None and transport.get_write_buffer_size() == 0:
             self._pool.give_back(self)
         else:
             self.close()

@@ -17,33 +17,20 @@ if TYPE_CHECKING:
 class PoolResponse(UpstreamResponse):
     """Filled by a `PoolConnection`, which it leaves at its end; read by one task."""
 
-    __slots__ = (
-        "_connection",
-        "_error",
-        "_limit",
-        "_waiter",
-        "blocks",
-        "buffered",
-        "complete",
-        "head_done",
-        "headers",
-        "status",
-    )
+    status = 0
+    head_done = complete = False
+    buffered = 0
+    """Bytes that came and were not read yet."""
+    _limit: int | None = None
+    """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
+    _error: UpstreamError | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, connection: PoolConnection) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.head_done = False
-        self.complete = False
         self._connection: PoolConnection | None = connection
+        self.headers: list[tuple[bytes, bytes]] = []
         self.blocks: list[bytes] = []
         """What came and was not read yet; the connection adds to them."""
-        self.buffered = 0
-        """Bytes in these."""
-        self._limit: int | None = None
-        """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
-        self._error: UpstreamError | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     # What the connection calls
 
