@@ -136,14 +136,15 @@ class Endpoint:
             )
         if status != 200:
             raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
-        encoding = header(headers, b"content-encoding")
+        told = dict(reversed(headers))
+        encoding = told.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
             raise UpstreamProtocolError(f"{self.name} answered in an encoding that was not asked for.")
-        told = header(headers, b"content-type") or b""
-        media = _USUAL_MEDIA.get(told)
+        kind = told.get(b"content-type", b"")
+        media = _USUAL_MEDIA.get(kind)
         if media is not None:
             return media
-        media = told.decode("latin-1").partition(";")[0].strip().lower()
+        media = kind.decode("latin-1").partition(";")[0].strip().lower()
         if media in ("text/html", "application/xhtml+xml"):
             raise UpstreamProtocolError(
                 f"{self.name} answered with a web page; check providers.{self.name}.base_url ({self.shown_url})."

@@ -22,6 +22,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 _TOLD_APART = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _REQUEST_LINE_OVERHEAD = len(b"OPTIONS  HTTP/1.1")
+MOST_DIGITS = 18
+"""Of a Content-Length."""
 
 
 class Refusal(Exception):
@@ -145,7 +147,7 @@ class RequestHead:
                 if length is not None:
                     raise malformed("The Content-Length header is repeated.")
                 length = value.strip()
-                if not length.isdigit() or len(length) > 18:
+                if not length.isdigit() or len(length) > MOST_DIGITS:
                     raise malformed("The Content-Length header is not a number.")
             elif name == b"transfer-encoding":
                 if self.chunked or self.http10 or value.strip().lower() != b"chunked":

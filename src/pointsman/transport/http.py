@@ -21,10 +21,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 def header(headers: Headers, name: bytes) -> bytes | None:
     """The first value of a header, or None."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
+    return dict(reversed(headers)).get(name)
 
 
 class HttpRequest(msgspec.Struct, gc=False):

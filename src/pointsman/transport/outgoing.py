@@ -12,9 +12,9 @@ from .wire import offender
 _TOLD_APART = frozenset(
     {b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"host", b"accept-encoding"}
 )
-_Lines = tuple[bytes, bytes | None, bytes | None]
-"""Of headers: the lines that are written as they are, and what Host and Accept-Encoding say."""
 _USUALLY_BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+_MOST_STARTS = 64
+"""Of calls with the same headers: one for each path."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -24,39 +24,38 @@ def request_head(request: UpstreamRequest) -> bytes:
     Raises:
         InvalidRequest: the method, target, host or a header holds what would end its line.
     """
-    target, method = request.target, request.method
+    headers, body, method = request.headers, request.body, request.method
+    if isinstance(headers, FixedHeaders):
+        start = headers.start(method, request.target, request.origin)
+    else:
+        start = _head_start(method, request.target, request.origin, headers)
+    if body or method not in _USUALLY_BODILESS:
+        return b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
+    return start + b"\r\n"
+
+
+class FixedHeaders(tuple[tuple[bytes, bytes], ...]):
+    """The headers of every call to a place. What stands before the length of the body is written once."""
+
+    def start(self, method: str, target: str, origin: Origin) -> bytes:
+        found = self._starts.get((method, target, origin))
+        if found is None:
+            if len(self._starts) >= _MOST_STARTS:
+                self._starts.clear()
+            found = self._starts[method, target, origin] = _head_start(method, target, origin, self)
+        return found
+
+    @cached_property
+    def _starts(self) -> dict[tuple[str, str, Origin], bytes]:
+        return {}
+
+
+def _head_start(method: str, target: str, origin: Origin, headers: Headers) -> bytes:
+    """A head up to the length of its body. Raises InvalidRequest."""
     if not target.startswith("/") or not target.isascii() or not target.isprintable() or " " in target:
         raise InvalidRequest("The upstream path must be plain ASCII, begin with / and hold no space: encode it.")
     if not method.isalpha() or not method.isascii():
         raise InvalidRequest("The upstream method is not valid.")
-    headers = request.headers
-    block, host, encoding = headers.lines if isinstance(headers, FixedHeaders) else _lines(headers)
-    length = b""
-    if request.body or method not in _USUALLY_BODILESS:
-        length = b"content-length: %d\r\n" % len(request.body)
-    return b"%b %b HTTP/1.1\r\n%bhost: %b\r\naccept-encoding: %b\r\n%b\r\n" % (
-        method.encode(),
-        target.encode(),
-        block,
-        host or host_value(request.origin),
-        encoding or b"identity",
-        length,
-    )
-
-
-class FixedHeaders(tuple[tuple[bytes, bytes], ...]):
-    """The headers of every call to a place. Their lines are written once."""
-
-    @cached_property
-    def lines(self) -> _Lines:
-        return _lines(self)
-
-
-def _lines(headers: Headers) -> _Lines:
-    """
-    Raises:
-        InvalidRequest: a header holds what would end its line.
-    """
     lines = []
     host = encoding = None
     for pair in headers:
@@ -74,7 +73,13 @@ def _lines(headers: Headers) -> _Lines:
             f"The upstream request cannot be sent: header {offender(headers)} holds a line break or NUL. Remove it"
             " where it is set."
         )
-    return block, host, encoding
+    return b"%b %b HTTP/1.1\r\n%bhost: %b\r\naccept-encoding: %b\r\n" % (
+        method.encode(),
+        target.encode(),
+        block,
+        host or host_value(origin),
+        encoding or b"identity",
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -19,13 +20,15 @@ from pointsman.core.errors import (
 from pointsman.core.ports import Timeouts
 
 from .dial import place, reason_of
-from .http import Origin
+from .http import Headers, Origin
 from .pool_response import PoolResponse
 
 if TYPE_CHECKING:
     from .pool import OriginConnections, Pool
 
 _JOINED_BYTES = 64 * 1024
+
+_name_of = itemgetter(0)
 
 
 class ClosedBeforeAnswer(UpstreamConnectError):
@@ -229,15 +232,11 @@ class PoolConnection(asyncio.Protocol):
         response.status = status = self._parser.get_status_code()
         if status < 200:
             return
-        framed = status in (204, 304)
-        for name, value in response.headers:
-            if name == b"content-length":
-                framed = True
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise self._not_http("it used a Transfer-Encoding other than chunked")
-                framed = True
-        self._close_delimited = not framed
+        names = list(map(_name_of, response.headers))
+        chunked = b"transfer-encoding" in names
+        if chunked and not _chunked_alone(response.headers):
+            raise self._not_http("it used a Transfer-Encoding other than chunked")
+        self._close_delimited = not (chunked or b"content-length" in names or status in (204, 304))
         response.head_done = True
         self._take_header = _passed_over
         if self._expects_no_body:
@@ -259,7 +258,7 @@ class PoolConnection(asyncio.Protocol):
         """Hand on what the parser found of the body; what follows a whole one is nobody's."""
         pieces = self._pieces
         if pieces and not self._whole:
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            body = b"".join(pieces)
             response.blocks.append(body)
             response.buffered += len(body)
             self._has_body = True
@@ -332,6 +331,10 @@ class PoolConnection(asyncio.Protocol):
 
 def _passed_over(header: tuple[bytes, bytes]) -> None:
     """A trailer, or of a stray answer behind the one that was asked for."""
+
+
+def _chunked_alone(headers: Headers) -> bool:
+    return all(value.strip().lower() == b"chunked" for name, value in headers if name == b"transfer-encoding")
 
 
 def _head_fits(response: PoolResponse, limit: int) -> bool:

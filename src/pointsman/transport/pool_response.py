@@ -111,7 +111,7 @@ class PoolResponse(UpstreamResponse):
 
     def _take(self) -> bytes:
         blocks = self.blocks
-        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        data = b"".join(blocks)
         blocks.clear()
         self.buffered = 0
         if self._connection is not None:

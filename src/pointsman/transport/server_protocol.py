@@ -12,6 +12,7 @@ from pointsman.core.lifecycle import Stopping
 from .body_budget import SMALL_BODY
 from .chunked import ChunkedBody, body_too_large
 from .head import Refusal, RequestHead, malformed
+from .head_memory import HeadMemory
 from .http import HttpRequest
 from .responder import Answer
 from .wire import header_block, path_in, with_patience
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_congestion",
         "_got",
         "_head",
+        "_heads",
         "_held",
         "_lingered",
         "_loop",
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._scanned = 0
         """Up to where the buffer is known to hold no end of a head."""
+        self._heads = HeadMemory(server.limits)
         self._head: RequestHead | None = None
         self._body_parts: list[bytes] = []
         self._body_left = 0
@@ -264,7 +267,7 @@ class Connection(asyncio.Protocol):
             if end < 0:
                 self._keep_part_of_head(data)
                 return
-            head = RequestHead(data[: end + 4], self._server.limits)
+            head = self._heads.read(data[: end + 4])
             self._scanned = 0
             self._buffer = b""
             self._begin_body(head, data[end + 4 :])

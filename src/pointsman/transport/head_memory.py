@@ -1,0 +1,55 @@
+"""The heads of one connection. A client sends the same one with each request, but for the length of the body: such a
+one is not parsed again."""
+
+from __future__ import annotations
+
+import re
+
+from .head import MOST_DIGITS, RequestHead
+from .limits import ServerLimits
+
+LONGEST = 4096
+"""Bytes of a head that is remembered, so that as many connections as there may be hold little."""
+
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)\r\n")
+
+
+class HeadMemory:
+    """Reads heads, and remembers the last that named the length of its body."""
+
+    __slots__ = ("_before", "_behind", "_head", "_headers", "_limits", "_place")
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._head: RequestHead | None = None
+        self._before = self._behind = b""
+        """Around the digits."""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._place = 0
+        """Of the length among the headers."""
+
+    def read(self, raw: bytes) -> RequestHead:
+        """The parsed head, which is good until the next is read. Raises Refusal as `RequestHead`."""
+        head = self._head
+        if head is not None and raw.startswith(self._before) and raw.endswith(self._behind):
+            digits = raw[len(self._before) : -len(self._behind)]
+            if digits.isdigit() and len(digits) <= MOST_DIGITS:
+                headers = self._headers.copy()
+                headers[self._place] = (b"content-length", digits)
+                head.headers = headers
+                head.content_length = int(digits)
+                return head
+        head = RequestHead(raw, self._limits)
+        if len(raw) <= LONGEST:
+            self._remember(head, raw)
+        return head
+
+    def _remember(self, head: RequestHead, raw: bytes) -> None:
+        length = _LENGTH.search(raw)
+        if length is None:
+            return
+        begin, end = length.span(1)
+        self._head = head
+        self._before, self._behind = raw[:begin], raw[end:]
+        self._headers = head.headers.copy()
+        self._place = [name for name, _ in head.headers].index(b"content-length")
