@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .common import BenchError, free_port, listening, serving
 from .counters import counters
+from .wire import LEAVE, Reply, chunk, exchange, frame, whole
 
 OUTPUT = 1_000
 """Tokens of every answer, and its bound: the upstream bills the worst case."""
@@ -124,8 +125,8 @@ async def _run(
     upstream.begin(leaving)
     answers = await asyncio.gather(*wave)
     refused = sum(answer.status == 429 and b'"budget_exceeded"' in answer.body for answer in answers)
-    whole = sum(answer.status == 200 for answer in answers)
-    recorded = await _recorded(ports[0], whole * EACH)
+    answered = sum(answer.status == 200 for answer in answers)
+    recorded_sum = await recorded(ports[0], answered * EACH)
     progress("settled; the second wave")
     late = await asyncio.gather(*(_ask(ports[index % processes], streams) for index in range(min(requests, 100))))
     seconds = time.perf_counter() - started
@@ -138,11 +139,11 @@ async def _run(
         cancelled=leaving,
         passed=passed,
         refused=refused,
-        failed=requests - refused - whole,
+        failed=requests - refused - answered,
         late_passed=sum(answer.status == 200 for answer in late),
         cap_micro_usd=cap,
         billed_micro_usd=upstream.accepted * EACH,
-        recorded_micro_usd=recorded,
+        recorded_micro_usd=recorded_sum,
         overspent_micro_usd=max(0, upstream.accepted * EACH - cap),
         seconds=round(seconds, 3),
     )
@@ -182,11 +183,11 @@ async def _decided(wave: Sequence[asyncio.Task[Reply]], upstream: Upstream, requ
         await asyncio.sleep(0.02)
 
 
-async def _recorded(port: int, least: int) -> int:
+async def recorded(port: int, least: int) -> int:
     """What counts against the budget once everything is settled."""
     until = time.monotonic() + 60
     while True:
-        body = (await _exchange(port, "GET", "/api/v1/budgets", b"")).body
+        body = (await exchange(port, "GET", "/api/v1/budgets", b"")).body
         [budget] = [row for row in json.loads(body)["budgets"] if row["scope"] == "global"]
         used: int = budget["used_micro_usd"]
         if budget["reserved_micro_usd"] == 0 and used >= least:
@@ -196,12 +197,6 @@ async def _recorded(port: int, least: int) -> int:
         await asyncio.sleep(0.1)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes
-
-
 async def _ask(port: int, streams: bool) -> Reply:
     body = {
         "model": "scripted:model",
@@ -209,36 +204,7 @@ async def _ask(port: int, streams: bool) -> Reply:
         "messages": [{"role": "user", "content": "Say something."}],
         "stream": streams,
     }
-    return await _exchange(port, "POST", "/v1/chat/completions", json.dumps(body).encode())
-
-
-async def _exchange(port: int, method: str, path: str, body: bytes) -> Reply:
-    """One request on a connection of its own; leaves in the middle of an answer that says so."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return Reply(0, b"")
-    head = (
-        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    received = b""
-    try:
-        writer.write(head.encode() + body)
-        while block := await reader.read(65_536):
-            received += block
-            if LEAVE in received:
-                break
-    except OSError:
-        pass
-    finally:
-        writer.close()
-    line = received.split(b"\r\n", 1)[0].split(b" ")
-    status = int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
-    return Reply(status, received.partition(b"\r\n\r\n")[2])
-
-
-LEAVE = b"leave-now"
+    return await exchange(port, "POST", "/v1/chat/completions", json.dumps(body).encode())
 
 
 class Upstream:
@@ -267,7 +233,7 @@ class Upstream:
                     await self._begun.wait()
                     await self._answer(json.loads(body), writer)
                 else:
-                    writer.write(_whole({"object": "list", "data": [{"id": "model"}]}))
+                    writer.write(whole({"object": "list", "data": [{"id": "model"}]}))
                 await writer.drain()
         writer.close()
 
@@ -276,31 +242,18 @@ class Upstream:
         common = {"id": "chatcmpl-bench", "created": 1, "model": "model"}
         if not request.get("stream"):
             choice = {"index": 0, "message": {"role": "assistant", "content": "words"}, "finish_reason": "stop"}
-            writer.write(_whole({**common, "object": "chat.completion", "choices": [choice], "usage": usage}))
+            writer.write(whole({**common, "object": "chat.completion", "choices": [choice], "usage": usage}))
             return
         leaves, self._leaving = self._leaving > 0, max(0, self._leaving - 1)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        chunk = {**common, "object": "chat.completion.chunk"}
+        piece = {**common, "object": "chat.completion.chunk"}
         word = LEAVE.decode() if leaves else "word "
         for _ in range(5):
             delta = {"index": 0, "delta": {"content": word}, "finish_reason": None}
-            writer.write(_frame({**chunk, "choices": [delta]}))
+            writer.write(frame({**piece, "choices": [delta]}))
             await writer.drain()
             if leaves:  # the client goes now; the call is billed all the same
                 await asyncio.sleep(30)
         last = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        writer.write(_frame({**chunk, "choices": [last]}) + _frame({**chunk, "choices": [], "usage": usage}))
-        writer.write(_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-
-
-def _whole(value: object) -> bytes:
-    body = json.dumps(value).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-def _frame(value: object) -> bytes:
-    return _chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
+        writer.write(frame({**piece, "choices": [last]}) + frame({**piece, "choices": [], "usage": usage}))
+        writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any, Literal
 
 import click
 
@@ -39,33 +40,49 @@ bench.add_command(faults)
     "--cancel", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of streams left half-way."
 )
 @click.option("--streams", is_flag=True, help="Ask for streams.")
+@click.option(
+    "--twice",
+    type=click.Choice(["hedge", "escalation", "splice"]),
+    help="Have a second model be asked for each request, in this way, as long as there is money.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def budget(
-    requests: int, affordable: int, processes: int, redis: str | None, cancel: float, streams: bool, as_json: bool
+    requests: int,
+    affordable: int,
+    processes: int,
+    redis: str | None,
+    cancel: float,
+    streams: bool,
+    twice: Literal["hedge", "escalation", "splice"] | None,
+    as_json: bool,
 ) -> None:
     """Whether a budget holds against many requests at once; exit code 1 when it does not.
 
     Starts real gateways before an upstream that holds every answer until all requests are decided, so that nothing is
     settled before.
     """
+    if twice and cancel:
+        raise click.UsageError("--twice and --cancel are measured apart.")
     try:
-        from pointsman.evals.gateway import budget as runner
+        from pointsman.evals.gateway import budget as once
+        from pointsman.evals.gateway import budget_twice
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is needed to measure: pip install {error.name}") from None
     from dataclasses import asdict
 
     from pointsman.core.errors import PointsmanError
 
+    how: dict[str, Any] = {
+        "requests": requests,
+        "affordable": affordable,
+        "processes": processes,
+        "redis": redis,
+        "streams": streams,
+        "progress": lambda line: click.echo(line, err=True),
+    }
+    report: once.BudgetReport | budget_twice.TwiceReport
     try:
-        report = runner.run(
-            requests=requests,
-            affordable=affordable,
-            processes=processes,
-            redis=redis,
-            cancel=cancel,
-            streams=streams,
-            progress=lambda line: click.echo(line, err=True),
-        )
+        report = once.run(cancel=cancel, **how) if twice is None else budget_twice.run(twice, **how)
     except PointsmanError as error:
         raise click.ClickException(error.message) from None
     if as_json:
