@@ -183,8 +183,8 @@ class Catalog:
             known = self._by_name.setdefault(card.name, card)
             if card.local and not known.local:
                 self._by_name[card.name] = card
-        self.windows = tuple({card.context_window: None for card in self._cards.values() if card.context_window})
-        """Every context window, in tokens, once: each request compares its bounds with them."""
+        self.windows = tuple(sorted({card.context_window for card in self._cards.values() if card.context_window}))
+        """Every context window, in tokens, once, ascending: each request compares its bounds with them."""
 
     def __iter__(self) -> Iterator[ModelCard]:
         return iter(self._cards.values())

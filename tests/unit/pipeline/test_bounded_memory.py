@@ -204,14 +204,14 @@ async def test_a_full_memory_grows_no_more(made: Callable[[], Feed], small: None
 
 
 def test_a_memo_is_bounded_by_what_its_values_weigh():
-    memo: Memo[str] = Memo(1_000, weigh=len, most=160)
+    memo: Memo[str] = Memo(1_000, most=160)
     for number in range(50):
-        memo.get(b"%d" % number, lambda: "x" * 10)
+        memo.keep(b"%d" % number, "x" * 10, 10)
     assert len(memo) == 16
     assert memo.peek(b"49") is not None
     assert memo.peek(b"0") is None
-    memo.get(b"too heavy", lambda: "x" * 11)
+    memo.keep(b"too heavy", "x" * 11, 11)
     assert (len(memo), memo.peek(b"too heavy")) == (16, None)
     for number in range(2_000):
-        memo.get(b"light %d" % number, lambda: "")
+        memo.keep(b"light %d" % number, "")
     assert (len(memo), memo.weight) == (1_000, 0)

@@ -42,7 +42,8 @@ def test_it_says_the_same(text: str, role: str, ascii_only: bool, monkeypatch: p
         found = read_message(raw, 0, DETECTORS)
         full = in_full(raw, monkeypatch)
         assert msgspec.structs.replace(found, usual=False) == full
-        plain = MessageFacts(role=found.role, bytes=found.bytes, values=found.values, usual=True)
+        user = role == "user"
+        plain = MessageFacts(role=role, bytes=found.bytes, values=found.values, usual=True, user_turn=user)
         assert not found.usual or found == plain
 
 

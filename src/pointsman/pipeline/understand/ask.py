@@ -34,15 +34,20 @@ def find_ask(text: str) -> Ask:
     """The ask of a user message. Bounded, however long the text is."""
     if len(text) > 2 * WRAPPING:
         text = f"{text[:WRAPPING]}\n\n{text[-WRAPPING:]}"
-    text = _unwrap(_without_context(text)).strip()
-    sample = text
+    if "</" in text:
+        text = _unwrap(_without_context(text))
+    sample = text = text.strip()
     if len(text) > 2 * LOOKED_AT:
         sample = f"{text[:LOOKED_AT]}\n\n{text[-LOOKED_AT:]}"
-    prose, code = _split(sample)
-    said = "\n".join(prose).strip()
+    said, code, blocks = sample, "", 0
+    if "```" in sample or "~~~" in sample:
+        prose, fenced = _split(sample)
+        said, code, blocks = "\n".join(prose).strip(), "\n".join(fenced), len(fenced)
     asked = without_persuasion(said)
-    length = _bytes(text) - (_bytes(said) - _bytes(asked) if asked is not said else 0)
-    return Ask(prose=asked, code="\n".join(code), blocks=len(code), length=max(length, 0))
+    length = _bytes(text)
+    if asked is not said:
+        length = max(length - _bytes(said) + _bytes(asked), 0)
+    return Ask(prose=asked, code=code, blocks=blocks, length=length)
 
 
 def _bytes(text: str) -> int:
@@ -51,8 +56,6 @@ def _bytes(text: str) -> int:
 
 def _without_context(text: str) -> str:
     """The text without the blocks in which agents describe the environment; all of it when nothing else is there."""
-    if "</" not in text:
-        return text
     kept = text
     for tag in _CONTEXT_TAGS:
         if f"</{tag}>" in kept:
@@ -79,8 +82,6 @@ def _without(text: str, tag: str) -> str:
 
 def _unwrap(text: str) -> str:
     """The content of the last tag that agents put around the caller's words, or the whole text."""
-    if "</" not in text:
-        return text
     for tag in _ASK_TAGS:
         end = text.rfind(f"</{tag}>")
         if end >= 0:
@@ -93,8 +94,6 @@ def _unwrap(text: str) -> str:
 
 def _split(text: str) -> tuple[list[str], list[str]]:
     """Prose and fenced code. An unclosed fence runs to the end."""
-    if "```" not in text and "~~~" not in text:
-        return [text], []
     prose: list[str] = []
     code: list[str] = []
     at, inside = 0, False

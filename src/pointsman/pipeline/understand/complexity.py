@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress
@@ -82,7 +83,7 @@ _VERBS = _Count(
     r"\b(?:design|prove|derive|architect|optimi[sz]e|analy[sz]e|compare|justify|formali[sz]e|verify|benchmark"
     r"|migrate|refactor|debug|diagnose|evaluate|integrate|discuss)\b",
 )
-_OTHERS = (_ITEMS, _CONSTRAINTS, _FILES, _VERBS)
+_COUNTED = (_CLAUSES, _ITEMS, _CONSTRAINTS, _FILES, _VERBS)
 
 SLIGHT = 90
 """Characters up to which a sentence may be slight."""
@@ -122,9 +123,11 @@ class ComplexityScore:
 
     def __call__(self, ask: Ask) -> Complexity:
         prose = self._sift(ask.prose)
-        length = _saturate(self._tokens(ask, prose) / LENGTH_SCALE)
-        terms = _saturate(self._specialised(ask, prose) / TERMS_SCALE)
-        structure = _saturate(self._structured(ask, prose) / STRUCTURE_SCALE)
+        light = len(ask.code) + prose.light
+        tokens = (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
+        length = 1 - math.exp(-tokens / LENGTH_SCALE)
+        terms = 1 - math.exp(-self._specialised(ask, prose) / TERMS_SCALE)
+        structure = 1 - math.exp(-self._structured(ask, prose) / STRUCTURE_SCALE)
         first, second, third = self._weights
         score = first * length + second * terms + third * structure
         return Complexity(
@@ -133,10 +136,6 @@ class ComplexityScore:
             terms=round(terms, 4),
             structure=round(structure, 4),
         )
-
-    def _tokens(self, ask: Ask, prose: _Prose) -> float:
-        light = len(ask.code) + prose.light
-        return (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
 
     def _specialised(self, ask: Ask, prose: _Prose) -> float:
         said = prose.terms
@@ -152,34 +151,31 @@ class ComplexityScore:
         raw = prose.encode("utf-8", "replace")
         terms = self._found(raw)
         if len(raw) <= 2 * EDGE:
-            sentences, middle = _sentences(raw), -1
+            head, middle, tail = _sentences(raw), b"", []
         else:  # what is cut by the edges belongs to the middle
             head, tail = _sentences(raw[:EDGE])[:-1], _sentences(raw[-EDGE:])[1:]
-            begun = sum(map(len, head))
-            ends = len(raw) - sum(map(len, tail))
-            sentences, middle = [*head, raw[begun:ends], *tail], len(head)
+            middle = raw[sum(map(len, head)) : len(raw) - sum(map(len, tail))]
+        sentences = head + tail
+        places: Iterable[int] = range(len(sentences))
+        if max(map(_commas_of, sentences), default=0) < LIST_PARTS - 1:
+            places = compress(places, map(SLIGHT.__ge__, map(len, sentences)))
         tells, speaks = _tells()
         listed, slight = [], []
-        sizes, commas = list(map(len, sentences)), list(map(_commas_of, sentences))
-        places = list(compress(range(len(sizes)), map(SLIGHT.__ge__, sizes)))
-        if max(commas) >= LIST_PARTS - 1:
-            places = list(range(len(sentences)))
         for place in places:
-            if place == middle:
-                continue
-            if commas[place] >= LIST_PARTS - 1 and not speaks(sentences[place]):
+            sentence = sentences[place]
+            if sentence.count(b",") >= LIST_PARTS - 1 and not speaks(sentence):
                 listed.append(place)
-            elif sizes[place] <= SLIGHT and not tells(sentences[place]):
+            elif len(sentence) <= SLIGHT and not tells(sentence):
                 slight.append(place)
-        if terms and self._found(b"".join([sentences[place] for place in slight])):
-            slight = [place for place in slight if not self._found(sentences[place])]
         if not listed and not slight:
             return _Prose(raw, terms, b"", 0)
-        lists = b" ".join([sentences[place] for place in listed])
+        if terms and self._found(b"".join([sentences[place] for place in slight])):
+            slight = [place for place in slight if not self._found(sentences[place])]
+        bare = b" ".join([sentences[place] for place in listed])
         for place in (*listed, *slight):
             sentences[place] = b""
-        told = b"".join(sentences)
-        return _Prose(told, self._found(told) if listed else terms, lists, len(raw) - len(told))
+        told = b"".join([*sentences[: len(head)], middle, *sentences[len(head) :]])
+        return _Prose(told, self._found(told) if listed else terms, bare, len(raw) - len(told))
 
     def _found(self, text: bytes) -> set[int]:
         return set(self._set(text.lower()) or ()) if text else set()
@@ -206,10 +202,10 @@ class _Prose(NamedTuple):
 
 
 def _sentences(raw: bytes) -> list[bytes]:
-    ends = list(map(_end_of, _END.finditer(raw)))
-    if not ends or ends[-1] < len(raw):
+    ends = [0, *map(_end_of, _END.finditer(raw))]
+    if ends[-1] < len(raw) or not raw:
         ends.append(len(raw))
-    return list(map(raw.__getitem__, map(slice, [0, *ends], ends)))
+    return list(map(raw.__getitem__, map(slice, ends, ends[1:])))
 
 
 _end_of, _commas_of = methodcaller("end"), methodcaller("count", b",")
@@ -219,14 +215,15 @@ def _counted(text: bytes) -> float:
     """What the counts of a prose add up to."""
     sentences, commas = _punctuation(text if text.isascii() else _WIDE_STOPS.sub(b".", text))
     patterns, found = _count_set()
-    # One pass tells which patterns occur at all: of most, an ask holds none.
-    present = set(found(text) or ())
     clauses = commas
+    # One pass tells which patterns occur at all: of most, an ask holds none.
+    present = found(text) or ()
     if 0 in present and clauses < _CLAUSES.most:
         clauses += _count_up_to(patterns[0], text, _CLAUSES.most)
     total = min(sentences, _SENTENCES.most) * _SENTENCES.each + min(clauses, _CLAUSES.most) * _CLAUSES.each
-    for index, kind in enumerate(_OTHERS, 1):
-        if index in present:
+    for index in sorted(present):
+        if index:
+            kind = _COUNTED[index]
             total += _count_up_to(patterns[index], text, kind.most) * kind.each
     return total
 
@@ -239,10 +236,6 @@ def _punctuation(text: bytes) -> tuple[int, int]:
         # The line feed behind a stop ends that sentence and begins no blank line.
         sentences += len(_BLANK_LINE.findall(kinds.replace(b".n", b".")))
     return sentences, kinds.count(b",_") + kinds.count(b",n")
-
-
-def _saturate(value: float) -> float:
-    return 1 - math.exp(-value)
 
 
 def _count_up_to(pattern: Any, text: bytes, most: int) -> int:
@@ -289,7 +282,7 @@ def _count_set() -> tuple[tuple[Any, ...], Match]:
     options.case_sensitive = False
     options.log_errors = False
     found = re2.Set.SearchSet(options)
-    patterns = tuple(kind.pattern for kind in (_CLAUSES, *_OTHERS))
+    patterns = tuple(kind.pattern for kind in _COUNTED)
     for pattern in patterns:
         found.Add(pattern)
     found.Compile()

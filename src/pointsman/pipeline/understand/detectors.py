@@ -98,10 +98,9 @@ class Detectors:
         if not text:
             return ()
         whole = text.encode("utf-8", "replace")
-        blocks = [whole] if len(whole) <= _BLOCK else [raw for _, raw in _blocks(whole)]
         proven: set[int] = set()
         tried: defaultdict[int, int] = defaultdict(int)
-        for raw in blocks:
+        for raw in (whole,) if len(whole) <= _BLOCK else [raw for _, raw in _blocks(whole)]:
             block = plain(raw)
             for index in self._triggered(block):
                 if index not in proven and self._proves(index, block, tried):
@@ -147,14 +146,11 @@ class Detectors:
 
     def _triggered(self, block: bytes) -> Sequence[int]:
         """Places of the detectors that may match."""
-        triggered = list(self._match(block) or ())
-        if len(triggered) == 1 and triggered[0] == self._canary:
-            return ()
+        triggered = self._match(block) or ()
         if self._canary not in triggered:
             # The set reports a failure of its automaton as "nothing matched"; the canary always does.
             return range(len(self._detectors))
-        triggered.remove(self._canary)
-        return triggered
+        return () if len(triggered) == 1 else [index for index in triggered if index != self._canary]
 
     def _proves(self, index: int, block: bytes, tried: defaultdict[int, int]) -> bool:
         return next(self._proven(index, block, tried), None) is not None

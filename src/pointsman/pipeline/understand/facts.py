@@ -62,10 +62,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Names of the detectors that found private content."""
     usual: bool = False
     """Nothing but a role and a text, as most messages are: everything else here is as it is by default."""
-
-    @property
-    def user_turn(self) -> bool:
-        return self.role == "user" and not self.tool_result
+    user_turn: bool = False
+    """A user speaks, and not a tool."""
 
 
 class FieldFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -107,6 +105,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         caches=CACHE_MARK in text,
         tool_calls=len(message.tool_calls or ()),
         tool_result=result,
+        user_turn=message.role == "user" and not result,
         failed=result and looks_failed(message.text),
         severity=severity(message.text) if result else 0.0,
         tests=checks_in(message.text) if result else None,
@@ -161,6 +160,7 @@ def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
         caches=caches,
         detectors=found,
         usual=not found and not caches,
+        user_turn=message.role == "user",
     )
 
 

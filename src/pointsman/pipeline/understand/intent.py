@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal
+from operator import call
+from typing import Literal, NamedTuple
 
 import msgspec
 import re2
@@ -12,7 +13,7 @@ import re2
 from pointsman.core.signals import Intent
 
 from .ask import Ask
-from .searching import matcher
+from .searching import Match, matcher
 from .tables import table
 
 Look = Literal["prose", "open", "close", "code", "all"]
@@ -45,6 +46,33 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...]
 
 
+class _Set(NamedTuple):
+    """Rules that look in the same place."""
+
+    look: Look
+    match: Match
+    rules: tuple[tuple[Intent, float], ...]
+    """Of each pattern, for what it speaks and how much it weighs."""
+
+
+class _Asked(NamedTuple):
+    """Sets, column by column."""
+
+    looks: tuple[Look, ...]
+    matchers: tuple[Match, ...]
+    rules: tuple[tuple[tuple[Intent, float], ...], ...]
+
+
+_LOOKED: Mapping[Look, Callable[[bool, bool], bool]] = {
+    "prose": lambda prose, code: prose,
+    "open": lambda prose, code: prose,
+    "close": lambda prose, code: prose,
+    "code": lambda prose, code: code,
+    "all": lambda prose, code: True,
+}
+"""Whether there is anything to look at."""
+
+
 class IntentRules:
     """The table, compiled: RE2 sets for each place where patterns look. Threads may share it."""
 
@@ -52,10 +80,17 @@ class IntentRules:
         placed: dict[Look, list[Rule]] = {}
         for rule in _table().rule:
             placed.setdefault(rule.look, []).append(rule)
-        self._sets = [
-            (look, [([(rule.intent, rule.weight) for rule in part], matcher(_compile(part))) for part in _parts(rules)])
+        sets = [
+            _Set(look, matcher(_compile(part)), tuple([(rule.intent, rule.weight) for rule in part]))
             for look, rules in placed.items()
+            for part in _parts(rules)
         ]
+        self._asked = {
+            (prose, code): _Asked(*zip(*[one for one in sets if _LOOKED[one.look](prose, code)], strict=True))
+            for prose in (False, True)
+            for code in (False, True)
+        }
+        """The sets to ask by whether there is prose, and code: none is asked of nothing."""
 
     def weigh(self, ask: Ask) -> dict[Intent, float]:
         """The weight of every intent that a rule speaks for."""
@@ -70,13 +105,12 @@ class IntentRules:
             "code": code,
             "all": b"%b\n%b" % (raw, code),
         }
-        for look, sets in self._sets:
-            if text := texts[look]:
-                for rules, match in sets:
-                    if found := match(text):
-                        for index in found:
-                            intent, weight = rules[index]
-                            weights[intent] = weights.get(intent, 0.0) + weight
+        looks, matchers, rules = self._asked[raw != b"", code != b""]
+        for rows, found in zip(rules, map(call, matchers, map(texts.__getitem__, looks)), strict=True):
+            if found:
+                for index in found:
+                    intent, weight = rows[index]
+                    weights[intent] = weights.get(intent, 0.0) + weight
         return weights
 
     def __call__(self, ask: Ask) -> tuple[Intent, float]:

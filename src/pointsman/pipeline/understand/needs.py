@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -38,8 +39,27 @@ MOST_COUNTED_BYTES = 1 << 20
 """Text counted exactly at once; beyond it counting would hold up other requests, and the bounds have to do."""
 
 
+def needs_of_fields(request: ChatRequest) -> Needs:
+    """What the request needs as far as the fields beside its messages say it."""
+    params = request.params
+    form = params.response_format.type if params.response_format is not None else "text"
+    return Needs(
+        kind=request.kind,
+        dear_service=bytes(request.fields.get("service_tier", NOTHING)) not in _USUAL_SERVICE,
+        infill=request.kind == "completion" and bytes(request.fields.get("suffix", NOTHING)) != b"null",
+        tools=_wants_tools(request),
+        json_object=form == "json_object",
+        json_schema=form == "json_schema",
+        logprobs=bool(params.logprobs) or bool(params.top_logprobs),
+        effort_named=_names_effort(request),
+        choices=params.n or 1,
+        output_most=max(params.max_completion_tokens or 0, params.max_tokens or 0) or None,
+        max_output=request.max_output,
+    )
+
+
 def find_needs(
-    request: ChatRequest,
+    asked: Needs,
     messages: Sequence[MessageFacts],
     *,
     usual: bool,
@@ -47,26 +67,27 @@ def find_needs(
     values: int,
     disguised: int = 0,
     cache_marks: int = 0,
+    searches: bool = False,
     intent: Intent,
     complexity: float,
-    windows: Iterable[int],
+    windows: Sequence[int],
     count: Callable[[], int],
 ) -> Needs:
     """What the request needs.
 
     Args:
+        asked: what the fields beside the messages say of it.
         usual: whether every message is (`MessageFacts.usual`).
         size: text bytes of the messages and of the fields beside them (tool definitions, schemas).
         values: JSON values in all of them.
         disguised: bytes in the fields that are written like a picture, and read as text.
         cache_marks: how many of the fields speak of a cache.
-        windows: context windows, in tokens, of the models that are known.
+        searches: whether the provider may add to the prompt by itself.
+        windows: context windows, in tokens, of the models that are known; ascending.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
-    params = request.params
-    form = params.response_format.type if params.response_format is not None else "text"
-    output = expected_output(intent, complexity, in_the_middle=messages[-1].tool_result, most=request.max_output)
-    tools, images, unmeasured = _wants_tools(request), 0, 0
+    most = asked.max_output
+    tools, images, unmeasured = asked.tools, 0, 0
     for message in () if usual else messages:
         images += message.images
         unmeasured += message.unmeasured
@@ -74,37 +95,35 @@ def find_needs(
         cache_marks += message.caches
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
-    low, typical, high = _prompt_tokens(size, images)
-    if request.kind == "embeddings":
+    if asked.kind == "embeddings":
         output = 0
-    answer = request.max_output or output
-    if size <= MOST_COUNTED_BYTES and [1 for window in windows if low < window <= high + answer]:
+    else:
+        output = expected_output(intent, complexity, in_the_middle=messages[-1].tool_result, most=most)
+    low, high = tokens.bounds(size)
+    typical = tokens.estimate(size)
+    if images:
+        low += images * tokens.IMAGE_LOW
+        typical += images * tokens.IMAGE_TYPICAL
+        high += images * tokens.IMAGE_HIGH
+    between = bisect_right(windows, low) != bisect_right(windows, high + (most or output))
+    if between and size <= MOST_COUNTED_BYTES:
         exact = count()
         low = int(exact * tokens.OTHER_TOKENIZERS_LOW) + images * tokens.IMAGE_LOW
         typical = exact + images * tokens.IMAGE_TYPICAL
         high = -int(-exact * tokens.OTHER_TOKENIZERS_HIGH // 1) + images * tokens.IMAGE_HIGH
-    plain = _TELLING.isdisjoint(request.fields)
-    return Needs(
-        kind=request.kind,
-        dear_service=not plain and bytes(request.fields.get("service_tier", NOTHING)) not in _USUAL_SERVICE,
-        infill=request.kind == "completion" and bytes(request.fields.get("suffix", NOTHING)) != b"null",
+    return msgspec.structs.replace(
+        asked,
         tools=tools,
         vision=images > 0,
-        json_object=form == "json_object",
-        json_schema=form == "json_schema",
-        logprobs=bool(params.logprobs) or bool(params.top_logprobs),
-        effort_named=not plain and _names_effort(request),
         # each prompt of a completion is answered `n` times
-        choices=(params.n or 1) * (len(messages) if request.kind == "completion" else 1),
+        choices=asked.choices * len(messages) if asked.kind == "completion" else asked.choices,
         cache_marks=cache_marks,
         prompt_tokens_low=low,
         prompt_tokens=typical,
         prompt_tokens_high=high,
         prompt_tokens_most=UNMEASURED
-        if unmeasured or (not plain and _searches(request))
+        if unmeasured or searches
         else _most_tokens(size + disguised, len(messages), values, images, tools=tools),
-        output_most=max(params.max_completion_tokens or 0, params.max_tokens or 0) or None,
-        max_output=request.max_output,
         expected_output=output,
     )
 
@@ -152,7 +171,7 @@ _USUAL_SERVICE = frozenset({b"null", b'"auto"', b'"default"', b'"standard"', b'"
 """Tiers of service that cost what the table says, or less."""
 
 
-def _searches(request: ChatRequest) -> bool:
+def searches(request: ChatRequest) -> bool:
     """Whether the provider may add to the prompt by itself: with what it finds in the web or in files."""
     for name in _SEARCHES & request.fields.keys():
         if bytes(request.fields[name]) != b"null":
@@ -168,8 +187,6 @@ def _searches(request: ChatRequest) -> bool:
 _SEARCHES = frozenset({"web_search_options", "plugins", "mcp_servers"})
 _CALLERS_OWN = (None, "function", "custom")
 """Types of tools that the caller runs."""
-_TELLING = _EFFORTS | _SEARCHES | {"tools", "service_tier"}
-"""Fields without which a request is of the usual service, effort and prompt."""
 
 
 def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: bool) -> int:
@@ -182,15 +199,4 @@ def _most_tokens(size: int, messages: int, values: int, images: int, *, tools: b
         + values * tokens.VALUE_MOST
         + images * tokens.IMAGE_MOST
         + (tokens.TOOLS_MOST if tools else 0)
-    )
-
-
-def _prompt_tokens(size: int, images: int) -> tuple[int, int, int]:
-    low, high = tokens.bounds(size)
-    if not images:
-        return low, tokens.estimate(size), high
-    return (
-        low + images * tokens.IMAGE_LOW,
-        tokens.estimate(size) + images * tokens.IMAGE_TYPICAL,
-        high + images * tokens.IMAGE_HIGH,
     )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate, compress
+from operator import attrgetter, itemgetter
 
 import msgspec
 from msgspec import Raw
 
 from pointsman.core import tokens
+from pointsman.core.errors import InvalidRequest
 from pointsman.core.features import without_embedding
 from pointsman.core.mask import Mask
-from pointsman.core.request import OWN_FIELDS, ChatParams, ChatRequest, Priority, PrivacyLevel
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
 from pointsman.core.signals import Privacy, PrivacyClass, Signals
 
 from .allow import AllowPatterns
+from .beside import NOT_TEXT, Beside, fields_read, read_beside
 from .complexity import ComplexityRules, ComplexityScore
 from .conversation import observe
 from .detectors import Detectors
@@ -28,14 +33,8 @@ from .reading import Reader, Reading
 from .redact import KINDS, Part, Redactor
 from .strings import MOST_VALUES, SEPARATOR, all_strings, too_many_values
 
-NOT_TEXT = frozenset({"messages", "model", "stream", *OWN_FIELDS})
-"""Fields that are read elsewhere or that no upstream sees as they came."""
 MOST_ASSENTS = 32
 """Short replies in a row that are stepped over to find what is being assented to."""
-SMALL = 5
-"""Bytes of a small value: a number of few digits, `true`, `null`."""
-MOST_SMALL = 2_000
-_KNOWN = frozenset(ChatParams.__struct_fields__)
 MOST_STEPS = 65_536
 """Tool calls in all messages that are remembered; about 100 bytes each. One message may hold as many as a body can."""
 MOST_PREFIXES = 12
@@ -52,7 +51,7 @@ class Understand:
         privacy: the installation's level and sensitive words.
         complexity: weights of the complexity score.
         hash_key: secret key of `prompt_hash` and of the memory's digests.
-        windows: context windows, in tokens, of the models that are known now.
+        windows: context windows, in tokens, of the models that are known now; ascending.
         priority: of requests that name none.
         features: reads the feature vectors of learned policies; None: there are none.
         chooses: whether a model is to be chosen for a requested name: only then the vector is read.
@@ -89,13 +88,12 @@ class Understand:
         self._prompt_hasher = hashlib.blake2b(digest_size=16, key=key)
         # Processors have instructions for SHA-256: with them it is twice as fast as BLAKE2b, and every byte is hashed.
         self._hasher = hashlib.sha256(key.ljust(64, b"\0"))
-        self._messages: Memo[MessageFacts] = Memo(memo_size, weigh=lambda facts: len(facts.steps), most=MOST_STEPS)
+        self._messages: Memo[MessageFacts] = Memo(memo_size, most=MOST_STEPS)
         self._fields: Memo[FieldFacts] = Memo(memo_size // 16)
+        self._besides: Memo[Beside] = Memo(memo_size // 16)
         self._readings: Memo[Reading] = Memo(memo_size // 4)
         self._featured: Memo[Reading] = Memo(memo_size // 4)
         self._counts: Memo[int] = Memo(memo_size)
-        self._small: dict[tuple[str, bytes], FieldFacts] = {}
-        """Of known fields with a value of so few bytes that nothing private fits in."""
 
     def __call__(
         self,
@@ -114,41 +112,21 @@ class Understand:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
         """
         digests: list[bytes] = []
-        messages: list[MessageFacts] = []
-        turns: list[int] = []
-        size = values = 0
-        plain = True
-        copy, known, use = self._hasher.copy, self._messages.known, self._messages.use
+        copy = self._hasher.copy
         for raw in request.params.messages:
             hasher = copy()
             hasher.update(raw)
-            digest = hasher.digest()
-            try:
-                use(digest)
-                message = known(digest)
-            except KeyError:  # new, or another thread made room meanwhile
-                message = self._messages.keep(digest, read_message(raw, len(messages), self._detectors))
-            if message.role == "user" and not message.tool_result:
-                turns.append(len(messages))
-            digests.append(digest)
-            messages.append(message)
-            if not message.usual:
-                plain = False
-            size += message.bytes
-            values += message.values
-            if values > MOST_VALUES:
-                raise too_many_values(f"messages[{len(messages) - 1}]")
-        found = set() if plain else {name for message in messages for name in message.detectors}
-        disguised = cache_marks = 0
-        for field in self._read_fields(request, values):
-            size += field.bytes
-            values += field.values
-            if not field.usual:
-                found.update(field.detectors)
-                disguised += field.disguised
-                cache_marks += field.caches
-        if request.also_read:
-            found.update(self._find_beside(request))
+            digests.append(hasher.digest())
+        messages = self._read_messages(request, digests)
+        turns = list(compress(range(len(messages)), map(_is_user_turn, messages)))
+        plain = all(map(_is_usual, messages))
+        values = sum(map(_values_of, messages))
+        if values > MOST_VALUES:
+            raise _one_too_many(messages)
+        beside = self._read_beside(request, values)
+        found = () if plain else {name for message in messages for name in message.detectors}
+        if beside.detectors or request.also_read:
+            found = {*found, *beside.detectors, *self._find_beside(request)}
         reading, _, short_reply = self._read_ask(request, turns, digests)
         privacy = self._judge(request, privacy_level, found)
         prompt_hash, prefixes = self._hashes(turns, digests)
@@ -160,17 +138,18 @@ class Understand:
             complexity=reading.complexity,
             privacy=privacy,
             needs=find_needs(
-                request,
+                beside.needs,
                 messages,
                 usual=plain,
-                size=size,
-                values=values,
-                disguised=disguised,
-                cache_marks=cache_marks,
+                size=sum(map(_bytes_of, messages)) + beside.bytes,
+                values=values + beside.values,
+                disguised=beside.disguised,
+                cache_marks=beside.cache_marks,
+                searches=beside.searches,
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
-                count=lambda: self._count(request, digests),
+                count=partial(self._count, request, digests),
             ),
             conversation=observe(
                 messages, turns=len(turns), usual=plain, short_reply=short_reply, tools=bool(request.params.tools)
@@ -199,13 +178,11 @@ class Understand:
             return signals, None
         parts = []
         for index, raw in enumerate(request.params.messages):
-            message = self._messages.get(self._digest(raw), read_message, raw, index, self._detectors)
+            message = self._read_message(self._digest(raw), raw, index)
             parts.append(Part(None, bytes(raw), self._redactable(message.detectors)))
         for name, raw in request.fields.items():
             if name not in NOT_TEXT:
-                digest = self._digest(raw, name.encode("utf-8", "replace"))
-                field = self._fields.get(digest, read_field, name, raw, self._detectors)
-                parts.append(Part(name, bytes(raw), self._redactable(field.detectors)))
+                parts.append(Part(name, bytes(raw), self._redactable(self._read_field(name, raw).detectors)))
         mask = self._redactor(request, parts)
         if mask is None:
             return signals, None
@@ -242,6 +219,30 @@ class Understand:
         hasher.update(raw)
         return hasher.digest()
 
+    def _read_messages(self, request: ChatRequest, digests: Sequence[bytes]) -> list[MessageFacts]:
+        """
+        Raises:
+            InvalidRequest: one is of a wrong type, cannot be decoded, or holds more values than are read.
+        """
+        raws = request.params.messages
+        found = [*map(self._messages.peek, digests), None]
+        at = values = 0
+        while (at := found.index(None, at)) < len(digests):
+            message = found[at] = self._read_message(digests[at], raws[at], at)
+            values += message.values
+            if values > MOST_VALUES:
+                raise _one_too_many(found[: at + 1])
+        del found[at]
+        self._messages.use(digests)
+        return found  # type: ignore[return-value]  # no None is left
+
+    def _read_message(self, digest: bytes, raw: bytes | Raw, index: int) -> MessageFacts:
+        message = self._messages.peek(digest)
+        if message is None:
+            message = read_message(raw, index, self._detectors)
+            self._messages.keep(digest, message, len(message.steps))
+        return message
+
     def _hashes(self, turns: Sequence[int], digests: Sequence[bytes]) -> tuple[str, bytes]:
         """The hash of the prompt, and those of its beginnings that hold a user turn, the longest first.
 
@@ -257,32 +258,33 @@ class Understand:
         for digest in digests[start:]:
             hasher.update(digest)
             hashes.append(hasher.digest())
-        hashes.reverse()
-        return hashes[0].hex(), b"".join([whole[:8] for whole in hashes])
+        return hashes[-1].hex(), b"".join(map(_head_of, reversed(hashes)))
 
-    def _read_fields(self, request: ChatRequest, values: int) -> list[FieldFacts]:
-        fields: list[FieldFacts] = []
-        for name, raw in request.fields.items():
-            if name in NOT_TEXT:
-                continue
-            is_small = len(raw) <= SMALL and name in _KNOWN
-            field = self._small.get((name, bytes(raw))) if is_small else None
-            if field is None:
-                digest = self._digest(raw, name.encode("utf-8", "replace"))
-                field = self._fields.get(digest, read_field, name, raw, self._detectors)
-                if is_small and len(self._small) < MOST_SMALL:
-                    self._small[name, bytes(raw)] = field
-            fields.append(field)
-            values += field.values
-            if values > MOST_VALUES:
-                raise too_many_values(name)
-        return fields
+    def _read_beside(self, request: ChatRequest, values: int) -> Beside:
+        """
+        Args:
+            values: JSON values in the messages.
+        """
+        names, fields = fields_read(request), request.fields
+        hasher = self._hasher.copy()
+        # No name holds a NUL as it is written here, and no JSON does.
+        hasher.update(f"{request.kind}{names!r}".encode())
+        hasher.update(b"\0".join(map(fields.__getitem__, names)))
+        digest = hasher.digest()
+        beside = self._besides.peek(digest)
+        if beside is None or values + beside.values > MOST_VALUES:
+            beside = self._besides.keep(digest, read_beside(request, names, values, self._read_field))
+        return beside
+
+    def _read_field(self, name: str, raw: Raw) -> FieldFacts:
+        digest = self._digest(raw, name.encode("utf-8", "replace"))
+        return self._fields.get(digest, read_field, name, raw, self._detectors)
 
     def _judge(
         self,
         request: ChatRequest,
         privacy_level: PrivacyLevel | None,
-        found: Set[str],
+        found: Collection[str],
     ) -> Privacy:
         preferences = request.params.routing_preferences
         asked = preferences.privacy_level if preferences is not None else None
@@ -295,7 +297,7 @@ class Understand:
         """The turn that the intent was read from: a digest of its message, and its text."""
         digests = [self._digest(raw) for raw in request.params.messages]
         user_turns = [
-            self._messages.get(digest, read_message, raw, index, self._detectors).user_turn
+            self._read_message(digest, raw, index).user_turn
             for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
         ]
         turns = [index for index, user_turn in enumerate(user_turns) if user_turn]
@@ -313,11 +315,13 @@ class Understand:
         """
         at = turns[-1] if turns else len(digests) - 1
         last = reading = self._reading(request, at, digests)
-        for index in reversed(turns[-1 - MOST_ASSENTS : -1]) if last.assent else ():
+        if not last.assent:
+            return last, at, False
+        for index in reversed(turns[-1 - MOST_ASSENTS : -1]):
             if not reading.assent:
                 break
             at, reading = index, self._reading(request, index, digests)
-        return reading, at, last.assent and len(turns) > 1
+        return reading, at, len(turns) > 1
 
     def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
         if self._chooses(request.model):
@@ -336,6 +340,16 @@ class Understand:
                 digest = self._digest(raw, name.encode("utf-8", "replace"))
                 total += self._counts.get(digest, _count, raw, name)
         return total
+
+
+_bytes_of, _values_of, _is_usual, _is_user_turn = map(attrgetter, ("bytes", "values", "usual", "user_turn"))
+_head_of = itemgetter(slice(8))
+"""Of a hash, the bytes that are kept of a beginning's."""
+
+
+def _one_too_many(messages: Iterable[MessageFacts | None]) -> InvalidRequest:
+    sums = enumerate(accumulate(map(_values_of, messages)))
+    return too_many_values(f"messages[{next(index for index, values in sums if values > MOST_VALUES)}]")
 
 
 def _wish(request: ChatRequest) -> Priority | None:
