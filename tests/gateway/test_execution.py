@@ -133,6 +133,8 @@ def test_a_stronger_model_takes_over_where_the_answer_is_of_no_use(gateway, lan,
     assert reply.headers["x-pointsman-reason"].startswith(f"escalated: the answer of {LAN} was not convincing")
     told = made(gateway, reply)
     assert (told[0]["model"], told[0]["status"]) == (LAN, "escalated")
+    assert told[0]["confidence"] < 0.5
+    assert told[1]["confidence"] is None, "who takes over is not judged"
     assert "JSON was asked for" in told[0]["note"]
     assert told[-1]["status"] == "ok"
 

@@ -280,6 +280,7 @@ def test_a_model_that_refuses_prefill_is_asked_in_words_and_by_prefill_no_more(
     ]  # fmt: skip
     assert "400" in attempts[1]["error"]
     assert "in words" in attempts[1]["note"]
+    assert [attempt["went_on"] for attempt in attempts] == [False, True, True], "the answer is nobody's own"
     picky = [request for request in upstream.requests if request.json["model"] == "picky"]
     assert [_prefilled(request) for request in picky] == [True, False]
     assert all("continue_final_message" not in request.json for request in picky[1:])

@@ -169,7 +169,9 @@ class Gateway:
             stack=self._stack,
         )
         shadows = self._built.trials.shadows
-        feed = follow_observations(settings, store, self._watcher, self._built.decide, self._clock, shadows)
+        feed = follow_observations(
+            settings, store, self._watcher, self._built.decide, self._clock, shadows, lambda: signs.verdicts
+        )
         await self._follow_changes()
         self._in_background(feed.run(), "observations")
         self._in_background(signs.run(), "implicit signals")

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pointsman.core.errors import StoreError
-from pointsman.core.observation import Implicit
+from pointsman.core.observation import VERDICT, Implicit
 from pointsman.core.ports import Clock
 from pointsman.pipeline.record.implicit import belief
 from pointsman.pipeline.record.replies import read_rules
@@ -58,6 +58,11 @@ class ImplicitKeeper:
         """With when they came, on the monotonic clock."""
         self.weights: dict[str, float] = {}
         """Of each kind, in [0, 1]; of others 0."""
+
+    @property
+    def verdicts(self) -> float:
+        """How far what a cascade thinks of answers is believed."""
+        return self.weights.get(VERDICT, 0.0)
 
     def keep(self, signal: Implicit) -> None:
         """Take up a signal; returns at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -55,6 +55,7 @@ class ObservationFeed:
         learners: the posteriors of the policies that serve now.
         window_days: age of decisions beyond which they no longer count.
         key_share: see `KeyShares`.
+        verdicts: how far what a cascade thinks of answers is believed now, in [0, 1].
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ObservationFeed:
         *,
         window_days: float,
         key_share: float,
+        verdicts: Callable[[], float] = lambda: 0.0,
         most: int = MOST,
     ) -> None:
         self._store = store
@@ -73,6 +75,9 @@ class ObservationFeed:
         self._window = window_days * DAY
         self._most = most
         self._shares = KeyShares(share=key_share, most=most)
+        self._verdicts = verdicts
+        self._believed = 0.0
+        """How far verdicts were believed as of the last turn."""
         self._cursor: Cursor | None = None
         self._fed: list[Learns] = []
         self._moved = asyncio.Event()
@@ -128,6 +133,8 @@ class ObservationFeed:
             moved = True
         if self._jumped():
             self._fed = []  # what had seemed too old is read again
+        if self._believed != (believed := self._verdicts()):
+            self._believed, self._fed = believed, []
         new = [one for one in learners if not any(one is fed for fed in self._fed)]
         if new:
             await self._fill(new)
@@ -165,11 +172,11 @@ class ObservationFeed:
             read, before = read + len(page), page[-1]
 
     async def _take_up(self, page: Sequence[Stored], learners: Sequence[Learns]) -> None:
-        for stored in page:
-            one = stored.observation
-            self._shares.put(one.decision_id, _pair(stored), weight=one.weight, at=one.at)
-        changed = list(self._shares.settle({stored.observation.model for stored in page}))
-        self._fold(page, learners)
+        taught = [lesson for stored in page for lesson in self._lessons(stored)]
+        for one, pair in taught:
+            self._shares.put(one.decision_id, pair, weight=one.weight, at=one.at)
+        changed = list(self._shares.settle({one.model for one, _ in taught}))
+        self._fold(taught, learners)
         for pair in changed:
             await self._weigh_anew(pair, learners)
         await asyncio.sleep(0)
@@ -179,16 +186,25 @@ class ObservationFeed:
         before = None
         since = self._clock.now() - self._window
         while page := await self._store.latest(since=since, before=before, most=PAGE, of=pair):
-            self._fold([stored for stored in page if stored.observation.decision_id in self._shares], learners)
+            taught = [lesson for stored in page for lesson in self._lessons(stored)]
+            self._fold([lesson for lesson in taught if lesson[0].decision_id in self._shares], learners)
             before = page[-1]
             await asyncio.sleep(0)
 
-    def _fold(self, page: Sequence[Stored], learners: Sequence[Learns]) -> None:
+    def _lessons(self, stored: Stored) -> Iterator[tuple[Observation, Pair]]:
+        """What a row tells of single models: nothing of those who wrote an answer together, and something of the one
+        whose answer a cascade kept back."""
+        one, kept_back = stored.observation, stored.rejected
+        yield msgspec.structs.replace(one, weight=0.0) if stored.joint else one, (one.model, stored.key_id)
+        if kept_back is not None:
+            weight = kept_back.weight * self._believed
+            yield msgspec.structs.replace(kept_back, weight=weight), (kept_back.model, stored.key_id)
+
+    def _fold(self, taught: Sequence[tuple[Observation, Pair]], learners: Sequence[Learns]) -> None:
         now = self._clock.now()
         scaled = []
-        for stored in page:
-            one = stored.observation
-            scale = self._shares.scale(_pair(stored))
+        for one, pair in taught:
+            scale = self._shares.scale(pair)
             scaled.append(one if scale == 1 else msgspec.structs.replace(one, weight=one.weight * scale))
         for learner in learners:
             learner.fold(scaled, now)
@@ -201,6 +217,7 @@ def follow_observations(
     decide: Decide,
     clock: Clock,
     shadows: Callable[[], Collection[Policy]] = tuple,
+    verdicts: Callable[[], float] = lambda: 0.0,
 ) -> ObservationFeed:
     """The feed of the policy that serves, and of those on trial, woken by `watcher`; `run` it."""
 
@@ -216,10 +233,7 @@ def follow_observations(
         clock,
         window_days=learning.window_days,
         key_share=learning.key_share,
+        verdicts=verdicts,
     )
     watcher.watch(REVISION, feed.wake)
     return feed
-
-
-def _pair(stored: Stored) -> Pair:
-    return stored.observation.model, stored.key_id

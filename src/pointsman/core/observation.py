@@ -29,12 +29,21 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     signals: Signals
 
 
+VERDICT = "verdict"
+"""The kind of implicit signal that is what a cascade thought of the answer that it let pass. It observes nothing, for
+the thought begins with what was expected of the model; callers who speak of the same answer tell how right it was."""
+REJECTED = "rejected"
+"""What a cascade thought of an answer that it did not let pass: of the decision's model, and not of the one that
+answered. It is believed as far as `VERDICT` is."""
+
+
 class Implicit(msgspec.Struct, frozen=True, kw_only=True):
     """Something that tells of an answer without the caller having said it."""
 
     decision_id: str
     kind: str
-    """A stable word: complaint, retry, tool_failed …; `judge` for a model's judgement."""
+    """A stable word: complaint, retry, tool_failed …; `judge` for a model's judgement, `verdict` and `rejected` for a
+    cascade's."""
     success: float
     """The guess at how good the answer was, in [0, 1]."""
     at: float

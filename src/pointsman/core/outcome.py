@@ -37,6 +37,10 @@ class Attempt(msgspec.Struct, kw_only=True):
     engine."""
     caller_key: bool = False
     """Whether it was made with a key that the caller brought, and so costs the caller and not the installation."""
+    confidence: float | None = None
+    """How likely its answer, or its beginning, was good, where that was judged before anything of it was told."""
+    went_on: bool = False
+    """Whether it was asked to go on with an answer that another attempt had begun: then the answer is nobody's own."""
 
     @property
     def asked_seconds(self) -> float:

@@ -37,7 +37,11 @@ _signals = msgspec.json.Decoder(Signals)
 
 
 class _Attempt(msgspec.Struct):
+    model: str = ""
+    status: str = ""
     caller_key: bool = False
+    confidence: float | None = None
+    went_on: bool = False
 
 
 _attempts = msgspec.json.Decoder(list[_Attempt])
@@ -77,6 +81,11 @@ def read_row(row: LoggedRow) -> Logged | None:
         completion_tokens=row.completion_tokens,
         cached_tokens=row.cached_tokens,
         own_key=any(attempt.caller_key for attempt in attempts),
+        joint=bool(attempts) and attempts[-1].went_on,
+        verdict=attempts[-1].confidence if attempts else None,
+        rejected=next(
+            (one.confidence for one in attempts[:-1] if one.status == "escalated" and one.model == row.model), None
+        ),
     )
 
 

@@ -16,7 +16,8 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch, UTC."""
     key_id: str | None
     model: str
-    """The arm that was picked; an outcome after a fallback credits it too, for the arm is the whole plan."""
+    """The arm that was picked. What a policy is worth credits it with whatever came of it, after a fallback, a hedge,
+    an escalation or a splice too, for the arm is the whole plan; what is believed of single models does not."""
     effort: str | None = None
     """The reasoning effort of that arm."""
     answered_by: str | None
@@ -47,6 +48,12 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     own_key: bool = False
     """Whether the caller brought the key, and so paid."""
+    joint: bool = False
+    """Whether several models wrote the answer, one going on where another broke off."""
+    verdict: float | None = None
+    """How likely the answer was thought good before it was told; None: no cascade judged it."""
+    rejected: float | None = None
+    """The same of the answer of the arm's model, where another one answered in its place for that."""
 
     @property
     def arm(self) -> str:

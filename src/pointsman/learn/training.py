@@ -6,7 +6,7 @@ evaluation. A table is cut by groups and judged by its own outcomes. What is kep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
@@ -27,6 +27,7 @@ from pointsman.pipeline.decide.learned.artefact import LearnedArtefact, dump_art
 from pointsman.pipeline.decide.network import dump_network
 from pointsman.pipeline.decide.replay import arm_again
 from pointsman.pipeline.decide.utility import Weights
+from pointsman.pipeline.record.implicit import belief
 
 from .dataset import belief_in, success_of, usable
 from .engine import Engine, gathered
@@ -199,7 +200,7 @@ def fit_log(task: LogFit, tell: Tell = silent) -> Fitted:
     bare = msgspec.structs.replace(base, state=None)
     believed = believed_by(LearnedPolicy(bare, rules=rules, card_of=cards.get), cards.get)
     arms: BayesianArms = (LinUCB if trainer == "linucb" else Thompson)(base=bare, believed=believed)
-    arms.fit([seen for one in decisions if (seen := observed(one)) is not None])
+    arms.fit(observed(decisions))
     posterior = arms.artefact_.posterior
     details = {
         "prior_sd": posterior.prior_sd,
@@ -209,19 +210,51 @@ def fit_log(task: LogFit, tell: Tell = silent) -> Fitted:
     return Fitted("learned", dump_artefact(arms.artefact_), details)
 
 
-def observed(decision: Logged) -> Observation | None:
-    """What a decision tells of its arm; None: nothing."""
-    success = success_of(decision)
-    if success is None:
-        return None
-    return Observation(
-        decision_id=decision.id,
-        model=decision.model,
-        at=decision.at,
-        success=success,
-        weight=belief_in(decision),
-        signals=decision.signals,
-    )
+def observed(decisions: Sequence[Logged]) -> list[Observation]:
+    """What decisions tell of single models, as the gateways learn it: a judged answer tells of the model that gave it,
+    one that several models wrote of none, a plan that failed to the end of the model that was picked. An answer that a
+    cascade kept back tells of its model what was thought of it, where the answer that was told in its place is judged,
+    as far as both are believed."""
+    believed = _belief_in_verdicts(decisions)
+    found = []
+    for one in decisions:
+        success = success_of(one)
+        if success is None:
+            continue
+        judged = one.success is not None
+        seen = Observation(
+            decision_id=one.id,
+            model=(one.answered_by or one.model) if judged else one.model,
+            at=one.at,
+            success=success,
+            weight=belief_in(one),
+            signals=one.signals,
+        )
+        if not (one.joint and judged):
+            found.append(seen)
+        if one.rejected is not None and judged and believed:
+            found.append(
+                msgspec.structs.replace(
+                    seen,
+                    decision_id=f"{one.id}~",
+                    model=one.model,
+                    success=one.rejected,
+                    weight=seen.weight * believed,
+                    source="implicit",
+                )
+            )
+    return found
+
+
+def _belief_in_verdicts(decisions: Iterable[Logged]) -> float:
+    """By how often callers were of the same mind about answers that were told."""
+    agreed = [
+        (one.verdict > 0.5) == (one.success > 0.5)
+        for one in decisions
+        if one.verdict is not None and one.success is not None and not one.joint
+        if one.source not in ("implicit", "judge") and 0.5 not in (one.verdict, one.success)
+    ]
+    return belief(sum(agreed), len(agreed))
 
 
 def train_on_table(

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from pointsman.core.observation import Implicit, Observation
+from pointsman.core.observation import REJECTED, VERDICT, Implicit, Observation
 from pointsman.core.outcome import Feedback
 from pointsman.core.reward import success_of
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
@@ -43,9 +43,12 @@ _NOTE = (
     " FROM decisions d WHERE d.id = $1 ON CONFLICT (decision_id, kind)"
     " DO UPDATE SET success = excluded.success, at = excluded.at"
 )
+_AGAIN = f"UPDATE observations SET revision = {_NOW} WHERE decision_id = $1"  # noqa: S608 - our own words
 _SELECT = (
-    "SELECT o.decision_id, o.model, o.at, o.success, o.weight, o.source, d.signals, o.key_id, o.revision"
+    "SELECT o.decision_id, o.model, o.at, o.success, o.weight, o.source, d.signals, o.key_id, o.revision,"
+    " d.model, d.attempts, r.success"
     " FROM observations o JOIN decisions d ON d.id = o.decision_id"
+    " LEFT JOIN implicit_signals r ON r.decision_id = o.decision_id AND r.kind = 'rejected'"
 )
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _signals = msgspec.json.Decoder(Signals)
@@ -60,12 +63,25 @@ JUDGE = "judge"
 """The kind of implicit signal that is a model's judgement."""
 
 
+class _Attempt(msgspec.Struct):
+    went_on: bool = False
+
+
+_attempts = msgspec.json.Decoder(list[_Attempt])
+
+
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """A row: an observation, whose it is, and where it stands in the order of writing."""
 
     observation: Observation
     key_id: str | None
     revision: int
+    joint: bool = False
+    """Whether several models wrote the answer, so that it tells of none of them."""
+    rejected: Observation | None = None
+    """What a cascade thought of the answer of the decision's model, in whose place another one answered. Its weight is
+    that of `observation`, before the verdict's own: where nobody judges answers that were told, the verdicts on those
+    that were not would be all that counts."""
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +153,8 @@ class ObservationStore:
             wanted.append(f"o.at <= {at} AND (o.at < {at} OR o.decision_id < {identifier})")
         if of is not None:
             model, key_id = of
-            wanted.append(f"o.model = {value(model)}")
+            place = value(model)
+            wanted.append(f"(o.model = {place} OR (d.model = {place} AND r.success IS NOT NULL))")
             wanted.append("o.key_id IS NULL" if key_id is None else f"o.key_id = {value(key_id)}")
         query = f"{_SELECT} WHERE {' AND '.join(wanted)} ORDER BY o.at DESC, o.decision_id DESC LIMIT $2"
         return _read(await self._database.fetch(query, *values))
@@ -155,6 +172,10 @@ class ObservationStore:
             source = JUDGE if signal.kind == JUDGE else "implicit"
             weight = weights.get(signal.kind, 0.0)
             statements.append(Statement(_NOTE, (signal.decision_id, signal.kind, signal.success, signal.at)))
+            if signal.kind == REJECTED:  # feedback may have come before it
+                statements.append(Statement(_AGAIN, (signal.decision_id,)))
+            if signal.kind in (VERDICT, REJECTED):
+                continue
             values = (signal.decision_id, signal.success, weight, source, signal.kind)
             statements.append(Statement(_OBSERVE_UNLESS_TOLD, values))
         await self._database.transaction(statements)
@@ -166,6 +187,7 @@ class ObservationStore:
             "SELECT s.kind, o.key_id, SUM(CASE WHEN (s.success > 0.5) = (o.success > 0.5) THEN 1 ELSE 0 END), COUNT(*)"
             " FROM implicit_signals s JOIN observations o ON o.decision_id = s.decision_id"
             " WHERE o.source NOT IN ('implicit', 'judge') AND o.success <> 0.5 AND s.success <> 0.5 AND s.at >= $1"
+            " AND s.kind <> 'rejected'"
             " GROUP BY s.kind, o.key_id",
             since,
         )
@@ -185,12 +207,15 @@ class ObservationStore:
 
 def _read(found: Sequence[Row]) -> list[Stored]:
     read = []
-    for decision_id, model, at, success, weight, source, signals, key_id, revision in found:
+    for decision_id, model, at, success, weight, source, signals, key_id, revision, picked, attempts, verdict in found:
         try:
             understood = _signals.decode(signals)
             at, success, weight = msgspec.convert((at, success, weight), tuple[float, _Share, _Share])
+            verdict = msgspec.convert(verdict, _Share | None)
+            joint = attempts is not None and _attempts.decode(attempts)[-1:] == [_Attempt(went_on=True)]
         except msgspec.MsgspecError:  # of another version of this program, or damaged: it counts for nothing
             understood, at, success, weight = _UNREAD, 0.0, 0.0, 0.0
+            verdict, joint = None, False
         observation = Observation(
             decision_id=decision_id,
             model=model,
@@ -200,5 +225,12 @@ def _read(found: Sequence[Row]) -> list[Stored]:
             source=source,
             signals=understood,
         )
-        read.append(Stored(observation=observation, key_id=key_id, revision=int(revision)))
+        rejected = None
+        if verdict is not None:
+            rejected = msgspec.structs.replace(
+                observation, decision_id=f"{decision_id}~", model=picked, success=verdict, source="implicit"
+            )
+        read.append(
+            Stored(observation=observation, key_id=key_id, revision=int(revision), joint=joint, rejected=rejected)
+        )
     return read

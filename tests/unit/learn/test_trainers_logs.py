@@ -103,11 +103,42 @@ def test_what_was_learned_is_not_learned_twice():
     probe = decisions[0]
     arms = [arm_again(one, probe.signals, CARDS[one.model]) for one in probe.candidates]
     before = policy.predict(arms, probe.signals)
-    policy.bank.fold([observed(one) for one in decisions], 1_000_100.0)
+    policy.bank.fold(observed(decisions), 1_000_100.0)
     assert policy.predict(arms, probe.signals) == before
-    later = msgspec.structs.replace(observed(probe), decision_id="dec_new", at=1_000_090.0, success=0.0)
+    (seen,) = observed([probe])
+    later = msgspec.structs.replace(seen, decision_id="dec_new", at=1_000_090.0, success=0.0)
     policy.bank.fold([later], 1_000_100.0)
     assert policy.predict(arms, probe.signals) != before
+
+
+def test_what_a_decision_tells_of_single_models():
+    from pointsman.learn.training import observed
+
+    plain = log(80, 4)[0][0]
+    plain = msgspec.structs.replace(
+        plain, model="lan:small", answered_by="far:large", status="ok", success=1.0, weight=1.0, source="feedback"
+    )
+    assert [(one.model, one.success) for one in observed([plain])] == [("far:large", 1.0)], "after a fallback"
+    assert observed([msgspec.structs.replace(plain, joint=True)]) == [], "one went on with the other's"
+    unjudged = msgspec.structs.replace(plain, success=None, weight=0.0, source=None)
+    failed = msgspec.structs.replace(unjudged, status="error", answered_by="far:large", joint=True)
+    assert [(one.model, one.success) for one in observed([failed])] == [("lan:small", 0.0)], "the plan came to nothing"
+
+    kept_back = msgspec.structs.replace(plain, id="dec_kept", rejected=0.2)
+    assert [one.model for one in observed([kept_back])] == ["far:large"], "nobody knows how right verdicts are"
+    told = [
+        msgspec.structs.replace(
+            plain, id=f"dec_{number}", verdict=0.8, success=float(number < 57), answered_by="lan:small"
+        )
+        for number in range(60)
+    ]
+    *_, large, small = observed([*told, kept_back])
+    assert (large.model, large.success, large.weight) == ("far:large", 1.0, 1.0)
+    assert (small.model, small.success, small.source) == ("lan:small", 0.2, "implicit")
+    assert 0.5 < small.weight < 0.9
+    assert small.decision_id != large.decision_id
+    silent = msgspec.structs.replace(unjudged, id="dec_silent", rejected=0.2)
+    assert len(observed([*told, silent])) == 60, "nobody judged the answer that was told in its place"
 
 
 def test_doubly_robust_rewards_have_the_mean_of_the_truth():

@@ -104,6 +104,8 @@ class Watch:
         self._clock = clock
         self._verifier: Verifier | None = None
         self._strips = False
+        self.confidence: float | None = None
+        """The probability of a good answer that it came to; None: it has not judged."""
 
     def asks(self, asked: ChatRequest, *, logprobs: bool) -> ChatRequest:
         """What the model is asked: the same, in the inner dialect, with log-probabilities where it can give them."""
@@ -172,6 +174,7 @@ class Watch:
 
     def _doubt(self, verifier: Verifier, held: list[Event], *, whole: bool) -> Unconvincing | None:
         confidence = verifier.confidence(whole=whole, prior=self._expected)
+        self.confidence = confidence.probability
         if confidence.probability >= self._rules.below(whole=whole, expected=self._expected):
             return None
         said = f" ({'; '.join(confidence.reasons[:3])})" if confidence.reasons else ""

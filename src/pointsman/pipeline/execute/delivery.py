@@ -35,6 +35,11 @@ class Delivery:
         says most."""
         return self._broke or self._failure
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the model that was asked last was to go on with a text that another had begun."""
+        return self.splice is not None and self.splice.goes_on
+
     def joins(self, *, last: bool) -> Splice | None:
         """What joins the next attempt to what was told; None: nothing does.
 

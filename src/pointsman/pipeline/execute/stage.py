@@ -193,6 +193,10 @@ class Execute:
                         yield event
                 finally:
                     await events.aclose()
+                    if step is not None and watch is not None:
+                        step.attempt.confidence = watch.confidence
+                    if step is not None and goes_on:
+                        step.attempt.went_on = delivery.goes_on
                 return
             except Unconvincing as doubt:
                 assert step is not None

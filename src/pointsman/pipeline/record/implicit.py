@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from pointsman.core.caller import INTENT_KEY
 from pointsman.core.decision import Decision
 from pointsman.core.errors import InvalidRequest
-from pointsman.core.observation import Implicit
+from pointsman.core.observation import REJECTED, VERDICT, Implicit
 from pointsman.core.outcome import Outcome
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest
@@ -69,6 +69,7 @@ class ImplicitSignals:
         signals, key_id = decision.signals, decision.key_id
         if outcome.status != "ok" or signals.needs.kind != "chat" or key_id in (JUDGE_KEY, INTENT_KEY):
             return
+        self._judged(decision, outcome)
         now, shape = self._clock.monotonic(), signals.conversation
         if decision.conversation:
             kept = Answered(decision.id, now, shape.turn, shape.tool_results, shape.tool_errors, shape.tests_passed)
@@ -91,6 +92,16 @@ class ImplicitSignals:
             return
         for kind, success in _signs(last, decision, request):
             self._note(last.decision_id, kind, success)
+
+    def _judged(self, decision: Decision, outcome: Outcome) -> None:
+        """Note what a cascade thought of the answer, and of the one of the decision's model that it kept back."""
+        for attempt in outcome.attempts:
+            if attempt.confidence is None:
+                continue
+            if attempt is outcome.attempts[-1]:
+                self._note(decision.id, VERDICT, attempt.confidence)
+            elif attempt.status == "escalated" and attempt.model == decision.model:
+                self._note(decision.id, REJECTED, attempt.confidence)
 
     def _note(self, decision_id: str, kind: str, success: float) -> None:
         self._keep(Implicit(decision_id=decision_id, kind=kind, success=success, at=self._clock.now()))

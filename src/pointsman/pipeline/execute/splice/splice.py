@@ -59,8 +59,8 @@ class Splice:
         """Of a tool call; None while events must be looked at otherwise."""
         self._held: HeldCalls | None = None
         self._continuation: Continuation | None = None
-        self.prefilled = False
-        """Whether the model of this attempt was asked to go on by prefill."""
+        self.goes_on = self.prefilled = False
+        """Whether the model of this attempt was asked to go on with a text, and whether by prefill."""
 
     @property
     def begun(self) -> bool:
@@ -79,7 +79,7 @@ class Splice:
         """
         self._settle()
         self._held = self._continuation = self._sign = None
-        self.prefilled = False
+        self.goes_on = self.prefilled = False
         self._shown = mask is not None
         told = self._told
         if not told.begun:
@@ -96,7 +96,7 @@ class Splice:
             self._continuation = Continuation(told, None, apart=self._telling.one_thought)
             self._telling.resume()
             return again(asked)
-        self.prefilled = prefill = by_prefill(asked, card)
+        self.goes_on, self.prefilled = True, (prefill := by_prefill(asked, card))
         self._continuation = Continuation(told, Seam(text, prefill=prefill, json=json), json=json)
         self._telling.resume()
         return goes_on(asked, text, card, prefill=prefill)
