@@ -103,7 +103,15 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
         complexity.terms,
         complexity.structure,
     )
-    return bytes([round(share * 127) if 0 <= share <= 1 else 127 if share > 1 else 0 for share in shares])
+    try:
+        return bytes(map(round, map(_BYTE_SCALE.__mul__, shares))).translate(_CAPPED)
+    except (ValueError, OverflowError):  # far outside of [0, 1]
+        return bytes([round(share * 127) if 0 <= share <= 1 else 127 if share > 1 else 0 for share in shares])
+
+
+_BYTE_SCALE = 127.0
+_CAPPED = bytes(range(128)) + bytes([127]) * 128
+"""For `bytes.translate`: what is above 127 is 127."""
 
 
 def _counts(raw: bytes) -> list[int]:

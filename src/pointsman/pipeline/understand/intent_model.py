@@ -116,7 +116,7 @@ class IntentModel:
         logits = self.logits(features, weights, verdict)
         highest = max(logits)
         best = logits.index(highest)
-        greatest = 1 / sum(map(math.exp, [logit - highest for logit in logits]))
+        greatest = 1 / sum(map(math.exp, map(highest.__rsub__, logits)))
         by_model = calibrated(greatest, self._artefact.calibration)
         sure = by_model >= self._artefact.least
         if told and not (sure and by_model > by_rules + self._artefact.lead):
