@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import ProviderShort
 from pointsman.core.ports import Clock, Share
-from pointsman.core.shared import Bucket, SharedState, StateUnavailable
+from pointsman.core.shared import Bucket, SharedState, StateUnavailable, Taken
 from pointsman.core.signals import Needs
 
 from .away import WhenAway
@@ -75,13 +75,15 @@ class ProviderLimits:
         if rule.tokens_per_minute is not None:
             # A prompt beyond a minute's tokens passes when the bucket is full; its real usage is charged afterwards.
             tokens = min(tokens, rule.tokens_per_minute - _floor(rule.tokens_per_minute, leaves))
+        share = Share(provider=card.provider, tokens=tokens)
+        buckets = _buckets(card.provider, rule, requests=1, tokens=tokens, leaves=leaves)
         try:
-            taken = await self._state.take(_buckets(card.provider, rule, requests=1, tokens=tokens, leaves=leaves))
+            taken = await self._taken(buckets, share)
         except StateUnavailable as error:
             self._away.pass_or_raise(error)
             return None
         if taken.ok:
-            return Share(provider=card.provider, tokens=tokens)
+            return share
         wait = max(standing.retry_after for standing in taken.standings)
         raise ProviderShort(
             card.provider,
@@ -89,6 +91,21 @@ class ProviderLimits:
             f" {max(1, math.ceil(wait))} s.",
             retry_after=wait,
         )
+
+    async def _taken(self, buckets: list[Bucket], share: Share) -> Taken:
+        """Take from the buckets. Whoever leaves while the state is asked may have been given the share, which is then
+        given back."""
+        asking = asyncio.ensure_future(self._state.take(buckets))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            self._behind(self._give_back(asking, share))
+            raise
+
+    async def _give_back(self, asking: asyncio.Future[Taken], share: Share) -> None:
+        with suppress(StateUnavailable):  # whether anything was taken nobody knows then
+            if (await asking).ok:
+                self.settle(share, sent=False, tokens=None)
 
     def set_rules(self, rules: Mapping[str, ProviderRule]) -> None:
         """Take what providers allow from now on; what their buckets hold stays."""
@@ -106,9 +123,12 @@ class ProviderLimits:
             return
         buckets = [bucket for bucket in _buckets(share.provider, rule, requests, difference) if bucket.cost]
         if buckets:
-            task = asyncio.get_running_loop().create_task(self._correct(buckets))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._behind(self._correct(buckets))
+
+    def _behind(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
 
     async def _correct(self, buckets: list[Bucket]) -> None:
         with suppress(StateUnavailable):  # the bucket is full again within a minute; `take` tells of the absence
@@ -133,8 +153,9 @@ class ProviderLimits:
 
     async def close(self) -> None:
         """Wait for corrections under way; the state closes after this."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=2.0)
+        for _ in range(2):  # one that gives back begins another
+            if self._settling:
+                await asyncio.wait(self._settling, timeout=1.0)
 
 
 def _floor(limit: int, leaves: float) -> int:
