@@ -9,6 +9,7 @@ whoever writes the wire adds it. An upstream that fails raises an `UpstreamError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -183,6 +184,7 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+_USAGE = re.compile(rb'"usage":\s{0,7}\{')
 _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
@@ -237,10 +239,8 @@ def find_usage(raw: bytes, start: int = 0) -> int:
 
     Inside a JSON string the quotes would be escaped, so text that speaks of usage does not match.
     """
-    at = raw.find(b'"usage":', start)
-    while at >= 0 and not raw[at + 8 : at + 16].lstrip().startswith(b"{"):
-        at = raw.find(b'"usage":', at + 8)
-    return at
+    found = _USAGE.search(raw, start)
+    return found.start() if found is not None else -1
 
 
 def encode_frame(payload: bytes) -> bytes:

@@ -17,6 +17,8 @@ MAX_FRAME = 16 * 1024 * 1024
 """Bytes. A frame holds one chunk of an answer; the largest honest ones carry a tool call's whole arguments."""
 
 _BOM = b"\xef\xbb\xbf"
+_BEGINNINGS = (b"data:", b"event:", b":")
+"""Of streams without a byte order mark."""
 _DONE_LINE = re.compile(rb"(?:\A|(?<=\n))data: ?\[DONE\][ \t]*(?=\r?\n|\Z)")
 
 
@@ -34,12 +36,11 @@ def check_objects(frames: bytes) -> None:
     Raises:
         UpstreamProtocolError: one holds something else.
     """
-    begin = _one_line_at(frames)
     try:
-        if begin and frames.find(b"\n", begin) == len(frames) - 2:  # most blocks are one frame
-            _object_decoder.decode(frames[begin:])
+        if frames.startswith(b"data: {") and frames.find(b"\n", 7) == len(frames) - 2:  # most blocks are one frame
+            _object_decoder.decode(frames[6:])
             return
-        if begin and _are_objects(frames):
+        if _one_line_at(frames) and _are_objects(frames):
             return
         for frame in frames.split(b"\n\n"):
             begin = _one_line_at(frame)
@@ -72,6 +73,14 @@ def _one_line_at(frame: bytes) -> int:
         return 6
     line = frame.find(b"\n") + 1 if frame.startswith(b"event:") else 0
     return line + 6 if line and frame.startswith(b"data: {", line) else 0
+
+
+def first_data(frames: bytes) -> bytes | None:
+    """The data of the first of some whole frames that has any."""
+    begin = _one_line_at(frames)
+    if begin and (end := frames.find(b"\n", begin)) == frames.find(b"\n\n", begin):
+        return frames[begin:end]
+    return next(payloads(frames), None)
 
 
 def frame_end(data: bytes | bytearray, start: int = 0, stop: int | None = None) -> int:
@@ -109,8 +118,9 @@ class FrameBuffer:
         if self.done:
             return b""
         tail = self._tail
-        if not tail and self._started and block.endswith(b"\n\n"):  # most blocks are whole frames: nothing is copied
-            return self._until_done(block)
+        if not tail and block.endswith(b"\n\n") and (self._started or block.startswith(_BEGINNINGS)):
+            self._started = True  # most blocks are whole frames: nothing is copied
+            return self._until_done(block) if b"[DONE]" in block else block
         searched = len(tail)
         tail += block
         if not self._started:

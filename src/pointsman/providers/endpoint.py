@@ -180,12 +180,16 @@ class Endpoint:
 
 async def settled(response: UpstreamResponse) -> None:
     """Read what is left of a body behind its answer, if it is there; whatever goes wrong, the answer is whole."""
+    if response.ended:
+        return
+    late = asyncio.get_running_loop().call_later(SETTLE_SECONDS, response.close)
     try:
-        async with asyncio.timeout(SETTLE_SECONDS):
-            async for _ in response:
-                pass
-    except (TimeoutError, UpstreamError):
+        async for _ in response:
+            pass
+    except UpstreamError:
         pass
+    finally:
+        late.cancel()
 
 
 def retry_after(headers: Headers, now: float | None = None) -> float | None:

@@ -12,13 +12,12 @@ class Silence:
     """Counts the time since an upstream last said something. Comments and pings keep a connection open, so that the
     transport's time-outs never come; they are no part of an answer."""
 
-    __slots__ = ("_between", "_limit", "_phase", "_since")
+    __slots__ = ("_said", "_since", "_timeouts")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._since = time.monotonic()
-        self._phase = "first_byte"
-        self._limit = timeouts.first_byte
-        self._between = timeouts.between_bytes
+        self._said = False
+        self._timeouts = timeouts
 
     def heard(self, block: bytes) -> None:
         """A block has come.
@@ -26,11 +25,14 @@ class Silence:
         Raises:
             UpstreamTimeout: nothing has been said for longer than is allowed.
         """
-        now = time.monotonic()
-        if not _says_nothing(block):
-            self._since, self._phase, self._limit = now, "between_bytes", self._between
-        elif now - self._since > self._limit:
-            raise UpstreamTimeout(self._phase, self._limit)
+        if block.startswith(b"data:") or not _says_nothing(block):
+            self._said = True
+            self._since = time.monotonic()
+            return
+        phase = "between_bytes" if self._said else "first_byte"
+        limit = self._timeouts.between_bytes if self._said else self._timeouts.first_byte
+        if time.monotonic() - self._since > limit:
+            raise UpstreamTimeout(phase, limit)
 
 
 def _says_nothing(block: bytes) -> bool:

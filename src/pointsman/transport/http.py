@@ -106,6 +106,11 @@ class UpstreamResponse(ABC):
     status: int
     headers: Headers
 
+    @property
+    def ended(self) -> bool:
+        """Whether the body is known to have come whole and to be read."""
+        return False
+
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Blocks of the body as they arrive. Raises UpstreamTimeout, UpstreamBroken, UpstreamProtocolError."""

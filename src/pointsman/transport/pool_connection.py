@@ -42,14 +42,11 @@ class PoolConnection(asyncio.Protocol):
         "_close_delimited",
         "_deadline",
         "_expects_no_body",
-        "_has_body",
         "_head_bytes",
         "_loop",
         "_parser",
         "_phase",
-        "_pieces",
         "_pool",
-        "_reading_paused",
         "_response",
         "_reusable",
         "_take_header",
@@ -58,10 +55,12 @@ class PoolConnection(asyncio.Protocol):
         "_total_at",
         "_transport",
         "_whole",
+        "blocks",
         "buffer_bytes",
         "heard",
         "on_body",
         "origin",
+        "reading_paused",
         "sent_at",
         "served",
         "siblings",
@@ -78,13 +77,14 @@ class PoolConnection(asyncio.Protocol):
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._pieces: list[bytes] = []
-        """Of the body, what the parser found in the bytes that it was fed last."""
-        self.on_body = self._pieces.append  # a list's own method: a chunk of a stream takes no step of Python
+        self.blocks: list[bytes] = []
+        """Of the body of the present answer, what came and was not read yet."""
+        self.on_body = self.blocks.append  # a list's own method: a chunk of a stream takes no step of Python
         self._parser = httptools.HttpResponseParser(self)
         self._take_header: Callable[[tuple[bytes, bytes]], None] = _passed_over
         self._response: PoolResponse | None = None
-        self._reading_paused = False
+        self.reading_paused = False
+        """Whether the upstream is held back, as the answer's reader is behind."""
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
         self._total_at = math.inf
@@ -103,7 +103,7 @@ class PoolConnection(asyncio.Protocol):
         assert transport is not None
         response = self._response = PoolResponse(self)
         self._take_header = response.headers.append
-        self.heard = self._has_body = self._whole = self._reusable = self._close_delimited = False
+        self.heard = self._whole = self._reusable = self._close_delimited = False
         self._expects_no_body = method == "HEAD"
         self._head_bytes = 0
         self._timeouts = timeouts
@@ -135,8 +135,9 @@ class PoolConnection(asyncio.Protocol):
     # What the response calls
 
     def resume(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
+        """Read on, where reading is paused."""
+        if self.reading_paused:
+            self.reading_paused = False
             self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
@@ -159,30 +160,32 @@ class PoolConnection(asyncio.Protocol):
             # Nobody asked: the connection can no longer be trusted.
             self.close()
             return
-        self.heard = True
         if not response.head_done:
+            self.heard = True
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._gather(response)
             self._fail(self._not_http("it changed protocols unasked"))
             return
         except httptools.HttpParserError as error:
             if not self._whole:
                 cause = error.__context__
-                self._gather(response)
                 self._fail(cause if isinstance(cause, UpstreamError) else self._not_http(str(error)))
                 return
             self._reusable = False
         if self._whole:
             self._finish()
         elif response.head_done:
-            self._gather(response)
-            if self._has_body:
-                self._between_bytes()
-            if response.overfull and not self._reading_paused:
-                self._reading_paused = True
+            if self.blocks:
+                response.buffered += len(data)
+            if self._phase == "between_bytes":  # its end is only ever later: the timer may stand
+                self._deadline = self._loop.time() + self._timeouts.between_bytes
+            elif self.blocks:
+                self._phase = "between_bytes"
+                self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
+            if response.buffered > self.buffer_bytes and response.takes_blocks and not self.reading_paused:
+                self.reading_paused = True
                 self._deadline = self._total_at
                 assert self._transport is not None
                 self._transport.pause_reading()
@@ -204,6 +207,7 @@ class PoolConnection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is None:
             return
+        response.keep()
         if response.head_done and self._close_delimited and error is None:
             response.end()
         elif self.heard:
@@ -240,6 +244,7 @@ class PoolConnection(asyncio.Protocol):
         response.head_done = True
         self._take_header = _passed_over
         if self._expects_no_body:
+            response.keep()
             self._whole = True
 
     def on_message_complete(self) -> None:
@@ -250,29 +255,11 @@ class PoolConnection(asyncio.Protocol):
             response.reset()
             self._take_header = response.headers.append
             return
-        self._gather(response)
+        response.keep()
         self._whole = True
         self._reusable = self._parser.should_keep_alive()
 
-    def _gather(self, response: PoolResponse) -> None:
-        """Hand on what the parser found of the body; what follows a whole one is nobody's."""
-        pieces = self._pieces
-        if pieces and not self._whole:
-            body = b"".join(pieces)
-            response.blocks.append(body)
-            response.buffered += len(body)
-            self._has_body = True
-        pieces.clear()
-
     # Deadlines
-
-    def _between_bytes(self) -> None:
-        when = self._loop.time() + self._timeouts.between_bytes
-        if self._phase == "between_bytes":
-            self._deadline = min(when, self._total_at)  # only ever later: the timer may stand
-        else:
-            self._phase = "between_bytes"
-            self._set_deadline(when)
 
     def _set_deadline(self, when: float) -> None:
         self._deadline = when = min(when, self._total_at)
@@ -286,9 +273,10 @@ class PoolConnection(asyncio.Protocol):
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._loop.time()
-        if now < self._deadline:
-            if self._deadline < math.inf:
-                self._timer = self._loop.call_at(self._deadline, self._timer_fired)
+        deadline = min(self._deadline, self._total_at)
+        if now < deadline:
+            if deadline < math.inf:
+                self._timer = self._loop.call_at(deadline, self._timer_fired)
         elif self._response is None:
             self.close()
         elif now >= self._total_at:
@@ -303,8 +291,8 @@ class PoolConnection(asyncio.Protocol):
         response, self._response = self._response, None
         assert response is not None
         transport = self._transport
-        if self._reading_paused:
-            self._reading_paused = False
+        if self.reading_paused:
+            self.reading_paused = False
             if transport is not None and not transport.is_closing():
                 transport.resume_reading()
         self.served += 1
@@ -318,6 +306,7 @@ class PoolConnection(asyncio.Protocol):
     def _fail(self, error: UpstreamError) -> None:
         response, self._response = self._response, None
         if response is not None:
+            response.keep()
             response.end(error)
             response.notify()
         self.close()

@@ -20,7 +20,7 @@ class PoolResponse(UpstreamResponse):
     status = 0
     head_done = complete = False
     buffered = 0
-    """Bytes that came and were not read yet."""
+    """Bytes that came and were not read yet, their framing included."""
     _limit: int | None = None
     """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
     _error: UpstreamError | None = None
@@ -29,8 +29,8 @@ class PoolResponse(UpstreamResponse):
     def __init__(self, connection: PoolConnection) -> None:
         self._connection: PoolConnection | None = connection
         self.headers: list[tuple[bytes, bytes]] = []
-        self.blocks: list[bytes] = []
-        """What came and was not read yet; the connection adds to them."""
+        self.blocks = connection.blocks
+        """What came and was not read yet. The connection adds to them."""
 
     # What the connection calls
 
@@ -41,19 +41,25 @@ class PoolResponse(UpstreamResponse):
         self.head_done = False
 
     @property
-    def overfull(self) -> bool:
-        """More is buffered than a reader who takes blocks one by one should have waiting."""
-        connection = self._connection
-        return self._limit is None and connection is not None and self.buffered > connection.buffer_bytes
+    def takes_blocks(self) -> bool:
+        """Whether the reader takes blocks one by one, so that not too many should wait for it."""
+        return self._limit is None
 
     def notify(self) -> None:
         """Wake the reader when what came is what it waits for."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._limit is not None and not self.complete and self._error is None and self.buffered <= self._limit:
+        limit = self._limit
+        if limit is not None and not self.complete and self._error is None and self.buffered <= limit:
             return
         waiter.set_result(None)
+
+    def keep(self) -> None:
+        """What the connection adds from now on is not this answer's any more."""
+        blocks = self.blocks
+        self.blocks = blocks.copy()
+        blocks.clear()
 
     def end(self, error: UpstreamError | None = None) -> None:
         """The answer is whole, or `error` ended it; the connection has let go of it."""
@@ -72,6 +78,10 @@ class PoolResponse(UpstreamResponse):
 
     # What the reader calls
 
+    @property
+    def ended(self) -> bool:
+        return self.complete and not self.blocks
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -89,11 +99,11 @@ class PoolResponse(UpstreamResponse):
         try:
             if self._connection is not None and not self.complete:
                 self._connection.resume()
-            while not self.complete and self._error is None and self.buffered <= limit:
+            while not self.complete and self._error is None and (self.buffered <= limit or self._size <= limit):
                 await self._wait()
         finally:
             self._limit = None
-        if self.buffered > limit:
+        if self._size > limit:
             self.close()
             raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
         if self._error is not None:
@@ -109,18 +119,22 @@ class PoolResponse(UpstreamResponse):
             connection.abandon()
             self.notify()
 
+    @property
+    def _size(self) -> int:
+        """Bytes of the body that wait."""
+        return sum(map(len, self.blocks))
+
     def _take(self) -> bytes:
         blocks = self.blocks
         data = b"".join(blocks)
         blocks.clear()
         self.buffered = 0
-        if self._connection is not None:
-            self._connection.resume()
+        connection = self._connection
+        if connection is not None and connection.reading_paused:
+            connection.resume()
         return data
 
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _wait(self) -> asyncio.Future[None]:
+        """Comes when something has; one that was waited for no longer is passed over."""
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        return waiter

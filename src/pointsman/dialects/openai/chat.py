@@ -17,7 +17,7 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
 from pointsman.dialects.checks import check_utf8, unreadable
-from pointsman.dialects.sse import FrameBuffer, check_objects, frame_end
+from pointsman.dialects.sse import FrameBuffer, check_objects, first_data, frame_end
 
 from .errors import stated_error
 
@@ -59,22 +59,19 @@ class ChatStream:
             the bytes all the same.
     """
 
-    __slots__ = ("_answer_id", "_finished", "_frames", "_looks_for_id", "_started", "_wants_usage", "failure")
+    __slots__ = ("_finished", "_frames", "_looks_for_id", "_started", "_wants_usage", "done", "failure")
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._frames = FrameBuffer()
         self._wants_usage = wants_usage
         self._started = False
         self._finished = False
-        self._answer_id: str | None = None
         self._looks_for_id = 3
         """Blocks in which the id is still looked for: some upstreams begin with a chunk that has none."""
+        self.done = False
+        """Whether the upstream has said that its stream is over."""
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
-
-    @property
-    def done(self) -> bool:
-        return self._frames.done
 
     def feed(self, block: bytes) -> Frames | None:
         """The frames that are whole now, or None.
@@ -84,23 +81,22 @@ class ChatStream:
             UpstreamProtocolError: not UTF-8, or no JSON; the first frame is not a chunk; a frame is too large.
         """
         frames = self._frames.feed(block)
+        self.done = self._frames.done
         if not frames:
             return None
         if not frames.isascii():
             check_utf8(frames)
         answer_id = None
         if not self._started:
-            payload = next(payloads(frames), None)
+            payload = first_data(frames)
             if payload is None:  # comments that keep the connection open promise nothing yet
                 return None
             answer_id = _first_id(payload)
-            check_objects(frames)
-        elif self._answer_id is None and self._looks_for_id:
+        elif self._looks_for_id:
             self._looks_for_id -= 1
-            envelope = _loosely(next(payloads(frames), b""))
+            envelope = _loosely(first_data(frames) or b"")
             answer_id = _id(envelope) if envelope is not None else None
-        if self._started:
-            check_objects(frames)
+        check_objects(frames)
         usage = finish = None
         went_on = False
         if b'"error"' in frames:
@@ -117,7 +113,7 @@ class ChatStream:
             return None
         self._started = True
         if answer_id is not None:
-            self._answer_id = answer_id
+            self._looks_for_id = 0
         return Frames(frames, usage, answer_id, finish, went_on)
 
     def end(self) -> None:
@@ -127,7 +123,9 @@ class ChatStream:
             UpstreamBroken: it ended too early.
             UpstreamProtocolError: it held no answer.
         """
-        if self._frames.partial:
+        partial = self._frames.partial
+        self.done = self._frames.done
+        if partial:
             raise UpstreamBroken("The model's provider broke off in the middle of a frame.")
         if not self._started:
             raise UpstreamProtocolError("The model's provider ended its stream without an answer.")
@@ -159,11 +157,10 @@ class ChatStream:
             end = blank.end() if blank is not None else len(frames)
             kept.append(frames[start:begin])
             frame = frames[begin:end]
-            for payload in payloads(frame):
-                envelope = _loosely(payload)
-                found = _usage(envelope) if envelope is not None else None
-                usage = found or usage
-                if envelope is not None and found and not envelope.choices and not self._wants_usage:
+            envelope = _loosely(first_data(frame) or b"")
+            if envelope is not None and (found := _usage(envelope)) is not None:
+                usage = found
+                if not envelope.choices and not self._wants_usage:
                     frame = b""
             kept.append(frame)
             start = at = end
