@@ -15,6 +15,8 @@ from typing import Self
 import pexpect
 import pyte
 
+from waiting import PATIENCE
+
 COMMAND = [sys.executable, "-m", "pointsman"]
 
 
@@ -90,7 +92,7 @@ class Terminal:
         """Type a line once the prompt is there."""
         self.send(text + "\r")
 
-    async def until(self, pattern: str, *, seconds: float = 20.0) -> str:
+    async def until(self, pattern: str, *, seconds: float = PATIENCE) -> str:
         """Read until the screen's text matches; the text."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text, re.MULTILINE):
@@ -100,7 +102,7 @@ class Terminal:
 
     async def ended(self) -> int:
         """Read until the program has ended; its exit code."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while self._read_or_end():
             assert time.monotonic() < end, f"it did not end:\n{self.text}"
             await asyncio.sleep(0.01)

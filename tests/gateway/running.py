@@ -13,13 +13,14 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+from waiting import PATIENCE, until
 
 T = TypeVar("T")
 
@@ -111,13 +112,11 @@ class Gateway:
         return self.record(identifier)
 
     def record(self, identifier: str) -> dict[str, Any]:
-        until = time.monotonic() + 5
-        while True:
+        def known() -> dict[str, Any] | None:
             found = self.ask("GET", f"/api/v1/decisions/{identifier}")
-            if found.status == 200 and found.json.get("outcome"):
-                return found.json
-            assert time.monotonic() < until, (found.status, found.body)
-            time.sleep(0.02)
+            return found.json if found.status == 200 and found.json.get("outcome") else None
+
+        return until(known, identifier, every=0.02)
 
 
 def free_port() -> int:
@@ -128,7 +127,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, settings: Mapping[str, Any], *, env: Mapping[str, str] | None = None, patience: float = 30
+    folder: Path, settings: Mapping[str, Any], *, env: Mapping[str, str] | None = None, patience: float = PATIENCE
 ) -> Iterator[Gateway]:
     """Start a gateway with these settings; stop it and check that it stopped well."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,14 +157,14 @@ def running(
     certificate = tree["server"].get("tls_certificate")
     gateway = Gateway(process, port, folder, certificate=Path(certificate) if certificate else None)
     try:
-        until = time.monotonic() + patience
-        while True:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                if gateway.ask("GET", "/api/health", timeout=2).status == 200:
-                    break
+
+        def serving() -> bool:
             assert process.poll() is None, gateway.log_text
-            assert time.monotonic() < until, gateway.log_text
-            time.sleep(0.02)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return gateway.ask("GET", "/api/health", timeout=2).status == 200
+            return False
+
+        until(serving, lambda: gateway.log_text, seconds=patience, every=0.02)
         yield gateway
     finally:
         if process.poll() is None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from pointsman.testing import Answer, Page, ScriptedUpstream, Stream, Tokens
+from waiting import until
 
 from .running import Gateway, running
-from .test_budgets import report, tree, until, used
+from .test_budgets import report, tree, used
 
 PAID = "openai:paid"
 BOUND = 100

@@ -18,6 +18,7 @@ import openai
 import pytest
 
 from pointsman.testing import Answer, Drip, Stall, Status, Tokens
+from waiting import until
 
 from .running import Gateway, free_port, running
 
@@ -58,13 +59,6 @@ def report(gateway: Gateway) -> dict:
 
 def used(gateway: Gateway, scope: str = "global") -> int:
     return next(row["used_micro_usd"] for row in report(gateway)["budgets"] if row["scope"] == scope)
-
-
-def until(holds, what: str = "") -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def whole(tokens: int) -> Answer:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.testing.answers import Page, Status
+from waiting import until
 
 from .running import Gateway, running
 
@@ -38,14 +38,6 @@ def breaking(settings: dict[str, Any], open_seconds: float = 600.0) -> dict[str,
 def admin(gateway: Gateway) -> Gateway:
     gateway.headers = {"authorization": f"Bearer {ADMIN}"}
     return gateway
-
-
-def until(true: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 30
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def metric(gateway: Gateway, name: str) -> dict[tuple[str, str], float]:
@@ -107,7 +99,8 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
         assert len(cloud.chats) == asked
         assert gateway.chat(model="openai:gpt-4o").status == 200, "its neighbour is another matter"
         record = gateway.record(gateway.chat(EASY, headers=KEYED).headers["x-pointsman-decision"])
-        assert [drop["detail"] for drop in record["dropped"] if drop["model"] == CLOUD] == ["does not answer"]
+        [detail] = [drop["detail"] for drop in record["dropped"] if drop["model"] == CLOUD]
+        assert detail == "calls to it failed of late, and it is left alone for a while"
         told = gateway.ask("GET", "/api/v1/health").json
         assert told["status"] == "degraded"
         [circuit] = told["circuits"]
@@ -132,7 +125,18 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             assert circuits(gateway)["openai"] == "open"
             nobody = gateway.chat(EASY, routing_preferences={"force_provider": "openai"})
             assert nobody.json["error"]["code"] == "no_healthy_model"
-            assert int(nobody.headers["retry-after"]) > 0
+            assert 400 < int(nobody.headers["retry-after"]) <= 600, "until somebody may try"
+            assert "3 calls in a row" in nobody.json["error"]["message"]
+            wish = {"routing_preferences": {"force_provider": "openai"}}
+            for path, fields in (("/v1/chat/completions", {}), ("/api/v1/chat/completions", {}), ("/v1/messages", {"max_tokens": 9})):
+                body = {"model": "auto", "messages": [{"role": "user", "content": EASY}], **fields, **wish}
+                nobody = gateway.ask("POST", path, body, headers=KEYED)
+                assert nobody.status in (502, 503), nobody.body
+                assert 400 < int(nobody.headers["retry-after"]) <= 600
+                told = nobody.body.decode()
+                assert "left alone for a while" in told
+                assert str(cloud.port) not in told
+                assert "127.0.0.1" not in told
         finally:
             background.run(cloud.listen())
 

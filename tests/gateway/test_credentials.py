@@ -9,17 +9,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from waiting import until
+
 from .running import Gateway, running
 
 FIRST, SECOND = "sk-planted-first-0123456789", "sk-planted-second-0123456789"
 PINNED = "openai:gpt-4o-mini"
-PATIENCE = 20.0
 SECRET = "a" * 40
 PAGE = (Path(__file__).parents[2] / "docs/how-to/sign-requests.md").read_text()
 
@@ -50,14 +50,6 @@ def pointsman(gateway: Gateway, *args: str, stdin: str = "", env: dict[str, str]
     assert "Traceback" not in ended.stderr
     assert "planted" not in ended.stdout + ended.stderr
     return ended.stdout if code == 0 else ended.stderr
-
-
-def until(what: Callable[[], bool], seconds: float = PATIENCE) -> float:
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def sent_key(gateway: Gateway, cloud) -> str | None:

@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import openai
 import psutil
 import pytest
+
+from waiting import until
 
 from .running import Gateway, running
 
@@ -43,10 +44,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "providers": {"ollama": {"enabled": False}},
     }
     with running(tmp_path_factory.mktemp("embedded"), settings, patience=60) as gateway:
-        until = time.monotonic() + 240
-        while not all(state(gateway, model) == "ready" for model in (SMALL, CODER)):
-            assert time.monotonic() < until, gateway.log_text
-            time.sleep(0.2)
+        until(
+            lambda: all(state(gateway, model) == "ready" for model in (SMALL, CODER)),
+            lambda: gateway.log_text,
+            seconds=240,
+        )
         yield gateway
 
 
@@ -227,10 +229,7 @@ def test_an_engine_that_dies_comes_back(gateway):
     for child in before:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 60
-    while gateway.chat("Say ok.", max_tokens=1).status != 200:
-        assert time.monotonic() < until, gateway.log_text
-        time.sleep(0.2)
+    until(lambda: gateway.chat("Say ok.", max_tokens=1).status == 200, lambda: gateway.log_text)
 
 
 def test_a_killed_gateway_leaves_no_orphan(gateway):

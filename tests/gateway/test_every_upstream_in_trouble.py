@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from pointsman.testing import ScriptedUpstream
+from waiting import until
 
 from .dialects_in import DIALECTS, Dialect, text_of, trouble_of
 from .running import Gateway, running
@@ -153,10 +154,7 @@ def test_nothing_is_left(gateway: Gateway, upstream: ScriptedUpstream, backgroun
     """Behind all of that: no answer under way, no connection but those that wait to be used again."""
     kept = upstream.open_connections
     assert kept <= AT_ONCE * 2
-    until = time.monotonic() + 5
-    while (details := gateway.ask("GET", "/api/v1/health/details").json)["active_requests"]:
-        assert time.monotonic() < until, details
-        time.sleep(0.05)
+    until(lambda: not gateway.ask("GET", "/api/v1/health/details").json["active_requests"])
     out = [
         found
         for found in psutil.Process(gateway.process.pid).net_connections()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from pointsman.testing.answers import Answer, Status
 from pointsman.testing.upstream import ScriptedUpstream
+from waiting import until
 
 from .running import Gateway, Reply, running
 
@@ -61,15 +62,6 @@ def chosen(gateway: Gateway) -> dict[str, float]:
     return {found["model"]: rest[found["model"]], **rest}
 
 
-def within(seconds: float, true: Callable[[], bool]) -> float:
-    """Seconds until it is true."""
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < seconds
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
 def say(gateway: Gateway, identifier: str, **said: Any) -> Reply:
     reply = gateway.ask("POST", "/v1/feedback", {"id": identifier, **said})
     assert reply.status == 200, reply.body
@@ -93,13 +85,13 @@ def test_many_thumbs_down_move_auto_away_in_both_gateways_and_thumbs_up_back(pai
     ids = answers(one, 40, model=first)
     for identifier in ids:
         say(one, identifier, thumb="down")
-    for gateway in pair:  # it takes half a second; the rest is for a busy machine
-        within(10, lambda gateway=gateway: next(iter(chosen(gateway))) != first)
-    within(10, lambda: chosen(one) == pytest.approx(chosen(other), abs=1e-6))
+    for gateway in pair:
+        until(lambda gateway=gateway: next(iter(chosen(gateway))) != first)
+    until(lambda: chosen(one) == pytest.approx(chosen(other), abs=1e-6))
     for identifier in ids:  # the same answers: the last word holds
         say(other, identifier, outcome="success")
     for gateway in pair:
-        within(10, lambda gateway=gateway: chosen(gateway)[first] > before[first])
+        until(lambda gateway=gateway: chosen(gateway)[first] > before[first])
         assert next(iter(chosen(gateway))) == first
 
 
@@ -111,20 +103,20 @@ def test_a_storm_is_one_word_and_what_was_learned_outlives_a_restart(
         first = next(iter(before))
         ids = answers(gateway, 20, model=first)
         say(gateway, ids[0], thumb="down")
-        within(10, lambda: chosen(gateway)[first] != before[first])
+        until(lambda: chosen(gateway)[first] != before[first])
         once = chosen(gateway)
         for number in range(100):
             say(gateway, ids[0], score=(number % 2) / 2)
         say(gateway, ids[0], thumb="down")
         assert gateway.record(ids[0])["feedback"]["thumb"] == "down"
-        within(10, lambda: chosen(gateway) == pytest.approx(once, abs=1e-4))
+        until(lambda: chosen(gateway) == pytest.approx(once, abs=1e-4))
         for identifier in ids[1:]:
             say(gateway, identifier, tests={"passed": 0, "failed": 3})
-        within(10, lambda: next(iter(chosen(gateway))) != first)
+        until(lambda: next(iter(chosen(gateway))) != first)
         time.sleep(1.5)  # until the last of them is in
         learned = chosen(gateway)
     with running(tmp_path, settings) as gateway:
-        within(10, lambda: chosen(gateway) == pytest.approx(learned, abs=1e-3))
+        until(lambda: chosen(gateway) == pytest.approx(learned, abs=1e-3))
 
 
 def test_one_keys_flood_does_not_take_a_model_from_the_others(
@@ -158,7 +150,7 @@ class Watched:
 
     def noted(self, wanted: int) -> Counter[str]:
         """By kind, once there are so many."""
-        within(10, lambda: (self._read() - self._seen).total() >= wanted)
+        until(lambda: (self._read() - self._seen).total() >= wanted)
         now = self._read()
         before, self._seen = self._seen, now
         return now - before

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 import platformdirs
 import pytest
+
+from waiting import until
 
 from .running import running
 from .test_intent_model import UNSURE, ask, results
@@ -25,10 +26,11 @@ def test_the_smallest_model_is_asked_for_one_token(tmp_path: Path):
         "routing": {"intent_model": SMALL, "intent_timeout": 60},
     }
     with running(tmp_path, settings, patience=60) as gateway:
-        until = time.monotonic() + 180
-        while gateway.chat("Say ok.", model=SMALL, max_tokens=1).status != 200:
-            assert time.monotonic() < until, gateway.log_text
-            time.sleep(0.2)
+        until(
+            lambda: gateway.chat("Say ok.", model=SMALL, max_tokens=1).status == 200,
+            lambda: gateway.log_text,
+            seconds=180,
+        )
         secret = "ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2"
         for text in (f"{UNSURE} one", f"{UNSURE} one", f"{UNSURE} {secret}"):
             signals = ask(gateway, text, max_tokens=1)

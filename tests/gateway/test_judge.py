@@ -18,6 +18,7 @@ from pointsman.pipeline.record.judge import BUILT_IN
 from pointsman.settings import Settings
 from pointsman.testing.answers import Answer, SeenRequest, Tokens, Wire
 from pointsman.testing.upstream import ScriptedUpstream
+from waiting import until
 
 from .running import Gateway, running
 
@@ -71,14 +72,15 @@ def ask(gateway: Gateway, text: str = ASK, **fields: Any) -> str:
 
 def judged(gateway: Gateway, wanted: int) -> dict[str, float]:
     """Success by decision, once so many were judged."""
-    until = time.monotonic() + 10
-    while True:
+    rows: dict[str, float] = {}
+
+    def so_many() -> bool:
         with sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3") as connection:
-            rows = dict(connection.execute("SELECT decision_id, success FROM implicit_signals WHERE kind = 'judge'"))
-        if len(rows) >= wanted:
-            return rows
-        assert time.monotonic() < until, (rows, gateway.log_text)
-        time.sleep(0.05)
+            rows.update(connection.execute("SELECT decision_id, success FROM implicit_signals WHERE kind = 'judge'"))
+        return len(rows) >= wanted
+
+    until(so_many, lambda: f"{rows} {gateway.log_text}")
+    return rows
 
 
 def quiet(upstream: ScriptedUpstream, seconds: float = 1.0) -> list[SeenRequest]:

@@ -15,6 +15,8 @@ from typing import Any
 import openai
 import pytest
 
+from waiting import until
+
 from .running import Gateway, Reply, running
 
 SECRET = "a secret that both gateways share, and nobody else"
@@ -54,10 +56,7 @@ def status(gateway: Gateway, token: str | None) -> int:
 
 def becomes(gateway: Gateway, token: str | None, wanted: int) -> None:
     """Wait until a token is let in, or refused."""
-    begun = time.monotonic()
-    while status(gateway, token) != wanted:
-        assert time.monotonic() - begun < SOON
-        time.sleep(0.02)
+    until(lambda: status(gateway, token) == wanted, every=0.02)
 
 
 def make(gateway: Gateway, admin: str, **fields: Any) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from waiting import until
 
 from .running import Gateway, running
 
@@ -96,9 +97,7 @@ def test_a_key_has_a_priority_of_its_own(open_gateway: Gateway, lan, cloud):
         return open_gateway.decision(open_gateway.chat(EASY, **fields))["signals"]["priority"]
 
     def becomes(wanted: str) -> None:
-        begun = time.monotonic()
-        while priority() != wanted:
-            assert time.monotonic() - begun < 10
+        until(lambda: priority() == wanted)
 
     becomes("cost")
     assert priority(routing_preferences={"priority": "quality"}) == "quality"

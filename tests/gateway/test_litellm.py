@@ -9,8 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from pointsman.testing.answers import Answer, Reset, Status, Tokens, ToolUse
+from waiting import until
 
 from .litellm_proxy import installed
 from .running import running
@@ -37,15 +37,6 @@ WEATHER = {
     },
 }
 PLANTED = "planted-secret-of-the-provider"
-
-
-def until(holds: Callable[[], Any], patience: float = 90) -> Any:
-    """What `holds` returns, once that is true."""
-    end = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    return found
 
 
 def ids(gateway) -> set[str]:
@@ -253,7 +244,7 @@ def test_it_is_started_again_when_it_dies_and_dies_with_a_gateway_that_is_killed
     assert not _running(first)
     gateway.process.send_signal(signal.SIGKILL)
     gateway.process.wait(10)
-    until(lambda: not _running(second), patience=10)
+    until(lambda: not _running(second))
 
 
 def _answers(client: openai.OpenAI, cloud) -> bool:
@@ -304,7 +295,7 @@ def test_the_command_runs_one_without_a_gateway(tmp_path: Path, cloud_server):
         assert (again.returncode, "kept running here" in again.stderr) == (1, True)
         settings = {"data_dir": environ["POINTSMAN_DATA_DIR"], "providers": {"ollama": {"enabled": False}}}
         with running(tmp_path / "gateway", settings) as gateway:
-            until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)), patience=20)
+            until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)))
         _by_its_address(tmp_path)
     finally:
         down = pointsman("down")

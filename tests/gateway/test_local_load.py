@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.testing import Answer, ScriptedUpstream
 from pointsman.testing.answers import SeenRequest, Wire
+from waiting import until
 
 from .dialects_in import DIALECTS
 from .running import Background, Gateway, Reply, running
@@ -91,13 +92,6 @@ class Load:
             assert not thread.is_alive()
         until(lambda: self.running == 0)
         assert self.waiting == 0
-
-
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def metric(gateway: Gateway, name: str) -> dict[str, float]:

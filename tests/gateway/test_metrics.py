@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from waiting import until
 
 from .running import Gateway, running
 
@@ -47,10 +48,8 @@ def test_budgets_and_their_alert_are_told(settings: dict[str, Any], cloud, tmp_p
         mine = {"authorization": f"Bearer {KEY}"}
         answer = gateway.chat(model="openai:gpt-4o-mini", max_tokens=50, headers=mine)
         assert answer.status == 200
-        until = time.monotonic() + 20
-        while (after := read(gateway))["pointsman_budget_alerts_total",] == 0:
-            assert time.monotonic() < until, after
-            time.sleep(0.05)
+        until(lambda: read(gateway)["pointsman_budget_alerts_total",])
+        after = read(gateway)
         for cycle in ("daily", "monthly"):
             assert 0 < after["pointsman_budget_used_dollars", "global", "", cycle] < 0.5
         assert after["pointsman_budget_overspent_dollars_total",] == 0

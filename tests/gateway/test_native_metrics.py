@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.testing.answers import Answer, Stall, Status, Tokens
+from waiting import until
 
 from .running import Gateway, running
 
@@ -48,10 +48,12 @@ def worked(settings: dict[str, Any], cloud_server, lan_server, tmp_path_factory)
 
 
 def report(gateway: Gateway, path: str = "/api/v1/metrics") -> dict[str, Any]:
-    until = time.monotonic() + 10
-    while (found := gateway.ask("GET", path).json)["requests"]["total"] < 6 or found["requests"]["running"]:
-        assert time.monotonic() < until, found
-        time.sleep(0.05)
+    def all_ended() -> dict[str, Any] | None:
+        found = gateway.ask("GET", path).json
+        return found if found["requests"]["total"] >= 6 and not found["requests"]["running"] else None
+
+    found = until(all_ended)
+    assert found is not None
     return found
 
 
@@ -166,10 +168,7 @@ def test_running_answers_are_counted(worked, cloud_server):
     assert gateway.ask("GET", "/api/v1/health/details").json["active_requests"] == 1
     reply.close()
     connection.close()
-    until = time.monotonic() + 5
-    while gateway.ask("GET", "/api/v1/health/details").json["active_requests"]:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: not gateway.ask("GET", "/api/v1/health/details").json["active_requests"])
 
 
 def test_health_and_its_details(worked):

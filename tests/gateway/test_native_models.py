@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from pointsman.testing.answers import Answer, Status, Tokens
+from waiting import until
 
 from .running import Gateway, running
 
@@ -79,11 +79,12 @@ def test_speeds_are_measured(gateway, cloud, lan):
     gateway.chat(model=name)
     gateway.chat(model=name, stream=True, stream_options={"include_usage": True})
     gateway.chat(model=name)  # failed: not measured
-    until = time.monotonic() + 10
-    while (gateway.ask("GET", f"/api/v1/models/{name}").json["measured"] or {"requests": 0})["requests"] < 2:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    measured = gateway.ask("GET", f"/api/v1/models/{name}").json["measured"]
+
+    def known() -> dict[str, Any]:
+        return gateway.ask("GET", f"/api/v1/models/{name}").json["measured"] or {"requests": 0}
+
+    until(lambda: known()["requests"] >= 2)
+    measured = known()
     assert measured["requests"] == 2
     assert 0 < measured["response_time_seconds"] < 5
     assert 0 < measured["first_byte_seconds"] <= 5
@@ -149,12 +150,12 @@ def test_a_model_that_is_away_is_told(settings, cloud, lan_server, background, t
         assert gateway.ask("GET", "/api/v1/models/fast").json["available"] is True
         background.run(lan_server.refuse())
         try:
-            gateway.chat(model="lan:llama3.1:8b")
-            until = time.monotonic() + 10
-            while gateway.ask("GET", "/api/v1/models/fast").json["available"]:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+
+            def seen_to_be_away() -> bool:
                 gateway.chat(model="lan:llama3.1:8b")
+                return not gateway.ask("GET", "/api/v1/models/fast").json["available"]
+
+            until(seen_to_be_away)
             assert recommended(gateway, use_case="private")["recommended"] is None
         finally:
             background.run(lan_server.listen())

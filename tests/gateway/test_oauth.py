@@ -14,9 +14,11 @@ from authlib.integrations.httpx_client import OAuth2Client, OAuthError
 from authlib.oauth2 import rfc8414, rfc9207
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from waiting import until
+
 from .browser import PASSWORD, Browser, Page, set_up
 from .running import Gateway, Reply, running
-from .test_sign_in import api_sign_in, command, until
+from .test_sign_in import api_sign_in, command
 
 VERIFIER = "v" * 20 + "-._~" + "0123456789" * 3
 CALLBACK = "https://app.example/callback?kept=1"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from waiting import until
 
 from .running import Gateway, running
 
@@ -43,9 +45,7 @@ def serving(gateway: Gateway) -> str:
 
 def takes_over(gateway: Gateway, version: str, begun: float) -> float:
     """Seconds since `begun` until the gateway decides with a version."""
-    while serving(gateway) != version:
-        assert time.monotonic() - begun < 10, (version, gateway.log_text)
-        time.sleep(0.02)
+    until(lambda: serving(gateway) == version, lambda: gateway.log_text, every=0.02)
     return time.monotonic() - begun
 
 
@@ -91,13 +91,6 @@ def test_a_promotion_outlives_a_restart(tmp_path: Path, settings: dict[str, Any]
 THRIFTY = json.dumps({"weights": {"balanced": {"cost": 5000.0, "hard": 0.0, "enough": 0.1}}})
 
 
-def until(what: Callable[[], bool], gateway: Gateway, seconds: float = 30.0) -> None:
-    begun = time.monotonic()
-    while not what():
-        assert time.monotonic() - begun < seconds, gateway.log_text
-        time.sleep(0.1)
-
-
 def metric(gateway: Gateway, name: str) -> float:
     text = gateway.ask("GET", "/metrics").body.decode()
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
@@ -108,7 +101,7 @@ def test_a_staged_policy_takes_its_share_and_a_live_drop_takes_it_back(tmp_path:
         built_in = serving(gateway)
         command(gateway, "add", "worse", "-", standard_input=THRIFTY, env={})
         command(gateway, "promote", "worse@1", "--share", "0.5", env={})
-        until(lambda: "worse@1 takes 50 %" in gateway.log_text, gateway)
+        until(lambda: "worse@1 takes 50 %" in gateway.log_text, lambda: gateway.log_text)
 
         def conversation(number: int) -> dict[str, Any]:
             body = {"model": "auto", "messages": [{"role": "user", "content": f"{DEAR} Take number {number}."}]}
@@ -120,17 +113,20 @@ def test_a_staged_policy_takes_its_share_and_a_live_drop_takes_it_back(tmp_path:
         assert 15 <= shares["worse@1"] <= 45
         assert routed[:10] == [conversation(number)["policy"] for number in range(10)]  # conversations stay
 
-        number = 0
-        while "Rolled worse@1 back" not in gateway.log_text:
-            number += 1
-            assert number < 200
+        numbers = itertools.count(1)
+
+        def rolled_back_after_another() -> bool:
+            number = next(numbers)
             answer = gateway.chat(f"{DEAR} Take number {number}.")
             decision = gateway.decision(answer)
             assert sum(one["propensity"] for one in decision["candidates"]) == pytest.approx(1)
             outcome = "failure" if decision["policy"] == "worse@1" else "success"
             judged = gateway.ask("POST", "/v1/feedback", {"id": decision["id"], "outcome": outcome})
             assert judged.status == 200
-        until(lambda: {conversation(number)["policy"] for number in range(20)} == {built_in}, gateway, 10)
+            return "Rolled worse@1 back" in gateway.log_text
+
+        until(rolled_back_after_another, lambda: gateway.log_text, every=0)
+        until(lambda: {conversation(number)["policy"] for number in range(20)} == {built_in}, lambda: gateway.log_text)
         [latest, *_] = json.loads(command(gateway, "history", "--json", env={}))
         assert (latest["action"], latest["version"], latest["by"]) == ("rolled_back", "worse@1", "the gateway")
         assert "judged good: 0.0%" in latest["reason"]
@@ -150,7 +146,7 @@ def test_a_shadow_chooses_beside_the_requests_and_changes_nothing(tmp_path: Path
         def shadowed() -> list[dict[str, Any]]:
             return json.loads(command(gateway, "list", "--json", env={}))["shadowed"]
 
-        until(lambda: metric(gateway, "pointsman_shadow_choices_total") == 5, gateway)
+        until(lambda: metric(gateway, "pointsman_shadow_choices_total") == 5, lambda: gateway.log_text)
         [summary] = shadowed()
         assert (summary["version"], summary["decisions"]) == ("thrifty@1", 5)
         agreeing = sum(decision["model"] == "lan:llama3.1:8b" for decision in decisions)
@@ -178,7 +174,7 @@ def test_one_that_cannot_be_read_leaves_the_last_good_one(tmp_path: Path, settin
         with closing(sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3")) as connection, connection:
             connection.execute("UPDATE policies SET kind = 'network', artefact = '{\"features\": 1}'")
         command(gateway, "promote", "mine@1", "--share", "0.5", env={})
-        until(lambda: "The policy mine@1 cannot be used" in gateway.log_text, gateway)
+        until(lambda: "The policy mine@1 cannot be used" in gateway.log_text, lambda: gateway.log_text)
         assert {serving(gateway) for _ in range(5)} == {built_in}
         assert "not a network" in command_fails(gateway, "promote", "mine@1", "--force")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.testing import Answer, Pulling, ScriptedUpstream
 from pointsman.testing.answers import SeenRequest, Wire
+from waiting import until
 
 from .running import Background, Gateway, running
 
@@ -58,13 +58,6 @@ def _fresh(servers) -> None:
         server.reset()
         server.pages.clear()
         server.default = Answer(text=letter)
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 class Traffic:

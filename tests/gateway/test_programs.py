@@ -30,6 +30,7 @@ from pointsman.learn.programs.training import train as train_job
 from pointsman.learn.reading import PromptReader
 from pointsman.learn.trainers.tables import signals_of
 from pointsman.testing.answers import Answer, Status
+from waiting import until
 
 from .running import Gateway, running
 from .trainer import installed
@@ -221,10 +222,7 @@ def test_an_interrupt_ends_it_and_leaves_nothing(gateway, lan, learner, programs
         _command(gateway, "--program", "intent", "--model", MODEL, "--data", str(data), "--calls", "1000"),
         env=_environment(gateway), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until = time.monotonic() + 60
-    while not learner.asked:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: learner.asked, every=0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
-from .running import running
+from waiting import until
+
+from .running import Gateway, running
 
 EASY = "What is the capital of France?"
 
@@ -33,21 +34,21 @@ def test_a_provider_that_stops_is_dropped_and_comes_back(tmp_path, cloud_server,
             first = gateway.chat(EASY)
             assert first.headers["x-pointsman-model"] == "openai:gpt-4o-mini"
             assert first.headers["x-pointsman-reason"].startswith("fallback")
-            until = time.monotonic() + 5
-            while (record := gateway.decision(gateway.chat(EASY)))["model"] != "openai:gpt-4o-mini":
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            record = until(lambda: _answered_by(gateway, "openai:gpt-4o-mini"))
+            assert record is not None
             [dropped] = [drop for drop in record["dropped"] if drop["model"] == "lan:llama3.1:8b"]
             assert dropped["constraint"] == "unhealthy"
             assert "away" in dropped["detail"]
         finally:
             background.run(lan_server.listen())
-        until = time.monotonic() + 10
         # It may be chosen again; whether it is, is another matter: the other has been seen to be quick meanwhile.
-        while "lan:llama3.1:8b" not in _candidates(gateway.decision(gateway.chat(EASY))):
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        until(lambda: "lan:llama3.1:8b" in _candidates(gateway.decision(gateway.chat(EASY))))
     lan_server.models = ("scripted-model",)
+
+
+def _answered_by(gateway: Gateway, model: str) -> dict[str, Any] | None:
+    record = gateway.decision(gateway.chat(EASY))
+    return record if record["model"] == model else None
 
 
 def _candidates(record: dict[str, Any]) -> set[str]:

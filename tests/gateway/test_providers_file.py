@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from pointsman.testing.answers import SeenRequest, Wire
+from waiting import until
 
 from .running import Gateway, Reply, running
-from .test_credentials import pointsman, until
+from .test_credentials import pointsman
 
 SECRET = "My token is ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2."
 PLANTED = "sk-planted-0123456789abcdef"

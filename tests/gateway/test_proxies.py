@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from waiting import until
+
 from .running import running
-from .test_credentials import pointsman, until
+from .test_credentials import pointsman
 
 BOUND = "203.0.113.0/24"
 

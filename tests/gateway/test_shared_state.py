@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services import valkey
+from waiting import until
 
 from .running import Gateway, running
 
 
-def until(gateway: Gateway, connected: bool) -> dict[str, Any]:
+def once(gateway: Gateway, connected: bool) -> dict[str, Any]:
     """The health report, once it tells of the shared state what is expected."""
-    deadline = time.monotonic() + 30
-    while True:
+
+    def told() -> dict[str, Any] | None:
         health = gateway.ask("GET", "/api/v1/health").json
-        if health["shared_state"]["connected"] == connected:
-            return health
-        assert time.monotonic() < deadline, health
-        time.sleep(0.05)
+        return health if health["shared_state"]["connected"] == connected else None
+
+    found = until(told)
+    assert found is not None
+    return found
 
 
 def test_a_gateway_starts_without_its_redis_and_says_so(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -32,18 +33,18 @@ def test_a_gateway_starts_without_its_redis_and_says_so(tmp_path: Path, settings
         with running(tmp_path / "gateway", {**settings, "limits": {"default_tier": "basic"}}, env=env) as gateway:
             assert f"127.0.0.1:{server.port} cannot be reached" in gateway.log_text
             assert "when_state_is_away" in gateway.log_text
-            health = until(gateway, False)
+            health = once(gateway, False)
             assert health["status"] == "degraded"
             assert str(server.port) in health["shared_state"]["detail"]
             assert health["shared_state"]["mend"]
             assert gateway.ask("GET", "/v1/models").status == 200
             assert gateway.chat().status == 200, "limits are open while nobody counts"
             server.start()
-            health = until(gateway, True)
+            health = once(gateway, True)
             assert re.search(r"(Valkey|Redis) [0-9.]+, [0-9.]+ ms", health["shared_state"]["detail"])
             assert gateway.chat().headers["ratelimit-limit"] == "60"
             server.kill()
-            until(gateway, False)
+            once(gateway, False)
             assert gateway.chat().status == 200
         assert "hush-hush" not in gateway.log_text
 

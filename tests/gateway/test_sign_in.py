@@ -20,6 +20,7 @@ from pointsman.core.errors import SettingsError
 from pointsman.settings import Settings
 from pointsman.settings.checks import check
 from pointsman.testing.upstream import ScriptedUpstream
+from waiting import until
 
 from .browser import PASSWORD, Browser, Page, ask_raw, set_up
 from .running import Gateway, running
@@ -63,13 +64,6 @@ def api_sign_in(gateway: Gateway, name: str, password: str = PASSWORD) -> dict[s
     reply = gateway.ask("POST", "/api/v1/auth/sign-in", {"name": name, "password": password})
     assert reply.status == 200, reply.body
     return reply.json
-
-
-def until(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_without_users_the_port_is_open_and_setup_takes_one_admin(settings, tmp_path: Path):

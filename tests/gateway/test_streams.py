@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from pointsman.testing.answers import Answer, Reset, Stall
+from waiting import until
 
 from .running import running
 
@@ -34,13 +35,6 @@ def sockets(gateway) -> int:
     )
 
 
-def eventually(check, seconds: float = 3.0) -> None:
-    until = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.02)
-
-
 async def test_two_hundred_streams_at_once(gateway, cloud, data_plane):
     cloud.script(*[Answer(text=f"answer {number} " * 5, pieces=20, delay=0.01) for number in range(200)])
 
@@ -59,7 +53,7 @@ async def test_two_hundred_streams_at_once(gateway, cloud, data_plane):
     answers = await asyncio.gather(*(one() for _ in range(200)))
     assert sorted(answers) == sorted(f"answer {number} " * 5 for number in range(200))
     pooled = 70 if data_plane == "native" else 210  # aiohttp keeps every idle connection for a while
-    eventually(lambda: cloud.open_connections <= pooled and sockets(gateway) <= pooled)
+    until(lambda: cloud.open_connections <= pooled and sockets(gateway) <= pooled)
 
 
 @pytest.mark.parametrize(

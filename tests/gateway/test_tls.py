@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from pointsman.core.errors import SettingsError
 from pointsman.transport.tls import ServerTls
+from waiting import until
 
 from .running import Gateway, running
 
@@ -170,11 +170,9 @@ def test_bodies_that_together_are_too_much(gateway, lan):
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 190000\r\n\r\n" + b"x" * 150_000
         )
-        until = time.monotonic() + PATIENCE
-        while (reply := gateway.chat("word " * 30_000, model=PINNED)).status != 503:
-            assert time.monotonic() < until, reply.status
+        reply = until(lambda: (reply := gateway.chat("word " * 30_000, model=PINNED)).status == 503 and reply)
         assert reply.json["error"]["code"] == "overloaded"
-    wait_for(lambda: gateway.chat("word " * 30_000, model=PINNED).status == 200)
+    until(lambda: gateway.chat("word " * 30_000, model=PINNED).status == 200)
 
 
 def test_heads_and_handshakes_that_trickle(gateway, data_plane):
@@ -214,21 +212,14 @@ def test_renewed_certificates(tmp_path, settings, data_plane, first, second):
         with dial(gateway) as before:
             second.put(tmp_path)
             gateway.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: presented(gateway) == der(second))
+            until(lambda: presented(gateway) == der(second))
             before.sendall(b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
             assert read_all(before).startswith(b"HTTP/1.1 200")
         pair.certificate.write_bytes(first.certificate.read_bytes())  # half of a renewal, or a mistake
-        wait_for(lambda: "The new certificate is not used" in gateway.log_text)
+        until(lambda: "The new certificate is not used" in gateway.log_text)
         assert presented(gateway) == der(second)
         first.put(tmp_path)  # noticed without a signal
-        wait_for(lambda: presented(gateway) == der(first))
-
-
-def wait_for(what) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+        until(lambda: presented(gateway) == der(first))
 
 
 def test_what_cannot_be_used_is_said(tmp_path, first, second):

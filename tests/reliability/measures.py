@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+import waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +38,19 @@ def held(pid: int) -> Held:
         )
 
 
-async def eventually(holds: Callable[[], Any], *, within: float = 5.0, every: float = 0.02) -> None:
+async def eventually(holds: Callable[[], Any], *, within: float = waiting.PATIENCE, every: float = 0.02) -> None:
     """Wait until `holds()` is true, or raises no more; a database that is being made anew has no tables yet."""
-    until = time.monotonic() + within
-    while True:
-        error: Exception = AssertionError(f"it did not come to pass within {within} s")
+    error: Exception | None = None
+
+    def so() -> bool:
+        nonlocal error
         try:
-            if holds() is not False:
-                return
+            return holds() is not False
         except (AssertionError, sqlite3.OperationalError) as raised:
             error = raised
-        if time.monotonic() > until:
-            raise error
-        await asyncio.sleep(every)
+            return False
+
+    await waiting.eventually(so, lambda: str(error or ""), seconds=within, every=every)
 
 
 def rows(database: Path, query: str = "SELECT * FROM decisions ORDER BY created_at") -> list[dict[str, Any]]:

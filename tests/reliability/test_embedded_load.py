@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from gateway.running import Gateway, running
+from waiting import until
 
 from .http_client import SMOLLM2_GOES_ON, Client, Seen, ask_once, post
 from .measures import rows
@@ -45,10 +45,7 @@ def request(content: str = "hi", *, stream: bool = True, max_tokens: int = 1, mo
 @pytest.fixture(scope="module")
 def gateway(weights_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running(tmp_path_factory.mktemp("load"), settings(weights_cache)) as gateway:
-        until = time.monotonic() + 60
-        while gateway.chat(model=MODEL, max_tokens=1).status != 200:
-            assert time.monotonic() < until, gateway.log_text
-            time.sleep(0.1)
+        until(lambda: gateway.chat(model=MODEL, max_tokens=1).status == 200, lambda: gateway.log_text)
         yield gateway
 
 

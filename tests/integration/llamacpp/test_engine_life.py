@@ -19,6 +19,7 @@ import pytest
 from pointsman.core.errors import EngineError, UpstreamError
 from pointsman.providers.llamacpp.engine import Engine, EngineState, Patience
 from pointsman.transport.pool import Pool
+from waiting import eventually
 
 from .conftest import MakeEngine, call
 
@@ -47,10 +48,8 @@ uvloop.run(main())
 """
 
 
-async def until(engine: Engine, state: EngineState, seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while engine.state is not state:
-            await asyncio.sleep(0.01)
+async def until(engine: Engine, state: EngineState) -> None:
+    await eventually(lambda: engine.state is state, every=0.01)
 
 
 def gone(pid: int, seconds: float) -> bool:

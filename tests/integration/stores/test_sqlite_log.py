@@ -15,8 +15,9 @@ from pointsman.core.outcome import Feedback
 from pointsman.stores import decision_log
 from pointsman.stores.rows import SELECT
 from pointsman.stores.sqlite_log import SqliteDecisionLog, SqliteLogWriter
+from waiting import eventually
 
-from .entries import counted, decision, outcome, until
+from .entries import counted, decision, outcome
 
 
 async def opened(path: Path, **options: int) -> SqliteDecisionLog:
@@ -67,7 +68,7 @@ async def test_prompts_beyond_the_bound_are_left_out_and_their_decisions_kept(
     log = await opened(path)
     for _ in range(3):
         log.decided(decision(), prompt=b"x" * 400)
-    await until(lambda: log.status().pending == 0)
+    await eventually(lambda: log.status().pending == 0)
     log.decided(decision(), prompt=b"y" * 900)  # the bound is on what waits, and nothing waits any more
     await log.close()
     assert rows(path, "SELECT length(messages) FROM prompts ORDER BY 1") == [(400,), (400,), (900,)]
@@ -80,7 +81,7 @@ async def test_items_are_written_within_the_second_without_being_asked(path: Pat
     log.decided(chosen, prompt=None)
     log.ended(chosen.id, outcome())
     started = time.monotonic()
-    await until(lambda: counted(path) == (1, 1), seconds=5)
+    await eventually(lambda: counted(path) == (1, 1), seconds=5)
     assert time.monotonic() - started < 1
     await log.close()
 

@@ -20,8 +20,9 @@ from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
 from pointsman.stores import decision_log, sqlite_file
 from pointsman.stores.sqlite_log import SqliteDecisionLog
+from waiting import eventually
 
-from .entries import counted, decision, outcome, until
+from .entries import counted, decision, outcome
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ async def test_a_full_database_keeps_items_and_writes_them_when_there_is_room(pa
     late = decision()
     log.decided(late, prompt=b"y" * 60_000)
     log.ended(late.id, outcome(answer_id="late"))
-    await until(lambda: not log.status().ok)
+    await eventually(lambda: not log.status().ok)
     assert log.status().pending == 2
     assert "database or disk is full" in (log.status().last_error or "")
     assert await log.get(first.id) is not None  # what is there can still be read
@@ -99,7 +100,7 @@ async def test_a_full_database_keeps_items_and_writes_them_when_there_is_room(pa
     with sqlite3.connect(path) as other:
         other.execute("DELETE FROM prompts")
     other.close()
-    await until(lambda: log.status().ok)
+    await eventually(lambda: log.status().ok)
     assert log.status().pending == log.status().dropped == 0
     record = await log.get("late")
     assert record is not None
@@ -111,7 +112,7 @@ async def test_a_full_database_keeps_items_and_writes_them_when_there_is_room(pa
 async def _retried(log: SqliteDecisionLog, times: int = 3) -> None:
     for _ in range(times):
         at = log._retry_at
-        await until(lambda at=at: log._retry_at != at)
+        await eventually(lambda at=at: log._retry_at != at)
 
 
 async def test_a_locked_file_keeps_items_and_writes_them_when_it_is_free(path: Path):
@@ -120,11 +121,11 @@ async def test_a_locked_file_keeps_items_and_writes_them_when_it_is_free(path: P
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     log.decided(decision(), prompt=None)
-    await until(lambda: not log.status().ok)
+    await eventually(lambda: not log.status().ok)
     assert "another process holds the file" in (log.status().last_error or "")
     other.execute("ROLLBACK")
     other.close()
-    await until(lambda: log.status().ok)
+    await eventually(lambda: log.status().ok)
     await log.close()
     assert counted(path) == (1, 0)
 
@@ -139,7 +140,7 @@ async def test_no_more_items_wait_than_the_bound(path: Path, caplog):
     status = log.status()
     assert (status.pending, status.dropped) == (10, 5)
     path.parent.unlink()
-    await until(lambda: log.status().ok)
+    await eventually(lambda: log.status().ok)
     assert log.status().dropped == 5
     await log.close()
     assert counted(path) == (10, 0)

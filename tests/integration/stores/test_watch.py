@@ -12,8 +12,7 @@ from pointsman.stores.database import Conflict, Database, Statement
 from pointsman.stores.installation import belongs_to, claim
 from pointsman.stores.secret_key import SecretKey
 from pointsman.stores.watch import Watcher, bump
-
-from .entries import until
+from waiting import eventually
 
 
 async def test_a_bump_is_seen_and_only_what_moved_is_loaded(database: Database):
@@ -27,7 +26,7 @@ async def test_a_bump_is_seen_and_only_what_moved_is_loaded(database: Database):
     await watcher.start()
     assert loads == {"keys": 1, "policies": 1}
     await database.transaction([bump("keys")])
-    await until(lambda: loads["keys"] == 2)
+    await eventually(lambda: loads["keys"] == 2)
     with pytest.raises(Conflict):  # what is undone did not move
         await database.transaction([bump("policies"), Statement("DELETE FROM feedback", (), 1)])
     await database.transaction([bump("keys")])
@@ -47,9 +46,9 @@ async def test_a_database_that_is_away_leaves_what_is_known(database: Database):
     watcher.watch("keys", load)
     await watcher.start()
     await database.close()
-    await until(lambda: watcher.away)
+    await eventually(lambda: watcher.away)
     age = watcher.age
-    await until(lambda: watcher.age > age + 0.05)
+    await eventually(lambda: watcher.age > age + 0.05)
     assert len(loads) == 1
     await watcher.close()
     later = Watcher(database, SystemClock(), interval=0.02)
@@ -70,9 +69,9 @@ async def test_a_database_that_was_begun_anew_changes_nothing(database: Database
     await database.transaction([bump("keys")])
     await watcher.start()
     await database.execute("DELETE FROM revisions")
-    await until(lambda: watcher.away)
+    await eventually(lambda: watcher.away)
     age = watcher.age
-    await until(lambda: watcher.age > age)
+    await eventually(lambda: watcher.age > age)
     assert len(loads) == 1
     await watcher.close()
 

@@ -22,6 +22,7 @@ from pointsman.core.errors import (
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Origin, Outbound, header
 from pointsman.transport.pool import Pool
+from waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -398,15 +399,15 @@ class TestPool:
         (stats,) = pool.stats().values()
         assert (stats.open, stats.idle, stats.in_use) == (1, 0, 1)
         response.close()
-        await _until(lambda: pool.stats() == {})
+        await eventually(lambda: pool.stats() == {})
 
     async def test_idle_connections_expire(self, start_upstream: StartUpstream) -> None:
         upstream = await start_upstream(answering(OK))
         pool = Pool(idle_seconds=0.1)
         await (await pool.send(outgoing(upstream.origin))).read()
         assert pool.stats()[upstream.origin].idle == 1
-        await _until(lambda: pool.stats() == {})
-        await _until(lambda: upstream.open == 0)
+        await eventually(lambda: pool.stats() == {})
+        await eventually(lambda: upstream.open == 0)
         await pool.close()
 
     async def test_so_many_stay_idle_and_no_more(self, start_upstream: StartUpstream) -> None:
@@ -417,7 +418,7 @@ class TestPool:
             await (await pool.send(outgoing(upstream.origin))).read()
 
         await asyncio.gather(*(one() for _ in range(10)))
-        await _until(lambda: upstream.open == 3)
+        await eventually(lambda: upstream.open == 3)
         assert pool.stats()[upstream.origin].idle == 3
         await pool.close()
 
@@ -438,7 +439,7 @@ class TestPool:
 
         upstream = await start_upstream(script)
         await (await pool.send(outgoing(upstream.origin))).read()
-        await _until(lambda: pool.stats() == {})
+        await eventually(lambda: pool.stats() == {})
 
     async def test_other_transfer_encodings_are_refused(self, pool: Pool, start_upstream: StartUpstream) -> None:
         upstream = await start_upstream(
@@ -459,9 +460,3 @@ class TestPool:
         await pool.close()
         with pytest.raises(UpstreamConnectError, match="shutting down"):
             await pool.send(outgoing(upstream.origin))
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.02)

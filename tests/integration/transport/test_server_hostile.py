@@ -11,6 +11,7 @@ from transport_support import RawClient, connect, get, post
 
 from pointsman.transport.http import HttpRequest, Responder
 from pointsman.transport.server import NativeServer
+from waiting import eventually
 
 StartNative = Callable[..., Awaitable[NativeServer]]
 H = b"Host: a\r\n"
@@ -274,7 +275,7 @@ async def test_a_client_that_asks_and_never_reads_is_held_back(start_native: Sta
         client.send(get() * 100)
         await asyncio.sleep(0.3)
         assert 0 < served < 50
-        await _until(lambda: not server.connections)
+        await eventually(lambda: not server.connections)
 
 
 @pytest.mark.parametrize(
@@ -316,9 +317,3 @@ async def _trickle(client: RawClient) -> None:
     while True:
         client.send(b"X: y\r\n")
         await asyncio.sleep(0.05)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.02)
