@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.unit.learn import logs
 
 from pointsman.stores.observations import keep_feedback
 from pointsman.stores.sqlite_database import SqliteDatabase
 from pointsman.stores.sqlite_log import SqliteDecisionLog
+from unit.learn import logs
 
 from .commands import Terminal, clean_environment, run_command
 

@@ -89,29 +89,8 @@ class Good:
             usage = {"usage": {"prompt_tokens": 2, "total_tokens": 2}} if self._answer.usage else {}
             answer = {"object": "list", "data": vectors, "model": request.json["model"], **usage}
             await Page(json.dumps(answer).encode(), JSON).play(request, wire)
-        elif _wire(request) == "completion":
-            await self._complete(request, wire)
         else:
             await self._answer.play(request, wire)
-
-    async def _complete(self, request: SeenRequest, wire: Wire) -> None:
-        base = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": request.json["model"]}
-        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-        told = {"usage": usage} if self._answer.usage else {}
-        end = {"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}
-        if not _streamed(request):
-            whole = {**base, "choices": [{**end, "text": HELLO}], **told}
-            await Page(json.dumps(whole).encode(), JSON).play(request, wire)
-            return
-        await wire.head(200, {"content-type": "text/event-stream"}, length=None)
-        pieces = [{**end, "text": text, "finish_reason": None} for text in ("Hello ", "from ", "upstream.")]
-        chunks = [{**base, "choices": [choice]} for choice in [*pieces, end]]
-        if told:
-            chunks.append({**base, "choices": [], **told})
-        for chunk in chunks:
-            await wire.body(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        await wire.body(b"data: [DONE]\n\n")
-        await wire.end()
 
 
 class _Changed:
@@ -206,9 +185,7 @@ def _begun(request: SeenRequest) -> list[bytes]:
         return answer.messages_frames(asked)[:5]
     if _wire(request) == "openai":
         return answer.openai_frames(asked)[:3]
-    choice = {"index": 0, "text": "Hello ", "logprobs": None, "finish_reason": None}
-    chunk = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": asked["model"], "choices": [choice]}
-    return [b"data: " + json.dumps(chunk).encode() + b"\n\n"]
+    return answer.completion_frames(asked)[:1]
 
 
 def _odd(delta: Any, message: Any, block: Any, line: Any) -> dict[str, Any]:
