@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sqlite3
-import time
 from pathlib import Path
 
 import msgspec
