@@ -127,9 +127,9 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             assert nobody.json["error"]["code"] == "no_healthy_model"
             assert 400 < int(nobody.headers["retry-after"]) <= 600, "until somebody may try"
             assert "3 calls in a row" in nobody.json["error"]["message"]
-            wish = {"routing_preferences": {"force_provider": "openai"}}
-            for path, fields in (("/v1/chat/completions", {}), ("/api/v1/chat/completions", {}), ("/v1/messages", {"max_tokens": 9})):
-                body = {"model": "auto", "messages": [{"role": "user", "content": EASY}], **fields, **wish}
+            body = {"model": "auto", "messages": [{"role": "user", "content": EASY}], "max_tokens": 9}
+            body["routing_preferences"] = {"force_provider": "openai"}
+            for path in ("/v1/chat/completions", "/api/v1/chat/completions", "/v1/messages"):
                 nobody = gateway.ask("POST", path, body, headers=KEYED)
                 assert nobody.status in (502, 503), nobody.body
                 assert 400 < int(nobody.headers["retry-after"]) <= 600

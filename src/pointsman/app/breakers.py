@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -15,6 +15,9 @@ from pointsman.pipeline.execute.circuit import BreakerRules
 from pointsman.providers.discovery import CatalogKeeper
 from pointsman.settings import Settings
 from pointsman.stores.memory_state import MemoryState
+
+AWAY = "does not answer"
+LEFT_ALONE = "calls to it failed of late, and it is left alone for a while"
 
 
 def build_breakers(settings: Settings, keeper: CatalogKeeper, clock: Clock) -> CircuitBreakers:
@@ -42,17 +45,33 @@ def share_breakers(breakers: CircuitBreakers, state: SharedState) -> SharedBreak
 class Unhealthy:
     """Model id → why it is not asked now: its provider is away, or a circuit is open. Joined anew when one changes."""
 
-    def __init__(self, away: Callable[[], Mapping[str, str]], opened: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, away: Callable[[], Mapping[str, str]], breakers: CircuitBreakers) -> None:
         self._away = away
-        self._opened = opened
+        self._breakers = breakers
         self._of: tuple[Mapping[str, str], Mapping[str, str]] | None = None
         self._joined: Mapping[str, str] = {}
+        self._plain: Mapping[str, str] = {}
 
     def __call__(self) -> Mapping[str, str]:
-        away, opened = self._away(), self._opened()
-        if not opened:
-            return away
+        return self._all()[0]
+
+    def plain(self) -> Mapping[str, str]:
+        """The same in words that name no addresses, nor how others' calls fared."""
+        return self._all()[1]
+
+    def back_in(self, models: Iterable[str]) -> float | None:
+        """Seconds until the first of these models may be asked; None where one of them is away, for as long as nobody
+        knows, or none is kept back."""
+        away = self._away()
+        several = tuple(models)
+        return None if any(name in away for name in several) else self._breakers.back_in(several)
+
+    def _all(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        away, opened = self._away(), self._breakers.opened()
+        if not away and not opened:
+            return away, away
         if self._of is None or self._of[0] is not away or self._of[1] is not opened:
             self._of = (away, opened)
             self._joined = {**opened, **away}
-        return self._joined
+            self._plain = {**dict.fromkeys(opened, LEFT_ALONE), **dict.fromkeys(away, AWAY)}
+        return self._joined, self._plain

@@ -332,7 +332,7 @@ class Gateway:
             sign_in=self._sign_in,
             tally=record.tally,
             policy=lambda: decide.policy,
-            unhealthy=Unhealthy(self._keeper.unhealthy, self._breakers.opened),
+            unhealthy=Unhealthy(self._keeper.unhealthy, self._breakers),
             instances=self._keeper.instances,
             circuits=self._breakers.standings,
             queues=self._queues.standings,

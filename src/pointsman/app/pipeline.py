@@ -171,7 +171,7 @@ def build_pipeline(
         execute=execute,
         record=record,
         models=keeper,
-        unhealthy=Unhealthy(keeper.unhealthy, breakers.opened),
+        unhealthy=Unhealthy(keeper.unhealthy, breakers),
         clock=clock,
         holds_private=understand.holds_private,
         redact=understand.redact if privacy.redaction else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from pointsman.core.budget import AMPLE, Means, Purse, Refused
@@ -78,6 +78,19 @@ class Spends(Protocol):
 
     async def reserve(self, decision: Decision, catalog: Catalog, caller: Caller) -> Grant | Refused | None:
         """Reserve the worst case; None when nothing can be charged. Raises StateUnavailable."""
+
+
+class Health(Protocol):
+    """Which models are not asked now."""
+
+    def __call__(self) -> Mapping[str, str]:
+        """Model id → why, which may name addresses: for admins."""
+
+    def plain(self) -> Mapping[str, str]:
+        """The same in words for everybody."""
+
+    def back_in(self, models: Iterable[str]) -> float | None:
+        """Seconds until one of these models, all of which are among them, may be asked; None: nobody knows."""
 
 
 class Decides(Protocol):

@@ -18,6 +18,7 @@ from pointsman.core.decision import Decision
 from pointsman.core.errors import (
     ModelNotFound,
     NoCapableModel,
+    NoHealthyModel,
     Overloaded,
     PointsmanError,
     PrivacyWall,
@@ -33,7 +34,7 @@ from .afford import afford
 from .answer import Answer, settling
 from .decide.threads import Threads
 from .execute import Execute
-from .protocols import Decides, Grant, Notices, Redacts, Spends, TellsIntent, Understands
+from .protocols import Decides, Grant, Health, Notices, Redacts, Spends, TellsIntent, Understands
 from .record import Record
 from .shape import Defaults
 
@@ -81,7 +82,7 @@ class Pipeline:
         execute: Execute,
         record: Record,
         models: CatalogSource,
-        unhealthy: Callable[[], Mapping[str, str]],
+        unhealthy: Health,
         clock: Clock,
         holds_private: Callable[[str], bool] = lambda text: False,
         coming: Callable[[str], str | None] = lambda requested_model: None,
@@ -248,7 +249,7 @@ class Pipeline:
                 request.model,
                 signals,
                 catalog=self._models.catalog,
-                unhealthy=_told(self._unhealthy(), caller),
+                unhealthy=self._unhealthy() if caller.admin else self._unhealthy.plain(),
                 key_id=caller.key_id,
                 now=self._clock.now(),
                 stream=request.stream,
@@ -261,13 +262,11 @@ class Pipeline:
                 explore=wishes.explore,
                 place=self._threads.place(caller.key_id, signals, self._clock.monotonic()),
             )
+        except NoHealthyModel as error:
+            error.retry_after = self._unhealthy.back_in(error.models) or error.retry_after
+            raise
         except (ModelNotFound, NoCapableModel, PrivacyWall):
             soon = self._coming(request.model)
             if soon is None:
                 raise
             raise Overloaded(soon, code="model_loading") from None
-
-
-def _told(unhealthy: Mapping[str, str], caller: Caller) -> Mapping[str, str]:
-    """Why models are down, which names addresses, for admins; others are told that they are."""
-    return unhealthy if caller.admin or not unhealthy else dict.fromkeys(unhealthy, "does not answer")

@@ -13,9 +13,9 @@ from pointsman.core.errors import (
     ContextTooLong,
     Forbidden,
     NoCapableModel,
+    NoHealthyModel,
     PointsmanError,
     PrivacyWall,
-    UpstreamError,
 )
 from pointsman.core.periods import shown_time
 from pointsman.core.signals import Privacy, PrivacyClass
@@ -29,7 +29,7 @@ ALWAYS_LOCAL = frozenset({PrivacyClass.SECRET, PrivacyClass.IDENTITY})
 """Classes that stay on the machine at every privacy level: lowering it would not help."""
 
 SOON = 5.0
-"""Seconds after which models that are down are asked again, or their circuits let somebody try."""
+"""Seconds after which models that are away are asked again."""
 SHOWN = 3
 """How many models a message names."""
 
@@ -133,11 +133,11 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
     if broke:
         cheapest = min(broke, key=lambda pair: (pair[0].price_output is None, pair[0].price_output or 0, pair[0].id))
         return _broke(*cheapest, demand)
-    down = [f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}]
+    down = {card.id: f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}}
     if down:
-        return UpstreamError(
-            f"Every model that could answer is down: {named(down)}.", code="no_healthy_model", retry_after=SOON
-        )
+        nobody = NoHealthyModel(f"Every model that could answer is down: {named(down.values())}.", retry_after=SOON)
+        nobody.models = tuple(down)
+        return nobody
     full = [card for card, why in found if set(why) - {"unhealthy"} == {"context"}]
     if full:
         return _too_long(max(full, key=lambda card: card.context_window or 0), demand)

@@ -119,6 +119,15 @@ class CircuitBreakers:
             self._told_of = catalog
         return self._opened
 
+    def back_in(self, models: Iterable[str]) -> float | None:
+        """Seconds until one of these models may be asked, as far as circuits keep it back; None: none does."""
+        now, rules = self._monotonic(), self._rules
+        waits = []
+        for name in models:
+            circuits = (self._models.get(name), self._providers.get(name.partition(":")[0]))
+            waits.append(max((one.left(now, rules) for one in circuits if one is not None), default=0.0))
+        return min((wait for wait in waits if wait > 0), default=None)
+
     def standings(self) -> list[CircuitStanding]:
         """Every circuit that anything is known of, those of providers first."""
         now = self._monotonic()
