@@ -195,6 +195,9 @@ class Catalog:
     def __contains__(self, model_id: object) -> bool:
         return model_id in self._cards
 
+    def __getitem__(self, model_id: str) -> ModelCard:
+        return self._cards[model_id]
+
     def get(self, model_id: str) -> ModelCard | None:
         return self._cards.get(model_id)
 

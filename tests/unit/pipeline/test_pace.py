@@ -54,10 +54,10 @@ def test_nine_of_ten_stay_below_the_high_figure():
     lengths = [max(1, int(chance.lognormvariate(5.0, 0.8))) for _ in range(2_000)]
     for tokens in lengths[:1_000]:
         paces.told(decision, ended(CHEAP.id, tokens=tokens, seconds=latency(CHEAP, 2_000, tokens)), CATALOG)
-    expected = paces.output(CHEAP.id, None, what, 200)
-    below = sum(tokens <= expected.high for tokens in lengths[1_000:]) / 1_000
+    length = paces.length(CHEAP.id, None, what.intent)
+    below = sum(tokens <= 200 * length.high for tokens in lengths[1_000:]) / 1_000
     assert 0.86 <= below <= 0.94
-    assert expected.mean == pytest.approx(sum(lengths[1_000:]) / 1_000, rel=0.2)
+    assert 200 * length.expected == pytest.approx(sum(lengths[1_000:]) / 1_000, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_answer_that_was_cut_says_nothing_of_its_length():
     what, paces = signals(expected_output=100), Paces()
     for _ in range(50):
         paces.told(decided(what, CHEAP.id), ended(CHEAP.id, tokens=900, seconds=9.0, reason="length"), CATALOG)
-    assert paces.output(CHEAP.id, None, what, 100.0) == paces.output("never:seen", None, what, 100.0)
+    assert paces.length(CHEAP.id, None, what.intent) == paces.length("never:seen", None, what.intent)
 
 
 def test_one_answer_moves_little_and_old_ones_are_forgotten():
@@ -98,5 +98,7 @@ def test_one_answer_moves_little_and_old_ones_are_forgotten():
 
 
 def test_the_callers_bound_bounds_what_is_expected():
-    what = signals(expected_output=100, max_output=120)
-    assert Paces().output(CHEAP.id, None, what, 100.0).high == 120
+    [free] = predict([CHEAP], signals(expected_output=100), Paces())
+    [bound] = predict([CHEAP], signals(expected_output=100, max_output=120), Paces())
+    assert bound.output_tokens == free.output_tokens
+    assert bound.cost_high_micro_usd == CHEAP.cost_micro_usd(2_000, 120) < free.cost_high_micro_usd

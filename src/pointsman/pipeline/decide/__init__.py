@@ -7,7 +7,8 @@ from .learned.policy import LearnedPolicy
 from .names import is_auto
 from .policy import Policy, RulePolicy
 from .refuse import refuse_model
-from .stage import Decide, DecideRules
+from .rules import DecideRules
+from .stage import Decide
 
 __all__ = [
     "Decide",

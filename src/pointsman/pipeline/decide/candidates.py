@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pointsman.core.catalog import ModelCard
@@ -18,8 +18,8 @@ of vectors did not chat."""
 class Pool(NamedTuple):
     """The catalog, parted; both in the catalog's order."""
 
-    kept: list[ModelCard]
-    dropped: list[Dropped]
+    kept: Sequence[ModelCard]
+    dropped: Sequence[Dropped]
 
 
 def part(cards: Iterable[ModelCard], demand: Demand) -> Pool:

@@ -27,6 +27,11 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: Mode
     cards: tuple[ModelCard, ...] = ()
+    ids: frozenset[str] = frozenset()
+    """Of the cards."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "ids", frozenset([card.id for card in self.cards]))
 
 
 def is_auto(name: str, catalog: Catalog) -> bool:

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
 
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
 from pointsman.core.outcome import Outcome
-from pointsman.core.signals import Signals
 
 from .speed import latency
 
@@ -47,30 +45,21 @@ class Running:
     """In nine cases of ten the ratio is not more."""
 
     def __post_init__(self) -> None:
-        self._reckon()
+        self._reckon(self.mean, self.variance)
 
     def observe(self, value: float) -> None:
         weight = self.weight + 1.0
         self.weight = weight = weight if weight < MEMORY else MEMORY
         share = 1.0 / weight
         gap = value - self.mean
-        self.mean += share * gap
-        self.variance = (1.0 - share) * (self.variance + share * gap * gap)
-        self._reckon()
+        self.mean = mean = self.mean + share * gap
+        self.variance = variance = (1.0 - share) * (self.variance + share * gap * gap)
+        self._reckon(mean, variance)
 
-    def _reckon(self) -> None:
+    def _reckon(self, mean: float, variance: float) -> None:
         """Of a log-normal distribution; here and not where it is asked for, which is far more often."""
-        mean, variance = self.mean, self.variance
         self.expected = math.exp(mean + variance / 2)
         self.high = math.exp(mean + NINE_IN_TEN * math.sqrt(variance))
-
-
-class Expected(NamedTuple):
-    """What to expect of a quantity."""
-
-    mean: float
-    high: float
-    """In nine cases of ten it is not more."""
 
 
 def band(complexity: float) -> str:
@@ -95,58 +84,36 @@ class Paces:
         card, written, seconds = catalog.get(last.model), last.completion_tokens, last.asked_seconds
         if card is None or written is None or written <= 0 or seconds <= 0:
             return
-        effort = decision.effort if last.model == decision.model else None
         if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
-            key = (last.model, effort, signals.intent)
-            ratio = written / (needs.expected_output * needs.choices)
-            _kept(self._lengths, key).observe(_bounded(ratio))
+            effort = decision.effort if last.model == decision.model else None
+            key = last.model, effort, signals.intent
+            length = self._lengths.get(key)
+            if length is None:
+                length = self._lengths[key] = Running()
+            length.observe(_bounded(written / (needs.expected_output * needs.choices)))
         prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
         predicted = latency(card, prompt, written)
         if predicted > 0 and len(self._times) < MOST_KEYS:
-            times = _kept(self._times, (last.model, band(signals.complexity.score)))
-            times.observe(_bounded(seconds / predicted))
+            at = last.model, band(signals.complexity.score)
+            pace = self._times.get(at)
+            if pace is None:
+                pace = self._times[at] = Running()
+            pace.observe(_bounded(seconds / predicted))
 
-    @property
-    def lengths(self) -> int:
-        """Of how many models, efforts and intents the length of answers was measured."""
-        return len(self._lengths)
+    def length(self, model: str, effort: str | None, intent: str) -> Running:
+        """Tokens of an answer, over those that are expected of any model."""
+        return self._lengths.get((model, effort, intent), UNKNOWN)
 
-    def output(self, model: str, effort: str | None, signals: Signals, prior: float) -> Expected:
-        """Tokens of an answer.
-
-        Args:
-            prior: what is expected of any model.
-        """
-        found = _expected(self._lengths.get((model, effort, signals.intent)), prior)
-        most = signals.needs.max_output
-        if most is None or (found.mean <= most and found.high <= most):
-            return found
-        return Expected(min(found.mean, most), min(found.high, most))
-
-    def seconds(self, model: str, signals: Signals, prior: float) -> Expected:
-        """Time to the end of an answer.
+    def time(self, model: str, hardness: str) -> Running:
+        """Seconds to the end of an answer, over those of the model's card.
 
         Args:
-            prior: seconds, as the card has it.
+            hardness: the request's `band`.
         """
-        return _expected(self._times.get((model, band(signals.complexity.score))), prior)
+        return self._times.get((model, hardness), UNKNOWN)
 
 
 UNKNOWN = Running()
-K = TypeVar("K")
-
-
-def _kept(measured: dict[K, Running], key: K) -> Running:
-    running = measured.get(key)
-    if running is None:
-        running = measured[key] = Running()
-    return running
-
-
-def _expected(running: Running | None, prior: float) -> Expected:
-    """The mean and quantile of a log-normal ratio times a prior."""
-    known = running or UNKNOWN
-    return Expected(prior * known.expected, prior * known.high)
 
 
 def _bounded(ratio: float) -> float:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
-from pointsman.core.catalog import Catalog
+from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.decision import Candidate
 
 
 def chain(
-    primary: str,
+    primary: ModelCard,
     ranked: Sequence[Candidate],
     *,
     catalog: Catalog,
     max_attempts: int,
-    equivalents: Sequence[str] | None = None,
+    equivalents: Sequence[ModelCard],
 ) -> tuple[str, ...]:
     """The primary, its equivalents, then the others by utility, and the strongest as the last resort.
 
@@ -23,36 +24,32 @@ def chain(
     reason alone no remote model goes before a local one when the primary is local.
 
     Args:
-        equivalents: names of models that stand in for the primary in an outage, best first; None: those of its card.
+        equivalents: models that stand in for the primary in an outage, best first.
     """
     if max_attempts <= 1 or len(ranked) == 1:
-        return (primary,)
-    card = catalog.get(primary)
-    allowed = {candidate.model: catalog.get(candidate.model) for candidate in ranked}
-    plan = [primary]
-    if equivalents is None:
-        equivalents = card.equivalents if card is not None else ()
-    for name in equivalents:
-        stand_in = catalog.find(name)
-        if stand_in is not None and stand_in.id in allowed:
-            plan.append(stand_in.id)
-    plan = unique(plan, max_attempts)
-    rest = [found for model, found in allowed.items() if found is not None and model not in plan]
-    providers = {found.provider for model in plan if (found := catalog.get(model)) is not None}
-    stay = card is not None and card.local
+        return (primary.id,)
+    allowed = {candidate.model: catalog[candidate.model] for candidate in ranked}
+    plan = unique([primary.id, *[card.id for card in equivalents if card.id in allowed]], max_attempts)
+    if len(plan) == len(allowed):
+        return tuple(plan)
+    rest = [card for model, card in allowed.items() if model not in plan]
+    providers = {allowed[model].provider for model in plan}
     while rest and len(plan) < max_attempts:
         following = rest[0]
         for found in rest:
-            if found.provider not in providers and (found.local or not stay):
+            if found.provider not in providers and (found.local or not primary.local):
                 following = found
                 break
         rest.remove(following)
         plan.append(following.id)
         providers.add(following.provider)
-    strongest = max(ranked, key=lambda candidate: candidate.quality).model
+    strongest = max(ranked, key=_quality_of).model
     if strongest not in plan:
         plan[-1] = strongest
     return tuple(plan)
+
+
+_quality_of = attrgetter("quality")
 
 
 def unique(models: Iterable[str], limit: int) -> list[str]:

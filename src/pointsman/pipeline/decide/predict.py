@@ -23,7 +23,7 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Signals
 
 from .constraints import MIN_OUTPUT
-from .pace import Paces
+from .pace import Paces, band
 from .speed import latency
 
 SLOPE = 5.0
@@ -102,34 +102,35 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     paces = paces or UNMEASURED
     needs = signals.needs
     intent = signals.intent
-    ease = _ease(signals.complexity.score)
-    prompt = needs.prompt_tokens
-    choices = needs.choices
-    usual = None if paces.lengths else UNMEASURED.output("", None, signals, needs.expected_output)
+    complexity = signals.complexity.score
+    ease, hardness = _ease(complexity), band(complexity)
+    prompt, choices, most = needs.prompt_tokens, needs.choices, needs.max_output
     arms = []
     for card in cards:
-        expected = usual or paces.output(card.id, None, signals, needs.expected_output)
-        output = round(expected.mean)
+        model = card.id
+        length, time = paces.length(model, None, intent), paces.time(model, hardness)
+        expected, high = needs.expected_output * length.expected, needs.expected_output * length.high
+        if most is not None and (expected > most or high > most):
+            expected, high = min(expected, most), min(high, most)
+        output = round(expected)
         cost = card.cost_micro_usd(prompt, output * choices)
-        weighed = cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices)
-        seconds = paces.seconds(card.id, signals, latency(card, prompt, output))
+        seconds = latency(card, prompt, output)
         prior = card.qualities.get(intent, card.quality)
         ability = fit(card, needs)
         if needs.tools and "tools" in card.simulated:
             ability *= SIMULATED_TOOLS
-        quality = _with_odds(prior, ease) * ability
         arms.append(
             Arm(
                 card,
-                quality,
+                _with_odds(prior, ease) * ability,
                 cost,
-                weighed,
-                seconds.mean,
+                cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices),
+                seconds * time.expected,
                 prior,
                 ability,
                 output_tokens=output,
-                cost_high_micro_usd=card.cost_micro_usd(prompt, round(expected.high) * choices),
-                latency_high_seconds=seconds.high,
+                cost_high_micro_usd=card.cost_micro_usd(prompt, round(high) * choices),
+                latency_high_seconds=seconds * time.high,
             )
         )
     return arms

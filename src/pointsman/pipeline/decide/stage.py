@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,19 +15,20 @@ from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_i
 from pointsman.core.signals import Signals
 
 from . import explain
-from .candidates import part
 from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
 from .effort import with_efforts
 from .embedding import embedding_model
 from .explore import Allowance, Explorer
 from .force import check_named, check_provider
 from .hybrid import rank_local_first, why_local_first
-from .names import Requested, interpret, within
+from .known import Known, equivalents
+from .names import Requested, within
 from .pace import Paces
 from .plan import chain, unique
 from .policy import Policy, rules_of
 from .predict import Arm, predict
 from .refuse import refuse_all, refuse_named
+from .rules import DecideRules
 from .staged import mixed, turn_of
 from .switching import weigh_switch
 from .threads import NOWHERE, Place, conversation_of
@@ -36,37 +36,6 @@ from .waiting import Waits, after_waiting, why_not_waiting
 
 FORCED_POLICY = "forced@1"
 """Stands in a decision's `policy` where the caller chose: nothing can be learned of a policy from it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecideRules:
-    """The settings of the stage. Aliases come with the catalog, the priority with the signals."""
-
-    model_names: Literal["override", "hint"] = "override"
-    force_provider: str | None = None
-    default_provider: str | None = None
-    fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Model id or name → those that follow when it fails, in order."""
-    equivalents: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Model id or name → those that stand in for it in an outage, in place of what its card says."""
-    named_stand_ins: bool = False
-    """Whether they do so for a model that the request names too."""
-    max_attempts: int = 4
-    tier_models: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    """Budget tier → intent or `*` → models to choose from, when one of them can do it."""
-    complexity_threshold: float = 0.65
-    """For the explanation; the policy has its own."""
-    development: bool = False
-    """Whether requests stay with local models unless their ask matches a pattern (`Signals.cloud_asked`)."""
-    choose_effort: bool = False
-    """Whether models that think are also tried at other efforts, where a request does not name one."""
-    embedding_model: str = ""
-    """Embeds the texts of callers that name no model; empty: they are refused."""
-    quality_floor: float | None = None
-    """How far below the best model's success a choice may lie, for requests that do not say; None: as weights say."""
-
-
-_NOBODY: frozenset[str] = frozenset()
 
 
 class Choice(NamedTuple):
@@ -104,6 +73,7 @@ class Decide:
         self.explorer = explorer
         self.paces = paces
         self._waits = waits
+        self._known = Known(Catalog(()), rules)
 
     def __call__(
         self,
@@ -148,42 +118,46 @@ class Decide:
             NoCapableModel: nothing can do what the request needs, or the named model does not chat.
             UpstreamError: every model that could answer is down.
         """
+        rules = self.rules
+        known = self._known
+        if known.catalog is not catalog or known.rules is not rules:
+            known = self._known = Known(catalog, rules)
         confined = caller if caller is not None and caller.scopes.models else None
         if force_provider is not None:
-            check_provider(force_provider, catalog, confined, only=self.rules.force_provider)
+            check_provider(force_provider, catalog, confined, only=rules.force_provider)
         if confined is None:
-            requested = self._interpret(requested_model, catalog)
+            requested = known.requested(requested_model)
         else:
-            requested = within(requested_model, catalog, confined, partial(self._interpret, requested_model, catalog))
+            requested = within(requested_model, catalog, confined, partial(known.requested, requested_model))
         if signals.needs.kind == "embeddings":
-            requested = embedding_model(requested, self.rules.embedding_model, catalog)
+            requested = embedding_model(requested, rules.embedding_model, catalog)
         if quality_floor is None:
-            quality_floor = self.rules.quality_floor
+            quality_floor = rules.quality_floor
         if means.tier != signals.budget_tier or quality_floor is not None:
             signals = msgspec.structs.replace(signals, budget_tier=means.tier, quality_floor=quality_floor)
         demand = Demand(
             needs=signals.needs,
             privacy=signals.privacy,
             unhealthy=unhealthy,
-            force_provider=self.rules.force_provider or force_provider,
+            force_provider=rules.force_provider or force_provider,
             credentials=credentials,
-            named=frozenset([card.id for card in requested.cards]) if requested.cards else _NOBODY,
+            named=requested.ids,
             caller=confined,
             means=means,
-            development=self.rules.development and not signals.cloud_asked,
+            development=rules.development and not signals.cloud_asked,
             now=now,
         )
         if requested.mode == "forced":
             if force_provider is not None:
                 check_named(force_provider, requested.cards, requested_model)
-            choice = self._forced(requested_model, requested, signals, demand, catalog)
+            choice = self._forced(requested_model, requested, signals, demand, known)
         else:
             choice = self._auto(
                 requested_model,
                 requested,
                 signals,
                 demand,
-                catalog,
+                known,
                 local_first=local_first,
                 explore=explore,
                 place=place,
@@ -211,35 +185,29 @@ class Decide:
             key_id=key_id,
         )
 
-    def _interpret(self, requested_model: str, catalog: Catalog) -> Requested:
-        return interpret(
-            requested_model,
-            catalog=catalog,
-            model_names=self.rules.model_names,
-            default_provider=self.rules.default_provider,
-        )
-
     def _auto(
         self,
         name: str,
         requested: Requested,
         signals: Signals,
         demand: Demand,
-        catalog: Catalog,
+        known: Known,
         *,
         local_first: bool,
         explore: bool,
         place: Place,
         waits: Mapping[str, float],
     ) -> Choice:
-        kept, dropped = part(catalog, demand)
+        catalog, rules = known.catalog, known.rules
+        kept, out = known.part(demand)
         if not kept:
             raise refuse_all(catalog, demand)
-        tiers = self.rules.tier_models.get(signals.budget_tier)
+        dropped = list(out)
+        tiers = rules.tier_models.get(signals.budget_tier)
         if tiers:
             kept = _of_tier(kept, dropped, tiers, signals, catalog)
         arms = predict(kept, signals, self.paces)
-        if self.rules.choose_effort:
+        if rules.choose_effort:
             arms = with_efforts(arms, signals.needs)
         unhurried = arms = weigh_switch(arms, signals, place)
         if waits:
@@ -260,26 +228,26 @@ class Decide:
         explored = picked is not greedy
         if turn.other is not None:
             ranked = mixed(ranked, rank(turn.other), turn.share)
-        primary = picked.model
-        configured = self._configured(primary, catalog)
+        primary = catalog[picked.model]
+        configured = known.chain(primary)
         if configured is None:
             plan = chain(
                 primary,
                 ranked,
                 catalog=catalog,
-                max_attempts=self.rules.max_attempts,
-                equivalents=self._equivalents(primary, catalog),
+                max_attempts=rules.max_attempts,
+                equivalents=known.equivalents(primary),
             )
         else:
             constraints = active(demand)
             able = [card.id for card in configured if not violations(card, demand, constraints).keys() - {"disabled"}]
-            plan = tuple(unique([primary, *able], self.rules.max_attempts))
+            plan = tuple(unique([primary.id, *able], rules.max_attempts))
             dropped = [drop for drop in dropped if drop.model not in plan]
         reasons = explain.why_auto(
             ranked,
             dropped,
             signals,
-            complexity_threshold=self.rules.complexity_threshold,
+            complexity_threshold=rules.complexity_threshold,
             requested=name,
             hinted=requested.cards,
             left_share=demand.means.left_share,
@@ -291,61 +259,49 @@ class Decide:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
         return Choice(ranked, plan, dropped, reasons, policy=turn.policy.version, explored=explored)
 
-    def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, catalog: Catalog) -> Choice:
+    def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, known: Known) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""
-        constraints = active(demand)
-        found = [(card, violations(card, demand, constraints)) for card in requested.cards]
-        usable = [(card, why) for card, why in found if not why.keys() - SOFT_WHEN_NAMED]
-        if not usable:
-            raise refuse_named(requested.cards[0], demand, catalog)
-        if len(usable) > 1:
-            usable.sort(key=lambda pair: len(pair[1].keys() - {"disabled"}))
-        order = [card.id for card, _ in usable]
-        dropped = (
-            [] if len(usable) == len(found) else [_dropped(card, why) for card, why in found if card.id not in order]
-        )
-        followers = []
-        configured = self._configured(order[0], catalog)
-        if configured is None and self.rules.named_stand_ins:
-            names = self._equivalents(order[0], catalog)
-            configured = [card for name in names if (card := catalog.find(name)) is not None]
-        stand_ins = () if signals.needs.kind == "embeddings" else configured or ()
-        for card in stand_ins:
+        rules, constraints = known.rules, active(demand)
+        cards: list[ModelCard] = []
+        dropped: list[Dropped] = []
+        forgiven: dict[str, Mapping[str, str]] = {}
+        """Of each model, the doubts that naming it sets aside."""
+        for card in requested.cards:
+            why = violations(card, demand, constraints)
+            if why and why.keys() - SOFT_WHEN_NAMED:
+                dropped.append(_dropped(card, why))
+            else:
+                cards.append(card)
+                forgiven[card.id] = why
+        if not cards:
+            raise refuse_named(requested.cards[0], demand, known.catalog)
+        if len(cards) > 1:
+            cards.sort(key=lambda card: len(forgiven[card.id].keys() - {"disabled"}))
+        first = cards[0]
+        followers = known.chain(first)
+        if followers is None and rules.named_stand_ins:
+            followers = known.equivalents(first)
+        plan = [card.id for card in cards]
+        for card in followers or ():
+            if signals.needs.kind == "embeddings":
+                break
             why = violations(card, demand, constraints)
             if not why.keys() - {"disabled"}:
-                followers.append(card.id)
-            elif card.id not in order and "key" not in why:
+                plan.append(card.id)
+            elif card.id not in forgiven and "key" not in why:
                 dropped.append(_dropped(card, why))
-        plan = tuple(unique([*order, *followers], self.rules.max_attempts))
-        arms = predict([card for card, _ in usable], signals, self.paces)
-        ranked = rules_of(self.policy).rank(arms, signals)
+        ranked = rules_of(self.policy).rank(predict(cards, signals, self.paces), signals)
         if len(ranked) > 1:
             by_id = {candidate.model: candidate for candidate in ranked}
             ranked = [
-                msgspec.structs.replace(by_id[model], propensity=1.0 if model == order[0] else 0.0) for model in order
+                msgspec.structs.replace(by_id[card.id], propensity=1.0 if card is first else 0.0) for card in cards
             ]
-        reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=usable[0][1])
-        return Choice(ranked, plan, dropped, reasons, policy=FORCED_POLICY)
-
-    def _equivalents(self, primary: str, catalog: Catalog) -> Sequence[str]:
-        """Names of models that stand in for this one in an outage, best first."""
-        card = catalog.get(primary)
-        return self.equivalents(card) if card is not None else ()
+        reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=forgiven[first.id])
+        return Choice(ranked, tuple(unique(plan, rules.max_attempts)), dropped, reasons, policy=FORCED_POLICY)
 
     def equivalents(self, card: ModelCard) -> Sequence[str]:
         """Names of models that stand in for one in an outage: as the settings say, else its card."""
-        names = self.rules.equivalents.get(card.id)
-        return self.rules.equivalents.get(card.name, card.equivalents) if names is None else names
-
-    def _configured(self, primary: str, catalog: Catalog) -> list[ModelCard] | None:
-        """The known models of the chain that the operator set for this one; None without a chain."""
-        card = catalog.get(primary)
-        names = self.rules.fallbacks.get(primary)
-        if names is None and card is not None:
-            names = self.rules.fallbacks.get(card.name)
-        if names is None:
-            return None
-        return [card for name in names if (card := catalog.find(name)) is not None]
+        return equivalents(card, self.rules)
 
 
 def _rank_by(
@@ -364,12 +320,12 @@ def _rank_by(
 
 
 def _of_tier(
-    kept: list[ModelCard],
+    kept: Sequence[ModelCard],
     dropped: list[Dropped],
     tiers: Mapping[str, Sequence[str]],
     signals: Signals,
     catalog: Catalog,
-) -> list[ModelCard]:
+) -> Sequence[ModelCard]:
     """Those that the settings name for the tier and the intent, when there are any; `dropped` gets the others."""
     names = tiers.get(signals.intent.value, tiers.get("*", ()))
     ids = {card.id for name in names if (card := catalog.find(name)) is not None}

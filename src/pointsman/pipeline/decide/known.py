@@ -1,0 +1,79 @@
+"""What follows from the catalog and the settings alone, whatever is asked: worked out once, until either changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pointsman.core.catalog import Catalog, ModelCard
+
+from .candidates import Pool, part
+from .constraints import Demand, kind_of
+from .names import Requested, interpret
+from .rules import DecideRules
+
+MOST_POOLS = 1_000
+
+
+class Known:
+    """Look-ups over one catalog under one set of rules. Of names only those are kept that a model answers to."""
+
+    def __init__(self, catalog: Catalog, rules: DecideRules) -> None:
+        self.catalog = catalog
+        self.rules = rules
+        self._requested: dict[str, Requested] = {}
+        self._chains: dict[str, Sequence[ModelCard] | None] = {}
+        self._equivalents: dict[str, tuple[ModelCard, ...]] = {}
+        self._pools: dict[tuple[object, ...], Pool] = {}
+
+    def requested(self, name: str) -> Requested:
+        """What the model field asks for. Raises ModelNotFound."""
+        found = self._requested.get(name)
+        if found is None:
+            rules = self.rules
+            found = self._requested[name] = interpret(
+                name, catalog=self.catalog, model_names=rules.model_names, default_provider=rules.default_provider
+            )
+        return found
+
+    def chain(self, card: ModelCard) -> Sequence[ModelCard] | None:
+        """The known models of the chain that the operator set for this one; None without a chain."""
+        model = card.id
+        if model not in self._chains:
+            names = self.rules.fallbacks.get(model, self.rules.fallbacks.get(card.name))
+            self._chains[model] = None if names is None else self._found(names)
+        return self._chains[model]
+
+    def equivalents(self, card: ModelCard) -> Sequence[ModelCard]:
+        """The known models that stand in for this one in an outage, best first."""
+        found = self._equivalents.get(card.id)
+        if found is None:
+            found = self._equivalents[card.id] = self._found(equivalents(card, self.rules))
+        return found
+
+    def part(self, demand: Demand) -> Pool:
+        """The models that may be chosen, and those that may not: `candidates.part` of the catalog."""
+        windows = self.catalog.windows
+        if (
+            demand.unhealthy
+            or demand.caller is not None
+            or demand.credentials
+            or demand.means.capped
+            or (windows and demand.needs.prompt_tokens_low + demand.min_output > windows[0])
+        ):
+            return part(self.catalog, demand)
+        kind = kind_of(demand), demand.force_provider, demand.named
+        pool = self._pools.get(kind)
+        if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._pools.clear()
+            pool = self._pools[kind] = part(self.catalog, demand)
+        return pool
+
+    def _found(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
+        return tuple([card for name in names if (card := self.catalog.find(name)) is not None])
+
+
+def equivalents(card: ModelCard, rules: DecideRules) -> Sequence[str]:
+    """Names of models that stand in for one in an outage: as the settings say, else its card."""
+    names = rules.equivalents.get(card.id)
+    return rules.equivalents.get(card.name, card.equivalents) if names is None else names
