@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -48,10 +48,9 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def plausible(self) -> bool:
         """Whether these can be counts at all; what upstreams say ends in sums and in the log."""
-        counts = (
-            *(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.total_tokens or 0),
-            *self.cache_writes,
-        )
+        counts = [self.prompt_tokens, self.completion_tokens, self.total_tokens or 0]
+        if self.prompt_tokens_details is not None:
+            counts += (self.cached_tokens, *self.cache_writes)
         return min(counts) >= 0 and max(counts) <= MOST_TOKENS
 
     @property
@@ -61,14 +60,13 @@ class Usage(msgspec.Struct, frozen=True):
         xAI and Gemini leave hidden reasoning out of `completion_tokens` and tell it beside them or in the total alone;
         some relays leave cached tokens out of `prompt_tokens`.
         """
-        prompt, output, cached = self.prompt_tokens, self.completion_tokens, self.cached_tokens
+        prompt, output = self.prompt_tokens, self.completion_tokens
+        beside = (self.total_tokens or 0) - prompt - output
+        if beside > 0:
+            cached = self.cached_tokens
+            return (prompt + cached, output) if beside == cached > prompt else (prompt, output + beside)
         details = self.completion_tokens_details
         reasoning = (details.reasoning_tokens or 0) if details is not None else 0
-        beside = (self.total_tokens or 0) - prompt - output
-        if beside > 0 and beside == cached and cached > prompt:
-            return prompt + cached, output
-        if beside > 0:
-            return prompt, output + beside
         return prompt, output if reasoning <= output else output + reasoning
 
     @property
@@ -114,6 +112,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     dialect: Dialect = "chat"
     note: str | None = None
+    went_on: ClassVar[bool] = False
 
 
 Event = Frames | Body

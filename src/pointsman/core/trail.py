@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from .catalog import ModelCard
 from .errors import (
@@ -33,24 +33,21 @@ def may_be_billed(error: PointsmanError) -> bool:
     return isinstance(error, UpstreamError) and not isinstance(error, unasked)
 
 
-class Step:
+class Step(msgspec.Struct, eq=False):
     """One attempt, while it is made and after."""
 
-    __slots__ = ("_clock", "_started", "attempt", "card", "final", "unbilled", "unsure")
-
-    def __init__(self, card: ModelCard, clock: Clock, *, caller_key: bool) -> None:
-        self.card = card
-        """The card of its model."""
-        self.attempt = Attempt(model=card.id, started_at=clock.now(), status="cancelled", caller_key=caller_key)
-        self.final = False
-        """Its usage was told when the answer had ended, whatever became of the rest of the stream."""
-        self.unsure = False
-        """Its usage cannot be the bill: nothing asked or answered, more read from a cache than was asked, or told
-        before the answer had ended."""
-        self.unbilled = False
-        """It failed in a way that no provider bills."""
-        self._clock = clock
-        self._started = clock.monotonic()
+    card: ModelCard
+    """The card of its model."""
+    attempt: Attempt
+    _clock: Clock
+    _started: float
+    final: bool = False
+    """Its usage was told when the answer had ended, whatever became of the rest of the stream."""
+    unsure: bool = False
+    """Its usage cannot be the bill: nothing asked or answered, more read from a cache than was asked, or told before
+    the answer had ended."""
+    unbilled: bool = False
+    """It failed in a way that no provider bills."""
 
     @property
     def asked_first_byte_seconds(self) -> float | None:
@@ -131,13 +128,13 @@ class Step:
         self.attempt.status = status
 
 
-@dataclass(slots=True)
-class Trail:
+class Trail(msgspec.Struct, eq=False):
     """Written by `execute`, read by `record` when the stream ends."""
 
     clock: Clock
-    started: float = field(init=False)
-    steps: list[Step] = field(default_factory=list)
+    started: float = 0.0
+    """In seconds of the clock that never jumps: when it was made."""
+    steps: list[Step] = []
     """In the order in which they were begun; but of two that ran at the same time the one that answered is last."""
 
     def __post_init__(self) -> None:
@@ -162,7 +159,9 @@ class Trail:
         Args:
             caller_key: the attempt is made with a key that the caller brought.
         """
-        step = Step(card, self.clock, caller_key=caller_key)
+        clock = self.clock
+        attempt = Attempt(model=card.id, started_at=clock.now(), status="cancelled", caller_key=caller_key)
+        step = Step(card, attempt, clock, clock.monotonic())
         self.steps.append(step)
         return step
 

@@ -128,8 +128,7 @@ class Converse:
             if begun := writer.begin():
                 respond.write(begun)
             async for event in answer:
-                if event.raw and (data := writer.write(event)):
-                    respond.write(data)
+                if event.raw and (data := writer.write(event)) and respond.write(data):
                     await respond.drain()
             respond.write(await writer.end())
         except PointsmanError as error:

@@ -225,11 +225,12 @@ class AsgiAnswer:
         self.started = True
         self._put(start, 0)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         if not self.started or (self.finished and not self._gone):
             raise RuntimeError("the answer is not under way")
         if data and not self._without_body:
             self._put({"type": "http.response.body", "body": data, "more_body": True}, len(data))
+        return not self._drained.is_set()
 
     async def drain(self) -> None:
         await self._drained.wait()

@@ -52,8 +52,9 @@ class Responder(Protocol):
     def start(self, status: int, headers: Headers) -> None:
         """Begin a streamed answer (chunked)."""
 
-    def write(self, data: bytes) -> None:
-        """A piece of a streamed answer, sent at once."""
+    def write(self, data: bytes) -> bool:
+        """A piece of a streamed answer, sent at once. True: the client reads too slowly, and `drain` should be waited
+        for before more is written."""
 
     async def drain(self) -> None:
         """Wait while the client reads too slowly. Returns at once otherwise."""

@@ -70,17 +70,19 @@ class Answer:
         self._head = head + (b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
         asyncio.get_running_loop().call_soon(self._flush_head)
 
-    def write(self, data: bytes) -> None:
-        if not self.started or (self.finished and self._connection is not None):
+    def write(self, data: bytes) -> bool:
+        if not self.started:
             raise RuntimeError("the answer is not under way")
         connection = self._connection
         if connection is None or self._without_body or not data:
-            return
-        head, self._head = self._head, b""
+            return False
         if self._chunked:
-            connection.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
-        else:
-            connection.write(head + data)
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            head, self._head = self._head, b""
+            data = head + data
+        connection.write(data)
+        return connection.congested
 
     async def drain(self) -> None:
         connection = self._connection

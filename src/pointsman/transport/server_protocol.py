@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from pointsman.core.lifecycle import Stopping
@@ -60,12 +61,15 @@ class Connection(asyncio.Protocol):
         "congested",
         "peer",
         "refuse_all",
+        "write",
     )
 
     def __init__(self, server: NativeServer) -> None:
         self._server = server
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
+        self.write: Callable[[bytes], None] = _nowhere
+        """The transport's own, while there is one."""
         self._state = _READING_HEAD
         self._since = server.clock
         """When the present wait began, by the server's coarse clock."""
@@ -98,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
         self._transport.set_write_buffer_limits(high=self._server.limits.write_buffer_bytes)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
@@ -131,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
         self._state = _CLOSED
         self._transport = None
+        self.write = _nowhere
         self.congested = False
         self._buffer = b""
         self._body_parts = []
@@ -162,10 +168,6 @@ class Connection(asyncio.Protocol):
 
     def head_start(self, status: int) -> bytes:
         return self._server.head_start(status)
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
 
     async def drained(self) -> None:
         while self.congested:
@@ -409,6 +411,10 @@ class Connection(asyncio.Protocol):
         waiter, self._congestion = self._congestion, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _nowhere(data: bytes) -> None:
+    """The client has gone."""
 
 
 def _stopping() -> Refusal:

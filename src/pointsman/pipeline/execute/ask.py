@@ -26,7 +26,7 @@ from pointsman.core.errors import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from pointsman.core.events import Event, Frames
+from pointsman.core.events import Event
 from pointsman.core.mask import Mask
 from pointsman.core.ports import (
     Breakers,
@@ -203,13 +203,14 @@ class Ask:
                     if not answering:
                         answering = True
                         step.first_byte()
-                    finished = finished or event.finish_reason is not None
+                    if event.finish_reason is not None:
+                        finished = True
                     if event.note is not None:
                         step.noted(event.note)
                     if event.usage is not None:
                         step.used(event.usage, final=finished)
                         told = not finished or decision.signals.needs.choices > 1
-                    if (told and event.usage is None) or (isinstance(event, Frames) and event.went_on):
+                    if event.went_on or (told and event.usage is None):
                         step.went_on()
                         told = False
                     if joins is not None:

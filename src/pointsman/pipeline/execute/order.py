@@ -41,16 +41,13 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that an upstream may ask us to wait while a caller waits."""
 
 
-class _Try:
-    __slots__ = ("at", "failures", "left", "model", "tells")
-
-    def __init__(self, model: str, left: int) -> None:
-        self.model = model
-        self.left = left
-        self.failures = 0
-        self.at = 0.0
-        self.tells = False
-        """Whether `at` is the upstream's own word."""
+class _Try(msgspec.Struct, eq=False):
+    model: str
+    left: int
+    failures: int = 0
+    at: float = 0.0
+    tells: bool = False
+    """Whether `at` is the upstream's own word."""
 
 
 class Order:
