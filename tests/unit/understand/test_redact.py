@@ -19,7 +19,7 @@ from pointsman.pipeline.understand.plain import aligned, plain
 from pointsman.pipeline.understand.redact import KINDS
 
 from .private_values import Values
-from .understanding import stage
+from .understanding import SHARED, stage
 
 TOKEN = "ghp_Zk3vQ8sT1xW5yB7nM2cR4dF6gH9jL0pEaUi2"
 CARD = "4539 5787 6362 1486"
@@ -27,7 +27,7 @@ IBAN = "DE89 3704 0044 0532 0130 00"
 
 
 def redacted(body: dict, understand: Understand | None = None) -> tuple[Signals, Mask | None]:
-    understand = understand or stage()
+    understand = understand or SHARED
     request = ChatRequest.build(body)
     return understand.redact(request, understand(request))
 
