@@ -12,7 +12,7 @@ from pointsman.core.signals import Signals
 from .explore import Allowance
 from .floor import within
 from .predict import Arm
-from .utility import WEIGHTS, Scale, Weights
+from .utility import WEIGHTS, Scales, Weights
 
 
 class Policy(Protocol):
@@ -69,6 +69,7 @@ class RulePolicy:
         self.default_provider = default_provider
         self.weights = weights
         self._version = version
+        self._scales = Scales(weights, complexity_threshold)
 
     @property
     def version(self) -> str:
@@ -82,29 +83,32 @@ class RulePolicy:
         preferred: frozenset[str] = frozenset(),
         allowance: Allowance | None = None,
     ) -> list[Candidate]:
-        scale = Scale.of(self.weights, signals, threshold=self.complexity_threshold, preferred=preferred)
+        scale = self._scales.of(signals, preferred)
+        if len(arms) == 1:
+            arm = arms[0]
+            return [candidate_of(arm, utility=scale.alone(arm, arm.quality), propensity=1.0)]
         qualities = [arm.quality for arm in arms]
         least = signals.quality_floor
         allowed = None if least is None else within(least, qualities, [0.0] * len(arms))
         order = scale.order(arms, qualities, default_provider=self.default_provider, allowed=allowed)
-        picked = 1.0
-        ranked = []
-        for utility, place in order:
-            arm = arms[place]
-            ranked.append(
-                Candidate(
-                    model=arm.card.id,
-                    quality=arm.quality,
-                    cost_micro_usd=arm.cost_micro_usd,
-                    latency_seconds=arm.latency_seconds,
-                    cost_high_micro_usd=arm.cost_high_micro_usd,
-                    latency_high_seconds=arm.latency_high_seconds,
-                    utility=utility,
-                    effort=arm.effort,
-                    switching_cost=arm.switching_cost,
-                    queue_seconds=arm.queue_seconds,
-                    propensity=picked,
-                )
-            )
-            picked = 0.0
-        return ranked
+        return [
+            candidate_of(arms[place], utility=utility, propensity=0.0 if behind else 1.0)
+            for behind, (utility, place) in enumerate(order)
+        ]
+
+
+def candidate_of(arm: Arm, *, utility: float, propensity: float) -> Candidate:
+    """An arm as the rules rank it."""
+    return Candidate(
+        model=arm.card.id,
+        quality=arm.quality,
+        cost_micro_usd=arm.cost_micro_usd,
+        latency_seconds=arm.latency_seconds,
+        cost_high_micro_usd=arm.cost_high_micro_usd,
+        latency_high_seconds=arm.latency_high_seconds,
+        utility=utility,
+        effort=arm.effort,
+        switching_cost=arm.switching_cost,
+        queue_seconds=arm.queue_seconds,
+        propensity=propensity,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 
@@ -108,28 +108,6 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Whether so little of the budget is left that local models go first."""
     preferred: Collection[str]
 
-    @classmethod
-    def of(
-        cls, weights: Mapping[Priority, Weights], signals: Signals, *, threshold: float, preferred: Collection[str]
-    ) -> Self:
-        """
-        Args:
-            threshold: complexity above which strength counts for more.
-            preferred: ids of models that the caller hinted at.
-        """
-        mine = weights[signals.priority]
-        demanding = signals.complexity.score > threshold
-        return cls(
-            per_micro_usd=mine.cost * TIER_COST[signals.budget_tier] / 1_000_000,
-            latency=mine.latency,
-            remote=mine.remote,
-            hard=mine.hard if demanding else 0.0,
-            enough=1.0 if demanding else mine.enough,
-            demanding=demanding,
-            frugal=signals.budget_tier == "low",
-            preferred=preferred,
-        )
-
     def price(self, arm: Arm) -> float:
         """What an arm costs in every respect but success, in probability of success."""
         price = self.per_micro_usd * arm.weighed_micro_usd + self.latency * arm.latency_seconds + arm.switching_cost
@@ -138,6 +116,10 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         if self.preferred and arm.card.id in self.preferred:
             price -= HINT_BONUS
         return price
+
+    def alone(self, arm: Arm, quality: float) -> float:
+        """The utility of an arm beside which there is no other."""
+        return (quality if quality < self.enough else self.enough) - self.price(arm)
 
     def order(
         self,
@@ -159,7 +141,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
                 others. None: there is no floor.
         """
         if len(arms) == 1:
-            return [Ranked(min(qualities[0], self.enough) - self.price(arms[0]), 0)]
+            return [Ranked(self.alone(arms[0], qualities[0]), 0)]
         best = max(qualities)
         keyed = []
         for place, (arm, quality) in enumerate(zip(arms, qualities, strict=True)):
@@ -174,3 +156,40 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
             keyed.append((outside, behind, first, -utility, other, cost, price, card.id, arm.effort or "", place))
         keyed.sort()
         return [Ranked(-key[3], key[-1]) for key in keyed]
+
+
+class Scales:
+    """The scale of every kind of request, worked out once.
+
+    Args:
+        threshold: complexity above which strength counts for more.
+    """
+
+    def __init__(self, weights: Mapping[Priority, Weights], threshold: float) -> None:
+        self._weights = weights
+        self._threshold = threshold
+        self._known: dict[tuple[Priority, Tier, bool], Scale] = {}
+
+    def of(self, signals: Signals, preferred: Collection[str] = ()) -> Scale:
+        """
+        Args:
+            preferred: ids of models that the caller hinted at.
+        """
+        kind = signals.priority, signals.budget_tier, signals.complexity.score > self._threshold
+        scale = self._known.get(kind)
+        if scale is None:
+            scale = self._known[kind] = self._scale(*kind)
+        return msgspec.structs.replace(scale, preferred=preferred) if preferred else scale
+
+    def _scale(self, priority: Priority, tier: Tier, demanding: bool) -> Scale:
+        mine = self._weights[priority]
+        return Scale(
+            per_micro_usd=mine.cost * TIER_COST[tier] / 1_000_000,
+            latency=mine.latency,
+            remote=mine.remote,
+            hard=mine.hard if demanding else 0.0,
+            enough=1.0 if demanding else mine.enough,
+            demanding=demanding,
+            frugal=tier == "low",
+            preferred=(),
+        )

@@ -17,7 +17,7 @@ from pointsman.pipeline.decide import floor
 from pointsman.pipeline.decide.explore import Allowance
 from pointsman.pipeline.decide.policy import RulePolicy
 from pointsman.pipeline.decide.predict import Arm, predict
-from pointsman.pipeline.decide.utility import Scale, Weights, weights_with
+from pointsman.pipeline.decide.utility import Scales, Weights, weights_with
 
 from . import explore
 from .artefact import LearnedArtefact
@@ -59,6 +59,7 @@ class LearnedPolicy:
         self.weights: Mapping[Priority, Weights] = weights_with(artefact.utility, rules.weights)
         threshold = artefact.complexity_threshold
         self.complexity_threshold = rules.complexity_threshold if threshold is None else threshold
+        self._scales = Scales(self.weights, self.complexity_threshold)
         self.bank = PosteriorBank(artefact.posterior, expected=self._expected, state=artefact.state)
         self._success = Success(artefact)
         self._version = version
@@ -96,7 +97,7 @@ class LearnedPolicy:
         self, arms: Sequence[Arm], signals: Signals, preferred: frozenset[str], allowance: Allowance | None
     ) -> list[Candidate]:
         qualities, deviations = self.predict(arms, signals)
-        scale = Scale.of(self.weights, signals, threshold=self.complexity_threshold, preferred=preferred)
+        scale = self._scales.of(signals, preferred)
         least = self.artefact.floor if signals.quality_floor is None else signals.quality_floor
         allowed = None if least is None else floor.within(least, qualities, deviations)
         order = scale.order(arms, qualities, default_provider=self.rules.default_provider, allowed=allowed)
