@@ -90,7 +90,7 @@ class LiveSettings:
             understand.adjust(level=settings.privacy.level, priority=routing.priority)
             shape.temperature, shape.max_tokens = routing.default_temperature, routing.default_max_tokens
             decide.rules = decide_rules(settings)
-            execute.rules = execution_rules(settings)
+            execute.rules = execution_rules(settings, execute.rules.escalation.model)
             rules = breaker_rules(settings)
             if breakers.rules != rules:
                 breakers.rules = rules

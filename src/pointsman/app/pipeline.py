@@ -34,7 +34,7 @@ from pointsman.stores.watch import Watcher
 from .breakers import Unhealthy
 from .built_in import BuiltIn, build_explorer
 from .entities import build_people
-from .execution import execution_rules
+from .execution import confidence_model, execution_rules
 from .intents import build_intents
 from .live_settings import LiveSettings, decide_rules
 from .policies import follow_promotions
@@ -145,7 +145,7 @@ def build_pipeline(
         throttle=throttle,
         breakers=breakers,
         queues=queues,
-        rules=execution_rules(settings),
+        rules=execution_rules(settings, confidence_model(settings)),
     )
     live.follow(
         understand=understand,

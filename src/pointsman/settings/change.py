@@ -22,11 +22,11 @@ CHANGEABLE: tuple[str, ...] = (
     "routing.intent_model", "routing.intent_timeout",
     "routing.max_attempts", "routing.tier_models", "routing.default_temperature", "routing.default_max_tokens",
     "privacy.level", "execution.retries", "execution.longest_wait", "execution.splice",
-    *(f"execution.escalation.{name}" for name in EscalationSettings.__struct_fields__),
+    *(f"execution.escalation.{name}" for name in EscalationSettings.__struct_fields__ if name != "model"),
     *(f"execution.hedging.{name}" for name in HedgingSettings.__struct_fields__),
     *(f"execution.breaker.{name}" for name in BreakerSettings.__struct_fields__),
 )  # fmt: skip
-"""None of them opens a door: no address, key, limit or budget, and the privacy level may only be raised."""
+"""None of them opens a door: no address, file, key, limit or budget, and the privacy level may only be raised."""
 
 SECTIONS = frozenset(name.rpartition(".")[0] for name in CHANGEABLE)
 LEVELS = ("standard", "high", "max")
@@ -66,7 +66,7 @@ def changed(base: Settings, changes: Mapping[str, Any], *, providers: Collection
         SettingsError: naming the key, the value and the mend.
     """
     routing = msgspec.to_builtins(base.routing)
-    execution = msgspec.to_builtins(base.execution)
+    execution = msgspec.to_builtins(base.execution, enc_hook=str)  # paths
     tree: dict[str, Any] = {"routing": routing, "privacy": {"level": base.privacy.level}, "execution": execution}
     for name, value in changes.items():
         *sections, last = name.split(".")

@@ -315,6 +315,9 @@ class EscalationSettings(Section):
     """Tokens of a stream that are held back at most while it is judged."""
     hold_seconds: float = 4.0
     """Seconds for which they are held back at most."""
+    model: Path | None = None
+    """A file that `pointsman eval confidence --fit` wrote, by which answers are judged; null: by what was learned from
+    small models. It is read at the start."""
 
 
 class HedgingSettings(Section):

@@ -17,7 +17,7 @@ from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest, Priority
 
-from .confidence import Verifier, threshold_for
+from .confidence import Model, Verifier, threshold_for
 
 MARGIN = 0.02
 """How much likelier to succeed a model must be, to be asked in another's place."""
@@ -40,12 +40,15 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of a stream that are held back at most."""
     hold_seconds: float = 4.0
     """Seconds for which they are held back at most, from the first."""
+    model: Model | None = None
+    """By which answers are judged; None: the one that comes with the package."""
 
     def below(self, *, whole: bool, expected: float) -> float:
         """The probability below which an answer, or its beginning, is not convincing."""
         if self.threshold is not None:
             return self.threshold
-        return threshold_for(share=self.share, whole=whole, prior=expected)
+        threshold = threshold_for if self.model is None else self.model.threshold_for
+        return threshold(share=self.share, whole=whole, prior=expected)
 
 
 class Unconvincing(Exception):
@@ -114,7 +117,7 @@ class Watch:
         if logprobs and not asked.params.logprobs:
             self._strips = True
             asked = asked.redacted({**asked.fields, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
-        self._verifier = Verifier(asked)
+        self._verifier = Verifier(asked, self._rules.model)
         return asked
 
     async def convincing(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:

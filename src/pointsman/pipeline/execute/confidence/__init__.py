@@ -4,7 +4,7 @@ Evidence is read from the text, the tool calls and the tokens' log-probabilities
 was fitted to answers that were executed (`pointsman eval confidence`) makes a probability of it.
 """
 
-from .model import Confidence, threshold_for
+from .model import Confidence, Model, parse_model, threshold_for
 from .verifier import Verifier
 
-__all__ = ["Confidence", "Verifier", "threshold_for"]
+__all__ = ["Confidence", "Model", "Verifier", "parse_model", "threshold_for"]

@@ -165,6 +165,10 @@ class Model:
                 raise ValueError("its inputs are others")
             if not all(map(math.isfinite, [model.bias, *model.weights.values(), *model.centres.values()])):
                 raise ValueError("its numbers are not finite")
+            if list(part.shifts) != sorted(part.shifts):
+                raise ValueError("its quantiles do not rise")
+        if not 0 <= artefact.prior <= 1:
+            raise ValueError("its prior is no probability")
         self.artefact = artefact
 
     def __call__(self, evidence: Evidence, *, whole: bool, prior: float | None = None) -> Confidence:
@@ -240,7 +244,15 @@ def sigmoid(value: float) -> float:
 @cache
 def built_in_model() -> Model:
     """The one that comes with the package; read at the first call."""
-    raw = resources.files(__package__).joinpath("model.json").read_bytes()
+    return parse_model(resources.files(__package__).joinpath("model.json").read_bytes())
+
+
+def parse_model(raw: bytes) -> Model:
+    """What `pointsman eval confidence --fit` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
     return Model(msgspec.json.decode(raw, type=Artefact))
 
 
