@@ -141,6 +141,7 @@ _KEY = re.compile(rb'[\s,]*("(?:[^"\\]|\\.)*+")\s*:\s*')
 _PLAIN_NAME = re.compile(r"[a-z]{1,20}(?:_[a-z]{1,20}){0,4}")
 NO_CHOICE = "There is no such choice"
 MOST_FIELDS = 1000
+MOST_CHOICES = 128
 MOST_MESSAGES = 50_000
 """Each takes ten microseconds to be understood, in which no other request is answered."""
 
@@ -231,6 +232,10 @@ def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
         at = key.end() + len(raw)
 
 
+def _out_of_bounds(name: str, value: int, bounds: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid `{name}`: {value} given, {bounds} expected.", param=name)
+
+
 def _refuse_variants(fields: Mapping[str, Raw]) -> None:
     """Some upstreams read names without regard to case: `Model` would there replace the model that was chosen, `N` the
     number of answers that money was reserved for.
@@ -278,7 +283,7 @@ _ANY_CHOOSING = frozenset(_CHOOSING)
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("also_read", "dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size")
+    __slots__ = ("also_read", "dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size", "stream")
 
     def __init__(
         self,
@@ -300,6 +305,7 @@ class ChatRequest:
         self.passed = passed
         """Headers, in lower case, for an upstream of the caller's dialect."""
         self.params = params
+        self.stream = bool(params.stream)
         self.size = size
         """Bytes of the body as it came."""
         self.also_read: tuple[str, ...] = ()
@@ -340,11 +346,12 @@ class ChatRequest:
         for index, tool in enumerate(params.tools or ()):
             if bytes(memoryview(tool)[:1]) != b"{":
                 raise InvalidRequest(f"Invalid `tools[{index}]`: an object is expected.", param=f"tools[{index}]")
-        for name, low, high in (("n", 1, 128), ("max_tokens", 1, None), ("max_completion_tokens", 1, None)):
-            value = getattr(params, name)
-            if value is not None and (value < low or (high is not None and value > high)):
-                bound = f"between {low} and {high}" if high is not None else f"at least {low}"
-                raise InvalidRequest(f"Invalid `{name}`: {value} given, {bound} expected.", param=name)
+        if params.n is not None and not 1 <= params.n <= MOST_CHOICES:
+            raise _out_of_bounds("n", params.n, f"between 1 and {MOST_CHOICES}")
+        if params.max_tokens is not None and params.max_tokens < 1:
+            raise _out_of_bounds("max_tokens", params.max_tokens, "at least 1")
+        if params.max_completion_tokens is not None and params.max_completion_tokens < 1:
+            raise _out_of_bounds("max_completion_tokens", params.max_completion_tokens, "at least 1")
         return cls(fields, params, len(body), kind=kind, dialect=dialect, passed=passed)
 
     @classmethod
@@ -389,10 +396,6 @@ class ChatRequest:
         return self.params.model
 
     @property
-    def stream(self) -> bool:
-        return bool(self.params.stream)
-
-    @property
     def wants_usage(self) -> bool:
         """Whether the caller asked for a usage chunk at the end of the stream."""
         options = self.params.stream_options
@@ -415,9 +418,7 @@ class ChatRequest:
     def render(self, replace: Mapping[str, Any], drop: Iterable[str] = ()) -> bytes:
         """The body with some top-level fields replaced or dropped, every other one byte for byte as it came."""
         fields: dict[str, Any] = self.fields.copy()
-        for name in OWN_FIELDS:
-            fields.pop(name, None)
-        for name in drop:
+        for name in (*OWN_FIELDS, *drop):
             fields.pop(name, None)
         fields.update(replace)
         return _encoder.encode(fields)

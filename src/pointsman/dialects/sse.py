@@ -143,6 +143,8 @@ class FrameBuffer:
 
         A last `[DONE]` without its blank line is whole enough.
         """
+        if not self._tail:
+            return False
         rest = bytes(self._tail).strip()
         if _DONE_LINE.match(rest):
             self.done = True

@@ -159,7 +159,7 @@ class Pipeline:
             usual=caller.scopes.priority,
         )
         try:
-            signals = await self._in_turn(understand, large=request.size >= LARGE)
+            signals = understand() if request.size < LARGE else await self._beside(understand)
             if self._people is not None:
                 signals = await self._people(request, signals)
             if self._intents is not None:
@@ -167,7 +167,7 @@ class Pipeline:
             if self._redact is None or not signals.privacy.local_only or request.kind != "chat":
                 return signals, None  # a vector of placeholders would be wrong unsaid; completions are not restored
             redact = partial(self._redact, request, signals)
-            return await self._in_turn(redact, large=request.size >= LARGE_TO_REDACT)
+            return redact() if request.size < LARGE_TO_REDACT else await self._beside(redact)
         except PointsmanError as error:
             self.refused(error, caller, request)
             raise
@@ -178,12 +178,12 @@ class Pipeline:
         Raises:
             InvalidRequest: it cannot be read.
         """
-        signals = await self._in_turn(partial(self._understand, request), large=request.size >= LARGE)
+        understand = partial(self._understand, request)
+        signals = understand() if request.size < LARGE else await self._beside(understand)
         return signals.needs
 
-    async def _in_turn(self, work: Callable[[], T], *, large: bool) -> T:
-        if not large:
-            return work()
+    async def _beside(self, work: Callable[[], T]) -> T:
+        """In a thread, one after another."""
         async with self._large:
             return await asyncio.to_thread(work)
 

@@ -34,7 +34,7 @@ from .endpoint import MAX_ANSWER, MAX_MODELS, MAX_NAME, Endpoint, settled, unrea
 from .list_health import list_health
 from .openai_other import complete, embed
 from .openai_responses import CAPABILITIES, only_responses, respond, responses_asked, speaks_responses
-from .patience import Patience
+from .patience import NO_OWN, Patience
 from .silence import Silence
 from .unsupported import Unsupported
 
@@ -133,6 +133,7 @@ class OpenAICompatible:
         self._preset = preset or Preset(type="openai")
         self._unsupported = Unsupported(name, {*self._preset.unsupported, *unsupported}, drop=drop_unsupported)
         self._patience = patience or Patience()
+        self._places = bool(self._deployments) or self._patience != NO_OWN
         base_url, self._per_deployment = per_deployment(base_url, named=bool(self._deployments))
         self._responses = responses and not self._per_deployment
 
@@ -252,6 +253,8 @@ class OpenAICompatible:
 
     def _placed(self, call: ChatCall) -> ChatCall:
         """The call with the upstream's own name of the model, and this upstream's time-outs."""
+        if not self._places:
+            return call
         timeouts = self._patience.with_(call.timeouts)
         deployment = self._deployments.get(call.card.name)
         if deployment is None:

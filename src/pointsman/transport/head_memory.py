@@ -17,13 +17,15 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)\r\n")
 class HeadMemory:
     """Reads heads, and remembers the last that named the length of its body."""
 
-    __slots__ = ("_before", "_behind", "_head", "_headers", "_limits", "_place")
+    __slots__ = ("_before", "_begin", "_behind", "_end", "_head", "_headers", "_limits", "_place")
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._head: RequestHead | None = None
         self._before = self._behind = b""
         """Around the digits."""
+        self._begin = self._end = 0
+        """Where the digits are, the end counted from behind."""
         self._headers: list[tuple[bytes, bytes]] = []
         self._place = 0
         """Of the length among the headers."""
@@ -32,7 +34,7 @@ class HeadMemory:
         """The parsed head, which is good until the next is read. Raises Refusal as `RequestHead`."""
         head = self._head
         if head is not None and raw.startswith(self._before) and raw.endswith(self._behind):
-            digits = raw[len(self._before) : -len(self._behind)]
+            digits = raw[self._begin : self._end]
             if digits.isdigit() and len(digits) <= MOST_DIGITS:
                 headers = self._headers.copy()
                 headers[self._place] = (b"content-length", digits)
@@ -51,5 +53,6 @@ class HeadMemory:
         begin, end = length.span(1)
         self._head = head
         self._before, self._behind = raw[:begin], raw[end:]
+        self._begin, self._end = begin, end - len(raw)
         self._headers = head.headers.copy()
         self._place = [name for name, _ in head.headers].index(b"content-length")

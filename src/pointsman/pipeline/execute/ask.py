@@ -181,17 +181,11 @@ class Ask:
                 asked = alters.asks(asked, logprobs="logprobs" in card.capabilities)
             if joins is not None:
                 asked = joins.asks(card, asked, mask if masked is None else None)
-            timeouts = self._timeouts
             call = ChatCall(
                 card=card,
                 request=asked,
                 local_only=decision.signals.privacy.local_only or mask is not None,
-                timeouts=Timeouts(
-                    connect=timeouts.connect,
-                    first_byte=timeouts.first_byte,
-                    between_bytes=timeouts.between_bytes,
-                    total=time_left,
-                ),
+                timeouts=msgspec.structs.replace(self._timeouts, total=time_left),
                 clears=masked.clears if masked is not None else None,
                 credential=credential,
             )
