@@ -231,11 +231,12 @@ def _counted(text: bytes) -> float:
 def _punctuation(text: bytes) -> tuple[int, int]:
     """How many sentences end, and how many clauses."""
     kinds = text.translate(_KINDS)
-    sentences = kinds.count(b"._") + kinds.count(b".n") + kinds.endswith(b".")
+    sentences, clauses = kinds.count(b"._") + kinds.endswith(b"."), kinds.count(b",_")
     if b"n" in kinds:
         # The line feed behind a stop ends that sentence and begins no blank line.
-        sentences += len(_BLANK_LINE.findall(kinds.replace(b".n", b".")))
-    return sentences, kinds.count(b",_") + kinds.count(b",n")
+        sentences += kinds.count(b".n") + len(_BLANK_LINE.findall(kinds.replace(b".n", b".")))
+        clauses += kinds.count(b",n")
+    return sentences, clauses
 
 
 def _count_up_to(pattern: Any, text: bytes, most: int) -> int:

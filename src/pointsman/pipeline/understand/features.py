@@ -80,6 +80,12 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
     small, large, digits, lines, spaces, questions, signs, marks, quotes, wide = _counts(raw)
     looked = max(len(text), 1)
     white = spaces + lines
+    indented = items = 0
+    choices = False
+    if lines:  # each search reads the whole text
+        indented = raw.count(b"\n  ") + raw.count(b"\n\t")
+        items = raw.count(b"\n- ") + raw.count(b"\n* ") + raw.count(b"\n1.")
+        choices = b"\nA" in raw and b"\nB" in raw
     symbols = looked - small - large - digits - white - wide
     shares = (
         math.log1p(ask.length) / 12,
@@ -92,11 +98,11 @@ def _structure(ask: Ask, complexity: Complexity) -> bytes:
         wide / looked,
         (looked - white) / (white + 1) / 12,
         _saturated(lines, 12),
-        _saturated(raw.count(b"\n  ") + raw.count(b"\n\t"), 6),
-        _saturated(raw.count(b"\n- ") + raw.count(b"\n* ") + raw.count(b"\n1."), 3),
+        _saturated(indented, 6),
+        _saturated(items, 3),
         _saturated(questions, 2),
         quotes / looked * 8,
-        1.0 if b"\nA" in raw and b"\nB" in raw else 0,
+        1.0 if choices else 0,
         _saturated(signs, 4),
         complexity.score,
         complexity.length,
