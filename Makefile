@@ -4,7 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# Tests mostly wait, for a process to start or for a moment to come: more run side by side than there are cores.
+JOBS ?= 3
+# Compiled tests are kept, whatever the environment says: to compile them takes longer than to find them.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run install test browser npm lint bench clean
 
@@ -15,7 +18,8 @@ install: $(VENV)/.run
 
 test: $(VENV)/.dev browser npm
 	$(BIN)/python -m pytest -m "not alone" -n $(JOBS) --dist loadfile
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "alone and not engine" -n 2 --dist loadfile tests/reliability
+	$(BIN)/python -m pytest -m engine $$(grep -rl --include='test_*.py' 'mark\.engine' tests)
 
 # Pages are looked at in a real browser; where none can be had, those tests are skipped and say so.
 browser:

@@ -20,7 +20,8 @@ hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs a model, or watches how long things take, has the machine to itself; the rest runs side by side."""
+    """What runs a model has the machine to itself, and what watches how long things take has at most one of its kind
+    beside it; the rest runs side by side."""
     for item in items:
         if item.get_closest_marker("engine") or "reliability" in item.path.parts:
             item.add_marker(pytest.mark.alone)
