@@ -200,6 +200,16 @@ async def test_each_server_of_a_pool_is_told_of(env, tmp_path: Path) -> None:
         away = parts[f"Provider farm, {down.root}"]
         assert (away["status"], "could not be reached" in away["detail"]) == ("warning", True)
         assert "providers.farm.instances" in away["mend"]
+        slots = parts["Provider farm, slots"]
+        assert (slots["status"], "how many answers of its servers" in slots["detail"]) == ("warning", True)
+        assert "OLLAMA_NUM_PARALLEL" in slots["mend"]
+        one = f"[{{url: '{up.root}', slots: 4}}, '{down.root}']"
+        (tmp_path / "pointsman.yaml").write_text(f"providers: {{farm: {{type: ollama, instances: {one}}}}}\n")
+        _, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port()})
+        assert "1 of its 2 servers" in parts["Provider farm, slots"]["detail"]
+        both = f"type: ollama, slots: 2, instances: {one}"
+        (tmp_path / "pointsman.yaml").write_text(f"providers: {{farm: {{{both}}}}}\n")
         await up.refuse()
         code, parts = await examine({**env, **NO_EMBEDDED, "PORT": free_port()})
         assert (code, parts["Provider farm"]["status"]) == (1, "broken")
+        assert "Provider farm, slots" not in parts

@@ -137,6 +137,11 @@ class ProviderSettings(Section):
         return None if None in known else sum(slots or 0 for slots in known)
 
     @property
+    def of_unknown_slots(self) -> tuple[str, ...]:
+        """Addresses of those of several servers whose slots nobody has said."""
+        return tuple(url for url, slots in self._slots_of.items() if slots is None)
+
+    @property
     def _slots_of(self) -> dict[str, int | None]:
         """Address of each of several servers → its slots, as far as they are known."""
         if not self.instances:

@@ -13,7 +13,7 @@ from typing import Any
 from pointsman.core.errors import PointsmanError
 from pointsman.core.instances import InstanceStanding
 from pointsman.core.ports import Health, Provider
-from pointsman.settings import Settings, is_loopback
+from pointsman.settings import ProviderSettings, Settings, is_loopback
 from pointsman.transport.http import Outbound
 
 from .checks import Finding, broken, fine, warning
@@ -100,9 +100,12 @@ async def providers(settings: Settings, outbound: Outbound) -> AsyncIterator[Fin
         yield broken("Providers", error.message, "Correct the settings of this provider.")
         return
     asked = await asyncio.gather(*(_ask(provider, wanted=provider.name in settings.providers) for provider in built))
-    for found in asked:
+    for provider, found in zip(built, asked, strict=True):
         for finding in found:
             yield finding
+        own = settings.providers.get(provider.name)
+        if own is not None and own.of_unknown_slots:
+            yield _slots(provider.name, own)
     left_out = [name for name in settings.providers if name not in {provider.name for provider in built}]
     for name in left_out:
         if settings.providers[name].enabled:
@@ -128,6 +131,19 @@ async def _ask(provider: Provider, *, wanted: bool) -> list[Finding]:
     if not wanted:
         return []
     return [(warning if "no model" in health.detail else broken)(part, health.detail, health.mend)]
+
+
+def _slots(name: str, own: ProviderSettings) -> Finding:
+    """That nobody has said how many answers some servers of a pool give at once."""
+    several, unsaid = len(own.addresses), len(own.of_unknown_slots)
+    whose = "of its servers" if unsaid == several else f"{unsaid} of its {several} servers"
+    return warning(
+        f"Provider {name}, slots",
+        f"how many answers {whose} give at once is not said, and Ollamas do not tell: each of them counts as one that"
+        " gives one, and requests do not wait in the gateway",
+        f"Set providers.{name}.slots, or `slots` beside each address, to what they were started with"
+        " (OLLAMA_NUM_PARALLEL, --max-num-seqs).",
+    )
 
 
 def _instance(part: str, standing: InstanceStanding, mend: str) -> Finding:
