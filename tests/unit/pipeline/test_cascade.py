@@ -243,6 +243,46 @@ async def test_the_weak_answer_is_told_when_no_time_is_left_to_wait_for_the_stro
     assert outcome.seconds < 1.5
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("goes_on", ["c:unpriced", "a:cheap"])
+async def test_what_took_over_and_broke_off_is_gone_on_with_by_whoever_else_is_in_the_plan(goes_on, whole):
+    class Cheap(Script):
+        async def chat(self, call: ChatCall) -> AsyncIterator[Event]:
+            if self.calls:
+                self.steps = (chunk(JSON, "stop"),)
+            async for event in super().chat(call):
+                yield event
+
+    doubtful = [chunk(USELESS, "stop")] if whole else [chunk("I cannot say. ") for _ in range(30)]
+    plan = {"a:cheap": Cheap(*doubtful), "b:strong": Script(chunk('{"capital": '), UpstreamBroken())}
+    if goes_on != "a:cheap":
+        plan[goes_on] = Script(chunk(JSON, "stop"))
+    else:
+        plan["c:unpriced"] = Script(UpstreamConnectError())
+    events, error, outcome = await play(
+        plan,
+        stream=True,
+        quality={"cheap": 0.5, "unpriced": 0.5, "strong": 0.9},
+        rules=Escalation(threshold=0.9, hold_tokens=10),
+    )
+    assert error is None
+    assert said(events) == JSON
+    assert told(outcome)[:2] == [("a:cheap", "escalated"), ("b:strong", "error")]
+    assert told(outcome)[-1] == (goes_on, "ok")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_while_nothing_was_told_nobody_comes_between_the_stronger_and_a_weak_answer_that_is_whole(stream):
+    useless = chunk(USELESS, "stop") if stream else body(USELESS)
+    other = Script(body(JSON))
+    plan = {"a:cheap": Script(useless), "c:unpriced": other, "b:strong": Script(UpstreamConnectError())}
+    events, error, outcome = await play(plan, stream=stream, quality={"cheap": 0.5, "unpriced": 0.5, "strong": 0.9})
+    assert error is None
+    assert said(events) == USELESS
+    assert not other.calls
+    assert told(outcome) == [("b:strong", "error"), ("a:cheap", "escalated")]
+
+
 async def test_what_goes_on_with_an_answer_that_broke_off_is_not_judged_again():
     """What was held back of it would be lost: the next to go on takes it as told."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -59,6 +59,7 @@ class Order:
 
     def __init__(self, plan: Iterable[str], retries: Retries, chance: Callable[[], float] = random.random) -> None:
         self._tries = [_Try(model, 1 + retries.most) for model in plan]
+        self._aside: list[_Try] = []
         self._retries = retries
         self._chance = chance
 
@@ -85,7 +86,7 @@ class Order:
     @property
     def more(self) -> bool:
         """Whether anybody may be asked after this."""
-        return any(one.left > 0 for one in self._tries)
+        return any(one.left > 0 for one in self._tries) or bool(self._aside)
 
     def take_fresh(self, able: Callable[[str], bool]) -> str | None:
         """A model that has not been asked yet, out of turn; None: there is none that `able` agrees to."""
@@ -131,9 +132,20 @@ class Order:
         """Ask a model after all others."""
         self._tries.sort(key=lambda one: one.model == model)
 
-    def only(self, models: Iterable[str]) -> None:
-        """Ask nobody else, and these in this order, as often as if none had been asked."""
-        self._tries = [_Try(model, 1 + self._retries.most) for model in models]
+    def instead(self, model: str, by: Collection[str]) -> None:
+        """Ask these first, in this order, as often as if none had been asked; the others of the plan only when
+        `let_in` says so, and the model itself last of them."""
+        others = [one for one in self._tries if one.model != model and one.model not in by]
+        self._tries = [self._new(name) for name in by]
+        self._aside = [*others, self._new(model)]
+
+    def let_in(self) -> None:
+        """Those who were kept aside may be asked, after the others."""
+        self._tries += self._aside
+        self._aside = []
+
+    def _new(self, model: str) -> _Try:
+        return _Try(model, 1 + self._retries.most)
 
 
 def can_help(error: PointsmanError) -> bool:

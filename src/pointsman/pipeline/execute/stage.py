@@ -202,7 +202,9 @@ class Execute:
                 assert step is not None
                 step.escalated(doubt.reason, whole=doubt.kept is not None)
                 delivery.kept, weak = doubt.kept, step
-                order.only(above if doubt.kept is not None else (*above, model_id))
+                order.instead(model_id, above)
+                if doubt.kept is None:
+                    order.let_in()
                 above = ()
             except (BudgetExceeded, CircuitOpen) as error:
                 order.done_with(model_id)
@@ -225,6 +227,7 @@ class Execute:
                 order.failed(asked, error, clock.monotonic())
                 delivery.failed(error, asked=not isinstance(error, ProviderShort))
                 if delivery.begun:
+                    order.let_in()
                     order.behind(asked)
                     if (rest := delivery.rest()) is not None:
                         yield rest
