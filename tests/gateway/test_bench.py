@@ -45,13 +45,14 @@ def test_the_profile_counts_steps_of_every_part():
     command = [sys.executable, "-m", "pointsman", "bench", "gateway", "--profile", "--scale", "0.02", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    pinned, auto, *_ = cases = json.loads(done.stdout)
-    assert len(cases) == 5
+    pinned, auto, *_, stream, apart = cases = json.loads(done.stdout)
+    assert len(cases) == 6
     for case in cases:
         needed = ("server", "admit", "read", "understand", "decide", "execute", "provider", "way out", "record")
         assert all(case["steps"][part] > 50 for part in needed), case
         assert all(case["calls"][part] > 0 for part in needed), case
     assert pinned["steps"]["embed"] == 0 < auto["steps"]["embed"]  # where nothing is chosen nothing is embedded
+    assert apart["calls"]["way out"] > stream["calls"]["way out"]  # chunks that come alone pass alone
 
 
 def test_every_source_file_of_the_path_has_its_part():

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+APART = "apart"
+"""As the user of a request: asks the mock upstream to take its time between two chunks."""
 SENTENCE = "The handler reads the row, checks the version and writes it back; two writers can lose an update here. "
 
 
@@ -17,6 +19,8 @@ class Case:
     name: str
     bytes: int
     stream: bool = False
+    apart: bool = False
+    """Whether the chunks of the stream come so far apart that each passes alone, as a model writes them."""
     requests: int
     """At 10 connections, in each round."""
 
@@ -43,4 +47,6 @@ def bodies(case: Case, model: str, *, first: int = 0) -> Iterator[bytes]:
         body = {"model": model, "messages": messages, "temperature": 0.2, "max_tokens": 200}
         if case.stream:
             body["stream"] = True
+        if case.apart:
+            body["user"] = APART
         yield json.dumps(body, separators=(",", ":")).encode()

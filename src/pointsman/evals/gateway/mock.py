@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
+from .cases import APART
+
 USAGE = b'"usage":{"prompt_tokens":500,"completion_tokens":50,"total_tokens":550}'
 ANSWER = (
     b'{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"mock","choices":[{"index":0,'
@@ -26,6 +28,10 @@ MODEL_LIST = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Leng
 )
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKS = 50
+PAUSE, APART_PAUSE = 0.0002, 0.01
+"""Seconds between two chunks; a gateway that is behind gets several at once. From request to request it may be asked
+for a pause in which each chunk is passed on alone."""
+_APART = b'"user":"%b"' % APART.encode()
 
 
 def _chunk(payload: bytes) -> bytes:
@@ -78,11 +84,11 @@ class Mock(asyncio.Protocol):
             self._transport.write(MODEL_LIST)
         elif is_streamed(body):
             self._transport.write(STREAM_HEAD)
-            self._emit(CHUNKS)
+            self._emit(CHUNKS, APART_PAUSE if _APART in body else PAUSE)
         else:
             self._transport.write(WHOLE)
 
-    def _emit(self, left: int, pause: float = 0.0002) -> None:
+    def _emit(self, left: int, pause: float) -> None:
         if self._transport.is_closing():
             return
         if left:

@@ -28,6 +28,11 @@ PROFILED = (
     ("100 KB, pinned", CASES[1], PINNED),
     ("100 KB, auto", CASES[1], AUTO),
     ("stream of 50 chunks", CASES[2], PINNED),
+    (
+        "50 chunks, each alone",
+        Case(name="2 KB, 50 chunks apart", bytes=2_000, stream=True, apart=True, requests=0),
+        PINNED,
+    ),
 )
 
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -86,13 +91,14 @@ def run(*, requests: int = 200, progress: Callable[[str], None] = lambda line: N
         profiles = []
         for name, case, lane in PROFILED:
             progress(name)
-            _ask(target, case, lane, requests // 2, next(numbers))  # what is remembered and loaded once is not counted
+            count = -(-requests // 4) if case.apart else requests
+            _ask(target, case, lane, -(-count // 2), next(numbers))  # what is remembered and loaded once is not counted
             output.unlink(missing_ok=True)
             target.processes[0].send_signal(signal.SIGUSR1)
             time.sleep(0.2)
-            _ask(target, case, lane, requests, next(numbers))
+            _ask(target, case, lane, count, next(numbers))
             target.processes[0].send_signal(signal.SIGUSR1)
-            profiles.append(_counted(name, output, requests))
+            profiles.append(_counted(name, output, count))
         return profiles
 
 
