@@ -123,9 +123,7 @@ class Access:
                 "Web pages of this origin may not call the gateway. Add it to server.allowed_origins to allow it.",
                 code="origin_not_allowed",
             )
-        # A link may lead here; a picture or script of a foreign page may not even learn whether it would load.
-        followed = knock.method in ("GET", "HEAD") and knock.fetch_mode == b"navigate"
-        if origin is None and knock.fetch_site in (b"cross-site", b"same-site") and not followed:
+        if origin is None and knock.fetch_site in (b"cross-site", b"same-site") and not _followed(knock):
             raise Forbidden("Cross-site requests are not allowed.", code="origin_not_allowed")
         if self._public and self._is_public(knock.path):
             return ANONYMOUS
@@ -201,6 +199,12 @@ class Access:
         if known and len(self._seen_hosts) < MOST_SEEN_HOSTS:
             self._seen_hosts.add(host)
         return known or (self._any_host and _is_address(name))
+
+
+def _followed(knock: Knock) -> bool:
+    """Whether a person follows a link: a picture or script of a foreign page may not even learn whether it would
+    load."""
+    return knock.method in ("GET", "HEAD") and knock.fetch_mode == b"navigate"
 
 
 def _hold_to_scopes(caller: Caller, knock: Knock) -> None:
@@ -289,6 +293,8 @@ def _is_json(content_type: bytes | None) -> bool:
 def _bearer_of(authorization: bytes | None) -> bytes | None:
     if authorization is None:
         return None
+    if authorization.startswith(b"Bearer "):
+        return authorization[7:].strip() or None
     scheme, _, token = authorization.partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" and token.strip() else None
 

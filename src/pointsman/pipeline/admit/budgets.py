@@ -26,7 +26,7 @@ from pointsman.core.shared import SharedState, StateUnavailable
 
 from .budget_alerts import Alerts, Notify
 from .budget_report import Report, make_report
-from .budget_rules import BudgetRules, budgets_of, key_caps
+from .budget_rules import BudgetRules, budgets_of
 from .holding import Holding
 from .purse import Grant
 from .reconcile import Reconciler
@@ -71,6 +71,7 @@ class Budgets:
     ) -> None:
         self.rules = rules
         self._for_all = bool(rules.caps or rules.models)
+        self._for_every_key = bool(rules.per_key)
         self._state = state
         self._books = books
         self._clock = clock
@@ -102,7 +103,8 @@ class Budgets:
             return True
         if caller.key_id is None and caller.user_id is None:
             return False
-        return bool(key_caps(self.rules, caller))
+        scopes = caller.scopes
+        return self._for_every_key or scopes.daily_micro_usd is not None or scopes.monthly_micro_usd is not None
 
     def means(self, caller: Caller) -> Means | None:
         """What a caller can spend, from totals at most about a second old; None when some are not known yet."""

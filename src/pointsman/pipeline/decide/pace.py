@@ -10,7 +10,7 @@ Of this process alone: every replica measures what it sees.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
@@ -31,21 +31,21 @@ NINE_IN_TEN = 1.2816
 MOST_KEYS = 5_000
 
 
+PRIOR_MEAN, PRIOR_VARIANCE = -(PRIOR_SPREAD**2) / 2, PRIOR_SPREAD**2
+"""At first such that the expected ratio is 1."""
+
+
 @dataclass(slots=True)
 class Running:
     """Mean and variance of a stream of numbers, the older forgotten (West 1979, with a bounded weight)."""
 
     weight: float = PRIOR_WEIGHT
-    mean: float = -(PRIOR_SPREAD**2) / 2
-    """At first such that the expected ratio is 1."""
-    variance: float = PRIOR_SPREAD**2
-    expected: float = field(init=False, default=0.0)
+    mean: float = PRIOR_MEAN
+    variance: float = PRIOR_VARIANCE
+    expected: float = 1.0
     """The expected ratio."""
-    high: float = field(init=False, default=0.0)
+    high: float = math.exp(PRIOR_MEAN + NINE_IN_TEN * math.sqrt(PRIOR_VARIANCE))
     """In nine cases of ten the ratio is not more."""
-
-    def __post_init__(self) -> None:
-        self._reckon(self.mean, self.variance)
 
     def observe(self, value: float) -> None:
         weight = self.weight + 1.0
@@ -54,10 +54,7 @@ class Running:
         gap = value - self.mean
         self.mean = mean = self.mean + share * gap
         self.variance = variance = (1.0 - share) * (self.variance + share * gap * gap)
-        self._reckon(mean, variance)
-
-    def _reckon(self, mean: float, variance: float) -> None:
-        """Of a log-normal distribution; here and not where it is asked for, which is far more often."""
+        # Of a log-normal distribution; here and not where it is asked for, which is far more often.
         self.expected = math.exp(mean + variance / 2)
         self.high = math.exp(mean + NINE_IN_TEN * math.sqrt(variance))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 
@@ -38,7 +37,7 @@ FORCED_POLICY = "forced@1"
 """Stands in a decision's `policy` where the caller chose: nothing can be learned of a policy from it."""
 
 
-class Choice(NamedTuple):
+class Choice(msgspec.Struct, frozen=True):
     ranked: list[Candidate]
     """The one that was picked first."""
     plan: tuple[str, ...]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from pointsman.core.decision import Decision
 from pointsman.core.outcome import Outcome
@@ -22,7 +23,7 @@ FORGOTTEN_AFTER = 3600.0
 HASH_BYTES = 8
 
 
-class InUse(NamedTuple):
+class InUse(msgspec.Struct, frozen=True, gc=False):
     """The model that a conversation is with."""
 
     conversation: str
@@ -35,7 +36,7 @@ class InUse(NamedTuple):
     """When the last turn was decided, on the monotonic clock."""
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """Where a request stands among those before it."""
 
     in_use: InUse | None

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import compress
 from operator import methodcaller
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import re2
 
 from pointsman.core.signals import Complexity
@@ -188,7 +189,7 @@ class ComplexityScore:
         return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
 
 
-class _Prose(NamedTuple):
+class _Prose(msgspec.Struct, frozen=True, gc=False):
     """A prose, sifted; UTF-8."""
 
     weighty: bytes
