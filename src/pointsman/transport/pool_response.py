@@ -91,7 +91,8 @@ class PoolResponse(UpstreamResponse):
                 raise StopAsyncIteration
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            await waiter
         return self._take()
 
     async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:

@@ -107,8 +107,12 @@ class Splice:
         Raises:
             UpstreamError: the attempt is of no use any more.
         """
-        if self._sign is not None and event.finish_reason is None and self._sign not in event.raw:  # most events
-            self._keep(event.raw)
+        sign, raw = self._sign, event.raw
+        if sign is not None and event.finish_reason is None and sign not in raw:  # most events
+            self._kept.append(raw)
+            self._size += len(raw)
+            if self._size > MOST:
+                self._lose()
             return event
         if not isinstance(event, Frames) or not self._joined:
             return event
@@ -123,8 +127,10 @@ class Splice:
             self._held = HeldCalls(self._telling.calls() if self._continuation is None else ChatCalls())
         if passed is not None and (self.holds or self._held.holding):
             passed = self._held.pass_on(passed)
-        self._sign = None if self._continuation is not None or self._held.holding else self._held.sign
-        return None if passed is None else self._out(passed)
+        told = None if passed is None else self._out(passed)
+        plain = self._continuation is None and not self._held.holding
+        self._sign = self._held.sign if plain and self._kept else None
+        return told
 
     def end(self) -> Event | None:
         """What was held back of an answer that has ended well. Raises as `passes`."""
@@ -176,8 +182,13 @@ class Splice:
         self._kept.append(raw)
         self._size += len(raw)
         if self._size > MOST:
-            self._kept.clear()
-            self._lost, self.holds = True, False
+            self._lose()
+
+    def _lose(self) -> None:
+        """Keep nothing of this answer any more."""
+        self._kept.clear()
+        self._sign = None
+        self._lost, self.holds = True, False
 
     def _settle(self) -> None:
         """Read what went out since this was last done."""
