@@ -159,7 +159,7 @@ def test_a_prompt_of_another_form_is_far_however_near_it_lies() -> None:
     assert gate(embedding[:3], asked).tolist() == [1.0, 1.0, 0.0]
 
 
-def test_even_weights_are_left_only_where_that_surely_helps() -> None:
+def test_what_errs_less_by_chance_is_not_surely_better() -> None:
     rng = np.random.default_rng(6)
     right = rng.normal(size=500)
     even = right + rng.normal(size=500)
@@ -179,6 +179,7 @@ def test_targets_come_back() -> None:
     scores = rng.uniform(size=(30, 4))
     targets = Targets().fit(scores)
     assert np.allclose(targets.back(targets.values_), scores)
+    assert np.allclose(targets.of(scores), targets.values_)
 
 
 def test_what_is_worth_nothing_is_given_up() -> None:

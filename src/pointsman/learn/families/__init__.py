@@ -10,7 +10,7 @@ from .boosted import BoostedRegressor
 from .ensemble import EnsembleRegressor
 from .fourier import FourierRegressor
 from .lexical import LexicalRegressor
-from .logistic import Logistic
+from .logistic import LogisticRegressor
 from .model import Model
 from .nearest import NearestRegressor
 from .regressors import Regressor
@@ -21,11 +21,12 @@ MEMBERS: tuple[Callable[[], Regressor], ...] = (
     LexicalRegressor,
     BoostedRegressor,
     partial(RidgeRegressor, linear_space),
+    LogisticRegressor,
 )
 AFTER: tuple[Callable[[], Regressor], ...] = (partial(RidgeRegressor, attempt_space),)
 
 FAMILIES: Mapping[str, Callable[[], Family]] = {
-    "logistic_linear": Logistic,
+    "logistic_linear": partial(Model, LogisticRegressor),
     "ridge": partial(Model, partial(RidgeRegressor, linear_space)),
     "nearest": partial(Model, NearestRegressor),
     "lexical": partial(Model, LexicalRegressor),

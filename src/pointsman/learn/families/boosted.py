@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .base import Floats
 from .inputs import Inputs
+from .targets import Targets
 
 BINS = 16
 DEPTH = 3
@@ -40,7 +41,8 @@ class _Tree(NamedTuple):
 class BoostedRegressor:
     """Boosted symmetric trees for several targets; how many is chosen for each target by grouped folds."""
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        values = targets.values_
         self.centre_ = inputs.embedding.mean(axis=0)
         centred = inputs.embedding - self.centre_
         _, vectors = np.linalg.eigh(centred.T @ centred)
@@ -49,19 +51,19 @@ class BoostedRegressor:
         quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
         self.edges_ = [np.unique(np.quantile(column, quantiles)) for column in columns.T]
         binned = self._binned(columns)
-        made = np.zeros((len(STOPS), *targets.shape))
+        made = np.zeros((len(STOPS), *values.shape))
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
-            mean = targets[~out].mean(axis=0) if (~out).any() else targets.mean(axis=0)
-            trees = _grown(binned[~out], targets[~out] - mean, rng)
-            for at, value in enumerate(_staged(trees, binned[out], targets.shape[1])):
+            mean = values[~out].mean(axis=0) if (~out).any() else values.mean(axis=0)
+            trees = _grown(binned[~out], values[~out] - mean, rng)
+            for at, value in enumerate(_staged(trees, binned[out], values.shape[1])):
                 made[at, out] = mean + value
-        best = ((made - targets) ** 2).mean(axis=1).argmin(axis=0)
+        best = ((made - values) ** 2).mean(axis=1).argmin(axis=0)
         self.rounds_ = np.array(STOPS)[best]
         self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(best)], axis=1)
-        self.mean_ = targets.mean(axis=0)
+        self.mean_ = values.mean(axis=0)
         self.best_ = best
-        self.trees_ = _grown(binned, targets - self.mean_, rng)[: int(self.rounds_.max())]
+        self.trees_ = _grown(binned, values - self.mean_, rng)[: int(self.rounds_.max())]
         return self
 
     def predict(self, inputs: Inputs) -> Floats:

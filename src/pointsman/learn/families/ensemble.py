@@ -1,11 +1,10 @@
 """Several learners, stacked on their out-of-fold predictions, and as sure of themselves as these allow.
 
-For each target the members' predictions are weighed by ridge towards equal weights (stacked regressions, Breiman 1996).
-For what sets models apart the predicted level is offered too, with its square and cube: where a prompt is easy all
-succeed and where it is hard all fail, so that gaps are largest in between, as in item response theory. Equal weights of
-the members are kept unless all this, held out, errs less by more than `DOUBT` standard errors. Where there are signals
-of an attempt, the members that look at nothing else are taken alone unless all together err less by more than
-`DOUBT_OF_TEXT`: of what an agent will make of an issue the text says next to nothing.
+For each target the members' predictions are weighed (`weights`). What sets models apart has one prediction more: what
+the level, as the members predict it, says of each model by itself (`link`). Weights are equal unless others, held out,
+are surely better. Where there are signals of an attempt, the members that look at nothing else are taken alone unless
+all together err less by more than `DOUBT_OF_TEXT` standard errors: of what an agent will make of an issue the text says
+next to nothing.
 
 The result is then scaled by what the training part, predicted out of fold, says it is worth: with b the slope of the
 target on it and t its t-statistic, by b·max(0, 1 − (GATE / t)²), a positive-part James-Stein estimate. Where nothing
@@ -25,14 +24,14 @@ from numpy.typing import NDArray
 
 from .base import Floats
 from .inputs import Inputs
+from .link import Link
 from .regressors import Regressor
+from .targets import Targets
+from .weights import weigh
 
-DOUBT = 0.5
 DOUBT_OF_TEXT = 2.0
 LEAST = 0.01
 """The least factor of what sets two models apart."""
-STRENGTH = 150.0
-"""Prompts that the members' equal weights count for."""
 GATE = 1.0
 """For the level, and for what sets two models apart."""
 GATE_OF_MANY = 2.0
@@ -50,33 +49,25 @@ class EnsembleRegressor:
     ) -> None:
         self._members, self._after = tuple(members), tuple(after)
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
         makers = self._members + (self._after if inputs.attempt.shape[1] else ())
         self.members_ = [make().fit(inputs, targets, folds=folds, rng=rng) for make in makers]
-        self.mean_ = targets.mean(axis=0)
+        values = targets.values_
+        self.mean_ = values.mean(axis=0)
         made = np.stack([member.out_of_fold_ for member in self.members_])
+        self.link_ = Link().fit(self._level(made), targets, folds=folds)
         self.weights_: list[Floats] = []
-        self.factors_ = np.zeros(targets.shape[1])
-        self.out_of_fold_: Floats = np.zeros_like(targets)
-        self.spreads_ = made.mean(axis=0).std(axis=0)
-        level = made[:, :, 0].mean(axis=0) - self.mean_[0]
-        self.level_scale_ = float(level.std()) or 1.0
-        for target in range(targets.shape[1]):
-            columns = self._columns(made, level, target)
-            right = targets[:, target] - self.mean_[target]
-            honest = np.zeros(len(targets))
-            for fold in range(int(folds.max()) + 1):
-                out = folds == fold
-                honest[out] = columns[out] @ self._stacked(columns[~out], right[~out])
-            weights = self._stacked(columns, right)
-            even = self._even(columns.shape[1])
-            if not surely_better(honest, columns @ even, right, DOUBT):
-                honest, weights = columns @ even, even
+        self.factors_ = np.zeros(values.shape[1])
+        self.out_of_fold_: Floats = np.zeros_like(values)
+        for target in range(values.shape[1]):
+            columns = self._columns(made, self.link_.out_of_fold_, target)
+            right = values[:, target] - self.mean_[target]
+            weights, honest = weigh(columns, right, folds)
             if len(self.members_) > len(self._members):
                 alone = self._alone(columns.shape[1])
                 if not surely_better(honest, columns @ alone, right, DOUBT_OF_TEXT):
                     honest, weights = columns @ alone, alone
-            many = target > 0 and targets.shape[1] > 2
+            many = target > 0 and values.shape[1] > 2
             factor = worth(honest, right, GATE_OF_MANY if many else GATE)
             self.factors_[target] = factor if many else max(factor, LEAST)
             self.weights_.append(weights)
@@ -85,35 +76,22 @@ class EnsembleRegressor:
 
     def predict(self, inputs: Inputs) -> Floats:
         made = np.stack([member.predict(inputs) for member in self.members_])
-        level = made[:, :, 0].mean(axis=0) - self.mean_[0]
+        linked = self.link_.predict(self._level(made))
         columns = [
-            self._columns(made, level, target) @ weights * factor
+            self._columns(made, linked, target) @ weights * factor
             for target, (weights, factor) in enumerate(zip(self.weights_, self.factors_, strict=True))
         ]
         found: Floats = self.mean_ + np.stack(columns, axis=1)
         return found
 
-    def _columns(self, made: Floats, level: Floats, target: int) -> Floats:
+    def _level(self, made: Floats) -> Floats:
+        """(n,): what the members say of it in the mean."""
+        level: Floats = made[:, :, 0].mean(axis=0) - self.mean_[0]
+        return level
+
+    def _columns(self, made: Floats, linked: Floats, target: int) -> Floats:
         own: Floats = made[:, :, target].T - self.mean_[target]
-        if target == 0:
-            return own
-        scaled = np.clip(level / self.level_scale_, -3, 3)
-        powers = np.stack([scaled, scaled**2 - 1, scaled**3 - 3 * scaled], axis=1)
-        columns: Floats = np.hstack([own, powers * self.spreads_[target]])
-        return columns
-
-    def _stacked(self, columns: Floats, right: Floats) -> Floats:
-        prior = np.zeros(columns.shape[1])
-        prior[: len(self.members_)] = 1 / len(self.members_)
-        size = (columns**2).mean(axis=0) + 1e-12
-        left = columns.T @ columns + np.diag(STRENGTH * size)
-        found: Floats = np.linalg.solve(left, columns.T @ right + STRENGTH * size * prior)
-        return found
-
-    def _even(self, size: int) -> Floats:
-        weights = np.zeros(size)
-        weights[: len(self.members_)] = 1 / len(self.members_)
-        return weights
+        return own if target == 0 else np.hstack([own, linked[:, target, None]])
 
     def _alone(self, size: int) -> Floats:
         """Equal weights of the members that look at the attempt alone."""

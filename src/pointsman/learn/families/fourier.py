@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .base import Floats
 from .inputs import Inputs
 from .ridge import RidgeRegressor
+from .targets import Targets
 
 COMPONENTS = 1_200
 PENALTIES = (120.0, 50.0, 25.0, 12.0, 5.0, 2.0)
@@ -33,7 +34,7 @@ class FourierRegressor:
     ) -> None:
         self._width, self._structure, self._attempt, self._components = width, structure, attempt, components
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
         size = self._joined(inputs).shape[1]
         self.frequencies_ = rng.normal(size=(size, self._components)) * np.sqrt(2 * self._width)
         self.phases_ = rng.uniform(0, 2 * np.pi, self._components)

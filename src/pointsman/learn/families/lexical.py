@@ -11,6 +11,7 @@ from .base import Floats
 from .inputs import Inputs
 from .lexicon import Lexicon, Sparse
 from .regressors import best_of
+from .targets import Targets
 
 PENALTIES = (100.0, 40.0, 20.0, 10.0, 5.0)
 DENSE = 1_500
@@ -27,31 +28,32 @@ class LexicalRegressor:
     def __init__(self, *, pieces: tuple[int, int] = (0, 0)) -> None:
         self._pieces = pieces
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        values = targets.values_
         self.lexicon_ = Lexicon(pieces=self._pieces)
         rows = self.lexicon_.fit(inputs.texts)
-        whole = rows.kernel() if len(targets) <= DENSE else None
-        made = np.zeros((len(PENALTIES), *targets.shape))
+        whole = rows.kernel() if len(values) <= DENSE else None
+        made = np.zeros((len(PENALTIES), *values.shape))
         for fold in range(int(folds.max()) + 1):
             out = np.flatnonzero(folds == fold)
             rest = np.flatnonzero(folds != fold)
-            mean = targets[rest].mean(axis=0) if len(rest) else targets.mean(axis=0)
+            mean = values[rest].mean(axis=0) if len(rest) else values.mean(axis=0)
             if whole is not None:
                 inside, across = whole[np.ix_(rest, rest)], whole[np.ix_(out, rest)]
                 for at, penalty in enumerate(PENALTIES):
-                    made[at, out] = mean + across @ _dual(inside, targets[rest] - mean, penalty)
+                    made[at, out] = mean + across @ _dual(inside, values[rest] - mean, penalty)
             else:
                 part, outside = rows.pick(rest), rows.pick(out)
                 for at, penalty in enumerate(PENALTIES):
-                    made[at, out] = mean + outside @ conjugate_gradients(part, targets[rest] - mean, penalty)
-        chosen = best_of(made, targets)
+                    made[at, out] = mean + outside @ conjugate_gradients(part, values[rest] - mean, penalty)
+        chosen = best_of(made, values)
         self.penalty_ = np.array(PENALTIES)[chosen]
         self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(chosen)], axis=1)
-        self.mean_ = targets.mean(axis=0)
-        self.weights_ = np.zeros((rows.shape[1], targets.shape[1]))
+        self.mean_ = values.mean(axis=0)
+        self.weights_ = np.zeros((rows.shape[1], values.shape[1]))
         for penalty in set(self.penalty_.tolist()):
             these = self.penalty_ == penalty
-            right = targets[:, these] - self.mean_[these]
+            right = values[:, these] - self.mean_[these]
             self.weights_[:, these] = (
                 conjugate_gradients(rows, right, penalty)
                 if whole is None

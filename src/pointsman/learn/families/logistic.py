@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pointsman.core.errors import InvalidRequest
-
-from .base import Floats, Prompts
-from .folds import grouped_folds
-from .inputs import InputReader
+from .base import Floats
+from .inputs import Inputs
 from .ridge import linear_space
+from .targets import Targets
 
 PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0)
 """For rows whose columns have a mean square of 1."""
@@ -84,51 +83,38 @@ def fit_lines(
     return [Line(column[:-1], float(column[-1])) for column in found.T]
 
 
-class Logistic:
+class LogisticRegressor:
     """A logistic regression for each model, on the embedding, the structure and the attempt.
 
     Args:
-        penalties: from which one is chosen by log loss on grouped folds.
+        penalties: from which one is chosen for all models, by log loss on the folds.
     """
 
     def __init__(self, penalties: Sequence[float] = PENALTIES) -> None:
         self._penalties = tuple(penalties)
 
-    def fit(self, prompts: Prompts, scores: Floats, *, groups: Sequence[str], rng: np.random.Generator) -> Self:
-        """
-        Raises:
-            InvalidRequest: features or scores that make no sense, or of other lengths; says which.
-        """
-        if not len(prompts) == len(scores) == len(groups):
-            raise InvalidRequest(f"{len(prompts)} prompts, {len(scores)} rows of scores and {len(groups)} groups.")
-        self.reader_ = InputReader().fit(prompts)
-        raw = linear_space(self.reader_(prompts))
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        self.targets_ = targets
+        scores = targets.scores_
+        raw = linear_space(inputs)
         self.centre_ = raw.mean(axis=0)
         self.scale_ = float(np.sqrt(((raw - self.centre_) ** 2).mean())) or 1.0
         rows = (raw - self.centre_) / self.scale_
-        folds = grouped_folds(groups, 3, rng)
-        losses = np.zeros(len(self._penalties))
+        made = np.zeros((len(self._penalties), *scores.shape))
         for at, penalty in enumerate(self._penalties):
             for fold in range(int(folds.max()) + 1):
                 out = folds == fold
-                lines = fit_lines(rows[~out], scores[~out], penalty)
-                losses[at] += sum(map(_lost, (line(rows[out]) for line in lines), scores[out].T))
-        self.penalty_ = self._penalties[int(losses.argmin())]
-        # a model without any outcome is taken for the average one
-        average = float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.5
-        without = np.isnan(scores).all(axis=0)
-        self.lines_ = fit_lines(rows, np.where(without, average, scores), self.penalty_)
+                made[at, out] = _chances(fit_lines(rows[~out], scores[~out], penalty), rows[out])
+        known = np.logical_not(np.isnan(scores))
+        best = int(np.argmin([log_loss(chances[known], scores[known]) for chances in made]))
+        self.penalty_ = self._penalties[best]
+        self.out_of_fold_: Floats = targets.of(made[best])
+        self.lines_ = fit_lines(rows, scores, self.penalty_)
         return self
 
-    def predict(self, prompts: Prompts) -> Floats:
-        """
-        Raises:
-            InvalidRequest: features that make no sense.
-        """
-        rows = (linear_space(self.reader_(prompts)) - self.centre_) / self.scale_
-        return np.stack([line(rows) for line in self.lines_], axis=1)
+    def predict(self, inputs: Inputs) -> Floats:
+        return self.targets_.of(_chances(self.lines_, (linear_space(inputs) - self.centre_) / self.scale_))
 
 
-def _lost(made: Floats, outcomes: Floats) -> float:
-    known = np.logical_not(np.isnan(outcomes))
-    return float(known.sum()) * log_loss(made[known], outcomes[known]) if known.any() else 0.0
+def _chances(lines: Sequence[Line], rows: Floats) -> Floats:
+    return np.stack([line(rows) for line in lines], axis=1)

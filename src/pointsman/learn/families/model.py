@@ -48,7 +48,7 @@ class Model:
         # with a single group nothing can be held out, and what cannot be checked is not believed
         self.regressor_: Regressor | None = None
         if folds.max() > 0:
-            self.regressor_ = self._make().fit(inputs, self.targets_.values_, folds=folds, rng=rng)
+            self.regressor_ = self._make().fit(inputs, self.targets_, folds=folds, rng=rng)
         return self
 
     def predict(self, prompts: Prompts) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .base import Floats
 from .inputs import Inputs
 from .regressors import best_of
+from .targets import Targets
 
 COUNTS = (400, 200, 100, 50, 25, 12)
 BLOCK = 1_000
@@ -20,20 +21,21 @@ BLOCK = 1_000
 class NearestRegressor:
     """k nearest neighbours for several targets."""
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
-        made = np.zeros((len(COUNTS), *targets.shape))
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        values = targets.values_
+        made = np.zeros((len(COUNTS), *values.shape))
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
-            made[:, out] = _means(inputs.embedding[out], inputs.embedding[~out], targets[~out]) if (~out).any() else 0.0
-        chosen = best_of(made, targets)
+            made[:, out] = _means(inputs.embedding[out], inputs.embedding[~out], values[~out]) if (~out).any() else 0.0
+        chosen = best_of(made, values)
         self.counts_ = np.array(COUNTS)[chosen]
         self.chosen_ = chosen
         self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(chosen)], axis=1)
-        self.embedding_, self.targets_ = inputs.embedding, targets
+        self.embedding_, self.values_ = inputs.embedding, values
         return self
 
     def predict(self, inputs: Inputs) -> Floats:
-        made = _means(inputs.embedding, self.embedding_, self.targets_)
+        made = _means(inputs.embedding, self.embedding_, self.values_)
         return np.stack([made[at, :, q] for q, at in enumerate(self.chosen_)], axis=1)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .base import Floats
 from .inputs import Inputs
+from .targets import Targets
 
 
 class Regressor(Protocol):
@@ -21,14 +22,14 @@ class Regressor(Protocol):
 
     out_of_fold_: Floats
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self: ...
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self: ...
 
     def predict(self, inputs: Inputs) -> Floats: ...
 
 
-def best_of(made: Floats, targets: Floats) -> NDArray[np.int64]:
+def best_of(made: Floats, targets: Floats, doubt: float = 0.1) -> NDArray[np.int64]:
     """Which of `k` settings is best for each target, by squared error out of fold; the most shrunken one that is within
-    one standard error of the best is taken (Breiman et al. 1984) at a tenth of that error.
+    `doubt` standard errors of the best is taken (Breiman et al. 1984).
 
     Args:
         made: (k, n, q), from the most shrunken to the least.
@@ -40,6 +41,6 @@ def best_of(made: Floats, targets: Floats) -> NDArray[np.int64]:
     for target in range(targets.shape[1]):
         difference = losses[:, :, target] - losses[best[target], :, target]
         error = difference.std(axis=1) / np.sqrt(len(targets))
-        near = difference.mean(axis=1) <= 0.1 * error
+        near = difference.mean(axis=1) <= doubt * error
         chosen[target] = int(np.flatnonzero(near)[0]) if near.any() else best[target]
     return chosen

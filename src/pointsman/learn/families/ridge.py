@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .base import Floats
 from .inputs import Inputs
 from .regressors import best_of
+from .targets import Targets
 
 PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 
@@ -46,25 +47,26 @@ class RidgeRegressor:
     def __init__(self, space: Callable[[Inputs], Floats], penalties: Sequence[float] = PENALTIES) -> None:
         self._space, self._penalties = space, tuple(penalties)
 
-    def fit(self, inputs: Inputs, targets: Floats, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+    def fit(self, inputs: Inputs, targets: Targets, *, folds: NDArray[np.int64], rng: np.random.Generator) -> Self:
+        values = targets.values_
         rows = self._space(inputs)
         self.centre_ = rows.mean(axis=0)
         rows = rows - self.centre_
         self.scale_ = float(np.sqrt((rows**2).sum(axis=1).mean())) or 1.0
         rows /= self.scale_
-        made = np.zeros((len(self._penalties), *targets.shape))
+        made = np.zeros((len(self._penalties), *values.shape))
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
-            mean = targets[~out].mean(axis=0) if (~out).any() else targets.mean(axis=0)
-            made[:, out] = mean + self._path(rows[~out], targets[~out] - mean, rows[out])
-        chosen = best_of(made, targets)
+            mean = values[~out].mean(axis=0) if (~out).any() else values.mean(axis=0)
+            made[:, out] = mean + self._path(rows[~out], values[~out] - mean, rows[out])
+        chosen = best_of(made, values)
         self.penalty_ = np.array(self._penalties)[chosen]
         self.out_of_fold_: Floats = np.stack([made[at, :, q] for q, at in enumerate(chosen)], axis=1)
-        self.mean_ = targets.mean(axis=0)
-        self.weights_ = np.zeros((rows.shape[1], targets.shape[1]))
+        self.mean_ = values.mean(axis=0)
+        self.weights_ = np.zeros((rows.shape[1], values.shape[1]))
         for penalty in set(self.penalty_):
             these = self.penalty_ == penalty
-            self.weights_[:, these] = solve(rows, targets[:, these] - self.mean_[these], float(penalty))
+            self.weights_[:, these] = solve(rows, values[:, these] - self.mean_[these], float(penalty))
         return self
 
     def _path(self, rows: Floats, targets: Floats, outside: Floats) -> Floats:

@@ -37,10 +37,11 @@ class Targets:
         # a model without any outcome is taken for the average one
         whole = float(scores[known].mean()) if known.any() else 0.5
         self.mean_ = np.where(count > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(count, 1), whole)
+        self.scores_: Floats = np.where(count > 0, scores, self.mean_)
         level, deviations = self._parts(scores)
         _, directions = np.linalg.eigh(deviations.T @ deviations)
         self.directions_ = directions.T[::-1][: min(DIRECTIONS, max(scores.shape[1] - 1, 0))]
-        self.values_ = np.hstack([level[:, None], deviations @ self.directions_.T])
+        self.values_: Floats = np.hstack([level[:, None], deviations @ self.directions_.T])
         return self
 
     def _parts(self, scores: Floats) -> tuple[Floats, Floats]:
@@ -49,6 +50,12 @@ class Targets:
         level = centred.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         # where an outcome is missing the model is taken to deviate by nothing
         return level, np.where(known, centred - level[:, None], 0.0)
+
+    def of(self, chances: Floats) -> Floats:
+        """(n, m) probabilities to (n, q) targets."""
+        level, deviations = self._parts(chances)
+        values: Floats = np.hstack([level[:, None], deviations @ self.directions_.T])
+        return values
 
     def back(self, values: Floats) -> Floats:
         """(n, q) predicted targets to (n, m) probabilities."""
