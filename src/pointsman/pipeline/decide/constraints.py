@@ -196,10 +196,11 @@ SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema
 """What a model that the caller named outright is forgiven: its card may be wrong, and the choice is the caller's."""
 
 
-def kind_of(demand: Demand) -> tuple[object, ...]:
-    """All that `Constraint.applies` looks at, so that it is asked once for demands of a kind."""
+def active(demand: Demand) -> tuple[Constraint, ...]:
+    """The constraints that may exclude a model."""
     needs = demand.needs
-    return (
+    # All that `applies` looks at, so that it is asked once for requests of a kind.
+    asked = (
         demand.caller is None,
         demand.privacy.local_only,
         demand.force_provider is None,
@@ -214,14 +215,10 @@ def kind_of(demand: Demand) -> tuple[object, ...]:
         needs.json_schema,
         needs.logprobs,
     )
-
-
-def active(demand: Demand) -> tuple[Constraint, ...]:
-    """The constraints that may exclude a model."""
-    kind = kind_of(demand)
-    found = _ACTIVE.get(kind)
+    found = _ACTIVE.get(asked)
     if found is None:
-        found = _ACTIVE[kind] = tuple([one for one in CONSTRAINTS if one.applies is None or one.applies(demand)])
+        found = tuple([one for one in CONSTRAINTS if one.applies is None or one.applies(demand)])
+        _ACTIVE[asked] = found
     return found
 
 

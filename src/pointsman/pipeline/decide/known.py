@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pointsman.core.budget import UNMEASURED
 from pointsman.core.catalog import Catalog, ModelCard
 
 from .candidates import Pool, part
-from .constraints import Demand, kind_of
+from .constraints import MIN_OUTPUT, Demand, violations
 from .names import Requested, interpret
 from .rules import DecideRules
 
-MOST_POOLS = 1_000
+MOST = 2_000
+"""Kinds of demands whose answer is kept."""
 
 
 class Known:
@@ -23,7 +25,10 @@ class Known:
         self._requested: dict[str, Requested] = {}
         self._chains: dict[str, Sequence[ModelCard] | None] = {}
         self._equivalents: dict[str, tuple[ModelCard, ...]] = {}
+        self._most_tokens = min(catalog.windows, default=UNMEASURED) - MIN_OUTPUT
+        """Of a prompt that fits every window."""
         self._pools: dict[tuple[object, ...], Pool] = {}
+        self._violations: dict[tuple[str, tuple[object, ...]], Mapping[str, str]] = {}
 
     def requested(self, name: str) -> Requested:
         """What the model field asks for. Raises ModelNotFound."""
@@ -52,22 +57,55 @@ class Known:
 
     def part(self, demand: Demand) -> Pool:
         """The models that may be chosen, and those that may not: `candidates.part` of the catalog."""
-        windows = self.catalog.windows
+        kind = self._plain(demand)
+        if kind is None:
+            return part(self.catalog, demand)
+        pool = self._pools.get(kind)
+        if pool is None:
+            if len(self._pools) >= MOST:
+                self._pools.clear()
+            pool = self._pools[kind] = part(self.catalog, demand)
+        return pool
+
+    def violations(self, card: ModelCard, demand: Demand) -> Mapping[str, str]:
+        """`constraints.violations` of a card of the catalog."""
+        kind = self._plain(demand)
+        if kind is None:
+            return violations(card, demand)
+        of = card.id, kind
+        found = self._violations.get(of)
+        if found is None:
+            if len(self._violations) >= MOST:
+                self._violations.clear()
+            found = self._violations[of] = violations(card, demand)
+        return found
+
+    def _plain(self, demand: Demand) -> tuple[object, ...] | None:
+        """All that constraints look at beside the card, where nothing is down, no budget is capped, the prompt fits
+        every window, and the caller is neither confined nor brings keys; None where it is otherwise."""
+        needs, means = demand.needs, demand.means
         if (
             demand.unhealthy
             or demand.caller is not None
             or demand.credentials
-            or demand.means.capped
-            or (windows and demand.needs.prompt_tokens_low + demand.min_output > windows[0])
+            or means.remaining_micro_usd is not None
+            or means.models
+            or needs.prompt_tokens_low > self._most_tokens
         ):
-            return part(self.catalog, demand)
-        kind = kind_of(demand), demand.force_provider, demand.named
-        pool = self._pools.get(kind)
-        if pool is None:
-            if len(self._pools) >= MOST_POOLS:
-                self._pools.clear()
-            pool = self._pools[kind] = part(self.catalog, demand)
-        return pool
+            return None
+        return (
+            demand.named,
+            demand.privacy.local_only,
+            demand.force_provider,
+            demand.development,
+            needs.kind,
+            needs.infill,
+            needs.tools,
+            needs.vision,
+            needs.json_object,
+            needs.json_schema,
+            needs.logprobs,
+        )
 
     def _found(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
         return tuple([card for name in names if (card := self.catalog.find(name)) is not None])

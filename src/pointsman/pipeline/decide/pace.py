@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pointsman.core.catalog import Catalog
 from pointsman.core.decision import Decision
@@ -81,21 +82,17 @@ class Paces:
         card, written, seconds = catalog.get(last.model), last.completion_tokens, last.asked_seconds
         if card is None or written is None or written <= 0 or seconds <= 0:
             return
-        if outcome.finish_reason != "length" and needs.expected_output > 0 and len(self._lengths) < MOST_KEYS:
+        if outcome.finish_reason != "length" and needs.expected_output > 0:
             effort = decision.effort if last.model == decision.model else None
             key = last.model, effort, signals.intent
-            length = self._lengths.get(key)
-            if length is None:
-                length = self._lengths[key] = Running()
+            length = self._lengths.get(key) or _begun(self._lengths, key)
             length.observe(_bounded(written / (needs.expected_output * needs.choices)))
         prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
         predicted = latency(card, prompt, written)
-        if predicted > 0 and len(self._times) < MOST_KEYS:
+        if predicted > 0:
             at = last.model, band(signals.complexity.score)
-            pace = self._times.get(at)
-            if pace is None:
-                pace = self._times[at] = Running()
-            pace.observe(_bounded(seconds / predicted))
+            time = self._times.get(at) or _begun(self._times, at)
+            time.observe(_bounded(seconds / predicted))
 
     def length(self, model: str, effort: str | None, intent: str) -> Running:
         """Tokens of an answer, over those that are expected of any model."""
@@ -111,6 +108,14 @@ class Paces:
 
 
 UNKNOWN = Running()
+K = TypeVar("K")
+
+
+def _begun(measured: dict[K, Running], key: K) -> Running:
+    running = Running()
+    if len(measured) < MOST_KEYS:
+        measured[key] = running
+    return running
 
 
 def _bounded(ratio: float) -> float:

@@ -14,7 +14,7 @@ from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_i
 from pointsman.core.signals import Signals
 
 from . import explain
-from .constraints import SOFT_WHEN_NAMED, Demand, active, violations
+from .constraints import SOFT_WHEN_NAMED, Demand
 from .effort import with_efforts
 from .embedding import embedding_model
 from .explore import Allowance, Explorer
@@ -238,8 +238,7 @@ class Decide:
                 equivalents=known.equivalents(primary),
             )
         else:
-            constraints = active(demand)
-            able = [card.id for card in configured if not violations(card, demand, constraints).keys() - {"disabled"}]
+            able = [card.id for card in configured if not known.violations(card, demand).keys() - {"disabled"}]
             plan = tuple(unique([primary.id, *able], rules.max_attempts))
             dropped = [drop for drop in dropped if drop.model not in plan]
         reasons = explain.why_auto(
@@ -260,13 +259,12 @@ class Decide:
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, known: Known) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""
-        rules, constraints = known.rules, active(demand)
         cards: list[ModelCard] = []
         dropped: list[Dropped] = []
         forgiven: dict[str, Mapping[str, str]] = {}
         """Of each model, the doubts that naming it sets aside."""
         for card in requested.cards:
-            why = violations(card, demand, constraints)
+            why = known.violations(card, demand)
             if why and why.keys() - SOFT_WHEN_NAMED:
                 dropped.append(_dropped(card, why))
             else:
@@ -278,13 +276,13 @@ class Decide:
             cards.sort(key=lambda card: len(forgiven[card.id].keys() - {"disabled"}))
         first = cards[0]
         followers = known.chain(first)
-        if followers is None and rules.named_stand_ins:
+        if followers is None and known.rules.named_stand_ins:
             followers = known.equivalents(first)
         plan = [card.id for card in cards]
         for card in followers or ():
             if signals.needs.kind == "embeddings":
                 break
-            why = violations(card, demand, constraints)
+            why = known.violations(card, demand)
             if not why.keys() - {"disabled"}:
                 plan.append(card.id)
             elif card.id not in forgiven and "key" not in why:
@@ -296,7 +294,7 @@ class Decide:
                 msgspec.structs.replace(by_id[card.id], propensity=1.0 if card is first else 0.0) for card in cards
             ]
         reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=forgiven[first.id])
-        return Choice(ranked, tuple(unique(plan, rules.max_attempts)), dropped, reasons, policy=FORCED_POLICY)
+        return Choice(ranked, tuple(unique(plan, known.rules.max_attempts)), dropped, reasons, policy=FORCED_POLICY)
 
     def equivalents(self, card: ModelCard) -> Sequence[str]:
         """Names of models that stand in for one in an outage: as the settings say, else its card."""

@@ -6,7 +6,7 @@ And a change in mid-work costs an agent its bearings: going up to a model that i
 down is not, least of all between a tool call and what follows it.
 
 One thing speaks for leaving: an agent that is stuck. What the model in use failed at so often it will likely fail at
-again.
+again, and so will a weaker one. Going up is then free, and those that failed stay behind for some turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pointsman.core.signals import Needs, Signals
 
 from .predict import Arm
 from .speed import latency
-from .threads import NOWHERE, InUse, Place
+from .threads import InUse, Place
 
 CACHE_SECONDS = 300.0
 """How long providers keep a prompt, unless more is asked for; the default of Anthropic, the least of OpenAI."""
@@ -33,36 +33,44 @@ UP, DOWN = 0.01, 0.06
 MID_WORK = 2.0
 """What these are multiplied with while a tool's result waits to be read."""
 STUCK = 0.7
-"""Share of its success that the model in use keeps when the agent is stuck. Judgement, until outcomes say more: the
-stage is among the features that deviations are learned over."""
+"""Share of its success that a model keeps which the agent was stuck with, or which is no likelier to succeed than that
+one. Judgement, until outcomes say more: the stage is among the features that deviations are learned over."""
 
 
 def weigh_switch(arms: Sequence[Arm], signals: Signals, place: Place) -> list[Arm]:
     """The arms as they look from the middle of the conversation, in the same order."""
     in_use = place.in_use
     needs = signals.needs
-    if in_use is None and place is NOWHERE:
-        return list(arms)
-    with_it = next((arm for arm in arms if in_use is not None and arm.card.id == in_use.model), None)
+    if in_use is None:
+        return [arm if arm.card.load_seconds is None else _moved(arm, place, 0.0) for arm in arms]
+    stuck = signals.conversation.stage == "stuck"
+    failed = place.failed
+    with_it = None
+    if in_use is not None:
+        with_it = next((arm for arm in arms if arm.card.id == in_use.model), None)
+        if stuck and in_use.model not in failed:
+            failed = (*failed, in_use.model)
+    # What the strongest of those that failed was thought to be able to.
+    vain = max((arm.quality for arm in arms if arm.card.id in failed), default=-1.0) if failed else -1.0
     seen = []
     for arm in arms:
         card = arm.card
+        seconds, cost = arm.latency_seconds, 0.0
         if in_use is not None and card.id == in_use.model:
-            kept = _stay(arm, needs, in_use, place.now)
-            if signals.conversation.stage == "stuck":
-                kept = msgspec.structs.replace(kept, quality=kept.quality * STUCK, ability=kept.ability * STUCK)
-            seen.append(kept)
-            continue
-        seconds = arm.latency_seconds
-        if card.load_seconds is not None and place.idle(card.id) > LOADED_SECONDS:
-            seconds += card.load_seconds
-        cost = 0.0
-        if with_it is not None and signals.conversation.stage != "stuck":
-            cost = UP if arm.quality > with_it.quality else DOWN
-            if signals.conversation.awaiting_tool_result:
-                cost *= MID_WORK
+            arm = _stay(arm, needs, in_use, place.now)
+            seconds = arm.latency_seconds
+        else:
+            if card.load_seconds is not None and place.idle(card.id) > LOADED_SECONDS:
+                seconds += card.load_seconds
+            if with_it is not None:
+                up = arm.quality > with_it.quality
+                cost = (0.0 if stuck else UP) if up else DOWN
+                if signals.conversation.awaiting_tool_result:
+                    cost *= MID_WORK
         if cost or seconds != arm.latency_seconds:
             arm = msgspec.structs.replace(arm, latency_seconds=seconds, switching_cost=cost)
+        if arm.quality <= vain:
+            arm = msgspec.structs.replace(arm, quality=arm.quality * STUCK, ability=arm.ability * STUCK)
         seen.append(arm)
     return seen
 

@@ -16,6 +16,8 @@ from pointsman.core.decision import Decision
 from pointsman.core.outcome import Outcome
 from pointsman.core.signals import Signals
 
+from .failures import Failures
+
 MOST = 20_000
 """Beginnings remembered, two for each turn; some 300 bytes each."""
 FORGOTTEN_AFTER = 3600.0
@@ -45,6 +47,8 @@ class Place(msgspec.Struct, frozen=True):
     """Seconds since a model was chosen last; infinity when it never was."""
     now: float
     """On the monotonic clock."""
+    failed: tuple[str, ...] = ()
+    """Models that the conversation's agent was stuck with."""
 
 
 NOWHERE = Place(None, lambda model: 0.0, 0.0)
@@ -58,6 +62,7 @@ class Threads:
         self._most = most
         self._threads: OrderedDict[tuple[str | None, bytes], InUse] = OrderedDict()
         self._used: dict[str, float] = {}
+        self._failures = Failures()
 
     def __len__(self) -> int:
         return len(self._threads)
@@ -83,6 +88,10 @@ class Threads:
             model: the one that it is with; None: the chosen one.
         """
         signals = decision.signals
+        stage = signals.conversation.stage
+        if model is None and (stage == "stuck" or self._failures):
+            before = self.find(decision.key_id, signals, now) if stage == "stuck" else None
+            self._failures.note(decision.conversation, stage, None if before is None else before.model)
         effort = decision.effort if model is None else None
         model = model or decision.model
         self._used[model] = now
@@ -104,7 +113,9 @@ class Threads:
             used = self._used.get(model)
             return float("inf") if used is None else max(0.0, now - used)
 
-        return Place(self.find(key_id, signals, now), idle, now)
+        in_use = self.find(key_id, signals, now)
+        failed = self._failures.of(in_use.conversation) if in_use is not None and self._failures else ()
+        return Place(in_use, idle, now, failed)
 
 
 def conversation_of(signals: Signals, in_use: InUse | None) -> str:

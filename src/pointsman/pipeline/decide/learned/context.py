@@ -69,12 +69,12 @@ def shape_of(signals: Signals) -> list[float]:
         1.0,
         SHAPE_SCALE * (_finite(signals.complexity.score) - TYPICAL),
         SHAPE_SCALE * (math.log2(1 + max(signals.needs.prompt_tokens, 0) / 500) / 8),
-        SHAPE_SCALE * float(signals.needs.tools),
+        SHAPE_SCALE * signals.needs.tools,
         SHAPE_SCALE * (min(conversation.turn, 20) / 20),
-        SHAPE_SCALE * float(conversation.awaiting_tool_result),
+        SHAPE_SCALE * conversation.awaiting_tool_result,
         SHAPE_SCALE * (min(conversation.repeated_failures, 4) / 4),
-        SHAPE_SCALE * float(conversation.stage == "stuck"),
-        SHAPE_SCALE * float(conversation.stage == "done"),
+        SHAPE_SCALE * (conversation.stage == "stuck"),
+        SHAPE_SCALE * (conversation.stage == "done"),
         SHAPE_SCALE * _finite(conversation.severity),
         *[0.0] * len(INTENTS),
     ]
@@ -130,4 +130,6 @@ def _typical() -> Floats:
 
 
 def _finite(number: float) -> float:
+    if 0.0 <= number <= 1.0:
+        return number
     return min(max(number, 0.0), 1.0) if math.isfinite(number) else TYPICAL
