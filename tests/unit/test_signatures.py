@@ -12,7 +12,8 @@ import pytest
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import StoreError, Unauthenticated
-from pointsman.core.shared import StateUnavailable
+from pointsman.core.shared import Seen, StateUnavailable
+from pointsman.pipeline.admit import signatures
 from pointsman.pipeline.admit.signatures import LARGE_BODY, Signatures, canonical_form
 from pointsman.stores.memory_state import MemoryState
 from pointsman.transport.http import HttpRequest
@@ -24,7 +25,7 @@ BODY = b'{"model":"auto"}'
 
 
 class Away(MemoryState):
-    async def once(self, key: str, *, seconds: float) -> bool:
+    async def once_of(self, owner: str, name: str, *, at: int, seconds: float, most: int) -> Seen:
         raise StateUnavailable
 
 
@@ -184,3 +185,16 @@ async def test_what_may_have_come_before_a_restart_is_refused():
     after = checker()
     assert await refused(after, request(sent)) == "signature_stale"
     await after(request(by_hand(before.now() + 1, "another-nonce-0123")), KEY)
+
+
+async def test_what_was_forgotten_for_want_of_room_is_refused(monkeypatch):
+    monkeypatch.setattr(signatures, "MOST_NONCES", 3)
+    state = LongUp()
+    check, now = checker(state), state.now()
+    sent = [request(by_hand(now - 50 + age, f"nonce-number-{age:04}")) for age in range(10)]
+    for one in sent:
+        await check(one, KEY)
+    assert [await refused(check, one) for one in sent] == ["signature_stale"] * 7 + ["signature_replayed"] * 3
+    other = by_hand(now - 50, "another-nonce-01")
+    assert await refused(check, request(other)) == "signature_stale", "it may have been received before"
+    await check(request(by_hand(now, "another-nonce-02")), KEY)

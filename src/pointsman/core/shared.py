@@ -7,7 +7,7 @@ store's own, so that replicas with different clocks agree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -98,6 +98,10 @@ class Lapsed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     amounts: tuple[Amount, ...]
 
 
+Seen = Literal["first", "again", "unknown"]
+"""unknown: it may have been seen, and was forgotten for want of room."""
+
+
 class SharedState(Protocol):
     """All raise StateUnavailable when the store does not answer in time; nothing hangs longer than its timeout."""
 
@@ -134,11 +138,21 @@ class SharedState(Protocol):
         """Reservations past their lease, each handed to one caller alone; their amounts still stand in the totals."""
 
     async def once(self, key: str, *, seconds: float) -> bool:
-        """Whether this key is seen for the first time within `seconds`: for nonces."""
+        """Whether this key is seen for the first time within `seconds`."""
+
+    async def once_of(self, owner: str, name: str, *, at: int, seconds: float, most: int) -> Seen:
+        """Whether a name of an owner is seen for the first time: for nonces, which must never pass twice.
+
+        Args:
+            at: when the name was made, as it says itself: seconds since the epoch, not later than `seconds` from now.
+            seconds: for how long after `at` it is remembered.
+            most: names of an owner that are remembered; beyond it those go that were made first, and of what was made
+                no later than they nobody knows any more whether it was seen.
+        """
 
     def once_since(self) -> float:
-        """Since when `once` has forgotten nothing, by the store's clock, as of its last answer: a server that was
-        restarted may have lost what it knew."""
+        """Since when `once_of` has forgotten nothing but what it tells, by the store's clock, as of its last answer: a
+        server that was restarted may have lost what it knew."""
 
     async def ping(self) -> None:
         """Whether it answers."""

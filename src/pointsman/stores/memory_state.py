@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from pointsman.core.ports import Clock, Health, SystemClock
-from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Taken, Window
+from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Seen, Taken, Window
 
 from .limit_rules import (
     EXACT,
@@ -28,8 +29,8 @@ Value = TypeVar("Value")
 class MemoryState:
     """The `SharedState` of a gateway that shares with nobody; gone when the process ends.
 
-    Windows and totals follow the wall clock, which never goes back here (`SteadyClock`); buckets, leases and nonces
-    follow the monotonic clock.
+    Windows, totals and nonces follow the wall clock, which never goes back here (`SteadyClock`); buckets, leases and
+    what is seen once follow the monotonic clock.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -40,7 +41,8 @@ class MemoryState:
         self._buckets: Shelf[str, tuple[float, float]] = Shelf()  # level, at
         self._windows: Shelf[WindowKey, tuple[int, int]] = Shelf()  # number of the window, count
         self._totals: Shelf[str, int] = Shelf()
-        self._nonces: Shelf[str, bool] = Shelf()
+        self._once: Shelf[str, bool] = Shelf()
+        self._owners: OrderedDict[str, Names] = OrderedDict()
         self._reservations: dict[str, tuple[float, dict[str, int]]] = {}  # lease's end, amounts
 
     @property
@@ -137,20 +139,33 @@ class MemoryState:
 
     async def once(self, key: str, *, seconds: float) -> bool:
         tick = self._monotonic()
-        self._nonces.sweep(tick)
-        if self._nonces.get(key, tick) is not None:
+        self._once.sweep(tick)
+        if self._once.get(key, tick) is not None:
             return False
-        self._nonces.put(key, True, tick + seconds)
+        self._once.put(key, True, tick + seconds)
         return True
+
+    async def once_of(self, owner: str, name: str, *, at: int, seconds: float, most: int) -> Seen:
+        before = self._wall.now() - seconds
+        own = self._owners.get(owner)
+        if own is None:
+            own = self._owners[owner] = Names()
+        own.sweep(before)
+        seen = own.see(name, at, most)
+        other = next(iter(self._owners))  # in turn, so that nothing stays of who asks no more
+        self._owners.move_to_end(other)
+        if self._owners[other].sweep(before):
+            del self._owners[other]
+        return seen
 
     def once_since(self) -> float:
         return self._begun
 
     def held(self) -> int:
         """How many entries are kept, reservations included."""
-        return len(self._reservations) + sum(
-            len(shelf) for shelf in (self._buckets, self._windows, self._totals, self._nonces)
-        )
+        shelves = (self._buckets, self._windows, self._totals, self._once)
+        names = sum(map(len, self._owners.values()))
+        return len(self._reservations) + names + sum(len(shelf) for shelf in shelves)
 
     async def ping(self) -> None:
         return
@@ -191,6 +206,45 @@ class MemoryState:
             value = self._totals.get(name, now)
             if value is not None:
                 self._totals.change(name, value + delta)
+
+
+class Names:
+    """Those of one owner that were seen."""
+
+    __slots__ = ("_forgotten", "_queue", "_seen")
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._queue: list[tuple[int, str]] = []
+        """The same, by when they were made."""
+        self._forgotten = -1
+        """When the last was made of those that were forgotten for want of room."""
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def see(self, name: str, at: int, most: int) -> Seen:
+        if at <= self._forgotten:
+            return "unknown"
+        if name in self._seen:
+            return "again"
+        self._seen.add(name)
+        heapq.heappush(self._queue, (at, name))
+        if len(self._seen) > most:
+            self._forgotten = self._pop()
+        return "first"
+
+    def sweep(self, before: float, most: int = 4) -> bool:
+        """Let go of some that were made before then, in seconds since the epoch; returns whether nothing is left."""
+        while self._queue and self._queue[0][0] < before and most:
+            self._pop()
+            most -= 1
+        return not self._queue and self._forgotten < before
+
+    def _pop(self) -> int:
+        at, name = heapq.heappop(self._queue)
+        self._seen.discard(name)
+        return at
 
 
 Key = TypeVar("Key", str, WindowKey)

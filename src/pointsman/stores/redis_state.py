@@ -5,7 +5,10 @@ the caller's own name, so no name can reach another's key:
 
     {prefix}:b:KEY             a bucket: `level at`; gone when it would be full
     {prefix}:w:SECONDS:KEY     a window: `number count`; gone at its end
-    {prefix}:n:KEY             a nonce
+    {prefix}:n:KEY             seen once
+    {prefix}:o:OWNER           a sorted set: nonce by when it was made; gone with the last of them
+    {prefix}:f:OWNER           when the last one was made that was forgotten for want of room, and how many are kept
+    {prefix}:known:RUN         since when nonces are kept; of versions that kept them otherwise nothing is known
     {prefix}:notices           what replicas say to one another: a line for each notice
     {prefix}:t:RUN:NAME        a total, in micro-dollars; gone a week after its period
     {prefix}:reservations:RUN  a hash: reservation → its amounts
@@ -24,7 +27,7 @@ from urllib.parse import quote, unquote
 
 from pointsman.core.circuits import Notice
 from pointsman.core.ports import Health
-from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, StateUnavailable, Taken
+from pointsman.core.shared import Amount, Bucket, Lapsed, Limit, Reserved, Seen, StateUnavailable, Taken
 
 from .limit_rules import DAY, KEEP_TOTAL, SHORTEST_TOTAL, check_amounts, check_sums, judge
 from .redis_link import Address, PerRun, RedisLink, Script, Word
@@ -38,7 +41,8 @@ KEEP_RESERVATIONS = 7 * DAY
 TAKE, CHARGE = Script("take", "_limits"), Script("charge", "_limits")
 RESERVE, SETTLE, TAKE_LAPSED = Script("reserve"), Script("settle"), Script("take_lapsed")
 ADJUST, SEED, TOTALS = Script("adjust"), Script("seed"), Script("totals")
-ONCE, PING, NOTICES = Script("once"), Script("ping"), Script("notices")
+ONCE, ONCE_OF = Script("once"), Script("once_of")
+PING, NOTICES = Script("ping"), Script("notices")
 
 KEEP_SINCE = 7 * 86_400.0
 """Seconds without any nonce after which it is forgotten since when they are kept; it then begins anew."""
@@ -60,7 +64,7 @@ class RedisState:
         self._prefix = f"{{{prefix}}}:".encode()
         self._reservations = PerRun(self._prefix + b"reservations:")
         self._leases = PerRun(self._prefix + b"leases:")
-        self._since = PerRun(self._prefix + b"since:")
+        self._since = PerRun(self._prefix + b"known:")
         self._once_since = 0.0
         self._probe = self._prefix + b"probe"
         self._link = RedisLink(address, timeout=timeout, knock=("SET", self._probe, "1", "PX", 1000))
@@ -164,11 +168,19 @@ class RedisState:
 
     async def once(self, key: str, *, seconds: float) -> bool:
         """After a lost answer the key may count as seen."""
-        keys = (self._key(b"n:", key), self._since)
-        first, at, since = (await self._link.run(ONCE, keys, (seconds, KEEP_SINCE))).split()
+        first, at = (await self._link.run(ONCE, (self._key(b"n:", key),), (seconds,))).split()
         self._seen(at)
-        self._once_since = float(since)
         return bool(first == b"1")
+
+    async def once_of(self, owner: str, name: str, *, at: int, seconds: float, most: int) -> Seen:
+        """After a lost answer the name may count as seen."""
+        keys = (self._key(b"o:", owner), self._key(b"f:", owner), self._since)
+        words = (_bytes(name), at, seconds, most, KEEP_SINCE)
+        seen, now, since = (await self._link.run(ONCE_OF, keys, words)).split()
+        self._seen(now)
+        self._once_since = float(since)
+        told: Seen = seen.decode()
+        return told
 
     def once_since(self) -> float:
         return self._once_since

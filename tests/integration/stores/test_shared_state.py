@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
@@ -332,6 +332,37 @@ async def test_no_name_reaches_another_ones_key(counters: Counters) -> None:
     await counters.wait(0.01)
     lapsed = {found.reservation: found.amounts for found in await counters.state.take_lapsed()}
     assert lapsed == {name: (Amount(total=name, micro_usd=1_000),) for name in HOSTILE}
+
+
+async def test_a_name_that_was_forgotten_is_never_new_again(counters: Counters) -> None:
+    now = int(counters.state.now())
+
+    async def seen(name: str, at: int, owner: str = "key") -> str:
+        return await counters.twin.once_of(owner, name, at=now + at, seconds=300, most=3)
+
+    assert [await seen(f"n{at}", at) for at in (0, 2, 1)] == ["first"] * 3
+    assert [await seen(f"n{at}", at) for at in (0, 2, 1)] == ["again"] * 3
+    assert await seen("n3", 3) == "first", "for which the one that was made first goes"
+    assert [await seen(f"n{at}", at) for at in (0, 2, 1)] == ["unknown", "again", "again"]
+    assert await seen("another", 0) == "unknown", "made no later than what was forgotten"
+    assert await seen("late", 1) == "first", "and is forgotten at once, or another of its second"
+    assert {await seen("late", 1), await seen("n1", 1)} <= {"again", "unknown"}
+    assert await seen("n0", 0, owner="another key") == "first"
+    assert [await seen(f"n{at}", at) for at in range(4, 40)] == ["first"] * 36
+    assert [await seen(f"n{at}", at) for at in range(4, 40)] == ["unknown"] * 33 + ["again"] * 3
+
+
+async def test_a_name_is_remembered_as_long_as_it_can_come_again(counters: Counters) -> None:
+    made = int(counters.state.now())
+
+    def seen(name: str, at: int, seconds: float = 300) -> Awaitable[str]:
+        return counters.state.once_of("key", name, at=made + at, seconds=seconds, most=100)
+
+    assert [await seen("long ago", -250), await seen("early", 250)] == ["first"] * 2
+    await counters.wait(0.1)
+    assert [await seen("long ago", -250), await seen("early", 250)] == ["again"] * 2
+    assert await seen("another", 0, seconds=200) == "first", "and lets go of what is too old for it"
+    assert [await seen("early", 250), await seen("long ago", -250)] == ["again", "first"]
 
 
 async def test_a_nonce_is_new_once(counters: Counters) -> None:

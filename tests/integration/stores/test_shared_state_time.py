@@ -28,6 +28,8 @@ async def use_everything(state: MemoryState | RedisState) -> None:
     await state.seed({"gone": 1}, expires_at=0)
     await state.reserve("held", [Amount(total="t", micro_usd=1)], lease_seconds=600)
     await state.once("n", seconds=30)
+    for name in ("one", "two"):
+        await state.once_of("key", name, at=int(state.now()), seconds=300, most=1)
     await state.ping()
 
 
@@ -44,7 +46,7 @@ async def test_every_key_on_the_server_has_an_end(valkey_server: Valkey) -> None
         }
     assert set(ends) == {
         "b:b", "b:never", "b:debt", "w:60:w", "w:3600:w", "t:RUN:t", "t:RUN:old", "t:RUN:gone", "n:n",
-        "reservations:RUN", "leases:RUN", "probe", "since:RUN",
+        "o:key", "f:key", "reservations:RUN", "leases:RUN", "probe", "known:RUN",
     }  # fmt: skip
     assert min(ends.values()) > 0
     assert ends["b:b"] <= 0.5
@@ -54,7 +56,8 @@ async def test_every_key_on_the_server_has_an_end(valkey_server: Valkey) -> None
     assert 3_000 < ends["t:RUN:gone"] <= 3_600, "whoever seeds the past must not seed for ever"
     assert 7 * DAY < ends["reservations:RUN"] < 15 * DAY
     assert ends["n:n"] <= 30
-    assert 6 * DAY < ends["since:RUN"] <= 7 * DAY
+    assert ends["f:key"] <= 601 < ends["o:key"] <= 660, "a name may be of as long from now, and is kept as long after"
+    assert 6 * DAY < ends["known:RUN"] <= 7 * DAY
 
 
 async def test_nothing_is_left_in_the_process_when_its_time_is_up() -> None:
@@ -65,17 +68,19 @@ async def test_nothing_is_left_in_the_process_when_its_time_is_up() -> None:
             [Bucket(key=f"b{number}", capacity=2, refill=1), Window(key=f"w{number}", limit=5, seconds=60)]
         )
         await state.once(f"n{number}", seconds=30)
+        await state.once_of(f"key{number % 10}", f"n{number}", at=int(clock.now()), seconds=30, most=150)
         await state.seed({f"t{number}": 1}, expires_at=clock.now())
         await state.reserve(f"r{number}", [Amount(total=f"t{number}", micro_usd=1)], lease_seconds=1)
         await state.settle(f"r{number}", {})
-    assert state.held() == 8_000
+    assert state.held() == 8_000 + 10 * 150
     clock.move(40 * DAY)
     for _ in range(2_000):
         await state.take([Bucket(key="b", capacity=2, refill=1, cost=0), Window(key="w", limit=5, seconds=60, cost=0)])
         await state.once("n", seconds=1)
+        await state.once_of("key0", "n", at=int(clock.now()), seconds=1, most=150)
         await state.reserve("r", [Amount(total="t", micro_usd=1)], lease_seconds=1)
         clock.move(0.001)
-    assert state.held() <= 4
+    assert state.held() <= 6, "nothing of those who asked no more"
 
 
 async def test_a_clock_set_back_neither_frees_nor_stops_the_process() -> None:

@@ -51,6 +51,7 @@ STEPS = st.lists(
         st.tuples(st.just("totals"), st.lists(NAMES, max_size=4)),
         st.tuples(st.just("take_lapsed"), st.integers(1, 3)),
         st.tuples(st.just("once"), NAMES),
+        st.tuples(st.just("once_of"), st.sampled_from(["x", "y:n"]), NAMES, st.integers(0, 5)),
     ),
     min_size=1,
     max_size=25,
@@ -77,6 +78,9 @@ async def do(state: SharedState, step: tuple[Any, ...]) -> object:
             return await state.take_lapsed(limit)
         case ("once", key):
             return await state.once(key, seconds=1_000)
+        case ("once_of", owner, name, minutes):  # more names than are kept
+            at = int(state.now()) // 60 * 60 + 60 * minutes
+            return await state.once_of(owner, name, at=at, seconds=3_600, most=3)
     raise AssertionError(step)
 
 

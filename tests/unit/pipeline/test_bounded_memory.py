@@ -161,14 +161,23 @@ def nonces() -> Feed:
 
     def feed(number: int) -> Any:
         clock.at = float(number)
-        return state.once(f"nonce:{number:032}", seconds=float(BOUND))
+        return state.once_of("key", f"{number:032}", at=number, seconds=float(BOUND), most=10 * BOUND)
+
+    return feed
+
+
+def many_nonces() -> Feed:
+    state = MemoryState()
+
+    def feed(number: int) -> Any:  # all at one time
+        return state.once_of("key", f"{number:032}", at=10**10, seconds=300.0, most=BOUND)
 
     return feed
 
 
 FEEDS = (
     *(prompts, counted_prompts, tool_calls, names, words, long_words, threads, implicit, shares, first_bytes),
-    *(callers, nonces),
+    *(callers, nonces, many_nonces),
 )
 
 

@@ -37,6 +37,8 @@ _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
 _NONCE = re.compile(rb"[A-Za-z0-9_-]{16,64}")
 _SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 
+MOST_NONCES = 100_000
+"""Nonces of a key that are remembered, the latest: 330 requests a second for as long as a signature holds."""
 LARGE_BODY = 1024 * 1024
 """Bytes from which a body is hashed in a thread, about a millisecond's work, so that others go on meanwhile."""
 
@@ -111,12 +113,21 @@ class Signatures:
                 "The signature is not the one of this request under this key's signing secret.",
                 code="signature_invalid",
             )
-        # A timestamp may be early by the whole tolerance and is then taken for twice as long.
-        if not await self._state.once(f"nonce:{caller.key_id}:{nonce.decode()}", seconds=2 * self._seconds + 1):
+        made = int(timestamp)
+        seen = await self._state.once_of(
+            f"key:{caller.key_id}", nonce.decode(), at=made, seconds=self._seconds + 1, most=MOST_NONCES
+        )
+        if seen == "again":
             raise Unauthenticated(
                 "A request with this nonce was received before; sign every request anew.", code="signature_replayed"
             )
-        if int(timestamp) < int(self._state.once_since()):
+        if seen == "unknown":
+            raise Unauthenticated(
+                f"This key has signed {MOST_NONCES:,} requests since, and nobody knows any more whether this one was"
+                " received before; sign it anew.",
+                code="signature_stale",
+            )
+        if made < int(self._state.once_since()):
             raise Unauthenticated(
                 "The request was signed before nonces were remembered here, and may have been received before; sign it"
                 " anew.",
