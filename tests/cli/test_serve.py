@@ -190,7 +190,7 @@ async def test_the_started_gateway_ends_with_a_command_that_is_killed(env, upstr
     assert gateways(env)
     os.kill(child.pid, signal.SIGKILL)
     await child.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gateways(env):
             await asyncio.sleep(0.05)
 

@@ -117,7 +117,7 @@ async def test_at_any_moment_of_an_answer(gateway, upstream, tmp_path):
 
     async with asyncio.timeout(30):
         waiting = await asyncio.gather(*(ask(*caller) for caller in callers))
-    await upstream.wait_until(lambda seen: len(seen.requests) >= known + len(callers), timeout=10)
+    await upstream.wait_until(lambda seen: len(seen.requests) >= known + len(callers), timeout=60)
     assert (await details(gateway))["active_requests"] == len(callers)
     assert await reserved(gateway) > 0
     begun = upstream.abandoned
@@ -141,7 +141,7 @@ async def test_at_any_moment_of_an_answer(gateway, upstream, tmp_path):
     assert told, "Anthropic tells of the prompt's tokens at first"
     assert all(row["prompt_tokens"] for row in told)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await reserved(gateway) or (await details(gateway))["active_requests"]:
             await asyncio.sleep(0.02)
         while (await details(gateway))["process"]["tasks"] > tasks:
@@ -169,7 +169,7 @@ async def test_while_the_request_waits(gateway, upstream, tmp_path):
         assert 0.5 < last["seconds"] < 2.5
         assert len(posts(upstream)) == begun + (moment == "retry")
         assert [attempt["status"] for attempt in json.loads(last["attempts"])] == [status]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await reserved(gateway) or (await details(gateway))["active_requests"]:
             await asyncio.sleep(0.02)
 
@@ -190,7 +190,7 @@ async def test_while_two_models_race(upstream, data_plane, tmp_path):
         begun = len(posts(upstream))
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(asked(DIALECTS["chat"], "auto", "before"))
-        await upstream.wait_until(lambda seen: len(posts(seen)) == begun + 2, timeout=5)
+        await upstream.wait_until(lambda seen: len(posts(seen)) == begun + 2, timeout=60)
         abandoned = upstream.abandoned
         writer.transport.abort()
         await upstream.wait_until(lambda seen: seen.abandoned == abandoned + 2, timeout=1.0)
@@ -198,6 +198,6 @@ async def test_while_two_models_race(upstream, data_plane, tmp_path):
         await eventually(lambda: [row["status"] for row in rows(database)][-1:] == ["cancelled"], within=2)
         attempts = json.loads(rows(database)[-1]["attempts"])
         assert [attempt["status"] for attempt in attempts] == ["cancelled", "cancelled"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await reserved(gateway) or (await details(gateway))["active_requests"]:
                 await asyncio.sleep(0.02)

@@ -77,7 +77,7 @@ async def test_streams_finish_and_new_connections_are_refused(upstream, data_pla
     upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.05)
     with running(tmp_path, settings(upstream, data_plane)) as gateway:
         running_streams = [asyncio.create_task(ask_once(gateway.port, post(STREAM))) for _ in range(20)]
-        await upstream.wait_until(lambda upstream: len(upstream.chats) == 20, timeout=5)
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 20, timeout=30)
         gateway.process.send_signal(signal.SIGTERM)
         await eventually(lambda: refuses(gateway.port), within=0.7)
         assert not any(stream.done() for stream in running_streams)
@@ -135,7 +135,7 @@ async def test_what_outlasts_the_grace_is_ended_with_an_error_in_every_dialect(u
         waiting = {name: asked(dialect, "waits", stream=True) for name, dialect in STREAMED.items()}
         whole = {name: asked(dialect, "waits", stream=False) for name, dialect in WHOLE.items()}
         everything = [*begun.values(), *waiting.values(), *whole.values()]
-        await upstream.wait_until(lambda upstream: len(upstream.chats) == len(everything), timeout=10)
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == len(everything), timeout=30)
         await asyncio.sleep(0.3)  # the first pieces are with their callers
         gateway.process.send_signal(signal.SIGTERM)
         assert await ended(gateway, within=10) == 0
@@ -204,7 +204,7 @@ async def test_told_twice_it_does_not_wait_for_answers(upstream, data_plane, tmp
     upstream.default = Stall(200)
     with running(tmp_path, settings(upstream, data_plane, grace=15)) as gateway:
         stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
-        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=5)
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=30)
         gateway.process.send_signal(first)
         await asyncio.sleep(0.5)
         assert gateway.process.poll() is None
@@ -237,7 +237,7 @@ async def test_told_three_times_it_waits_for_nothing(upstream, tmp_path):
     upstream.default = Stall(200)
     with running(tmp_path, settings(upstream, grace=15)) as gateway:
         stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
-        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=5)
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=30)
         gateway.process.send_signal(signal.SIGTERM)
         await eventually(lambda: refuses(gateway.port))
         gateway.process.send_signal(signal.SIGSTOP)  # so that it is told of the others at the same time

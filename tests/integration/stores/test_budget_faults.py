@@ -96,7 +96,7 @@ async def test_a_row_that_came_too_late_for_the_seed_is_counted_again_or_refused
         held.free.clear()
         before = held.waiting
         late = [asyncio.create_task(two[0].reserve(decision(), CATALOG, ADMIN)) for _ in range(2)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while held.waiting == before:
                 await asyncio.sleep(0.01)
         if forgets == "flush":
@@ -144,7 +144,7 @@ async def test_what_ended_while_the_counters_lost_their_memory_leaves_nothing_be
         for grant in grants[4:]:
             grant.settle(world.trail((MODEL, 100)))
         await settled(budgets)
-        async with asyncio.timeout(20):  # the link may take a moment more to come back
+        async with asyncio.timeout(60):  # the link may take a moment more to come back
             while await used(budgets) != 8 * 1_000:
                 await budgets._holding.catch_up()
                 await asyncio.sleep(0.05)

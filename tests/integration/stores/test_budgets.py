@@ -134,7 +134,7 @@ async def used(budgets: Budgets, caller: Caller = ADMIN, scope: str = "global") 
 
 
 async def settled(budgets: Budgets) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while budgets._holding.tasks or budgets._alerts._tasks:
             await asyncio.sleep(0.01)
 
@@ -254,7 +254,7 @@ async def test_leases_of_a_dead_replica_lapse(replicas):
     await dead._holding.hold(unwritten, "never-made", {grants[0].budgets[0].total: EACH})
     alive = await replicas.process(lease_seconds=600)
     assert await used(alive) == 4 * EACH
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await used(alive) != 2_000 + 2 * EACH:
             await asyncio.sleep(0.1)
             await alive.reap()
@@ -432,7 +432,7 @@ async def test_calls_go_on_from_the_spool_while_the_database_is_away(database, t
     grant.settle(world.trail((MODEL, 100)))
     await settled(budgets)
     away.away = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while budgets._books.spooled:
             await asyncio.sleep(0.05)
     assert await used(budgets) == 1_000 + EACH

@@ -139,7 +139,7 @@ async def test_rows_are_spooled_while_the_database_is_away(database, tmp_path):
     assert not await ledger.reserve(entry("open", 5))
     assert list(tmp_path.glob("ledger-*.spool"))
     away.away = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while ledger.spooled:
             await asyncio.sleep(0.05)
     assert await global_month(ledger) == 36
@@ -208,7 +208,7 @@ async def test_no_sum_is_told_while_another_process_still_brings_its_rows(databa
 
     monkeypatch.setattr(one, "_write", looked_at)
     away.away = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while one.spooled or await database.fetch("SELECT 1 FROM revisions WHERE name LIKE 'ledger-spool:%'"):
             await asyncio.sleep(0.05)
     assert len(told) == 4
@@ -236,7 +236,7 @@ async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypat
     monkeypatch.setattr(os, "pwrite", write)
     assert not await ledger.reserve(entry("after", 10))
     away.away = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while ledger.spooled:
             await asyncio.sleep(0.05)
     assert await global_month(ledger) == 11

@@ -154,7 +154,7 @@ async def _one_good_request(port: int) -> None:
 
 
 async def _until_empty(server: NativeServer) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.connections or server.tasks:
             await asyncio.sleep(0.001)
 

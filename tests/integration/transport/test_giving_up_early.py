@@ -38,7 +38,7 @@ async def test_an_opening_that_is_cancelled_leaves_nothing(start_upstream: Start
         for number in pipe:
             os.fstat(number)
             os.close(number)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         while pool.stats() or upstream.open or descriptors() > before:
             await asyncio.sleep(0.01)
         await pool.close()

@@ -164,7 +164,7 @@ async def test_an_escalation_on_the_same_server_waits_for_nobody_but_others() ->
     setup.execute.rules = ExecutionRules(escalation=Escalation(enabled=True, threshold=0.2))
     found = candidates(cheap=0.5, strong=0.9)
     asked = tuple(msgspec.structs.replace(one, model=one.model.replace("b:", "a:")) for one in found)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await setup.play(ChatRequest.build({**FIELDS, "stream": False}), candidates=asked)
     assert setup.told == [("a:cheap", "escalated"), ("a:strong", "ok")]
     assert setup.idle
@@ -177,7 +177,7 @@ async def test_a_hedge_takes_its_turn_and_leaves_it() -> None:
         setup.execute._hedges.first_bytes.told("a:cheap", 0.02)
     found = candidates(cheap=0.5, strong=0.9)
     asked = tuple(msgspec.structs.replace(one, model=one.model.replace("b:", "a:")) for one in found)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await setup.play(candidates=asked)
     assert setup.told[-1] == ("a:cheap", "ok")  # there is one slot, and it was first
     assert ("a:strong", "cancelled") in setup.told
