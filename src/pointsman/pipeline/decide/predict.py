@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -134,6 +135,14 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
             )
         )
     return arms
+
+
+_model_of = attrgetter("card.id")
+
+
+def models_of(arms: Iterable[Arm]) -> tuple[str, ...]:
+    """Ids of the arms' models."""
+    return tuple(map(_model_of, arms))
 
 
 def _assumed(prompt: int, output: int) -> int:

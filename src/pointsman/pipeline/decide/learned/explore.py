@@ -22,7 +22,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from pointsman.pipeline.decide.explore import Allowance
-from pointsman.pipeline.decide.predict import Arm
+from pointsman.pipeline.decide.predict import Arm, models_of
 from pointsman.pipeline.decide.utility import Scale
 
 from .artefact import Method
@@ -89,7 +89,7 @@ def _by(
     prices = np.array([scale.price(arm) for arm in arms])
     mean, deviation = np.array(qualities), np.array(deviations)
     if method == "thompson":
-        drawn = deviation * _columns(seed, tuple([arm.card.id for arm in arms]))
+        drawn = deviation * _columns(seed, models_of(arms))
         drawn += mean
         np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
         won = _utilities(drawn, prices, scale).argmax(axis=1)

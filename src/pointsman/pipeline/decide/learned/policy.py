@@ -16,7 +16,7 @@ from pointsman.core.signals import Signals
 from pointsman.pipeline.decide import floor
 from pointsman.pipeline.decide.explore import Allowance
 from pointsman.pipeline.decide.policy import RulePolicy
-from pointsman.pipeline.decide.predict import Arm, predict
+from pointsman.pipeline.decide.predict import Arm, models_of, predict
 from pointsman.pipeline.decide.utility import Scales, Weights, weights_with
 
 from . import explore
@@ -101,9 +101,10 @@ class LearnedPolicy:
         least = self.artefact.floor if signals.quality_floor is None else signals.quality_floor
         allowed = None if least is None else floor.within(least, qualities, deviations)
         order = scale.order(arms, qualities, default_provider=self.rules.default_provider, allowed=allowed)
-        ranked = [arms[place] for _, place in order]
-        qualities = [qualities[place] for _, place in order]
-        deviations = [deviations[place] for _, place in order]
+        places = [place for _, place in order]
+        ranked = list(map(arms.__getitem__, places))
+        qualities = list(map(qualities.__getitem__, places))
+        deviations = list(map(deviations.__getitem__, places))
         if allowance is None or len(arms) == 1:
             picked = [1.0, *[0.0] * (len(arms) - 1)]
         else:
@@ -116,7 +117,7 @@ class LearnedPolicy:
                 qualities,
                 deviations,
                 scale=scale,
-                may=[allowed is None or place in allowed for _, place in order],
+                may=[True] * len(places) if allowed is None else [place in allowed for place in places],
                 allowance=allowance,
                 seed=self._version,
             )
@@ -143,7 +144,7 @@ class LearnedPolicy:
     def predict(self, arms: Sequence[Arm], signals: Signals) -> tuple[list[float], list[float]]:
         """The predicted success of each arm, in [0, 1], and its standard deviation."""
         now = self._clock()
-        models = tuple([arm.card.id for arm in arms])
+        models = models_of(arms)
         if self.bank.waiting and not self.bank.waiting.keys().isdisjoint(models):
             self.bank.settle(now)
         x = decode_one(signals.features) if readable(signals.features) else None
