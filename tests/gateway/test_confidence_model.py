@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from pointsman.app.execution import confidence_model
 from pointsman.core.errors import SettingsError
 from pointsman.settings import load
 from pointsman.testing import Answer
+from waiting import until
 
-from .running import running
+from .running import Gateway, running
 
 QUESTION = "What is the capital of France?"
 
@@ -49,6 +52,8 @@ def test_answers_are_judged_by_it(tmp_path, settings, cloud, lan, artefact):
             assert bool(cloud.chats) == (model is not None)
             told = gateway.decision(reply)["outcome"]["attempts"][0]["confidence"]
             assert (told < 0.01) == (model is not None)
+            signals = until(partial(noted, gateway, reply.headers["x-pointsman-decision"]))
+            assert signals == [("verdict" if model is None else "rejected", told)], "it may yet be learned from"
             change = {"execution": {"escalation": {"hold_tokens": 9}}}
             assert gateway.ask("POST", "/api/v1/config", change).status == 200
             lan.script(Answer(text="Paris."))
@@ -56,6 +61,13 @@ def test_answers_are_judged_by_it(tmp_path, settings, cloud, lan, artefact):
             named = {"execution": {"escalation": {"model": "/etc/passwd"}}}
             reply = gateway.ask("POST", "/api/v1/config", named)
             assert reply.status == 400, "files are named where the gateway is started"
+
+
+def noted(gateway: Gateway, decision: str) -> list[tuple[str, float]]:
+    """The signals that are kept of an answer."""
+    with sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3") as database:
+        found = "SELECT kind, success FROM implicit_signals WHERE decision_id = ?"
+        return database.execute(found, (decision,)).fetchall()
 
 
 SPOILT = {
