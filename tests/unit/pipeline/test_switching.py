@@ -12,6 +12,7 @@ from pointsman.core.request import ChatRequest
 from pointsman.core.signals import Conversation, Signals
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
 from pointsman.pipeline.decide.effort import with_efforts
+from pointsman.pipeline.decide.failures import CALM, Failures
 from pointsman.pipeline.decide.predict import predict
 from pointsman.pipeline.decide.switching import DOWN, UP, weigh_switch
 from pointsman.pipeline.decide.threads import FORGOTTEN_AFTER, InUse, Place, Threads
@@ -218,3 +219,60 @@ def test_after_a_fallback_the_conversation_is_with_who_answered():
     assert threads.find(None, understood("a", "b", "c"), 2.0).model == "lan:other"
     threads.answered(decision, Outcome(status="error", model="lan:third"), 3.0)
     assert threads.find(None, understood("a", "b", "c"), 4.0).model == "lan:other"
+
+
+# an agent that is stuck
+
+
+def agent(stage: str, turn: int) -> Signals:
+    """A turn of one agent's conversation, each a tool's result longer than the one before."""
+    what = understood(*(f"message {number}" for number in range(2 * turn + 1)))
+    return at(stage, what, awaiting_tool_result=turn > 0)
+
+
+def models_of(stages: list[str], catalog: Catalog) -> list[str]:
+    threads, stage = Threads(), Decide(rules=DecideRules(), policy=RulePolicy())
+    chosen = []
+    for turn, name in enumerate(stages):
+        what = agent(name, turn)
+        common = {"catalog": catalog, "unhealthy": {}, "key_id": None, "now": 1e9, "stream": False}
+        decision = stage("auto", what, **common, place=threads.place(None, what, float(turn)))
+        threads.keep(decision, float(turn))
+        chosen.append(decision.model)
+    return chosen
+
+
+WEAK = card("lan:weak", quality=0.55, price_input=50_000, price_output=200_000)
+MIDDLE = card("lan:middle", quality=0.72, price_input=100_000, price_output=400_000)
+BEST = card("lan:best", quality=0.9, price_input=1_000_000, price_output=4_000_000)
+
+
+def test_a_stuck_agent_goes_up_and_stays_there_for_some_turns():
+    stages = ["explore", "edit", "test", "stuck", "edit", "stuck", "edit", "test"]
+    assert models_of(stages, Catalog([WEAK, MIDDLE, BEST])) == [*[WEAK.id] * 3, *[MIDDLE.id] * 2, *[BEST.id] * 3]
+
+
+def test_a_stuck_agent_never_goes_to_a_weaker_model():
+    stages = ["explore", *["stuck", "edit"] * 6]
+    for weaker in (WEAK, MIDDLE):
+        assert set(models_of(stages, Catalog([weaker, CHEAP]))[2:]) == {CHEAP.id}
+
+
+def test_what_failed_is_not_held_against_a_model_for_ever():
+    failures = Failures(most=2)
+    failures.note("c", "edit", "a:m")
+    assert failures.of("c") == ()
+    failures.note("c", "stuck", "a:m")
+    failures.note("c", "stuck", "b:m")
+    assert failures.of("c") == ("a:m", "b:m")
+    for _ in range(CALM - 1):
+        failures.note("c", "edit", "b:m")
+    assert failures.of("c") == ("a:m", "b:m")
+    failures.note("c", "edit", "b:m")
+    assert failures.of("c") == ()
+    failures.note("c", "stuck", "a:m")
+    failures.note("c", "done", "a:m")
+    assert failures.of("c") == ()
+    for name in ("d", "e", "f"):
+        failures.note(name, "stuck", "a:m")
+    assert (len(failures), failures.of("d")) == (2, ())

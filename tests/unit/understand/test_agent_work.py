@@ -133,3 +133,26 @@ def test_what_is_said_of_tests(text, passed):
 def test_edits_written_as_text():
     assert writes_edits("a.py\n<<<<<<< SEARCH\nx\n=======\ny\n>>>>>>> REPLACE")
     assert not writes_edits("SEARCH for it in the docs")
+
+
+def worked(name: str, arguments: dict[str, Any], result: str) -> list[dict[str, Any]]:
+    call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+    return [{"role": "assistant", "content": None, "tool_calls": [call]}, tool(result)]
+
+
+def test_tests_that_pass_unstick_an_agent_and_so_does_a_new_word_of_the_user():
+    failed = "FAILED tests/test_app.py::test_f - AssertionError\n1 failed in 0.1s"
+    messages: list[Any] = ["Fix the failing test in tests/test_app.py"]
+    for number in range(6):
+        messages += worked("edit_file", {"path": "app.py", "text": str(number)}, "ok edited")
+        messages += worked("bash", {"command": "pytest -q"}, failed)
+    assert understand(*messages, tools=TOOLS).conversation.stage == "stuck"
+    answered = [*messages, assistant("I give up."), "Look at line 5 again."]
+    assert understand(*answered, tools=TOOLS).conversation.stage == "explore"
+
+    messages += worked("edit_file", {"path": "app.py", "text": "right"}, "ok edited")
+    for seconds in (1, 2, 3, 4):  # looked at once more, and again
+        messages += worked("bash", {"command": "pytest -q"}, f"5 passed in 0.{seconds}s")
+        assert understand(*messages, tools=TOOLS).conversation.stage == "done"
+    now = understand(*messages, assistant("All done."), "Now write a README.", tools=TOOLS).conversation
+    assert (now.stage, now.spinning) == ("explore", 0.0)

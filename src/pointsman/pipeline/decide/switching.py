@@ -43,36 +43,37 @@ def weigh_switch(arms: Sequence[Arm], signals: Signals, place: Place) -> list[Ar
     needs = signals.needs
     if in_use is None:
         return [arm if arm.card.load_seconds is None else _moved(arm, place, 0.0) for arm in arms]
+    with_it = next((arm for arm in arms if arm.card.id == in_use.model), None)
     stuck = signals.conversation.stage == "stuck"
-    failed = place.failed
-    with_it = None
-    if in_use is not None:
-        with_it = next((arm for arm in arms if arm.card.id == in_use.model), None)
-        if stuck and in_use.model not in failed:
-            failed = (*failed, in_use.model)
+    failed = (*place.failed, in_use.model) if stuck else place.failed
     # What the strongest of those that failed was thought to be able to.
     vain = max((arm.quality for arm in arms if arm.card.id in failed), default=-1.0) if failed else -1.0
+    waiting = MID_WORK if signals.conversation.awaiting_tool_result else 1.0
     seen = []
     for arm in arms:
-        card = arm.card
-        seconds, cost = arm.latency_seconds, 0.0
-        if in_use is not None and card.id == in_use.model:
+        unlikely = arm.quality <= vain
+        if arm.card.id == in_use.model:
             arm = _stay(arm, needs, in_use, place.now)
-            seconds = arm.latency_seconds
+        elif with_it is None:
+            arm = _moved(arm, place, 0.0)
+        elif arm.quality > with_it.quality:
+            arm = _moved(arm, place, 0.0 if stuck else UP * waiting)
         else:
-            if card.load_seconds is not None and place.idle(card.id) > LOADED_SECONDS:
-                seconds += card.load_seconds
-            if with_it is not None:
-                up = arm.quality > with_it.quality
-                cost = (0.0 if stuck else UP) if up else DOWN
-                if signals.conversation.awaiting_tool_result:
-                    cost *= MID_WORK
-        if cost or seconds != arm.latency_seconds:
-            arm = msgspec.structs.replace(arm, latency_seconds=seconds, switching_cost=cost)
-        if arm.quality <= vain:
+            arm = _moved(arm, place, DOWN * waiting)
+        if unlikely:
             arm = msgspec.structs.replace(arm, quality=arm.quality * STUCK, ability=arm.ability * STUCK)
         seen.append(arm)
     return seen
+
+
+def _moved(arm: Arm, place: Place, cost: float) -> Arm:
+    """An arm that is not in use, with what it takes to go over to it."""
+    seconds = arm.card.load_seconds
+    if seconds is None or place.idle(arm.card.id) <= LOADED_SECONDS:
+        if not cost:
+            return arm
+        seconds = 0.0
+    return msgspec.structs.replace(arm, latency_seconds=arm.latency_seconds + seconds, switching_cost=cost)
 
 
 def _stay(arm: Arm, needs: Needs, in_use: InUse, now: float) -> Arm:

@@ -57,11 +57,13 @@ def observe(
             errors += message.failed
             repeated = repeated + 1 if message.failed else 0
     work = _work(messages)
-    spinning, repeats = _spinning(work)
-    stuck = (
-        repeated >= STUCK_FAILURES
+    now = [done for done in work if done.turn == turns]  # what the user said since may have helped
+    spinning, repeats = _spinning(now)
+    stage = _stage(now, known=tools or bool(work))
+    stuck = stage != "done" and (
+        min(repeated, sum(done.result is not None for done in now)) >= STUCK_FAILURES
         or (spinning >= STUCK_SPINNING and repeats >= LEAST_REPEATS)
-        or _vain_edits(work) >= STUCK_FAILURES
+        or _vain_edits(now) >= STUCK_FAILURES
     )
     return Conversation(
         turn=max(1, turns),
@@ -69,7 +71,7 @@ def observe(
         tool_results=results,
         tool_errors=errors,
         repeated_failures=repeated,
-        stage="stuck" if stuck else _stage(work, turns, tools=tools),
+        stage="stuck" if stuck else stage,
         severity=round(max((done.severity * FADING**age for age, done in enumerate(reversed(work))), default=0.0), 3),
         spinning=round(spinning, 3),
         tests_passed=next((done.tests for done in reversed(work) if done.tests is not None), None),
@@ -110,11 +112,11 @@ def _tests(action: Action, result: MessageFacts) -> bool | None:
 
 
 def _spinning(work: Sequence[Done]) -> tuple[float, int]:
-    """Share and number of calls that repeat an earlier one of the window with the same result."""
+    """Share and number of calls that repeat an earlier one with the same result. Tests that pass are no sign of it."""
     seen: set[tuple[int, int]] = set()
     repeats = 0
     for done in work:
-        if done.result is not None and done.call:
+        if done.result is not None and done.call and done.tests is not True:
             pair = (done.call, done.result)
             repeats += pair in seen
             seen.add(pair)
@@ -133,11 +135,14 @@ def _vain_edits(work: Sequence[Done]) -> int:
     return failed
 
 
-def _stage(work: Sequence[Done], turn: int, *, tools: bool) -> Stage:
-    """Where the work of the last user turn stands."""
-    now = [done for done in work if done.turn == turn]
+def _stage(now: Sequence[Done], *, known: bool) -> Stage:
+    """Where the work of the last user turn stands.
+
+    Args:
+        known: whether there are tools, or were.
+    """
     if not now:
-        return "explore" if tools or work else "chat"
+        return "explore" if known else "chat"
     edited = False
     stage: Stage = "explore"
     for done in now:
