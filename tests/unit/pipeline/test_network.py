@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from deciding import CATALOG, signals
+from deciding import CATALOG, CHEAP, STRONG, card, signals
 
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.features import EMBEDDED, VERSION
@@ -62,6 +62,29 @@ def test_propensities_keep_to_the_allowance():
     best = bound[0].cost_micro_usd or 0
     for one in bound[1:]:
         assert one.propensity == 0 or (one.cost_micro_usd or 0) <= best
+
+
+def test_what_an_unknown_price_costs_is_not_found_out_by_trying():
+    given, unpriced = signals(), card("openai:unpriced", quality=0.8)
+    arms = predict([CHEAP, STRONG, unpriced], given)
+    policy = load_policy("network", dump_network(network()), version="net@1", base=RulePolicy())
+    allowance = Allowance(share=0.2, micro_usd=10**9)
+    by_model = {one.model: one for one in policy.rank(arms, given, allowance=allowance)}
+    first = next(iter(by_model))
+    assert first != unpriced.id
+    assert by_model[unpriced.id].propensity == 0
+    assert all(one.propensity > 0 for model, one in by_model.items() if model != unpriced.id)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.05, 0.5])
+def test_a_quality_floor_is_kept(least):
+    given = msgspec.structs.replace(signals(), quality_floor=least)
+    arms = predict(list(CATALOG), given)
+    found = ranked(dump_network(network(head=3.0)), given, allowance=Allowance(share=0.2, micro_usd=10**9))
+    best = max(arm.quality for arm in arms)
+    kept = [arm for arm in arms if arm.quality >= best - least]
+    assert found[0].model == min(kept, key=lambda arm: arm.weighed_micro_usd).card.id
+    assert all(one.quality >= best - least for one in found if one.propensity)
 
 
 def test_little_of_the_budget_left_leaves_it_to_the_rules():

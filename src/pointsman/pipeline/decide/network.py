@@ -138,9 +138,10 @@ class Network:
 
 class NetworkPolicy:
     """Thinks the arm best that scores highest; with an allowance an arm is drawn from the softmax, among those that the
-    allowance can pay for.
+    allowance can pay for and whose price is known.
 
-    When little of the budget is left (tier low) the rules alone decide, for they put local models before all others.
+    When little of the budget is left (tier low) the rules alone decide, for they put local models before all others; so
+    do they under a quality floor, which asks for the cheapest model that keeps it.
     """
 
     def __init__(self, network: Network, *, version: str, base: Policy) -> None:
@@ -165,7 +166,7 @@ class NetworkPolicy:
         allowance: Allowance | None = None,
     ) -> list[Candidate]:
         based = self._base.rank(arms, signals, preferred=preferred)
-        if len(based) == 1 or signals.budget_tier == "low":
+        if len(based) == 1 or signals.budget_tier == "low" or signals.quality_floor is not None:
             return based
         import numpy as np
 
@@ -181,6 +182,10 @@ class NetworkPolicy:
             costs = [extra(candidate.cost_micro_usd, best.cost_micro_usd) for candidate in based]
             likely = np.exp((utilities - utilities[order[0]]) / network.temperature)
             likely *= np.array(costs) <= allowance.micro_usd
+            # What an arm of unknown price costs cannot be kept account of.
+            unpriced = {arm.card.id for arm in arms if arm.cost_micro_usd is None and not arm.card.local}
+            likely[[candidate.model in unpriced for candidate in based]] = 0.0
+            likely[order[0]] = 1.0
             propensities = allowance.share * likely / likely.sum()
         propensities[order[0]] = 1.0 - (propensities.sum() - propensities[order[0]])
         return [
