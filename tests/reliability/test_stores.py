@@ -99,7 +99,7 @@ def small_disk(folder: Path, *options: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     mounted = os.geteuid() == 0 and (
         subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)],
+            ["mount", "-t", "tmpfs", "-o", ",".join(["size=4m", *options]), "tmpfs", str(folder)],
             capture_output=True,
             check=False,
         ).returncode
@@ -120,7 +120,7 @@ async def test_a_disk_that_is_full(upstream, tmp_path):
         await eventually(lambda: before <= logged(gateway))
         ballast = tmp_path / "data" / "ballast"
         with pytest.raises(OSError, match="No space"):
-            ballast.write_bytes(b"x" * 2**21)
+            ballast.write_bytes(b"x" * 2**23)
         during = await answers(gateway, 100)
         health = await until_log(gateway, ok=False)
         assert "free some space" in health["last_error"]
