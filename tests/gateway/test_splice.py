@@ -78,6 +78,10 @@ BREAKS = {
     "stall": Stall,
     "error": Spoilt,
     "garbage": partial(Spoilt, last=b'data: {"choices": \xff\n\n'),
+    "detail": partial(Spoilt, last=b'data: {"detail": "Internal error"}\n\n'),
+    "event": partial(Spoilt, last=b'event: error\ndata: {"message": "out of memory"}\n\n'),
+    "done": partial(Spoilt, last=b"data: [DONE]\n\n"),
+    "null": partial(Spoilt, last=b'data: {"id": "x", "choices": [null]}\n\n'),
 }
 
 
@@ -212,6 +216,35 @@ def test_every_client_reads_one_whole_answer(gateway: Gateway, upstream: Scripte
     assert len(went_on) == len(cases)
     from_what_was_told = [request for request in went_on if b"The quick" in request.body]
     assert len(from_what_was_told) >= len(cases) // 2  # what a reset takes with it was not told
+
+
+@pytest.mark.parametrize("how", ["detail", "event", "null"])
+@pytest.mark.parametrize("ask", [chat, chat_chunks])
+def test_what_is_no_chunk_does_not_reach_a_client(gateway: Gateway, ask: Any, how: str):
+    async def once() -> str:
+        clients = Clients(gateway)
+        async with clients.openai, clients.claude, clients.ollama:
+            told: str = await ask(clients, "openai:dies-by-prefill", f"how={how} after=2300 .", True)
+        return told
+
+    assert asyncio.run(once()) == TEXT
+
+
+def test_a_whole_answer_without_a_finish_is_ended(gateway: Gateway):
+    async def once() -> tuple[str, list[str | None]]:
+        clients = Clients(gateway)
+        async with clients.openai, clients.claude, clients.ollama:
+            turns = [{"role": "user", "content": "how=done after=2300 ."}]
+            stream = await clients.openai.chat.completions.create(
+                model="openai:dies-alone", messages=turns, stream=True
+            )
+            chosen = [choice async for chunk in stream for choice in chunk.choices]
+        return "".join(choice.delta.content or "" for choice in chosen), [choice.finish_reason for choice in chosen]
+
+    told, finishes = asyncio.run(once())
+    assert told
+    assert TEXT.startswith(told)
+    assert [finish for finish in finishes if finish] == ["stop"]
 
 
 TOOL = {"type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"}}}

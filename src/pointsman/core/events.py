@@ -188,11 +188,13 @@ _chunk_decoder = msgspec.json.Decoder(Chunk)
 
 
 def payloads(raw: bytes) -> Iterator[bytes]:
-    """The data of each SSE frame in a block of whole frames; comments and other fields are passed over."""
+    """The data of each SSE frame in a block of whole frames; other fields, comments and frames without data are passed
+    over."""
     for frame in raw.replace(b"\r\n", b"\n").split(b"\n\n"):
         lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
-        if lines:
-            yield b"\n".join(lines)
+        data = b"\n".join(lines)
+        if data and not data.isspace():
+            yield data
 
 
 def parse_chunk(payload: bytes) -> Chunk:

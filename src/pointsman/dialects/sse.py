@@ -7,6 +7,7 @@ so that they can be relayed without looking inside.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -27,41 +28,64 @@ class _Object(msgspec.Struct):
 
 
 _object_decoder = msgspec.json.Decoder(_Object)
+_BLANK = re.compile(rb"\n\r?\n")
+_DATA = re.compile(rb"^data:[ \t]*[^\s]", re.MULTILINE)
+_FIELD = re.compile(rb"^[^:\r\n]", re.MULTILINE)
+"""A line that is no comment."""
 
 
-def check_objects(frames: bytes) -> None:
-    """Make sure that whole frames hold JSON objects, as relayed clients would stumble over anything else: a frame of
-    one line takes half a microsecond. Frames without data pass.
+def objects_only(frames: bytes, decoder: msgspec.json.Decoder[Any] = _object_decoder) -> bytes:
+    """Whole frames, once it is sure that they hold JSON objects, as relayed clients would stumble over anything else: a
+    frame of one line takes half a microsecond. Comments stay; frames that are no comment and have no data do not, as
+    OpenAI's clients read them all the same.
+
+    Args:
+        decoder: of what the objects are to be, at least.
 
     Raises:
         UpstreamProtocolError: one holds something else.
     """
+    bare = False
     try:
         if frames.startswith(b"data: {") and frames.find(b"\n", 7) == len(frames) - 2:  # most blocks are one frame
-            _object_decoder.decode(frames[6:])
-            return
-        if _one_line_at(frames) and _are_objects(frames):
-            return
+            decoder.decode(frames[6:])
+            return frames
+        if _one_line_at(frames) and _are_objects(frames, decoder):
+            return frames
         for frame in frames.split(b"\n\n"):
             begin = _one_line_at(frame)
             if begin and frame.find(b"\n", begin) < 0:
-                _object_decoder.decode(frame[begin:])
+                decoder.decode(frame[begin:])
                 continue
             for payload in payloads(frame):
-                if payload.strip(b"\r"):  # what is left of a line end of two bytes is no data
-                    _object_decoder.decode(payload)
+                decoder.decode(payload)
+            bare = bare or any(map(_is_bare, _BLANK.split(frame)))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a frame that cannot be read: {error}.") from None
+    return _with_data(frames) if bare else frames
 
 
-def _are_objects(frames: bytes) -> bool:
+def _is_bare(frame: bytes) -> bool:
+    return _FIELD.search(frame) is not None and _DATA.search(frame) is None
+
+
+def _with_data(frames: bytes) -> bytes:
+    kept, start = [], 0
+    for found in _BLANK.finditer(frames):
+        frame, start = frames[start : found.end()], found.end()
+        if not _is_bare(frame):
+            kept.append(frame)
+    return b"".join(kept)
+
+
+def _are_objects(frames: bytes, decoder: msgspec.json.Decoder[Any]) -> bool:
     """Whether frames of one line each hold one JSON object each, read in one go; False where it takes a closer look."""
     count = frames.count(b"\n\ndata: {") + 1
     lines = frames[6:-2].replace(b"\n\ndata: {", b"\n{")
     if not (frames.startswith(b"data: {") and frames.endswith(b"\n\n") and lines.count(b"\n") == count - 1):
         return False
     try:
-        return len(_object_decoder.decode_lines(lines)) == count  # an object over two frames would count once
+        return len(decoder.decode_lines(lines)) == count  # an object over two frames would count once
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
 

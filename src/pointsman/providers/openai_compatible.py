@@ -216,7 +216,9 @@ class OpenAICompatible:
                         raise stream.failure
                     if stream.done:
                         break
-                stream.end()
+                ending = stream.end()
+                if ending is not None:
+                    yield ending
                 await settled(response)
         except UpstreamStatus as error:  # stated inside a body whose status was 200
             endpoint.cleaned(error, *secrets)

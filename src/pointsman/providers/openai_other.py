@@ -114,7 +114,9 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
             raise stream.failure
         if stream.done:
             break
-    stream.end()
+    ending = stream.end()
+    if ending is not None:
+        yield ending
     await settled(response)
 
 

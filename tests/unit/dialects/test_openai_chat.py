@@ -23,6 +23,7 @@ def frame(delta: dict | None = None, finish: str | None = None, **extra: object)
 
 
 OPENING = frame({"role": "assistant", "content": ""})
+TEXT = frame({"content": "hi"})
 LAST = frame({}, "stop")
 BILL = frame(usage=USAGE)
 DONE = b"data: [DONE]\n\n"
@@ -37,8 +38,8 @@ def relay(*blocks: bytes, wants_usage: bool = False) -> list[Frames]:
             events.append(event)
         if stream.failure is not None:
             raise stream.failure
-    stream.end()
-    return events
+    ending = stream.end()
+    return events if ending is None else [*events, ending]
 
 
 def raw(events: list[Frames]) -> bytes:
@@ -184,6 +185,9 @@ def test_bytes_that_are_not_utf8_are_refused_at_any_place() -> None:
         ([DONE], UpstreamProtocolError),
         ([b": ping\n\n"], UpstreamProtocolError),
         ([OPENING], UpstreamBroken),
+        ([OPENING, DONE], UpstreamBroken),
+        ([OPENING, frame({}), BILL, DONE], UpstreamBroken),
+        ([OPENING, TEXT, b'data: {"id": "chatcmpl-1"}\n\n', DONE], UpstreamBroken),
         ([OPENING, LAST[:-1]], UpstreamBroken),
         ([OPENING, b'data: {"cho'], UpstreamBroken),
     ],
@@ -195,7 +199,6 @@ def test_ends_that_come_too_early(blocks: list[bytes], error: type[Exception]) -
 
 def test_ends_that_are_fine() -> None:
     assert raw(relay(OPENING, LAST)) == OPENING + LAST
-    assert raw(relay(OPENING, DONE)) == OPENING
     assert raw(relay(OPENING, LAST + DONE + DONE + b"junk")) == OPENING + LAST
 
 
@@ -252,8 +255,80 @@ def test_a_body_that_states_an_error_raises_it() -> None:
 
 
 def test_comments_between_chunks_pass() -> None:
-    blocks = [OPENING, b": OPENROUTER PROCESSING\n\n", b"retry: 3000\n\n", b"event: ping\n\n", LAST, DONE]
+    blocks = [OPENING, b": OPENROUTER PROCESSING\n\n", LAST, DONE]
     assert raw(relay(*blocks)) == b"".join(blocks[:-1])
+
+
+NO_CHUNKS = [
+    b"retry: 3000\n\n",
+    b"event: ping\n\n",
+    b"data:\n\n",
+    b"data: \r\n\r\n",
+    b'event: ping\ndata: {"type": "ping"}\n\n',
+    b'data: {"id": "chatcmpl-1"}\n\n',
+    b'data: {"choices": null, "usage": null}\n\n',
+    b'data: {"choices": null, "error": null}\n\n',
+]
+
+
+@pytest.mark.parametrize("other", NO_CHUNKS)
+def test_what_is_no_chunk_is_left_out(other: bytes) -> None:
+    """Clients walk through the choices of whatever has a name or data."""
+    assert raw(relay(OPENING, TEXT, other, LAST, DONE)) == OPENING + TEXT + LAST
+    assert raw(relay(OPENING + TEXT + other + LAST + DONE)) == OPENING + TEXT + LAST
+    assert raw(relay(OPENING + other, TEXT, other + LAST + other + DONE)) == OPENING + TEXT + LAST
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        (b'event: error\ndata: {"message": "boom"}\n\n', UpstreamError),
+        (b'event: error\ndata: {"code": 503}\n\n', UpstreamStatus),
+        (b'data: {"detail": "boom"}\n\n', UpstreamError),
+        (b'data: {"message": "boom", "code": 429}\n\n', UpstreamStatus),
+        (b'data: {"id": "x", "choices": [null]}\n\n', UpstreamProtocolError),
+        (b'data: {"id": "x", "choices": {}}\n\n', UpstreamProtocolError),
+        (b"<html>\n\ndata: [1]\n\n", UpstreamProtocolError),
+    ],
+)
+def test_what_tells_of_a_failure_without_choices_is_one(failing: bytes, error: type[UpstreamError]) -> None:
+    alone, together = ChatStream(wants_usage=False), ChatStream(wants_usage=False)
+    for stream in (alone, together):
+        stream.feed(OPENING)
+    with pytest.raises(error):
+        alone.feed(failing + LAST)
+    event = together.feed(TEXT + failing + LAST)
+    assert event is not None
+    assert event.raw == TEXT
+    assert isinstance(together.failure, error)
+
+
+def test_usage_without_choices_is_told_with_an_empty_list_of_them() -> None:
+    bill = b'data: {"id": "chatcmpl-1", "choices": null, "usage": %b}\n\n' % json.dumps(USAGE).encode()
+    for blocks in ([OPENING, LAST, bill, DONE], [OPENING + LAST + bill + DONE]):
+        events = relay(*blocks, wants_usage=True)
+        assert [chunk.choices for chunk in chunks(events[-1])][-1] == []
+        assert events[-1].usage is not None
+        assert raw(relay(*blocks)) == OPENING + LAST
+
+
+def test_an_end_without_a_reason_is_given_one() -> None:
+    call = frame({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]})
+    for said, reason in ((TEXT, "stop"), (call, "tool_calls"), (call + frame({}), "tool_calls")):
+        events = relay(OPENING, said + BILL, DONE)
+        assert list(deltas(events[-1])) == [Finish(reason)]
+        assert events[-1].finish_reason == reason
+        assert [chunk.id for chunk in chunks(events[-1])] == ["chatcmpl-1"]
+
+
+def test_a_completion_without_a_reason_is_given_one_of_its_own_shape() -> None:
+    text = b'data: {"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": "hi"}]}\n\n'
+    ending = relay(text, DONE)[-1]
+    assert json.loads(ending.raw[6:]) == {
+        "id": "c",
+        "object": "text_completion",
+        "choices": [{"index": 0, "text": "", "finish_reason": "stop"}],
+    }
 
 
 def test_data_without_a_space_passes() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import payloads
-from pointsman.dialects.sse import FrameBuffer, check_objects
+from pointsman.dialects.sse import FrameBuffer, objects_only
 
 END = st.sampled_from([b"\n", b"\r\n"])
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30).map(str.encode)
@@ -131,7 +131,7 @@ LINES = st.sampled_from([b'data: {"a":1}', b'data:{"a":1}', b"data: {", b'data: 
 def test_frames_are_checked_alike_however_they_lie_together(stream: bytes, end: bytes) -> None:
     stream += end + end
     try:
-        check_objects(stream)
+        objects_only(stream)
     except UpstreamProtocolError:
         assert not holds_objects(stream)
     else:
@@ -149,7 +149,16 @@ def test_frames_are_checked_alike_however_they_lie_together(stream: bytes, end: 
     ],
 )
 def test_several_frames_of_objects_pass(frames: bytes):
-    check_objects(frames)
+    assert objects_only(frames) == frames
+
+
+@pytest.mark.parametrize("bare", [b"data:\n\n", b"data:  \r\n\r\n", b"event: x\n\n", b"retry: 1\n\n", b"id: 1\n\n"])
+def test_frames_without_data_are_left_out_and_comments_stay(bare: bytes):
+    kept = b': a comment with data: in it\n\ndata: {"a":1}\n\n'
+    crlf = kept.replace(b"\n", b"\r\n")
+    assert objects_only(bare) == b""
+    assert objects_only(kept + bare + kept) == kept + kept
+    assert objects_only(bare + crlf + bare) == crlf
 
 
 @pytest.mark.parametrize(
@@ -164,4 +173,4 @@ def test_several_frames_of_objects_pass(frames: bytes):
 )
 def test_a_frame_among_several_that_is_no_object_is_found(frames: bytes):
     with pytest.raises(UpstreamProtocolError):
-        check_objects(frames)
+        objects_only(frames)

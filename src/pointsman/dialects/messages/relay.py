@@ -14,7 +14,7 @@ import msgspec
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, payloads
 from pointsman.dialects.checks import check_utf8
-from pointsman.dialects.sse import FrameBuffer, check_objects
+from pointsman.dialects.sse import FrameBuffer, objects_only
 
 from .events import FINISH, Counts, failure_of, id_of, read_answer, read_event
 from .stream import ended
@@ -54,7 +54,7 @@ class MessagesRelay:
         if not frames or self.done:
             return None
         check_utf8(frames)
-        check_objects(frames)
+        frames = objects_only(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or any(word in frames for word in _LOOKED_AT):

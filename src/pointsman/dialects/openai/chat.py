@@ -2,14 +2,15 @@
 
 What is looked at, and what it costs: the first frame of a stream is decoded, because an answer must be known for one
 before anything is promised to the caller. Of later blocks only four byte searches are made (`[DONE]`, `"error"`,
-`"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON, as clients stumble over what is not; a frame
-is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON string they would be escaped.
-What the fields hold is passed on as it is.
+`"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON with a list of choices, as clients stumble
+over what is not; a frame is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON
+string they would be escaped. What the fields hold is passed on as it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -17,15 +18,20 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
 from pointsman.dialects.checks import check_utf8, unreadable
-from pointsman.dialects.sse import FrameBuffer, check_objects, first_data, frame_end
+from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, objects_only
 
 from .errors import stated_error
+from .hollow import hollow
 
 MAX_ID = 200
 """Characters; a longer id could not be asked for, and the log keeps ids."""
 MAX_WORD = 64
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
 _BLANK = re.compile(rb"\n\r?\n")
+_ERROR_EVENT = re.compile(rb"^event: ?error\b", re.MULTILINE)
+_OF_EVERY_CHUNK = ("id", "object", "created", "model", "system_fingerprint")
+_FAILING = frozenset({"detail", "errors", "message"})
+"""What tells of a failure where there are no choices; beside `error`."""
 
 
 class _Choice(msgspec.Struct):
@@ -44,6 +50,17 @@ class _Envelope(msgspec.Struct):
     error: Any = None
 
 
+class _Member(msgspec.Struct, gc=False):
+    """Any object."""
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """What every chunk is at least: clients walk through the choices without looking what they are."""
+
+    choices: list[_Member]
+
+
+_chunk_decoder = msgspec.json.Decoder(_Chunk)
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -59,13 +76,33 @@ class ChatStream:
             the bytes all the same.
     """
 
-    __slots__ = ("_finished", "_frames", "_looks_for_id", "_started", "_wants_usage", "done", "failure")
+    __slots__ = (
+        "_finished",
+        "_first",
+        "_frames",
+        "_hollow",
+        "_last",
+        "_left_out",
+        "_looks_for_id",
+        "_started",
+        "_wants_usage",
+        "done",
+        "failure",
+    )
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._frames = FrameBuffer()
         self._wants_usage = wants_usage
         self._started = False
         self._finished = False
+        self._hollow = True
+        """Whether nothing has been said yet."""
+        self._last: deque[bytes] = deque(maxlen=4)
+        """Blocks; a call stands in one of them where the answer ends with it, whatever empty chunks come behind."""
+        self._left_out = False
+        """Whether something came that is no chunk."""
+        self._first = b""
+        """The data of the first chunk."""
         self._looks_for_id = 3
         """Blocks in which the id is still looked for: some upstreams begin with a chunk that has none."""
         self.done = False
@@ -78,7 +115,7 @@ class ChatStream:
 
         Raises:
             UpstreamError: the upstream reported an error and no frame of the answer is before it in this block.
-            UpstreamProtocolError: not UTF-8, or no JSON; the first frame is not a chunk; a frame is too large.
+            UpstreamProtocolError: not UTF-8, or the first frame is not a chunk; a frame is too large.
         """
         frames = self._frames.feed(block)
         self.done = self._frames.done
@@ -91,12 +128,18 @@ class ChatStream:
             payload = first_data(frames)
             if payload is None:  # comments that keep the connection open promise nothing yet
                 return None
-            answer_id = _first_id(payload)
+            answer_id, self._first = _first_id(payload), payload
         elif self._looks_for_id:
             self._looks_for_id -= 1
             envelope = _loosely(first_data(frames) or b"")
             answer_id = _id(envelope) if envelope is not None else None
-        check_objects(frames)
+        try:
+            frames = objects_only(frames, _chunk_decoder)
+        except UpstreamProtocolError:
+            frames = self._chunks_only(frames)
+        if self._hollow:
+            self._hollow = hollow(frames) or not frames
+        self._last.append(frames)
         usage = finish = None
         went_on = False
         if b'"error"' in frames:
@@ -116,11 +159,12 @@ class ChatStream:
             self._looks_for_id = 0
         return Frames(frames, usage, answer_id, finish, went_on)
 
-    def end(self) -> None:
-        """Say that the upstream has ended its stream.
+    def end(self) -> Frames | None:
+        """Say that the upstream has ended its stream; returns the end that is due to the caller where the upstream told
+        none: some, such as proxies of Gemini's, leave out the finish reason and say `[DONE]` alone.
 
         Raises:
-            UpstreamBroken: it ended too early.
+            UpstreamBroken: it ended too early, or said that it is done and nothing else.
             UpstreamProtocolError: it held no answer.
         """
         partial = self._frames.partial
@@ -129,8 +173,43 @@ class ChatStream:
             raise UpstreamBroken("The model's provider broke off in the middle of a frame.")
         if not self._started:
             raise UpstreamProtocolError("The model's provider ended its stream without an answer.")
-        if not self.done and not self._finished:
+        if self._finished:
+            return None
+        if not self.done or self._hollow or self._left_out:
             raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
+        calls = any(b'"arguments"' in frames for frames in self._last)
+        return _ending(self._first, "tool_calls" if calls else "stop")
+
+    def _chunks_only(self, frames: bytes) -> bytes:
+        """The frames that are chunks, as clients stumble over others; up to one that tells of a failure."""
+        kept, start = [], 0
+        for end in _ends(frames):
+            frame, start = frames[start:end], end
+            try:
+                try:
+                    kept.append(objects_only(frame, _chunk_decoder))
+                except UpstreamProtocolError:
+                    kept.append(self._made_chunk(frame))
+            except UpstreamError as error:
+                self.failure = error
+                break
+        return b"".join(kept)
+
+    def _made_chunk(self, frame: bytes) -> bytes:
+        """A frame without a list of choices as one with an empty list, if it tells the usage; else nothing.
+
+        Raises:
+            UpstreamError: it tells of a failure, or cannot be read.
+        """
+        payload = next(payloads(frame))
+        envelope = _checked(payload)
+        fields = _object_decoder.decode(payload)
+        if _ERROR_EVENT.search(frame) or not _FAILING.isdisjoint(fields):
+            raise stated_error(msgspec.json.decode(payload))
+        if _usage(envelope) is None:
+            self._left_out = True
+            return b""
+        return encode_frame(_encoder.encode({**fields, "choices": []}))
 
     def _before_error(self, frames: bytes) -> bytes:
         """The frames before one that states an error; all of them when none does."""
@@ -209,6 +288,16 @@ def frames_of(body: Body, *, wants_usage: bool) -> Frames:
     if wants_usage and usage is not None:
         frames += encode_frame(_encoder.encode({**fields, "choices": [], "usage": usage}))
     return Frames(frames, body.usage, body.answer_id, body.finish_reason)
+
+
+def _ending(first: bytes, finish: str) -> Frames:
+    """The chunk that ends an answer, in the manner of its first one."""
+    fields = _object_decoder.decode(first)
+    choices = _choice_decoder.decode(fields.get("choices") or b"[]")
+    said: dict[str, Any] = {"text": ""} if choices and "text" in choices[0] else {"delta": {}}
+    chunk: dict[str, Any] = {name: fields[name] for name in _OF_EVERY_CHUNK if name in fields}
+    chunk["choices"] = [{"index": 0, **said, "finish_reason": finish}]
+    return Frames(encode_frame(_encoder.encode(chunk)), finish_reason=finish)
 
 
 def _checked(payload: bytes) -> _Envelope:

@@ -16,7 +16,7 @@ from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails
 from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.chat import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
-from pointsman.dialects.sse import FrameBuffer, check_objects
+from pointsman.dialects.sse import FrameBuffer, objects_only
 
 BLANK = re.compile(rb"\n\r?\n")
 _BEGINS = ("response.created", "response.queued", "response.in_progress")
@@ -123,7 +123,7 @@ class ResponsesRelay:
         if not frames or self.done:
             return None
         check_utf8(frames)
-        check_objects(frames)
+        frames = objects_only(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or _LOOKED_AT.search(frames) is not None:

@@ -1,0 +1,41 @@
+"""Chunks that say nothing: some upstreams keep a connection open with them, and begin every answer with one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pointsman.core.events import payloads
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[dict[str, Any]]
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+def hollow(block: bytes) -> bool:
+    """Whether a block is made of whole chunks, and none holds text, reasoning, a call, a finish or anything else
+    of an answer that is neither empty nor null, but for a role."""
+    told = False
+    try:
+        for payload in payloads(block):
+            chunk = _decoder.decode(payload)
+            if chunk.error or any(map(_says_something, chunk.choices)):
+                return False
+            told = True
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return told
+
+
+def _says_something(choice: dict[str, Any]) -> bool:
+    delta = choice.pop("delta", None) or {}
+    choice.pop("index", None)
+    if not isinstance(delta, dict):
+        return True
+    delta.pop("role", None)
+    return any(choice.values()) or any(delta.values())
