@@ -128,7 +128,11 @@ class ComplexityScore:
         tokens = (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
         length = 1 - math.exp(-tokens / LENGTH_SCALE)
         terms = 1 - math.exp(-self._specialised(ask, prose) / TERMS_SCALE)
-        structure = 1 - math.exp(-self._structured(ask, prose) / STRUCTURE_SCALE)
+        structured = _counted(prose.weighty) if prose.weighty else 0.0
+        structured += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
+        if ask.code:
+            structured += min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
+        structure = 1 - math.exp(-structured / STRUCTURE_SCALE)
         first, second, third = self._weights
         score = first * length + second * terms + third * structure
         return Complexity(
@@ -180,13 +184,6 @@ class ComplexityScore:
 
     def _found(self, text: bytes) -> set[int]:
         return set(self._set(text.lower()) or ()) if text else set()
-
-    def _structured(self, ask: Ask, prose: _Prose) -> float:
-        total = _counted(prose.weighty) if prose.weighty else 0.0
-        if not ask.code:
-            return total + min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
-        total += min(ask.blocks, _BLOCK_MOST) * _BLOCK_EACH
-        return total + min(_depth(ask.code), _DEPTH_MOST) * _DEPTH_EACH
 
 
 class _Prose(msgspec.Struct, frozen=True, gc=False):
