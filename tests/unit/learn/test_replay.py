@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from pointsman.core.decision import Candidate
 from pointsman.core.errors import InvalidRequest
+from pointsman.core.outcome import Attempt
 from pointsman.core.reward import RewardWeights
 from pointsman.core.signals import Conversation
 from pointsman.learn.dataset import bandit, clusters_of, read_row, usable
@@ -182,6 +184,26 @@ def test_rows_of_before_and_damaged_rows():
     older = msgspec.structs.replace(taken.signals, features=b"\x00" * 300, conversation=Conversation(turn=2))
     kept = read_row(row._replace(signals=msgspec.json.encode(older).decode()))
     assert np.isfinite(bandit([kept], "success").contexts).all()
+
+
+def test_how_a_cascade_and_a_splice_went_is_read():
+    (taken, ended, said) = next(logs.log(1))
+
+    def read(*attempts: Attempt) -> tuple[bool, float | None, float | None]:
+        found = read_row(logs.row(taken, msgspec.structs.replace(ended, attempts=list(attempts)), said))
+        return found.joint, found.verdict, found.rejected
+
+    def attempt(model: str = taken.model, **fields: Any) -> Attempt:
+        return Attempt(model=model, started_at=0.0, **fields)
+
+    assert read(attempt()) == (False, None, None)
+    assert read(attempt(confidence=0.8)) == (False, 0.8, None)
+    kept_back = attempt(status="escalated", confidence=0.2)
+    assert read(kept_back, attempt("another")) == (False, None, 0.2)
+    assert read(attempt("another", status="error"), kept_back) == (False, 0.2, None), "it was told after all"
+    assert read(attempt("another", status="escalated", confidence=0.2), attempt()) == (False, None, None)
+    assert read(attempt(status="error"), attempt("another", went_on=True)) == (True, None, None)
+    assert read() == (False, None, None)
 
 
 def test_hints_are_heard_again():
