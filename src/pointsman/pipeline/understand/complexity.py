@@ -24,8 +24,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import compress
-from operator import methodcaller
+from itertools import compress, repeat
+from operator import methodcaller, sub
 from typing import Any
 
 import msgspec
@@ -155,32 +155,29 @@ class ComplexityScore:
     def _sift(self, prose: str) -> _Prose:
         raw = prose.encode("utf-8", "replace")
         terms = self._found(raw)
-        if len(raw) <= 2 * EDGE:
-            head, middle, tail = _sentences(raw), b"", []
-        else:  # what is cut by the edges belongs to the middle
-            head, tail = _sentences(raw[:EDGE])[:-1], _sentences(raw[-EDGE:])[1:]
-            middle = raw[sum(map(len, head)) : len(raw) - sum(map(len, tail))]
-        sentences = head + tail
-        places: Iterable[int] = range(len(sentences))
-        if max(map(_commas_of, sentences), default=0) < LIST_PARTS - 1:
-            places = compress(places, map(SLIGHT.__ge__, map(len, sentences)))
+        starts, ends = _sentences(raw)
+        places: Iterable[int] = range(len(ends))
+        if max(map(raw.count, repeat(b","), starts, ends), default=0) < LIST_PARTS - 1:
+            places = compress(places, map(SLIGHT.__ge__, map(sub, ends, starts)))
         tells, speaks = _tells()
         listed, slight = [], []
         for place in places:
-            sentence = sentences[place]
+            sentence = raw[starts[place] : ends[place]]
             if sentence.count(b",") >= LIST_PARTS - 1 and not speaks(sentence):
                 listed.append(place)
             elif len(sentence) <= SLIGHT and not tells(sentence):
                 slight.append(place)
         if not listed and not slight:
             return _Prose(raw, terms, b"", 0)
-        if terms and self._found(b"".join([sentences[place] for place in slight])):
-            slight = [place for place in slight if not self._found(sentences[place])]
-        bare = b" ".join([sentences[place] for place in listed])
-        for place in (*listed, *slight):
-            sentences[place] = b""
-        told = b"".join([*sentences[: len(head)], middle, *sentences[len(head) :]])
-        return _Prose(told, self._found(told) if listed else terms, bare, len(raw) - len(told))
+        if terms and self._found(b"".join([raw[starts[place] : ends[place]] for place in slight])):
+            slight = [place for place in slight if not self._found(raw[starts[place] : ends[place]])]
+        kept, at = [], 0
+        for place in sorted(listed + slight):
+            kept.append(raw[at : starts[place]])
+            at = ends[place]
+        told = b"".join([*kept, raw[at:]])
+        lists = b" ".join([raw[starts[place] : ends[place]] for place in listed])
+        return _Prose(told, self._found(told) if listed else terms, lists, len(raw) - len(told))
 
     def _found(self, text: bytes) -> set[int]:
         return set(self._set(text.lower()) or ()) if text else set()
@@ -199,14 +196,24 @@ class _Prose(msgspec.Struct, frozen=True, gc=False):
     """Bytes of slight sentences and of bare lists."""
 
 
-def _sentences(raw: bytes) -> list[bytes]:
-    ends = [0, *map(_end_of, _END.finditer(raw))]
-    if ends[-1] < len(raw) or not raw:
-        ends.append(len(raw))
-    return list(map(raw.__getitem__, map(slice, ends, ends[1:])))
+def _sentences(raw: bytes) -> tuple[list[int], list[int]]:
+    """Where the sentences begin, and where they end. Of a long prose, those that lie within either edge."""
+    size = len(raw)
+    if size <= 2 * EDGE:
+        ends = [0, *map(_end_of, _END.finditer(raw))]
+        if ends[-1] < size or not size:
+            ends.append(size)
+        return ends[:-1], ends[1:]
+    head = [0, *map(_end_of, _END.finditer(raw, 0, EDGE))]
+    if head[-1] == EDGE:  # it may go on behind the edge
+        del head[-1]
+    tail = [*map(_end_of, _END.finditer(raw, size - EDGE))]
+    if not tail or tail[-1] < size:
+        tail.append(size)
+    return head[:-1] + tail[:-1], head[1:] + tail[1:]
 
 
-_end_of, _commas_of = methodcaller("end"), methodcaller("count", b",")
+_end_of = methodcaller("end")
 
 
 def _counted(text: bytes) -> float:
