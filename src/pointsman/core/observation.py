@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -48,3 +49,22 @@ class Implicit(msgspec.Struct, frozen=True, kw_only=True):
     """The guess at how good the answer was, in [0, 1]."""
     at: float
     """When it was seen, in seconds since the epoch, UTC."""
+
+
+class Made(msgspec.Struct):
+    """Of an attempt, what tells who wrote the answer; see `outcome.Attempt`."""
+
+    model: str = ""
+    status: str = ""
+    first_byte_seconds: float | None = None
+    caller_key: bool = False
+    confidence: float | None = None
+    went_on: bool = False
+
+
+def several_wrote(attempts: Sequence[Made]) -> bool:
+    """Whether the last of these attempts went on with what another model had begun: the answer tells of neither."""
+    if not attempts or not attempts[-1].went_on:
+        return False
+    begun = (one.model for one in attempts[:-1] if one.status == "error" and one.first_byte_seconds is not None)
+    return any(model != attempts[-1].model for model in begun)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pointsman.core.decision import Candidate
+from pointsman.core.observation import Made, several_wrote
 from pointsman.core.reward import RewardWeights, reward
 from pointsman.core.signals import Signals
 from pointsman.pipeline.decide.learned.context import contexts
@@ -36,15 +37,7 @@ _candidates = msgspec.json.Decoder(tuple[Candidate, ...])
 _signals = msgspec.json.Decoder(Signals)
 
 
-class _Attempt(msgspec.Struct):
-    model: str = ""
-    status: str = ""
-    caller_key: bool = False
-    confidence: float | None = None
-    went_on: bool = False
-
-
-_attempts = msgspec.json.Decoder(list[_Attempt])
+_attempts = msgspec.json.Decoder(list[Made])
 
 
 def read_row(row: LoggedRow) -> Logged | None:
@@ -81,7 +74,7 @@ def read_row(row: LoggedRow) -> Logged | None:
         completion_tokens=row.completion_tokens,
         cached_tokens=row.cached_tokens,
         own_key=any(attempt.caller_key for attempt in attempts),
-        joint=bool(attempts) and attempts[-1].went_on,
+        joint=several_wrote(attempts),
         verdict=attempts[-1].confidence if attempts else None,
         rejected=next(
             (one.confidence for one in attempts[:-1] if one.status == "escalated" and one.model == row.model), None

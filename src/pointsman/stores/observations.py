@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from pointsman.core.observation import REJECTED, VERDICT, Implicit, Observation
+from pointsman.core.observation import REJECTED, VERDICT, Implicit, Made, Observation, several_wrote
 from pointsman.core.outcome import Feedback
 from pointsman.core.reward import success_of
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
@@ -52,6 +52,7 @@ _SELECT = (
 )
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _signals = msgspec.json.Decoder(Signals)
+_attempts = msgspec.json.Decoder(list[Made])
 _UNREAD = Signals(
     complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
     privacy=Privacy(),
@@ -61,13 +62,6 @@ _UNREAD = Signals(
 
 JUDGE = "judge"
 """The kind of implicit signal that is a model's judgement."""
-
-
-class _Attempt(msgspec.Struct):
-    went_on: bool = False
-
-
-_attempts = msgspec.json.Decoder(list[_Attempt])
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,7 +206,7 @@ def _read(found: Sequence[Row]) -> list[Stored]:
             understood = _signals.decode(signals)
             at, success, weight = msgspec.convert((at, success, weight), tuple[float, _Share, _Share])
             verdict = msgspec.convert(verdict, _Share | None)
-            joint = attempts is not None and _attempts.decode(attempts)[-1:] == [_Attempt(went_on=True)]
+            joint = attempts is not None and several_wrote(_attempts.decode(attempts))
         except msgspec.MsgspecError:  # of another version of this program, or damaged: it counts for nothing
             understood, at, success, weight = _UNREAD, 0.0, 0.0, 0.0
             verdict, joint = None, False

@@ -127,7 +127,9 @@ async def test_a_weak_answer_that_was_told_after_all_is_its_model_s(cascades: Ca
 
 async def test_an_answer_of_two_models_tells_of_neither(cascades: Cascades):
     alone = await cascades.ended(attempt(CHEAP, status="error"), attempt(STRONG))
-    joint = await cascades.ended(attempt(CHEAP, status="error"), attempt(STRONG, went_on=True))
-    for identifier in (alone, joint):
+    broke = attempt(CHEAP, status="error", first_byte_seconds=0.5)
+    joint = await cascades.ended(broke, attempt(STRONG, went_on=True))
+    itself = await cascades.ended(broke, attempt(STRONG, status="error", went_on=True), attempt(CHEAP, went_on=True))
+    for identifier in (alone, joint, itself):
         await cascades.say(identifier, thumb="up")
-    assert await cascades.learned() == {alone: (STRONG, 1.0, 1.0)}
+    assert await cascades.learned() == {alone: (STRONG, 1.0, 1.0), itself: (CHEAP, 1.0, 1.0)}

@@ -202,7 +202,9 @@ def test_how_a_cascade_and_a_splice_went_is_read():
     assert read(kept_back, attempt("another")) == (False, None, 0.2)
     assert read(attempt("another", status="error"), kept_back) == (False, 0.2, None), "it was told after all"
     assert read(attempt("another", status="escalated", confidence=0.2), attempt()) == (False, None, None)
-    assert read(attempt(status="error"), attempt("another", went_on=True)) == (True, None, None)
+    broke = attempt(status="error", first_byte_seconds=0.5)
+    assert read(broke, attempt("another", went_on=True)) == (True, None, None)
+    assert read(broke, attempt(went_on=True)) == (False, None, None), "it went on itself"
     assert read() == (False, None, None)
 
 
