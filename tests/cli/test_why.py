@@ -53,6 +53,16 @@ async def test_the_time_in_queues_is_told(gateway, with_gateway) -> None:
     assert attempt.split()[1:] == ["ok", "9.00", "s", "3.25", "s"]
 
 
+async def test_what_is_an_estimate_is_said_to_be_one(gateway, with_gateway) -> None:
+    told = record()
+    broken = {"model": "openai:m", "started_at": 1.0, "status": "cancelled", "estimated": True, "prompt_tokens": 9}
+    told["outcome"] = {**told["outcome"], "attempts": [broken], "cost_micro_usd": 90}
+    gateway.pages[f"/api/v1/decisions/{DECISION}"] = page(told)
+    ran = await run_command("why", DECISION, env=with_gateway)
+    assert "of which what openai:m took is an estimate" in ran.out
+    assert "about " in next(line for line in ran.out.splitlines() if line.startswith("tokens") and " out" in line)
+
+
 async def test_json_is_the_record(with_gateway) -> None:
     ran = await run_command("why", DECISION, "--json", env=with_gateway)
     assert json.loads(ran.out) == json.loads(json.dumps(record()))

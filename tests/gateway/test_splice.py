@@ -287,6 +287,8 @@ def test_the_log_tells_both_attempts_and_the_answer_has_one_id(gateway: Gateway)
     outcome = gateway.decision(reply)["outcome"]
     assert outcome["status"] == "ok"
     assert [attempt["status"] for attempt in outcome["attempts"]] == ["error", "ok"]
+    assert [attempt["estimated"] for attempt in outcome["attempts"]] == [True, False]
+    assert all(attempt["completion_tokens"] for attempt in outcome["attempts"])
     chunks = [json.loads(line[6:]) for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
     assert {chunk["id"] for chunk in chunks} == {"chatcmpl-first"} == {outcome["answer_id"]}
 

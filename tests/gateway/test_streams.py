@@ -61,7 +61,7 @@ async def test_two_hundred_streams_at_once(gateway, cloud, data_plane):
     [Answer(pieces=200, text="x" * 400, delay=0.05), Stall(), Answer(first_delay=5)],
     ids=["stream", "stall", "slow"],
 )
-def test_a_client_that_leaves_frees_the_upstream(gateway, cloud, background, step):
+def test_a_client_that_leaves_frees_the_upstream_and_pays_for_what_came(gateway, cloud, background, step):
     cloud.script(step)
 
     async def leave() -> None:
@@ -75,6 +75,8 @@ def test_a_client_that_leaves_frees_the_upstream(gateway, cloud, background, ste
     latest = gateway.ask("GET", "/api/v1/decisions?limit=1").json["data"][0]["id"]
     outcome = gateway.record(latest)["outcome"]
     assert (outcome["status"], outcome["attempts"][0]["status"]) == ("cancelled", "cancelled")
+    began = outcome["attempts"][0]["first_byte_seconds"] is not None
+    assert outcome["attempts"][0]["estimated"] == began == bool(outcome["cost_micro_usd"])
 
 
 def test_a_break_in_mid_stream_is_an_error_event(gateway, cloud):

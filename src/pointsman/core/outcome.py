@@ -39,6 +39,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     """Whether it was made with a key that the caller brought, and so costs the caller and not the installation."""
     confidence: float | None = None
     """How likely its answer, or its beginning, was good, where that was judged before anything of it was told."""
+    estimated: bool = False
+    """Whether its tokens and its cost are estimates: it ended before the upstream had told what all of it took."""
     went_on: bool = False
     """Whether it was asked to go on with an answer that another attempt had begun: then the answer is nobody's own."""
 
@@ -49,7 +51,7 @@ class Attempt(msgspec.Struct, kw_only=True):
 
     @property
     def tokens(self) -> int | None:
-        """All tokens that the upstream says it used."""
+        """All tokens that it used; None: nobody knows."""
         return None if self.prompt_tokens is None else self.prompt_tokens + (self.completion_tokens or 0)
 
 
@@ -66,7 +68,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     cost_micro_usd: int | None = None
-    """Over all attempts but those on a caller's own key; None when a price is unknown."""
+    """Over all attempts but those on a caller's own key, estimates among them; None when a price is unknown."""
     first_byte_seconds: float | None = None
     seconds: float = 0.0
     finish_reason: str | None = None

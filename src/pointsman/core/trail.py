@@ -87,6 +87,19 @@ class Step(msgspec.Struct, eq=False):
         attempt.cached_tokens = cached
         attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached, usage.cache_writes)
 
+    def guessed(self, prompt: int, output: int) -> None:
+        """Note an estimate of what an answer took that ended before its usage was told, or all of it was."""
+        attempt, card = self.attempt, self.card
+        asked, wrote, cached = attempt.prompt_tokens, attempt.completion_tokens or 0, attempt.cached_tokens or 0
+        if asked is not None and not self.unsure:
+            return
+        prompt, output = asked or prompt, max(wrote, output)
+        cost = card.cost_micro_usd(prompt, output, cached)
+        if cost is not None and asked and attempt.cost_micro_usd is not None:  # what was written to a cache is in it
+            cost += attempt.cost_micro_usd - (card.cost_micro_usd(asked, wrote, cached) or 0)
+        attempt.prompt_tokens, attempt.completion_tokens, attempt.cost_micro_usd = prompt, output, cost
+        attempt.estimated = self.unsure = True
+
     def noted(self, note: str) -> None:
         """Keep what the provider noticed of its answer."""
         self.attempt.note = note

@@ -79,6 +79,7 @@ def outcome(**changes: object) -> Outcome:
                 queue_seconds=0.25,
                 status="error",
                 error="upstream_broken: broke off",
+                estimated=True,
                 confidence=0.75,
             ),
             Attempt(

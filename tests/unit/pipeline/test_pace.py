@@ -60,6 +60,10 @@ def test_nine_of_ten_stay_below_the_high_figure():
     assert 200 * length.expected == pytest.approx(sum(lengths[1_000:]) / 1_000, rel=0.2)
 
 
+GUESSED = ended(CHEAP.id, tokens=400, seconds=1.0)
+GUESSED.attempts[-1].estimated = True
+
+
 @pytest.mark.parametrize(
     "outcome",
     [
@@ -70,6 +74,7 @@ def test_nine_of_ten_stay_below_the_high_figure():
         ended(CHEAP.id, tokens=400, seconds=-5.0),
         ended("gone:model", tokens=400, seconds=1.0),
         Outcome(status="ok", model=CHEAP.id),
+        GUESSED,
     ],
 )
 def test_what_says_nothing_teaches_nothing(outcome):

@@ -80,7 +80,7 @@ class Paces:
             return
         last = outcome.attempts[-1]
         card, written, seconds = catalog.get(last.model), last.completion_tokens, last.asked_seconds
-        if card is None or written is None or written <= 0 or seconds <= 0:
+        if card is None or written is None or written <= 0 or seconds <= 0 or last.estimated:
             return
         if outcome.finish_reason != "length" and needs.expected_output > 0:
             effort = decision.effort if last.model == decision.model else None

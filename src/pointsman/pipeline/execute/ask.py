@@ -43,9 +43,11 @@ from pointsman.core.ports import (
 )
 from pointsman.core.queueing import Claim
 from pointsman.core.request import ChatRequest
+from pointsman.core.tokens import estimate
 from pointsman.core.trail import Step, Trail
 
 from .caller_key import judged, unkeyed
+from .heard import Heard
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -74,6 +76,9 @@ class Joins(Protocol):
 
     def end(self) -> Event | None:
         """What was held back of an answer that has ended well."""
+
+    def took(self) -> tuple[int, int]:
+        """Bytes of text that the model was shown beside the request, and that it wrote, as far as is known."""
 
 
 class Alters(Protocol):
@@ -156,6 +161,7 @@ class Ask:
         sent = True
         restore = None
         failure: PointsmanError | None = None
+        hears = Heard() if joins is None and job.request.stream else joins
         line = self._queues.line(card) if self._queues is not None else None
         leave: Callable[[], None] | None = None
         try:
@@ -207,8 +213,8 @@ class Ask:
                     if event.went_on or (told and event.usage is None):
                         step.went_on()
                         told = False
-                    if joins is not None:
-                        passed = joins.passes(event)
+                    if hears is not None:
+                        passed = hears.passes(event)
                         if passed is None:
                             continue
                         event = passed
@@ -252,12 +258,17 @@ class Ask:
             step.failed(error)
             raise
         finally:
-            if step.attempt.status == "cancelled":
-                step.cancelled()
+            if (status := step.attempt.status) != "ok":
+                if status == "cancelled":
+                    step.cancelled()
+                if answering and hears is not None:
+                    beside, wrote = hears.took()
+                    step.guessed(decision.signals.needs.prompt_tokens + estimate(beside), estimate(wrote))
             if leave is not None:
                 leave()
             if share is not None and throttle is not None:
-                throttle.settle(share, sent=sent, tokens=step.attempt.tokens)
+                told_tokens = None if step.attempt.estimated else step.attempt.tokens
+                throttle.settle(share, sent=sent, tokens=told_tokens)
             if breakers is not None:
                 breakers.told(card, failure, step.asked_first_byte_seconds)
 

@@ -182,7 +182,7 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     outcome.prompt_tokens = last.prompt_tokens
     outcome.completion_tokens = last.completion_tokens
     outcome.cached_tokens = last.cached_tokens
-    # A failed attempt that reports no usage was not billed, as far as anyone can know; one that answered has a price.
+    # One that failed before it had begun to answer was not billed, as far as anyone can know.
     # What a caller's own key paid for cost the installation nothing.
     if len(attempts) == 1 and not last.caller_key and last.status == "ok":
         outcome.cost_micro_usd = last.cost_micro_usd
@@ -190,7 +190,7 @@ def _summed(outcome: Outcome, trail: Trail, now: float) -> Outcome:
     costs = [
         0 if attempt.caller_key else attempt.cost_micro_usd
         for attempt in attempts
-        if attempt.status == "ok" or attempt.cost_micro_usd or (attempt.status == "escalated" and attempt.tokens)
+        if attempt.status == "ok" or attempt.tokens
     ]
     known = [cost for cost in costs if cost is not None]
     outcome.cost_micro_usd = sum(known) if len(known) == len(costs) else None

@@ -150,8 +150,9 @@ def _outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "ended", outcome.status + (f": {outcome.error}" if outcome.error else "")
     if outcome.prompt_tokens is not None or outcome.completion_tokens is not None:
         cached = f" ({outcome.cached_tokens} cached)" if outcome.cached_tokens else ""
-        yield "tokens", f"{outcome.prompt_tokens or 0} in{cached}, {outcome.completion_tokens or 0} out"
-    yield "cost", usd(outcome.cost_micro_usd)
+        about = "about " if outcome.attempts and outcome.attempts[-1].estimated else ""
+        yield "tokens", f"{about}{outcome.prompt_tokens or 0} in{cached}, {outcome.completion_tokens or 0} out"
+    yield "cost", usd(outcome.cost_micro_usd) + (_guessed(outcome.attempts) if outcome.cost_micro_usd else "")
     first = f", first byte after {outcome.first_byte_seconds:.2f} s" if outcome.first_byte_seconds is not None else ""
     yield "time", f"{outcome.seconds:.2f} s{first}"
     queued = sum(attempt.queue_seconds or 0.0 for attempt in outcome.attempts)
@@ -159,6 +160,12 @@ def _outcome(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "in queue", f"{queued:.2f} s"
     if outcome.finish_reason:
         yield "finish", outcome.finish_reason
+
+
+def _guessed(attempts: Sequence[Attempt]) -> str:
+    """What stands behind a cost that is not all told."""
+    models = ", ".join(dict.fromkeys(one.model for one in attempts if one.estimated and not one.caller_key))
+    return f", of which what {models} took is an estimate" if models else ""
 
 
 def _attempts(attempts: Sequence[Attempt]) -> RenderableType:

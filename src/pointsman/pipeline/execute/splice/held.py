@@ -70,6 +70,11 @@ class HeldCalls:
     def holding(self) -> bool:
         return bool(self._held)
 
+    @property
+    def raw(self) -> bytes:
+        """The frames that are held."""
+        return b"".join(event.raw for event in self._held)
+
     def pass_on(self, event: Frames) -> Frames | None:
         """What may go out now. Raises UpstreamProtocolError."""
         if self._through or not (self._held or self._may_begin(event.raw)):

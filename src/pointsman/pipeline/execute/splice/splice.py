@@ -16,6 +16,7 @@ from pointsman.core.errors import PrivacyWall, UpstreamBroken, UpstreamProtocolE
 from pointsman.core.events import Event, Frames
 from pointsman.core.mask import Mask
 from pointsman.core.request import NOTHING, ChatRequest
+from pointsman.pipeline.execute.heard import MOST, written
 
 from .asked import again, by_prefill, goes_on, left_of, wants_json
 from .continuation import Continuation
@@ -23,9 +24,6 @@ from .held import ChatCalls, HeldCalls, merged
 from .seam import Seam
 from .telling import InChat, Telling, telling_for
 from .told import Told
-
-MOST = 1024 * 1024
-"""Bytes of an answer that are kept; one that is longer is not gone on with."""
 
 
 class Splice:
@@ -50,7 +48,12 @@ class Splice:
         self._told = Told()
         self._telling: Telling = InChat()
         self._kept: list[bytes] = []
-        self._size = 0
+        self._size = self._before = 0
+        """Bytes that went out, and those of earlier attempts."""
+        self._beside = 0
+        """Bytes of text that the model of this attempt was shown of what others had told."""
+        self._density = 0.0
+        """Of what was too much to be kept: the share that is text."""
         self._clear = False
         """Whether a model that was shown the originals has told something."""
         self._shown = False
@@ -78,6 +81,7 @@ class Splice:
             PrivacyWall: the answer so far holds what this model must not see.
         """
         self._settle()
+        self._before, self._beside = self._size, 0
         self._held = self._continuation = self._sign = None
         self.goes_on = self.prefilled = False
         self._shown = mask is not None
@@ -96,6 +100,7 @@ class Splice:
             self._continuation = Continuation(told, None, apart=self._telling.one_thought)
             self._telling.resume()
             return again(asked)
+        self._beside = len(text.encode("utf-8", "replace"))
         self.goes_on, self.prefilled = True, (prefill := by_prefill(asked, card))
         self._continuation = Continuation(told, Seam(text, prefill=prefill, json=json), json=json)
         self._telling.resume()
@@ -115,6 +120,7 @@ class Splice:
                 self._lose()
             return event
         if not isinstance(event, Frames) or not self._joined:
+            self._keep(raw)
             return event
         if event.finish_reason == "error" and self.holds:
             raise UpstreamBroken("The model's provider ended its answer with an error.")
@@ -141,11 +147,20 @@ class Splice:
             told.append(closing)
         return merged(told) if told else None
 
+    def took(self) -> tuple[int, int]:
+        """See `ask.Joins`. After `whole` and `can_go_on` it is no longer known."""
+        if self._lost:
+            return self._beside, int(self._density * (self._size - self._before))
+        held = self._held.raw if self._held is not None else b""
+        return self._beside, written(b"".join(self._kept) + held)
+
     def can_go_on(self, card: ModelCard) -> bool:
         """Whether a model may go on with what was told, after a break."""
+        if not self._joined:
+            return False
         self._settle()
         told = self._told
-        if not self._joined or self._lost:
+        if self._lost:
             return False
         if not told.begun:
             return True
@@ -154,9 +169,11 @@ class Splice:
     def whole(self) -> Frames | None:
         """After a break: what is left to tell of an answer that needs no other model any more, because it had come to
         its end, or to its bound, or called its tools. None: it is not whole."""
+        if not self._joined:
+            return None
         self._settle()
         told = self._told
-        if not self._joined or self._lost or not told.begun or told.strange:
+        if self._lost or not told.begun or told.strange:
             return None
         if told.finish:
             return self._telling.close(told, None)
@@ -177,15 +194,17 @@ class Splice:
             return
         if self._shown:
             self._clear = True
+        self._size += len(raw)
         if self._lost:
             return
         self._kept.append(raw)
-        self._size += len(raw)
         if self._size > MOST:
             self._lose()
 
     def _lose(self) -> None:
         """Keep nothing of this answer any more."""
+        kept = b"".join(self._kept)
+        self._density = written(kept) / len(kept)
         self._kept.clear()
         self._sign = None
         self._lost, self.holds = True, False

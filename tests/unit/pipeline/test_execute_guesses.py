@@ -1,0 +1,190 @@
+"""What an answer took that ended before its usage was told is estimated, priced and said to be an estimate."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import pytest
+from test_execute_and_record import CATALOG, CHEAP, Log, Script, decision
+
+from pointsman.core.budget import charges, worst_case_micro_usd
+from pointsman.core.errors import UpstreamBroken, UpstreamConnectError
+from pointsman.core.events import Frames, PromptDetails, Usage, encode_frame
+from pointsman.core.outcome import Outcome
+from pointsman.core.ports import SystemClock, Timeouts
+from pointsman.core.request import ChatRequest
+from pointsman.core.signals import Needs
+from pointsman.core.tokens import estimate
+from pointsman.core.trail import Trail
+from pointsman.pipeline.execute import Execute, ExecutionRules
+from pointsman.pipeline.execute.heard import MOST, written
+from pointsman.pipeline.record import Record
+from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
+
+TEXT = "Words that were told. " * 20
+NEEDS = Needs(prompt_tokens=100, prompt_tokens_high=200, prompt_tokens_most=400, max_output=5_000)
+SIGNALS = msgspec.structs.replace(NOTHING_UNDERSTOOD, needs=NEEDS)
+OUTPUT = estimate(len(TEXT))
+PRICED = 100 + 2 * OUTPUT
+"""Of `CHEAP`, which takes a micro-dollar for a token of the prompt and two for one of the answer."""
+
+
+def frame(body: dict[str, Any], **beside: Any) -> Frames:
+    return Frames(encode_frame(msgspec.json.encode(body)), **beside)
+
+
+def said(text: str, **more: Any) -> Frames:
+    return frame({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}]}, **more)
+
+
+def pieces(text: str = TEXT, size: int = 20) -> list[Frames]:
+    return [said(text[at : at + size]) for at in range(0, len(text), size)]
+
+
+async def play(
+    plan: dict[str, Script], *, leave_after: int | None = None, splice: bool = True, **fields: Any
+) -> tuple[Outcome, Trail]:
+    """How it was written down. What its provider and its caller did is left to the plan."""
+    fields = {"stream": True, "max_tokens": 5_000, **fields}
+    if "prompt" not in fields:
+        fields["messages"] = [{"role": "user", "content": "hi"}]
+    request = ChatRequest.build(fields)
+    rules = ExecutionRules(splice=splice)
+    execute = Execute(provider_for=lambda card: plan[card.id], timeouts=Timeouts(), clock=SystemClock(), rules=rules)
+    log, trail, chosen = Log(), Trail(SystemClock()), decision(*plan, signals=SIGNALS)
+    watched = Record(log=log, clock=SystemClock()).watch(
+        chosen, request, trail, execute(chosen, request, catalog=CATALOG, trail=trail)
+    )
+    told = 0
+    try:
+        async with aclosing(watched) as events:
+            async for _ in events:
+                told += 1
+                if told == leave_after:
+                    break
+    except (UpstreamBroken, UpstreamConnectError):
+        pass
+    return log.outcomes[0][1], trail
+
+
+@pytest.mark.parametrize("fields", [{}, {"logprobs": True}, {"n": 2}])
+@pytest.mark.parametrize("splice", [True, False])
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_of_a_stream_that_ended_early_what_came_is_priced(fields, splice, leaves):
+    after = pieces()
+    broken = Script(*after, UpstreamBroken())
+    outcome, trail = await play(
+        {"a:cheap": broken}, leave_after=len(after) if leaves else None, splice=splice, **fields
+    )
+    [attempt] = outcome.attempts
+    assert outcome.status == attempt.status == ("cancelled" if leaves else "error")
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.cost_micro_usd) == (100, OUTPUT, PRICED)
+    assert (attempt.estimated, attempt.cost_micro_usd) == (True, PRICED)
+    worst = worst_case_micro_usd(CHEAP, NEEDS)
+    assert [(charge.micro_usd, charge.certain) for charge in charges(trail, NEEDS)] == [(worst, False)]
+
+
+async def test_both_who_told_of_an_answer_are_paid_for():
+    usage = Usage(prompt_tokens=300, completion_tokens=7)
+    goes_on = Script(said(TEXT[-30:] + " The end."), said("", finish_reason="stop", usage=usage))
+    outcome, _ = await play({"a:cheap": Script(*pieces(), UpstreamBroken()), "b:strong": goes_on})
+    assert [(attempt.status, attempt.estimated) for attempt in outcome.attempts] == [("error", True), ("ok", False)]
+    assert (outcome.status, outcome.prompt_tokens, outcome.completion_tokens) == ("ok", 300, 7)
+    assert outcome.cost_micro_usd == PRICED + 300 * 10 + 7 * 20
+
+
+async def test_whoever_goes_on_and_breaks_off_too_was_shown_what_had_been_told():
+    again = Script(*pieces(TEXT[-100:] + TEXT), UpstreamBroken())
+    outcome, _ = await play({"a:cheap": Script(*pieces(), UpstreamBroken()), "b:strong": again})
+    first, second = outcome.attempts
+    assert first.completion_tokens == OUTPUT
+    assert second.prompt_tokens == 100 + OUTPUT
+    assert second.completion_tokens == pytest.approx(OUTPUT, rel=0.1)  # the end of what was told is told again
+    assert outcome.cost_micro_usd == first.cost_micro_usd + second.cost_micro_usd
+
+
+async def test_a_break_between_the_end_and_its_usage_is_not_free():
+    def finish(reason: str) -> Frames:
+        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        return frame({"id": "x", "choices": [choice]}, finish_reason=reason)
+
+    outcome, _ = await play({"a:cheap": Script(*pieces(), finish("stop"), UpstreamBroken())})
+    assert (outcome.status, outcome.attempts[0].estimated, outcome.cost_micro_usd) == ("ok", True, PRICED)
+
+
+async def test_of_a_usage_that_was_told_at_the_beginning_the_prompt_holds():
+    """As Anthropic tells it; what was read from a cache has a price of its own, and what was written to it too."""
+    details = PromptDetails(cached_tokens=40, cache_write_tokens=10)
+    begins = frame({"id": "x"}, usage=Usage(prompt_tokens=60, completion_tokens=1, prompt_tokens_details=details))
+    outcome, trail = await play({"a:cheap": Script(begins, *pieces(), UpstreamBroken())})
+    [attempt] = outcome.attempts
+    told = CHEAP.cost_micro_usd(60, 1, 40, (10, 0))
+    assert (attempt.prompt_tokens, attempt.cached_tokens, attempt.completion_tokens) == (60, 40, OUTPUT)
+    assert (attempt.estimated, outcome.cost_micro_usd) == (True, told + 2 * (OUTPUT - 1))
+    assert not charges(trail, NEEDS)[0].certain
+
+
+async def test_usage_that_tells_of_all_that_came_is_kept():
+    usage = Usage(prompt_tokens=60, completion_tokens=9)
+    outcome, _ = await play({"a:cheap": Script(*pieces(), said("", usage=usage), UpstreamBroken())})
+    assert (outcome.attempts[0].estimated, outcome.completion_tokens, outcome.cost_micro_usd) == (False, 9, 78)
+
+
+async def test_before_an_answer_has_begun_nothing_is_guessed():
+    outcome, _ = await play({"a:cheap": Script(UpstreamConnectError())})
+    assert (outcome.prompt_tokens, outcome.cost_micro_usd, outcome.attempts[0].estimated) == (None, 0, False)
+
+
+async def test_what_a_model_without_a_price_has_told_leaves_the_cost_unknown():
+    outcome, _ = await play({"c:unpriced": Script(*pieces(), UpstreamBroken())})
+    assert (outcome.completion_tokens, outcome.cost_micro_usd) == (OUTPUT, None)
+
+
+@pytest.mark.parametrize("splice", [True, False])
+async def test_of_a_very_long_answer_the_rest_is_told_from_its_beginning(splice):
+    text = "x" * (3 * MOST)
+    outcome, _ = await play({"a:cheap": Script(*pieces(text, 4_000), UpstreamBroken())}, splice=splice)
+    assert outcome.completion_tokens == pytest.approx(estimate(len(text)), rel=0.01)
+
+
+async def test_a_call_that_was_held_back_was_written_all_the_same():
+    head = {"index": 0, "id": "call", "type": "function", "function": {"name": "read", "arguments": ""}}
+    rest = {"index": 0, "function": {"arguments": '{"path": "' + "x" * 380}}
+    calls = [frame({"id": "x", "choices": [{"index": 0, "delta": {"tool_calls": [one]}}]}) for one in (head, rest)]
+    other = Script(UpstreamConnectError())
+    outcome, _ = await play({"a:cheap": Script(said(" "), *calls, UpstreamBroken()), "b:strong": other})
+    assert outcome.attempts[0].completion_tokens == estimate(395)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"delta": {"content": "Grüße"}}]},
+        {"choices": [{"delta": {"reasoning_content": "Grüße", "reasoning": "Grüße"}}]},
+        {"choices": [{"delta": {"reasoning": "Grüße", "reasoning_details": [{"text": "Grüße"}]}}]},
+        {"choices": [{"text": "Grüße"}]},
+        {"choices": [{"delta": {"tool_calls": [{"function": {"name": "Gr", "arguments": "üße"}}]}}]},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Grüße"}},
+        {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "Grüße"}},
+        {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "Grüße"}},
+        {"type": "response.output_text.delta", "delta": "Grüße"},
+    ],
+)
+def test_what_a_model_wrote_is_found_in_every_dialect(body):
+    raw = encode_frame(msgspec.json.encode(body))
+    assert written(raw + b": ping\n\ndata: {broken\n\ndata: [DONE]\n\n" + raw) == 2 * 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "response.output_text.done", "text": "Grüße"},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"choices": [{"delta": {"content": None, "tool_calls": ["odd", {"function": None}]}}, "odd"]},
+        {"choices": "odd", "delta": 5},
+    ],
+)
+def test_what_says_nothing_more_is_nothing(body):
+    assert written(encode_frame(msgspec.json.encode(body))) == 0
