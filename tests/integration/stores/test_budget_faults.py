@@ -139,7 +139,7 @@ async def test_what_ended_while_the_counters_lost_their_memory_leaves_nothing_be
         await settled(budgets)
         server.start()
         await answering(state)
-        assert await used(budgets) == 8 * EACH
+        assert 4 * 1_000 + 4 * EACH <= await used(budgets) <= 8 * EACH, "the first four may be caught up with already"
         await budgets._holding.catch_up()
         for grant in grants[4:]:
             grant.settle(world.trail((MODEL, 100)))
