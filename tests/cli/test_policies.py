@@ -102,3 +102,13 @@ async def test_the_settings_say_what_cost_takes_from_a_reward(tmp_path: Path, en
         assert ran.code == 0, ran.err
         earned[factor] = json.loads(ran.out)["report"]["best_single"]
     assert earned[30] == pytest.approx(earned[0] - 30 * 0.1)
+
+
+async def test_what_is_built_in_is_no_different_from_itself(env):
+    told = json.loads((await run_command("policies", "diff", "built-in", "built-in", "--json", env=env)).out)
+    assert told["numbers"] == {}
+    shown = await run_command("policies", "show", "built-in", env=env)
+    added = await run_command("policies", "add", "mine", "-", "--json", env=env, stdin=shown.out.encode())
+    assert json.loads(added.out) == {"version": "mine@1", "promoted": False}
+    told = json.loads((await run_command("policies", "diff", "built-in", "mine@1", "--json", env=env)).out)
+    assert told["numbers"] == {}

@@ -179,6 +179,36 @@ def test_one_that_cannot_be_read_leaves_the_last_good_one(tmp_path: Path, settin
         assert "not a network" in command_fails(gateway, "promote", "mine@1", "--force")
 
 
+def test_a_promoted_one_that_cannot_be_loaded_leaves_the_one_before_it_after_a_restart_too(
+    tmp_path: Path, settings: dict[str, Any]
+):
+    def damage(gateway: Gateway, change: str) -> None:
+        with closing(sqlite3.connect(gateway.folder / "data" / "pointsman.sqlite3")) as connection, connection:
+            connection.execute(change)
+
+    with running(tmp_path, settings) as gateway:
+        built_in = serving(gateway)
+        for name in ("good", "bad"):
+            told = json.loads(command(gateway, "add", name, "-", "--promote", "--json", standard_input="{}", env={}))
+            assert told == {"version": f"{name}@1", "promoted": True}
+        until(lambda: serving(gateway) == "bad@1", lambda: gateway.log_text)
+        damage(gateway, "UPDATE policies SET kind = 'network', artefact = '{\"features\": 1' WHERE name = 'bad'")
+    with running(tmp_path, settings) as gateway:
+        assert serving(gateway) == "good@1"
+        assert "bad@1 cannot serve; good@1 does" in gateway.log_text
+        details = gateway.ask("GET", "/api/v1/health/details").json
+        assert (details["policy"], list(details["unusable_policies"])) == ("good@1", ["bad@1"])
+        assert 'pointsman_policy_unusable{version="bad@1"} 1.0' in gateway.ask("GET", "/metrics").body.decode()
+        listed = json.loads(command(gateway, "list", "--json", env={}))
+        assert (listed["serving"], listed["promoted"], list(listed["unusable"])) == ("good@1", "bad@1", ["bad@1"])
+        assert "cannot be used" in command(gateway, "list", env={})
+        damage(gateway, "DELETE FROM policies")
+    with running(tmp_path, settings) as gateway:  # it starts all the same
+        assert serving(gateway) == built_in
+        assert json.loads(command(gateway, "list", "--json", env={}))["serving"] is None
+        assert json.loads(command(gateway, "rollback", "--json", env={})) == {"serving": "good@1"}
+
+
 def command_fails(gateway: Gateway, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pointsman", "--config", str(gateway.folder / "pointsman.yaml"), "policies", *arguments],

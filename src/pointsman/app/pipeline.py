@@ -135,7 +135,9 @@ def build_pipeline(
         tally=record.tally,
         clock=clock,
     )
-    load_policy = follow_promotions(lambda: live.current, decide, database, watcher, built_in, trials)
+    load_policy = follow_promotions(
+        lambda: live.current, decide, database, watcher, built_in, trials, unusable=record.tally.told_unusable
+    )
     execute = Execute(
         provider_for=keeper.provider_for,
         timeouts=build_timeouts(settings),

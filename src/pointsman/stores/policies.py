@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,8 @@ BUILT_IN = ""
 """Stands for the built-in policy among the promotions."""
 REVISION = "policies"
 TRIES = 5
+MOST_EARLIER = 8
+"""Promotions that are looked back at for one that can serve."""
 MOST_SHADOWS = 4
 
 Role = Literal["staged", "shadow"]
@@ -83,8 +86,12 @@ class Why:
 class Standing:
     """Who chooses now."""
 
+    promoted: str
+    """The version that is to serve, '' for the built-in policy."""
     serving: StoredPolicy | None
-    """None: the built-in policy."""
+    """It; None: the built-in policy, or one that is there no longer."""
+    earlier: tuple[StoredPolicy, ...]
+    """Those that served before it, the latest first, back to the built-in policy: where it cannot serve, they do."""
     since: float
     """When it was promoted; 0 for rules that always served."""
     before: str
@@ -133,25 +140,36 @@ class PolicyStore:
         Raises:
             NotFound: there is no such version.
         """
-        rows = await self._database.fetch(f"SELECT {_COLUMNS} FROM policies WHERE version = $1", version)  # noqa: S608
-        if not rows:
+        found = await self._found(version)
+        if found is None:
             raise NotFound(f"There is no policy {version!r}; `pointsman policies list` shows which there are.")
-        return _policy(rows[0])
+        return found
+
+    async def _found(self, version: str) -> StoredPolicy | None:
+        rows = await self._database.fetch(f"SELECT {_COLUMNS} FROM policies WHERE version = $1", version)  # noqa: S608
+        return _policy(rows[0]) if rows else None
 
     async def promoted(self) -> StoredPolicy | None:
-        """The policy that serves; None when the built-in policy do."""
+        """The policy that was promoted; None when the built-in policy serves."""
         return (await self.standing()).serving
 
     async def standing(self) -> Standing:
-        """Who chooses, who is on trial, and who would choose after a rollback."""
+        """Who chooses, who is on trial, and who would choose after a rollback. A version that is there no longer is left
+        out, but for the name of the promoted one."""
         held = await self._database.fetch(
-            "SELECT version, promoted_at FROM promotions WHERE rolled_back = 0 ORDER BY number DESC LIMIT 2"
+            "SELECT version, promoted_at FROM promotions WHERE rolled_back = 0 ORDER BY number DESC LIMIT $1",
+            1 + MOST_EARLIER,
         )
-        serving = await self.get(held[0][0]) if held and held[0][0] != BUILT_IN else None
-        tried = [(trial, await self.get(trial.version)) for trial in await self.trials()]
+        versions = list(dict.fromkeys(itertools.takewhile(bool, (row[0] for row in held))))
+        serving, *earlier = [await self._found(version) for version in versions] or [None]
+        tried = [
+            (trial, stored) for trial in await self.trials() if (stored := await self._found(trial.version)) is not None
+        ]
         staged = [pair for pair in tried if pair[0].role == "staged"]
         return Standing(
+            promoted=held[0][0] if held else BUILT_IN,
             serving=serving,
+            earlier=tuple(stored for stored in earlier if stored is not None),
             since=held[0][1] if held else 0.0,
             before=held[1][0] if len(held) > 1 else BUILT_IN,
             staged=staged[0] if staged else None,
@@ -256,15 +274,14 @@ class PolicyStore:
                 "SELECT number, version FROM promotions WHERE rolled_back = 0 ORDER BY number DESC LIMIT 1"
             )
             if not rows:
-                raise InvalidRequest("There is nothing to roll back: the built-in policy serve.")
+                raise InvalidRequest("There is nothing to roll back: the built-in policy serves.")
             version, undo = rows[0][1], Statement(
                 "UPDATE promotions SET rolled_back = 1 WHERE number = $1 AND rolled_back = 0", (rows[0][0],), expect=1
             )  # fmt: skip
         if expect not in (None, version):
             raise Conflict(f"{expect} was rolled back already.")
         await self._do([undo], "rolled_back", version, None, why, tries=1)
-        serving = await self.promoted()
-        return serving.version if serving is not None else BUILT_IN
+        return (await self.standing()).promoted
 
     async def history(self, limit: int = 50) -> list[Event]:
         """What was done, the latest first."""
@@ -281,8 +298,7 @@ class PolicyStore:
 
     async def _check_other(self, version: str) -> None:
         await self.get(version)
-        serving = await self.promoted()
-        if serving is not None and serving.version == version:
+        if (await self.standing()).promoted == version:
             raise InvalidRequest(f"{version} serves already.")
 
     async def _do(

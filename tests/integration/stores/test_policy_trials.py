@@ -139,3 +139,15 @@ async def decided(database: Database) -> list[str]:
 
 def _plain(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
+
+
+async def test_who_served_before_is_known_back_to_the_built_in_policy(store: PolicyStore):
+    for version in ("mine@1", BUILT_IN, "mine@2", "mine@3", "mine@1"):
+        await store.promote(version)
+    standing = await store.standing()
+    assert standing.serving is not None
+    assert (standing.promoted, standing.serving.version) == ("mine@1", "mine@1")
+    assert [one.version for one in standing.earlier] == ["mine@3", "mine@2"]
+    await store.promote(BUILT_IN)
+    standing = await store.standing()
+    assert (standing.promoted, standing.serving, standing.earlier) == (BUILT_IN, None, ())

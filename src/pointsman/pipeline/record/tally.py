@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 
 from pointsman.core.outcome import Outcome
 
@@ -47,6 +48,8 @@ class Tally:
         self.cost_micro_usd: Counter[str] = Counter()
         self.policy_rollbacks = 0
         """Policies on trial that this process rolled back, because they did worse than what they replaced."""
+        self.unusable_policies: Mapping[str, str] = {}
+        """Versions that should serve, or are on trial, and cannot be loaded, with the reason."""
         self.shadow_choices = 0
         """Decisions that policies in the shadow were asked about."""
         self.shadow_errors = 0
@@ -54,6 +57,9 @@ class Tally:
 
         self.intents: Counter[str] = Counter()
         """What became of the messages that a language model was to tell the intent of."""
+
+    def told_unusable(self, policies: Mapping[str, str]) -> None:
+        self.unusable_policies = policies
 
     def asked_intent(self, result: str) -> None:
         self.intents[result] += 1

@@ -169,7 +169,7 @@ async def database(settings: Settings) -> list[Finding]:
         return [broken("Database", error.message, "`pointsman config example` shows how it is written.")]
     detail = f"{state.backend}, {state.where}: {told(state)}"
     if state.usable:
-        found = [fine("Database", detail)]
+        found = [fine("Database", detail), *(await _policies(settings) if state.version == state.newest else ())]
     elif not state.reachable:
         found = [broken("Database", detail, "Start it, or mend DATABASE_URL. A gateway that runs goes on meanwhile.")]
     else:
@@ -180,6 +180,25 @@ async def database(settings: Settings) -> list[Finding]:
         mend = "The gateway writes it when the database answers; start one if none runs."
         found.append(warning("Decision log", f"{amount} wait on disk until the database takes them", mend))
     return found
+
+
+async def _policies(settings: Settings) -> list[Finding]:
+    """Whether those that were promoted or are on trial can be loaded."""
+    from pointsman.core.ports import SystemClock
+    from pointsman.stores.policies import PolicyStore
+
+    from .opened import opened_database
+    from .policy import BUILT_IN, serving_in, unusable_in
+
+    async with opened_database(settings) as database:
+        standing = await PolicyStore(database, SystemClock()).standing()
+    unusable = unusable_in(standing)
+    serving = serving_in(standing, unusable) or BUILT_IN
+    if not unusable:
+        return [fine("Policy", f"{serving} serves")]
+    named = "; ".join(f"{version}: {reason}" for version, reason in unusable.items())
+    mend = "Train it anew with `pointsman train`, or `pointsman policies rollback` (a trial: `policies shadow --off`)."
+    return [warning("Policy", f"{serving} serves, for some cannot be used. {named}", mend)]
 
 
 def terminal() -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import click
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .learning import Period
-from .output import console, print_json, table
+from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
     from pointsman.stores.policies import PolicyStore, Standing, StoredPolicy, Why
@@ -63,12 +63,15 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
             return await store.all(), await store.standing(), await trials.summaries()
 
     found, standing, shadows = run(read())
-    serving = standing.serving.version if standing.serving is not None else None
+    unusable = unusable_in(standing)
+    serving = serving_in(standing, unusable)
     if as_json:
         staged = standing.staged
         print_json(
             {
                 "serving": serving,
+                "promoted": standing.promoted or None,
+                "unusable": unusable,
                 "staged": {"version": staged[0].version, "share": staged[0].share} if staged is not None else None,
                 "shadows": [trial.version for trial, _ in standing.shadows],
                 "shadowed": shadows,
@@ -81,6 +84,7 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
         roles[standing.staged[0].version] = f"{standing.staged[0].share:.0%} of decisions"
     if serving is not None:
         roles[serving] = "serves"
+    roles |= dict.fromkeys(unusable, "cannot be used")
     agreements = {one.version: f"{one.agreement:.0%} of {one.decisions}" for one in shadows}
     rows = [
         (
@@ -102,6 +106,8 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
     rows.append(("→" if serving is None else "", name, kind, "" if serving else "serves", "", "", ""))
     headings = ["", "Version", "Kind", "Role", "Agrees", "Added", "Note"]
     console().print(table(headings, rows, spare=["Note", "Added", "Agrees", "Kind"]))
+    for version, reason in unusable.items():
+        note(f"{version} cannot be used. {reason}")
 
 
 @policies.command()
@@ -109,7 +115,14 @@ def list_policies(invocation: Invocation, as_json: bool) -> None:
 @click.option("--report", is_flag=True, help="How it was trained, and what it did in the shadow, in place of it.")
 @with_invocation
 def show(invocation: Invocation, version: str | None, report: bool) -> None:
-    """Print a version's artefact; without one, that of the built-in rules, to begin a policy of your own from."""
+    """Print a version's artefact (`built-in`: of what ships); without one, that of the built-in rules, to begin a
+    policy of your own from."""
+    if version == "built-in" and not report:
+        from pointsman.pipeline.decide.learned.artefact import dump_artefact
+        from pointsman.pipeline.decide.learned.shipped import shipped
+
+        click.echo(dump_artefact(shipped()))
+        return
     if version is None:
         from pointsman.pipeline.decide import RulePolicy, dump_policy
 
@@ -139,8 +152,11 @@ def show(invocation: Invocation, version: str | None, report: bool) -> None:
               help="What the artefact describes; else its fields tell.")  # fmt: skip
 @click.option("--note", default="", help="What it is for.")
 @click.option("--promote", "at_once", is_flag=True, help="Let it serve at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def add(invocation: Invocation, name: str, file: Any, kind: str | None, note: str, at_once: bool) -> None:
+def add(
+    invocation: Invocation, name: str, file: Any, kind: str | None, note: str, at_once: bool, as_json: bool
+) -> None:
     """Keep the artefact in FILE (`-`: standard input) as the next version of NAME."""
     from pointsman.pipeline.decide import RulePolicy, kind_of, load_policy
 
@@ -156,7 +172,10 @@ def add(invocation: Invocation, name: str, file: Any, kind: str | None, note: st
             return kept.version
 
     version = run(write())
-    click.echo(f"{version} is kept{' and serves now' if at_once else ''}.")
+    if as_json:
+        print_json({"version": version, "promoted": at_once})
+    else:
+        click.echo(f"{version} is kept{' and serves now' if at_once else ''}.")
 
 
 @policies.command()
@@ -205,8 +224,9 @@ def promote(
 @policies.command()
 @click.argument("version", shell_complete=complete_version)
 @click.option("--off", is_flag=True, help="End it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def shadow(invocation: Invocation, version: str, off: bool) -> None:
+def shadow(invocation: Invocation, version: str, off: bool, as_json: bool) -> None:
     """Have a version say of every decision what it would have chosen; no request notices."""
 
     async def write() -> None:
@@ -214,6 +234,9 @@ def shadow(invocation: Invocation, version: str, off: bool) -> None:
             await (store.withdraw(version, why=why("")) if off else store.shadow(version, why=why("")))
 
     run(write())
+    if as_json:
+        print_json({"version": version, "shadow": not off})
+        return
     click.echo(
         f"{version} is {'no longer' if off else 'now'} in the shadow; `pointsman policies` shows how far it agrees."
     )
@@ -221,8 +244,9 @@ def shadow(invocation: Invocation, version: str, off: bool) -> None:
 
 @policies.command()
 @click.option("--reason", default="", help="Why, for the history.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
-def rollback(invocation: Invocation, reason: str) -> None:
+def rollback(invocation: Invocation, reason: str, as_json: bool) -> None:
     """End the trial of a version that has a share, or undo the latest promotion."""
 
     async def write() -> str:
@@ -230,7 +254,10 @@ def rollback(invocation: Invocation, reason: str) -> None:
             return await store.roll_back(why=why(reason))
 
     serving = run(write())
-    click.echo(f"{serving} serves now." if serving else f"{BUILT_IN.capitalize()} serve now.")
+    if as_json:
+        print_json({"serving": serving or None})
+    else:
+        click.echo(f"{serving or BUILT_IN.capitalize()} serves now.")
 
 
 @policies.command()
@@ -301,12 +328,46 @@ def why(reason: str, detail: dict[str, Any] | None = None) -> Why:
     return Why(by=who, reason=reason, detail=detail)
 
 
+def unusable_in(standing: Standing) -> dict[str, str]:
+    """The versions that were promoted or are on trial and cannot be loaded, with the reason."""
+    from pointsman.core.errors import PointsmanError
+    from pointsman.pipeline.decide import RulePolicy, load_policy
+
+    unusable = {}
+    if standing.promoted and standing.serving is None:
+        unusable[standing.promoted] = "It is not in the database any longer."
+    tried = [standing.serving, *standing.earlier, *(stored for _, stored in standing.shadows)]
+    if standing.staged is not None:
+        tried.append(standing.staged[1])
+    for stored in filter(None, tried):
+        try:
+            load_policy(stored.kind, stored.artefact, version=stored.version, base=RulePolicy())
+        except PointsmanError as error:
+            unusable[stored.version] = error.message
+    return unusable
+
+
+def serving_in(standing: Standing, unusable: Mapping[str, str]) -> str | None:
+    """The version that gateways take: the promoted one, or the latest before it that can serve; None: the built-in."""
+    stored = filter(None, (standing.serving, *standing.earlier))
+    return next((one.version for one in stored if one.version not in unusable), None) if standing.promoted else None
+
+
 def _fields(policy: StoredPolicy) -> dict[str, Any]:
     import msgspec
 
     fields = msgspec.structs.asdict(policy)
-    report = msgspec.json.decode(policy.report) if policy.report else None
-    return {**fields, "artefact": msgspec.json.decode(policy.artefact), "report": report}
+    return {**fields, "artefact": _read(policy.artefact), "report": _read(policy.report) if policy.report else None}
+
+
+def _read(text: str) -> Any:
+    """JSON, or the text itself where it is damaged."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def _day(seconds: float) -> str:

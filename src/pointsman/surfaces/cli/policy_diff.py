@@ -66,11 +66,12 @@ async def _tree(store: PolicyStore, name: str, policy: Policy) -> Any:
     import msgspec
 
     from pointsman.pipeline.decide import LearnedPolicy, RulePolicy, dump_policy
+    from pointsman.pipeline.decide.learned.artefact import dump_artefact
 
     if isinstance(policy, RulePolicy):
         return msgspec.json.decode(dump_policy(policy))
     if name in (BUILT_IN, "learned") and isinstance(policy, LearnedPolicy):
-        return msgspec.to_builtins(policy.artefact)
+        return msgspec.json.decode(dump_artefact(policy.artefact))
     return msgspec.json.decode((await store.get(name)).artefact)
 
 

@@ -71,7 +71,7 @@ async def promote_if_better(
     if gate is not None:
         note(gate.why if gate.passed else f"Forced: {gate.why}")
     serves = f"takes {share:.0%} of the decisions now" if share is not None else "serves now"
-    note(f"{version} {serves}." if version else f"{BUILT_IN.capitalize()} serve now.")
+    note(f"{version} {serves}." if version else f"{BUILT_IN.capitalize()} serves now.")
 
 
 async def judged(settings: Settings, database: Database, version: str, *, since: float, margin: float) -> Gate:

@@ -42,6 +42,9 @@ class HealthDetails(GatewayHealth):
     active_requests: int = Field(description="Answers under way in this process.")
     requests: dict[str, int] = Field(description="Ended since the start of this process, by status.")
     policy: str = Field(description="`name@version` of the policy that serves.")
+    unusable_policies: dict[str, str] = Field(
+        description="Versions that were promoted or are on trial and cannot be loaded, with the reason."
+    )
     changed_settings: list[str] = Field(description="Settings that were changed at run time.")
 
 
@@ -71,6 +74,7 @@ def router(services: Services) -> APIRouter:
             active_requests=services.tally.active,
             requests=dict(requests),
             policy=services.policy().version,
+            unusable_policies=dict(services.tally.unusable_policies),
             changed_settings=sorted(services.settings.changed()) if services.settings is not None else [],
         )
 

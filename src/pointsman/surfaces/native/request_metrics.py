@@ -23,7 +23,9 @@ def request_metrics(tally: Tally) -> Iterator[Metric]:
     for (model, status), count in tally.requests.items():
         requests.add_metric([*_labels(model), status], count)
     tokens = CounterMetricFamily(
-        "pointsman_tokens", "As upstreams told them; cached ones are a part of the prompt's.", labels=[*MODEL, "kind"]
+        "pointsman_tokens",
+        "As upstreams told them, of answers that ended early by estimate; cached ones are a part of the prompt's.",
+        labels=[*MODEL, "kind"],
     )
     for (model, kind), count in tally.tokens.items():
         tokens.add_metric([*_labels(model), kind], count)
@@ -49,6 +51,13 @@ def request_metrics(tally: Tally) -> Iterator[Metric]:
         "pointsman_policy_rollbacks", "Policies rolled back by this process for a live drop.",
         value=tally.policy_rollbacks,
     )  # fmt: skip
+    unusable = GaugeMetricFamily(
+        "pointsman_policy_unusable", "1 for each version that was promoted or is on trial and cannot be loaded.",
+        labels=["version"],
+    )  # fmt: skip
+    for version in tally.unusable_policies:
+        unusable.add_metric([version], 1)
+    yield unusable
     yield CounterMetricFamily(
         "pointsman_shadow_choices", "Decisions that policies in the shadow were asked about.",
         value=tally.shadow_choices,
