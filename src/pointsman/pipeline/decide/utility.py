@@ -143,19 +143,27 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         if len(arms) == 1:
             return [Ranked(self.alone(arms[0], qualities[0]), 0)]
         best = max(qualities)
+        utilities = [
+            min(quality, self.enough) - self.hard * (best - quality) - self.price(arm)
+            for arm, quality in zip(arms, qualities, strict=True)
+        ]
+        if allowed is None and not self.frugal and len(set(utilities)) == len(arms):  # utility alone decides
+            places = sorted(range(len(arms)), key=utilities.__getitem__, reverse=True)
+            return [Ranked(utilities[place], place) for place in places]
         keyed = []
-        for place, (arm, quality) in enumerate(zip(arms, qualities, strict=True)):
-            card, cost = arm.card, arm.weighed_micro_usd
-            utility = min(quality, self.enough) - self.hard * (best - quality) - self.price(arm)
+        for place, arm in enumerate(arms):
+            card, cost, quality = arm.card, arm.weighed_micro_usd, qualities[place]
             outside = allowed is not None and place not in allowed
             first = cost if allowed is not None and not outside else 0
             able = not self.demanding or quality >= ABLE * best
             behind = self.frugal and not (card.local and not cost and able)
             other = card.provider != default_provider
             price = (card.price_input or 0) + (card.price_output or 0)
-            keyed.append((outside, behind, first, -utility, other, cost, price, card.id, arm.effort or "", place))
+            keyed.append(
+                (outside, behind, first, -utilities[place], other, cost, price, card.id, arm.effort or "", place)
+            )
         keyed.sort()
-        return [Ranked(-key[3], key[-1]) for key in keyed]
+        return [Ranked(utilities[key[-1]], key[-1]) for key in keyed]
 
 
 class Scales:

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import add
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
@@ -150,12 +151,11 @@ class LearnedPolicy:
         x = decode_one(signals.features) if readable(signals.features) else None
         believed = self._success(arms, signals, x)
         means, deviations = self.bank.deviation(models, signals, now, x)
-        qualities = []
-        for place, (arm, before, mean) in enumerate(zip(arms, believed, means, strict=True)):
-            quality = min(max(before + mean, 0.0), 1.0)
-            if not math.isfinite(quality + deviations[place]):
-                quality, deviations[place] = arm.quality, 0.0
-            qualities.append(quality)
+        qualities = [min(max(before + mean, 0.0), 1.0) for before, mean in zip(believed, means, strict=True)]
+        if not all(map(math.isfinite, map(add, qualities, deviations))):
+            for place, arm in enumerate(arms):
+                if not math.isfinite(qualities[place] + deviations[place]):
+                    qualities[place], deviations[place] = arm.quality, 0.0
         return qualities, deviations
 
     def _expected(self, observations: Sequence[Observation]) -> list[float | None]:
