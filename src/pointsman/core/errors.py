@@ -312,11 +312,31 @@ class UpstreamStatus(UpstreamError):
 
     RETRYABLE: ClassVar[frozenset[int]] = frozenset({401, 402, 403, 404, 408, 409, 429})
     """Beside every 5xx. 401 to 404 cannot be mended by the same model, but the next of the plan may do."""
+    MENDS: ClassVar[dict[int, str]] = {
+        401: "it does not take the key; check providers.{}.api_key",
+        402: "its account has nothing left to pay with; look there, or set another providers.{}.api_key",
+        403: "the key may not do this; check providers.{}.api_key, and what its account is allowed",
+        404: "it does not know the model or the path; check the model's name and providers.{}.base_url",
+    }
+    """What an admin may do; `{}` is the provider's name."""
 
     def __init__(self, upstream_status: int, body: bytes, *, retry_after: float | None = None) -> None:
         self.upstream_status, self.body = upstream_status, body
         self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
         super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
+
+    def named(self, provider: str, word: str | None, *, ours: bool) -> None:
+        """Say for admins which provider it was, and the setting that mends it; everybody else is told neither.
+
+        Args:
+            word: the upstream's own for what was wrong.
+            ours: whether it was asked with our key, and not with the caller's.
+        """
+        self.plain = self.plain or self.message
+        mend = self.MENDS.get(self.upstream_status) if ours else None
+        self.message = f"{provider} answered {self.upstream_status}{f' ({word})' if word else ''}"
+        self.message += f": {mend.format(provider)}." if mend else "."
+        self.args = (self.message,)
 
     @property
     def asks_to_wait(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -15,8 +16,11 @@ from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocol
 from pointsman.core.locality import Destination
 from pointsman.core.mask import Clears
 from pointsman.core.ports import Timeouts
+from pointsman.dialects.openai.errors import word_of
 from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
 from pointsman.transport.outgoing import FixedHeaders
+
+log = logging.getLogger(__name__)
 
 MAX_ERROR_BODY = 64 * 1024
 MAX_ANSWER = 64 * 1024 * 1024
@@ -25,6 +29,10 @@ MAX_MODELS = 5000
 MAX_NAME = 200
 SHORTEST_SECRET = 8
 _errors_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+OF_THE_REQUEST = frozenset({400, 408, 409, 413, 422, 429})
+"""Statuses that say nothing of the settings or of the provider's health."""
+LOG_SECONDS = 60.0
+"""Between lines of the log about one provider's errors."""
 SETTLE_SECONDS = 0.1
 """How long the end of a body may take to follow an answer's own end, so that the connection can be used again."""
 ASKING = Timeouts(connect=2.0, first_byte=5.0, between_bytes=5.0, total=10.0)
@@ -60,6 +68,7 @@ class Endpoint:
         self._headers = _encoded(name, {"user-agent": "pointsman", "accept-encoding": "identity", **headers})
         self._fixed: dict[tuple[bytes, bool], FixedHeaders] = {}
         """Of calls without headers of their own, by the media type that is accepted and whether there is no body."""
+        self._logs_at = 0.0
         self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
     async def send(
@@ -152,9 +161,17 @@ class Endpoint:
         return media
 
     def cleaned(self, error: UpstreamStatus, *secrets: str) -> UpstreamStatus:
-        """The error, without our keys or these in the body: some upstreams quote them."""
+        """The error, which names this provider, without our keys or these in the body: some upstreams quote them.
+
+        Args:
+            secrets: of the caller, in place of ours.
+        """
         for secret in (*self._secrets, *(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)):
             error.body = error.body.replace(secret, b"[removed]")
+        error.named(self.name, word_of(error.body), ours=not secrets)
+        if not secrets and error.upstream_status not in OF_THE_REQUEST and time.monotonic() >= self._logs_at:
+            self._logs_at = time.monotonic() + LOG_SECONDS
+            log.warning("%s", error.message)
         return error
 
     async def ask(self, path: str, *, local: bool, body: bytes = b"") -> bytes:

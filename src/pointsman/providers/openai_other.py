@@ -62,7 +62,7 @@ async def complete(
             else:
                 yield msgspec.structs.replace(event, raw=answer.frames(event))
     except UpstreamStatus as error:  # stated inside a body whose status was 200
-        endpoint.cleaned(error)
+        endpoint.cleaned(error, *_secrets(call))
         raise
     finally:
         response.close()
@@ -82,10 +82,10 @@ async def embed(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str
         headers=headers,
     )
     try:
-        await endpoint.accepted(response)
+        await endpoint.accepted(response, *_secrets(call))
         yield read_embeddings(await response.read(MAX_ANSWER), count=len(call.request.params.messages))
     except UpstreamStatus as error:
-        endpoint.cleaned(error)
+        endpoint.cleaned(error, *_secrets(call))
         raise
     finally:
         response.close()
@@ -93,7 +93,7 @@ async def embed(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str
 
 async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall) -> AsyncGenerator[Event, None]:
     request = call.request
-    media = await endpoint.accepted(response)
+    media = await endpoint.accepted(response, *_secrets(call))
     if not request.stream:
         if media == "text/event-stream":
             raise UpstreamProtocolError(f"{endpoint.name} streamed its answer to a request that was not streamed.")
@@ -118,6 +118,10 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
     if ending is not None:
         yield ending
     await settled(response)
+
+
+def _secrets(call: ChatCall) -> tuple[str, ...]:
+    return (call.credential.api_key,) if call.credential is not None else ()
 
 
 def _rendered(call: ChatCall, route: CompletionRoute | None, left_out: Sequence[str]) -> bytes:

@@ -16,6 +16,7 @@ from pointsman.core.errors import (
     UpstreamBroken,
     UpstreamConnectError,
     UpstreamProtocolError,
+    UpstreamStatus,
     WeightsError,
 )
 from pointsman.transport.http import Headers
@@ -37,7 +38,10 @@ def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
     kind = kind or next((kind for kind in NAMING_PLACES if isinstance(error, kind)), None)
     if kind is None and error.plain is None:
         return error
-    plain = kind() if kind is not None else type(error)(error.plain)
+    if isinstance(error, UpstreamStatus):
+        plain: PointsmanError = UpstreamStatus(error.upstream_status, error.body)
+    else:
+        plain = kind() if kind is not None else type(error)(error.plain)
     plain.code, plain.param, plain.alternatives = error.code, error.param, error.alternatives
     plain.retry_after, plain.decision_id = error.retry_after, error.decision_id
     return plain

@@ -39,7 +39,16 @@ STATUS_OF: dict[str, int] = {
 """Words that upstreams use for `code` or `type` → the status they would have sent before the stream began."""
 
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MACHINES = re.compile(r"(?=.{1,40}\Z)[A-Za-z]+(?:_[A-Za-z]+)*")
+"""A name that upstreams give to a kind of error: no key and no sentence has this form."""
 _encoder = msgspec.json.Encoder()
+
+
+class _Body(msgspec.Struct):
+    error: Any = None
+
+
+_body_decoder = msgspec.json.Decoder(_Body)
 
 
 def stated_error(error: Any) -> UpstreamError:
@@ -54,6 +63,18 @@ def stated_error(error: Any) -> UpstreamError:
         return UpstreamStatus(status, _encoder.encode({"error": detail}))
     named = next((word for word in words if isinstance(word, str) and _WORD.fullmatch(word)), "no type given")
     return UpstreamError(f"The model's provider reported an error in place of an answer ({named}).")
+
+
+def word_of(body: bytes) -> str | None:
+    """The upstream's word for what was wrong in the body of an error answer, such as `invalid_api_key`."""
+    try:
+        detail = _body_decoder.decode(body).error
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    if not isinstance(detail, dict):
+        return None
+    words = (detail.get("code"), detail.get("status"), detail.get("type"))
+    return next((word for word in words if isinstance(word, str) and _MACHINES.fullmatch(word)), None)
 
 
 def _status(word: Any) -> int | None:

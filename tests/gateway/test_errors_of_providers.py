@@ -1,0 +1,112 @@
+"""An upstream's refusal tells admins which provider it was and what mends it, and everybody else neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from pointsman.testing import Status
+from waiting import until
+
+from .running import Gateway, Reply, running
+
+ADMIN = {"authorization": "Bearer an-admin-key-of-the-settings"}
+KEY = "sk-planted-0123456789abcdef"
+WORDS = "Incorrect API key provided"
+BODY = {"error": {"message": f"{WORDS}: {KEY}.", "type": "invalid_request_error", "code": "invalid_api_key"}}
+
+
+@pytest.fixture(scope="module")
+def data_plane() -> str:
+    return "native"
+
+
+@pytest.fixture(scope="module")
+def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
+    speaks = {"base_url": cloud_server.base_url, "api_key": KEY, "models": ["m"]}
+    tree = {
+        "providers": {
+            **{name: {"type": "openai-compatible", **speaks} for name in ("first", "second", "third")},
+            "claude": {"type": "anthropic", "base_url": cloud_server.root, "api_key": KEY, "models": ["claude-m"]},
+            "ollama": {"enabled": False},
+        },
+        "server": {"admin_keys": ["an-admin-key-of-the-settings"]},
+        "security": {"caller_credentials": "override"},
+        "execution": {"retries": 0, "breaker": {"enabled": False}},
+    }
+    with running(tmp_path_factory.mktemp("errors"), tree) as gateway:
+        gateway.headers.update(ADMIN)
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def user(gateway) -> dict[str, str]:
+    token = gateway.ask("POST", "/api/v1/keys", {"name": "user"}).json["token"]
+    return {"authorization": f"Bearer {token}"}
+
+
+def message(reply: Reply) -> str:
+    assert reply.status == 502
+    assert WORDS.encode() not in reply.body
+    assert KEY.encode() not in reply.body
+    told: str = reply.json["error"]["message"]
+    return told
+
+
+MENDS = {
+    401: "providers.first.api_key",
+    402: "providers.first.api_key",
+    403: "providers.first.api_key",
+    404: "the model's name and providers.first.base_url",
+    500: "first answered 500 (invalid_api_key).",
+    503: "first answered 503 (invalid_api_key).",
+}
+
+
+@pytest.mark.parametrize("status", MENDS)
+def test_an_admin_is_told_which_provider_and_what_mends_it(gateway, cloud, user, status):
+    cloud.default = Status(status, json.dumps(BODY).encode())
+    for stream in (False, True):
+        reply = gateway.chat(model="first:m", stream=stream)
+        told = message(reply)
+        assert told.startswith(f"first answered {status} (invalid_api_key)")
+        assert MENDS[status] in told
+        assert gateway.decision(reply)["outcome"]["attempts"][0]["error"] == f"upstream_status: {told}"
+        reply = gateway.chat(model="first:m", stream=stream, headers=user)
+        assert message(reply) == f"The model's provider answered {status}."
+
+
+def test_in_every_dialect(gateway, cloud, user):
+    cloud.default = Status(401, json.dumps(BODY).encode())
+    asked = {"model": "claude:claude-m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    for path in ("/v1/messages", "/api/v1/chat/completions", "/v1/chat/completions"):
+        assert "check providers.claude.api_key." in message(gateway.ask("POST", path, asked))
+        assert message(gateway.ask("POST", path, asked, headers=user)) == "The model's provider answered 401."
+
+
+def test_the_log_says_it_once_and_nothing_of_the_upstream_s_words(gateway, cloud):
+    cloud.default = Status(401, json.dumps(BODY).encode())
+    for _ in range(3):
+        for provider in ("second", "third"):
+            gateway.chat(model=f"{provider}:m")
+    line = "second answered 401 (invalid_api_key): it does not take the key; check providers.second.api_key."
+    until(lambda: gateway.log_text.count("third answered 401"))
+    assert gateway.log_text.count(line) == 1
+    assert WORDS not in gateway.log_text
+    assert KEY not in gateway.log_text
+
+
+def test_what_a_caller_s_own_key_may_not_do_is_not_ours_to_mend(gateway, cloud):
+    cloud.default = Status(402, json.dumps(BODY).encode())
+    before = gateway.log_text.count("answered 402")
+    reply = gateway.chat(model="first:m", headers={"x-pointsman-credential": "first=sk-of-the-caller-0123456789"})
+    assert message(reply) == "first answered 402 (invalid_api_key)."
+    assert gateway.log_text.count("answered 402") == before
+
+
+def test_a_word_that_is_no_name_of_an_error_is_not_repeated(gateway, cloud):
+    for word in (KEY, "my secret", "a" * 60, 17, ["invalid"], None):
+        cloud.default = Status(500, json.dumps({"error": {"code": word, "message": WORDS}}).encode())
+        assert message(gateway.chat(model="first:m")) == "first answered 500."
