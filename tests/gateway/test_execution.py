@@ -103,6 +103,9 @@ def test_a_deadline_ends_an_attempt_too(gateway, cloud):
     reply = gateway.chat(EASY, model=MINI, headers={"x-pointsman-timeout": "0.5"})
     assert reply.status == 504
     assert time.monotonic() - began < 2.5
+    told = "The 0.5 s that the request allowed (x-pointsman-timeout) were over before its answer."
+    assert reply.json["error"]["message"] == told
+    assert made(gateway, reply)[-1]["error"] == f"upstream_timeout: {told}"
 
 
 @pytest.mark.parametrize("word", ["soon", "0", "-1", "nan", "1e9"])

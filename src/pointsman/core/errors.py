@@ -304,6 +304,12 @@ class UpstreamTimeout(UpstreamError):
         self.phase, self.seconds = phase, seconds
         super().__init__(f"The model's provider took too long ({phase.replace('_', ' ')}: {seconds:g} s).")
 
+    def allowed_by_caller(self, seconds: float) -> UpstreamTimeout:
+        """The same, where it was the caller who left no more time for the whole."""
+        self.message = f"The {seconds:g} s that the request allowed (x-pointsman-timeout) were over before its answer."
+        self.args = (self.message,)
+        return self
+
 
 class UpstreamStatus(UpstreamError):
     """The model's provider answered with an error."""

@@ -94,7 +94,9 @@ def decision(*plan: str, **changes) -> Decision:
 REQUEST = ChatRequest.build({"messages": [{"role": "user", "content": "hi"}], "stream": True})
 
 
-async def play(plan: dict[str, Script], *, total: float = 10.0, leave_after: int | None = None):
+async def play(
+    plan: dict[str, Script], *, total: float = 10.0, leave_after: int | None = None, timeout: float | None = None
+):
     """Run a plan; returns the events, the error, the outcome."""
     execute = Execute(
         provider_for=lambda card: plan[card.id],
@@ -107,7 +109,8 @@ async def play(plan: dict[str, Script], *, total: float = 10.0, leave_after: int
     chosen = decision(*plan)
     trail = Trail(SystemClock())
     events, error = [], None
-    watched = record.watch(chosen, REQUEST, trail, execute(chosen, REQUEST, catalog=CATALOG, trail=trail))
+    answer = execute(chosen, REQUEST, catalog=CATALOG, trail=trail, timeout=timeout)
+    watched = record.watch(chosen, REQUEST, trail, answer)
     try:
         async with aclosing(watched) as stream:
             async for event in stream:
@@ -202,6 +205,19 @@ async def test_no_attempt_starts_past_the_deadline():
     _, error, _ = await play(plan, total=0.02)
     assert isinstance(error, UpstreamConnectError)
     assert not strong.calls
+
+
+@pytest.mark.parametrize(
+    ("waits", "timeout", "blamed"),
+    [(0.3, 0.25, "the request"), (0.0, 5.0, "the provider"), (0.0, None, "the provider"), (0.3, 60.0, "the provider")],
+)
+async def test_who_left_no_more_time_is_told(waits, timeout, blamed):
+    """A provider may have a time of its own that is shorter than the caller's."""
+    slow = Script(waits, UpstreamTimeout("total", 0.2))
+    _, error, outcome = await play({"a:cheap": slow}, timeout=timeout)
+    assert isinstance(error, UpstreamTimeout)
+    assert ("x-pointsman-timeout" in error.message) is (blamed == "the request")
+    assert outcome.attempts[0].error == f"upstream_timeout: {error.message}"
 
 
 async def test_later_attempts_get_what_time_is_left():

@@ -49,6 +49,9 @@ from pointsman.core.trail import Step, Trail
 from .caller_key import judged, unkeyed
 from .heard import Heard
 
+TICK = 0.05
+"""Seconds by which a time-out may come early."""
+
 
 class Job(msgspec.Struct, kw_only=True):
     """What is carried out, for whom, and by when."""
@@ -59,6 +62,8 @@ class Job(msgspec.Struct, kw_only=True):
     trail: Trail
     deadline: float
     """In seconds of the clock that never jumps."""
+    allowed: float | None = None
+    """Seconds of the caller's that make the deadline; None: it is the installation's."""
     tier: str | None = None
     mask: Mask | None = None
     purse: Purse | None = None
@@ -232,6 +237,8 @@ class Ask:
             raise
         except (UpstreamError, Overloaded) as error:
             failure = error
+            if isinstance(error, UpstreamTimeout) and error.phase == "total":
+                _told(error, job, self._clock.monotonic())
             if line is not None and leave is None:
                 sent = False
                 step.refused(error)
@@ -271,6 +278,12 @@ class Ask:
                 throttle.settle(share, sent=sent, tokens=told_tokens)
             if breakers is not None:
                 breakers.told(card, failure, step.asked_first_byte_seconds)
+
+
+def _told(late: UpstreamTimeout, job: Job, now: float) -> None:
+    """Make a time-out of the whole say that the caller set it, unless a provider's own time was shorter."""
+    if job.allowed is not None and now > job.deadline - TICK:
+        late.allowed_by_caller(job.allowed)
 
 
 async def _turn(line: Line, job: Job, step: Step) -> Callable[[], None]:

@@ -130,13 +130,15 @@ class Execute:
             StateUnavailable: limits cannot be counted, and the settings say to refuse then.
             PrivacyWall: a stage asked for what must never happen.
         """
-        total = self._timeouts.total if timeout is None else min(timeout, self._timeouts.total)
+        allowed = timeout if timeout is not None and timeout < self._timeouts.total else None
+        total = self._timeouts.total if allowed is None else allowed
         job = Job(
             decision=decision,
             request=request,
             catalog=catalog,
             trail=trail,
             deadline=trail.started + total,
+            allowed=allowed,
             tier=tier,
             mask=mask,
             purse=purse,
@@ -163,7 +165,8 @@ class Execute:
                 continue
             if clock.monotonic() + wait >= job.deadline:
                 if delivery.error is None:
-                    delivery.failed(UpstreamTimeout("total", total))
+                    late = UpstreamTimeout("total", total)
+                    delivery.failed(late if allowed is None else late.allowed_by_caller(allowed))
                 break
             if wait > 0:
                 await asyncio.sleep(wait)
