@@ -38,7 +38,7 @@ PRIOR_MEAN, PRIOR_VARIANCE = -(PRIOR_SPREAD**2) / 2, PRIOR_SPREAD**2
 
 @dataclass(slots=True)
 class Running:
-    """Mean and variance of a stream of numbers, the older forgotten (West 1979, with a bounded weight)."""
+    """Mean and variance of the logarithms of ratios, the older forgotten (West 1979, with a bounded weight)."""
 
     weight: float = PRIOR_WEIGHT
     mean: float = PRIOR_MEAN
@@ -48,9 +48,14 @@ class Running:
     high: float = math.exp(PRIOR_MEAN + NINE_IN_TEN * math.sqrt(PRIOR_VARIANCE))
     """In nine cases of ten the ratio is not more."""
 
-    def observe(self, value: float) -> None:
-        weight = self.weight + 1.0
-        self.weight = weight = weight if weight < MEMORY else MEMORY
+    def observe(self, ratio: float) -> None:
+        """Take up one ratio, above 0."""
+        value = math.log(ratio)
+        if not -FURTHEST <= value <= FURTHEST:
+            value = math.copysign(FURTHEST, value)
+        weight = self.weight
+        if weight < MEMORY:
+            self.weight = weight = min(weight + 1.0, MEMORY)
         share = 1.0 / weight
         gap = value - self.mean
         self.mean = mean = self.mean + share * gap
@@ -86,13 +91,13 @@ class Paces:
             effort = decision.effort if last.model == decision.model else None
             key = last.model, effort, signals.intent
             length = self._lengths.get(key) or _begun(self._lengths, key)
-            length.observe(_bounded(written / (needs.expected_output * needs.choices)))
+            length.observe(written / (needs.expected_output * needs.choices))
         prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
         predicted = latency(card, prompt, written)
         if predicted > 0:
             at = last.model, band(signals.complexity.score)
             time = self._times.get(at) or _begun(self._times, at)
-            time.observe(_bounded(seconds / predicted))
+            time.observe(seconds / predicted)
 
     def length(self, model: str, effort: str | None, intent: str) -> Running:
         """Tokens of an answer, over those that are expected of any model."""
@@ -116,8 +121,3 @@ def _begun(measured: dict[K, Running], key: K) -> Running:
     if len(measured) < MOST_KEYS:
         measured[key] = running
     return running
-
-
-def _bounded(ratio: float) -> float:
-    found = math.log(ratio)
-    return found if -FURTHEST <= found <= FURTHEST else math.copysign(FURTHEST, found)
