@@ -25,6 +25,8 @@ from .litellm_proxy import installed
 from .running import running
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]  # the first run on a machine installs LiteLLM
+STARTS = 120.0
+"""Seconds that LiteLLM may take to start, or to start again."""
 
 HI = [{"role": "user", "content": "Say hello."}]
 BOTH = ["litellm:small", "litellm:opus"]
@@ -83,7 +85,7 @@ def beside(cloud_server, lan_server, tmp_path_factory) -> dict[str, Any]:
 def gateway(beside, tmp_path_factory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("gateway")
     with running(folder, beside, env={"SOME_PROVIDERS_KEY": PLANTED, "ANOTHER_KEY": "not-for-litellm"}) as gateway:
-        until(lambda: "litellm:small" in ids(gateway))
+        until(lambda: "litellm:small" in ids(gateway), seconds=STARTS)
         yield gateway
 
 
@@ -239,8 +241,8 @@ def test_the_command_tells_of_it_and_leaves_it_alone(gateway):
 def test_it_is_started_again_when_it_dies_and_dies_with_a_gateway_that_is_killed(gateway, client, cloud):
     first = proxy_of(gateway)
     first.kill()
-    second = until(lambda: (found := proxy_of(gateway)) and found.pid != first.pid and found)
-    until(lambda: _answers(client, cloud))
+    second = until(lambda: (found := proxy_of(gateway)) and found.pid != first.pid and found, seconds=STARTS)
+    until(lambda: _answers(client, cloud), seconds=STARTS)
     assert not _running(first)
     gateway.process.send_signal(signal.SIGKILL)
     gateway.process.wait(10)
@@ -267,7 +269,9 @@ def _by_its_address(folder: Path) -> None:
         environ = {"LITELLM_URL": state["base_url"], "LITELLM_MASTER_KEY": key}
         with running(folder / f"by-address-{fine}", settings, env=environ) as gateway:
             if fine:
-                until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)))
+                until(
+                    lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)), seconds=STARTS
+                )
             else:
                 health = gateway.ask("GET", "/api/v1/health").json["providers"]["litellm"]
                 assert "refuses the key" in health["detail"]
@@ -295,7 +299,7 @@ def test_the_command_runs_one_without_a_gateway(tmp_path: Path, cloud_server):
         assert (again.returncode, "kept running here" in again.stderr) == (1, True)
         settings = {"data_dir": environ["POINTSMAN_DATA_DIR"], "providers": {"ollama": {"enabled": False}}}
         with running(tmp_path / "gateway", settings) as gateway:
-            until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)))
+            until(lambda: any(name.startswith("litellm:cohere_chat/command") for name in ids(gateway)), seconds=STARTS)
         _by_its_address(tmp_path)
     finally:
         down = pointsman("down")

@@ -179,7 +179,7 @@ async def test_memory_that_runs_short_is_relieved_by_the_disk(store: Store, monk
     log = await store.opened(max_pending=100)
     store.take_away()
     for _ in range(4):
-        put(log)
+        put(log, 30)
         await eventually(lambda: log.status().pending <= 50)
     store.give_back()
     await eventually(lambda: log.status().ok and log.status().pending == log.status().spooled == 0)
