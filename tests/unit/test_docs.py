@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+import pointsman.core
+from pointsman.core.errors import PointsmanError
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -60,6 +64,25 @@ def test_every_header_of_an_answer_is_told():
     page = (DOCS / "reference/http-api.md").read_text()
     for name in set(re.findall(r'b"(x-pointsman-[a-z-]+)"', source)):
         assert f"`{name}`" in page, name
+
+
+def _kinds(kind: type[PointsmanError]) -> set[type[PointsmanError]]:
+    return {kind}.union(*map(_kinds, kind.__subclasses__()))
+
+
+def test_every_error_that_a_request_may_meet_is_told():
+    page = (DOCS / "reference/http-api.md").read_text(encoding="utf-8")
+    told = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d{3}) \| ([^|]*) \|", page, re.MULTILINE)
+        for code in re.findall(r"`([a-z_]+)`", codes)
+    }
+    for module in pkgutil.iter_modules(pointsman.core.__path__):
+        importlib.import_module(f"pointsman.core.{module.name}")
+    kinds = {kind for kind in _kinds(PointsmanError) if kind.__module__.startswith("pointsman.core.")}
+    assert len(kinds) > 30
+    for kind in kinds:
+        assert (kind.status, kind.code) in told, kind
 
 
 def test_make_targets_that_the_readme_names_exist():
