@@ -1,0 +1,82 @@
+"""The end of an answer's body: behind the answer's own end, behind much that is no body, and behind another answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from transport_support import RawUpstream, StartUpstream, answering, outgoing
+
+from pointsman.core.ports import Timeouts
+from pointsman.providers.endpoint import settled
+from pointsman.transport.http import Outbound
+from pointsman.transport.pool import Pool
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("late", [0.0, 0.02])
+async def test_an_end_that_comes_soon_leaves_the_connection_for_others(
+    out: Outbound, start_upstream: StartUpstream, late: float
+) -> None:
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read_request(reader)
+            writer.write(CHUNKED + b"3\r\nabc\r\n" + (b"" if late else END))
+            if late:
+                await asyncio.sleep(late)
+                writer.write(END)
+
+    upstream = await start_upstream(script)
+    for _ in range(3):
+        response = await out.send(outgoing(upstream.origin))
+        assert await anext(aiter(response)) == b"abc"
+        await settled(response)
+        response.close()
+    assert upstream.connections < 3  # on a busy machine one end may come too late
+
+
+async def test_an_end_that_does_not_come_is_not_waited_for(out: Outbound, start_upstream: StartUpstream) -> None:
+    upstream = await start_upstream(answering(CHUNKED + b"3\r\nabc\r\n"))
+    response = await out.send(outgoing(upstream.origin))
+    assert await anext(aiter(response)) == b"abc"
+    async with asyncio.timeout(3):  # the time-outs of the call are longer
+        await settled(response)
+    response.close()
+    async with asyncio.timeout(5):
+        while upstream.open:
+            await asyncio.sleep(0.01)
+
+
+async def test_much_framing_around_a_little_body_holds_nothing_back(start_upstream: StartUpstream) -> None:
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read_request(reader)
+        writer.write(CHUNKED + b"1;" + b"x" * 20_000)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"\r\na\r\n" + b"1\r\nb\r\n" * 5_000 + END)
+
+    upstream = await start_upstream(script)
+    pool = Pool(buffer_bytes=1000)
+    response = await pool.send(outgoing(upstream.origin, timeouts=Timeouts(connect=5, first_byte=5, total=10)))
+    assert b"".join([block async for block in response]) == b"a" + b"b" * 5_000
+    await pool.close()
+
+
+async def test_a_body_up_to_its_limit_is_whole_however_it_is_framed(start_upstream: StartUpstream) -> None:
+    upstream = await start_upstream(answering(CHUNKED, b"1\r\nb\r\n" * 1_000, b"1\r\nb\r\n" * 1_000 + END))
+    pool = Pool()
+    assert await (await pool.send(outgoing(upstream.origin))).read(2_000) == b"b" * 2_000
+    assert upstream.connections == 1
+    await pool.close()
+
+
+async def test_what_follows_a_body_is_no_part_of_it(start_upstream: StartUpstream) -> None:
+    upstream = await start_upstream(answering(CHUNKED + b"3\r\nabc\r\n" + END + CHUNKED + b"3\r\ndef\r\n" + END))
+    pool = Pool()
+    for _ in range(2):
+        response = await pool.send(outgoing(upstream.origin))
+        assert [block async for block in response] == [b"abc"]
+    assert upstream.connections == 2
+    await pool.close()
