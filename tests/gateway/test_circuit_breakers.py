@@ -58,7 +58,8 @@ def test_auto_goes_elsewhere_until_a_probe_goes_well(tmp_path, settings, cloud, 
     with running(tmp_path, breaking(settings, open_seconds=4.0)) as gateway:
         admin(gateway)
         assert gateway.chat(EASY).headers["x-pointsman-model"] == LAN
-        lan.script(Status(500), Page(b"<html>Sign in</html>"), Status(503))
+        quota = b'{"error": {"message": "", "type": "insufficient_quota"}}'
+        lan.script(Status(500), Page(b"<html>Sign in</html>"), Status(429, quota))
         for _ in range(3):
             reply = gateway.chat(EASY)
             assert reply.headers["x-pointsman-model"] != LAN

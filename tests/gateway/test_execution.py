@@ -69,6 +69,23 @@ def test_what_cannot_help_is_not_tried(gateway, cloud):
     assert len(cloud.chats) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_account_without_money_is_not_asked_again_and_nobody_is_told_to_try_again(gateway, cloud, lan, stream):
+    detail = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+    said = json.dumps({"error": detail}).encode()
+    broken = Stream([b"data: " + said + b"\n\n"]) if stream else Status(429, said)
+    cloud.script(broken, Answer())
+    reply = gateway.chat(EASY, model=MINI, stream=stream)
+    assert (reply.status, reply.headers["x-should-retry"]) == (502, "false")
+    assert "402 (insufficient_quota)" in reply.json["error"]["message"]
+    assert len(cloud.chats) == 1
+    lan.script(broken, Answer())
+    reply = gateway.chat(EASY, stream=stream)
+    assert reply.status == 200
+    assert attempts(gateway, reply)[0] == (LAN, "error")
+    assert attempts(gateway, reply)[1][0] != LAN, "the next of the plan, and at once"
+
+
 def test_an_upstream_that_asks_to_wait_is_waited_for(gateway, cloud):
     cloud.script(Status(429, retry_after=1), Answer(text="rested"))
     began = time.monotonic()

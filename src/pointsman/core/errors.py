@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from .usage import LimitUse  # it loads msgspec, which `--help` does without
 
 
+NO_RETRY = ((b"x-should-retry", b"false"),)
+"""SDKs would else try again and again."""
+
+
 class PointsmanError(Exception):
     """Something went wrong inside the gateway."""
 
@@ -61,6 +65,8 @@ class PointsmanError(Exception):
     """What whoever is no admin is told instead of a message that names addresses; None: the message."""
     decision_id: str | None = None
     """The decision-log entry that tells of it, once there is one."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What the answer tells beside it, such as how limits stand."""
 
     def __init__(
         self,
@@ -188,8 +194,6 @@ class RateLimited(RequestError):
     """The limit that stood in the way."""
     usage: tuple[LimitUse, ...] = ()
     """Every limit that was looked at, that one too."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    """What the answer tells of the limits."""
 
     @classmethod
     def by(
@@ -224,8 +228,7 @@ class BudgetExceeded(RateLimited):
 
     type = "insufficient_quota"
     code = "budget_exceeded"
-    headers = ((b"x-should-retry", b"false"),)
-    """SDKs would else try again and again."""
+    headers = NO_RETRY
 
 
 class Overloaded(PointsmanError):
@@ -329,6 +332,8 @@ class UpstreamStatus(UpstreamError):
     def __init__(self, upstream_status: int, body: bytes, *, retry_after: float | None = None) -> None:
         self.upstream_status, self.body = upstream_status, body
         self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
+        if upstream_status == 402:
+            self.headers = NO_RETRY
         super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
 
     def named(self, provider: str, word: str | None, *, ours: bool) -> None:

@@ -16,7 +16,7 @@ from pointsman.core.errors import SettingsError, UpstreamError, UpstreamProtocol
 from pointsman.core.locality import Destination
 from pointsman.core.mask import Clears
 from pointsman.core.ports import Timeouts
-from pointsman.dialects.openai.errors import word_of
+from pointsman.dialects.openai.errors import status_of, word_of
 from pointsman.transport.http import Headers, Origin, Outbound, UpstreamRequest, UpstreamResponse, header
 from pointsman.transport.outgoing import FixedHeaders
 
@@ -129,7 +129,8 @@ class Endpoint:
             secrets: of this call alone, to be cut out of an error's body too.
 
         Raises:
-            UpstreamStatus: an error status; the body is kept up to 64 KiB, and Retry-After in seconds.
+            UpstreamStatus: an error status, 402 where the body says that nothing is left to pay with; the body is kept
+                up to 64 KiB, and Retry-After in seconds.
             UpstreamProtocolError: a redirect, a status that says nothing, an encoding nobody asked for, a web page.
         """
         status, headers = response.status, response.headers
@@ -139,10 +140,9 @@ class Endpoint:
                 f" providers.{self.name}.base_url ({self.shown_url})."
             )
         if status >= 400:
-            raise self.cleaned(
-                UpstreamStatus(response.status, await _bounded(response), retry_after=retry_after(response.headers)),
-                *secrets,
-            )
+            body = await _bounded(response)
+            said = UpstreamStatus(status_of(status, body), body, retry_after=retry_after(headers))
+            raise self.cleaned(said, *secrets)
         if status != 200:
             raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
         told = dict(reversed(headers))

@@ -12,7 +12,6 @@ from pointsman.core.errors import UpstreamError, UpstreamStatus
 STATUS_OF: dict[str, int] = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
-    "insufficient_quota": 429,
     "context_length_exceeded": 400,
     "invalid_request_error": 400,
     "content_filter": 400,
@@ -22,7 +21,6 @@ STATUS_OF: dict[str, int] = {
     "api_error": 500,
     "timeout_error": 504,
     "authentication_error": 401,
-    "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
     "request_too_large": 413,
@@ -38,6 +36,15 @@ STATUS_OF: dict[str, int] = {
 }
 """Words that upstreams use for `code` or `type` → the status they would have sent before the stream began."""
 
+UNPAID = 402
+_NO_MONEY = re.compile(
+    r"insufficient_(?:user_)?(?:quota|balance|credits?|funds)|exceeded_current_quota\w*|billing_\w+|payment_required"
+    r"|credit_balance\w*|arrearage",
+    re.IGNORECASE,
+)
+"""Words for an account with nothing left to pay with. OpenAI sends them with 429, as if waiting helped, or with 400."""
+_NO_CREDIT = "Your credit balance is too low"
+"""What Anthropic says of it, as an `invalid_request_error` with 400."""
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MACHINES = re.compile(r"(?=.{1,40}\Z)[A-Za-z]+(?:_[A-Za-z]+)*")
 """A name that upstreams give to a kind of error: no key and no sentence has this form."""
@@ -59,22 +66,42 @@ def stated_error(error: Any) -> UpstreamError:
     detail = error if isinstance(error, dict) else {"message": str(error)}
     words = [detail.get("code"), detail.get("type"), detail.get("status")]
     status = next((found for word in words if (found := _status(word)) is not None), None)
+    if _unpaid(detail):
+        status = UNPAID
     if status is not None:
         return UpstreamStatus(status, _encoder.encode({"error": detail}))
     named = next((word for word in words if isinstance(word, str) and _WORD.fullmatch(word)), "no type given")
     return UpstreamError(f"The model's provider reported an error in place of an answer ({named}).")
 
 
+def status_of(status: int, body: bytes) -> int:
+    """The status of an error answer; 402 where its body says that the account has nothing left to pay with."""
+    detail = _detail(body)
+    return UNPAID if detail is not None and _unpaid(detail) else status
+
+
 def word_of(body: bytes) -> str | None:
     """The upstream's word for what was wrong in the body of an error answer, such as `invalid_api_key`."""
+    detail = _detail(body)
+    if detail is None:
+        return None
+    words = (detail.get("code"), detail.get("status"), detail.get("type"))
+    return next((word for word in words if isinstance(word, str) and _MACHINES.fullmatch(word)), None)
+
+
+def _detail(body: bytes) -> dict[str, Any] | None:
     try:
         detail = _body_decoder.decode(body).error
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
-    if not isinstance(detail, dict):
-        return None
-    words = (detail.get("code"), detail.get("status"), detail.get("type"))
-    return next((word for word in words if isinstance(word, str) and _MACHINES.fullmatch(word)), None)
+    return detail if isinstance(detail, dict) else None
+
+
+def _unpaid(detail: dict[str, Any]) -> bool:
+    words = (detail.get("code"), detail.get("type"))
+    if any(isinstance(word, str) and _NO_MONEY.fullmatch(word) for word in words):
+        return True
+    return str(detail.get("message", "")).startswith(_NO_CREDIT)
 
 
 def _status(word: Any) -> int | None:

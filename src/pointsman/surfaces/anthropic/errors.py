@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from pointsman.core.errors import ContextTooLong, Overloaded, PointsmanError, RateLimited, UpstreamContextTooLong
+from pointsman.core.errors import ContextTooLong, Overloaded, PointsmanError, UpstreamContextTooLong
 from pointsman.surfaces.openai.errors import JSON, describe
 
 TYPES = {
@@ -35,8 +35,7 @@ def to_anthropic(error: PointsmanError) -> tuple[int, list[tuple[bytes, bytes]],
     headers = [JSON, (b"request-id", fields["request_id"].encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))
-    if isinstance(error, RateLimited):
-        headers.extend(error.headers)
+    headers.extend(error.headers)
     if error.decision_id is not None:
         headers.append((b"x-pointsman-decision", error.decision_id.encode()))
     return status, headers, _encoder.encode(fields)

@@ -50,8 +50,7 @@ def to_native(error: PointsmanError) -> tuple[int, list[tuple[bytes, bytes]], by
     headers = [(b"content-type", b"application/json")]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))
-    if isinstance(error, RateLimited):
-        headers.extend(error.headers)
+    headers.extend(error.headers)
     if error.decision_id is not None:
         headers.append((b"x-pointsman-decision", error.decision_id.encode()))
     return describe_for_openai(error)[0], headers, _encoder.encode({"error": describe(error)})

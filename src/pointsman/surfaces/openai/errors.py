@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from pointsman.core.errors import PointsmanError, RateLimited, UpstreamStatus
+from pointsman.core.errors import PointsmanError, UpstreamStatus
 
 JSON = (b"content-type", b"application/json")
 
@@ -33,8 +33,7 @@ def to_openai(error: PointsmanError) -> tuple[int, list[tuple[bytes, bytes]], by
     headers = [JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))
-    if isinstance(error, RateLimited):
-        headers.extend(error.headers)
+    headers.extend(error.headers)
     if error.decision_id is not None:
         headers.append((b"x-pointsman-decision", error.decision_id.encode()))
     return status, headers, _encoder.encode({"error": fields})
