@@ -21,7 +21,7 @@ from .trainer import installed
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(420)]
 
-CALLS = 16
+CALLS = 10
 LABELS = {"math", "tests", "creative", "conversation"}
 
 
