@@ -203,9 +203,11 @@ def bandit(
         expected=expected,
         contexts=contexts([decision.signals for decision in decisions]),
         clusters=clusters_of(decisions, cluster),
+        cluster=cluster,
         belief=np.array([belief_in(decision) for decision in decisions]) if judging else None,
         seen=seen,
         bounds=bounds,
+        floor=0.0 if measure in ("cost", "seconds") else -math.inf,
     )
 
 

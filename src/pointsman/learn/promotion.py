@@ -1,7 +1,8 @@
 """Whether a policy may serve: it must be better than what served, as far as the log can tell.
 
 The doubly robust estimate of what the candidate would have earned beyond what was done, over the same decisions, must
-lie above 0 with its whole 95 % interval; or above −margin, where being no worse is enough.
+lie above 0 with its whole 95 % interval; or above −margin, where being no worse is enough. Of fewer than ten
+conversations there is no interval, and so no promotion.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ def judge_by_training(version: str, report: Report, *, margin: float = 0.0) -> G
     difference = report.difference
     if difference is None:
         passed, why = False, f"None of the decisions that were held out when {version} was trained is judged."
+    elif difference.clusters is None:
+        passed, why = False, f"{version} was trained when conversations were not counted yet: train it anew."
     else:
         passed, why = _told(version, difference, margin)
         why = f"By what was held out when it was trained: {why}"

@@ -115,9 +115,10 @@ def replay(
         for place, arm in enumerate(first.arms)
         if chosen[arm] or would[place] > 0
     }
-    warnings = list(
-        dict.fromkeys(warning for report in reports[:1] for one in report.estimates for warning in one.warnings)
-    )
+    warnings = list(dict.fromkeys(warning for one in reports[0].estimates for warning in one.warnings))
+    for report in reports[1:]:  # of other measures, what was not said of the first
+        said = dict.fromkeys(warning for one in report.estimates for warning in one.warnings)
+        warnings += [f"Of {report.measure}: {warning}" for warning in said if warning not in warnings]
     if not reports[0].estimates[0].judged:
         warnings.append(
             "No decision is judged: send feedback (`POST /v1/feedback`), or nothing can be said of success."

@@ -28,13 +28,11 @@ from .dataset import Cluster, bandit, clusters_of, success_of, usable
 from .logged import Logged
 from .ope.bandit import Bandit, Floats
 from .ope.bootstrap import Resamples, bias_corrected
-from .ope.estimate import Estimate, Evaluator
+from .ope.estimate import LEAST_CLUSTERS, LEAST_EFFECTIVE, Estimate, Evaluator
 
 STRONGEST, MOST_USED = "strongest", "most-used"
 ENOUGH_ANSWERS = 30
 """Answers of a model from which on its length is taken as measured."""
-LEAST_CLUSTERS = 10
-"""Fewer groups than that are no sample to draw an interval from."""
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,18 +127,26 @@ def savings(
         raise InvalidRequest(f"There is no answer to compare: {told}.")
     columns, statistic, measured = _columns(priced)
     groups = clusters_of([row.decision for row in priced], cluster)
+    sizes = np.ones(len(priced))
     if groups is not None:
         columns = np.stack([np.bincount(groups, column) for column in columns.T], axis=1)
+        sizes = np.bincount(groups).astype(np.float64)
+    alike = float(sizes.sum()) ** 2 / float(sizes @ sizes)  # how many groups of one size would tell as much
     warnings = []
-    drawn = Resamples(rng) if len(columns) >= LEAST_CLUSTERS else None
+    drawn = Resamples(rng) if len(columns) >= LEAST_CLUSTERS and alike >= LEAST_EFFECTIVE else None
     if drawn is None:
-        warnings.append(f"There are {len(columns)} groups of requests ({cluster}): too few for an interval.")
+        count = f"{len(columns)} {cluster}{'' if len(columns) == 1 else 's'}"
+        warnings.append(
+            f"{count}: no interval can be told of fewer than {LEAST_CLUSTERS}."
+            if len(columns) < LEAST_CLUSTERS
+            else f"So much hangs on a few of {count} that no interval can be told."
+        )
 
     def amount(part: int) -> Amount:
         value = float(statistic(columns.sum(axis=0)[None])[0, part])
         if drawn is None:
             return Amount(value=value)
-        low, high = bias_corrected(columns, lambda sums: statistic(sums)[:, part], drawn)
+        low, high = bias_corrected(columns, lambda sums: statistic(sums)[:, part], drawn, freedom=alike - 1)
         return Amount(value=value, low=low, high=high)
 
     would = amount(0)
@@ -150,6 +156,8 @@ def savings(
             "What the baseline's answers would have been worth cannot be told: too few of its answers are judged, or it"
             " had no chance in the log (see `routing.exploration`)."
         )
+    elif quality.low is None and quality.high is None:
+        warnings += [f"Of success: {warning}" for warning in quality.warnings]
     if measured < len(priced) - kept_back:
         warnings.append(
             f"Of {len(priced) - kept_back - measured} answers the baseline's are taken to be equally long: fewer than"

@@ -246,7 +246,7 @@ def test_bootstrap_of_a_mean_is_about_the_textbook_interval():
     assert low == pytest.approx(values.mean() - half, abs=0.02)
     assert high == pytest.approx(values.mean() + half, abs=0.02)
     drawn_again = Resamples(np.random.default_rng(1), 1999)
-    bca = bias_corrected(values[:, None], lambda sums: sums[:, 0] / 900, drawn_again)
+    bca = bias_corrected(values[:, None], lambda sums: sums[:, 0] / 900, drawn_again, freedom=899)
     assert bca == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
 
 

@@ -109,7 +109,8 @@ def test_an_empty_log_is_said():
 def test_few_groups_give_no_interval():
     report = reckoned(read(40), cluster="day")
     assert report.saved.low is None
-    assert any("too few" in warning for warning in report.warnings)
+    assert "1 day: no interval can be told of fewer than 10." in report.warnings
+    assert (report.quality.low, report.quality.high) == (None, None)
 
 
 def test_intervals_hold_as_often_as_they_say():

@@ -7,6 +7,7 @@ The log of a policy that drew an arm `a` for a request `x` with a known probabil
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,12 +43,16 @@ class Bandit:
     """(n, d): what is known of the requests; one column is 1."""
     clusters: Integers | None = None
     """(n,): decisions of one number are not independent of one another, such as the turns of a conversation."""
+    cluster: str = "decision"
+    """What a cluster is, in a word."""
     belief: Floats | None = None
     """(n,): how far each reward is to be believed, in [0, 1]; None: wholly."""
     seen: Floats | None = None
     """(n,): the probability with which the reward of such a decision is known, in (0, 1]; None: the same for all."""
     bounds: tuple[float, float] | None = (0.0, 1.0)
     """Between which a reward lies; None: nobody knows."""
+    floor: float = -math.inf
+    """Where there are no bounds: what no reward is below."""
     judged: NDArray[np.bool_] = field(init=False)
     """(n,): where the reward is known and believed at all."""
     observation: Floats = field(init=False)
@@ -79,6 +84,16 @@ class Bandit:
         return picked
 
     @property
+    def possible(self) -> tuple[float, float]:
+        """Between which a reward lies, infinite where nobody knows."""
+        return (self.floor, math.inf) if self.bounds is None else self.bounds
+
+    @property
+    def judged_clusters(self) -> int:
+        """Of how many clusters any decision is judged."""
+        return int(self.judged.sum()) if self.clusters is None else len(np.unique(self.clusters[self.judged]))
+
+    @property
     def known_rewards(self) -> Floats:
         """(n,): the rewards with 0 where they are not known, which `observation` then weighs with 0."""
         return np.where(self.judged, self.rewards, 0.0)
@@ -104,8 +119,14 @@ class Bandit:
         total, usual = float(weights.sum()), float(self.observation.mean())
         return float(weights @ weights) / total / usual if total else 0.0
 
-    def effective(self, target: Floats, *, clip: float | None = None) -> float:
-        """How many judged decisions of its own would tell as much of the other policy: (Σw)² / Σw² (Kish 1965)."""
+    def effective(self, target: Floats, *, clip: float | None = None, together: bool = False) -> float:
+        """How many judged decisions of its own would tell as much of the other policy: (Σw)² / Σw² (Kish 1965).
+
+        Args:
+            together: of how many clusters that count alike, were all decisions of one to tell the same.
+        """
         weights = self.weights(target, clip=clip) * self.observation
+        if together and self.clusters is not None:
+            weights = np.bincount(np.unique(self.clusters, return_inverse=True)[1], weights).astype(np.float64)
         squares = float(weights @ weights)
         return float(weights.sum()) ** 2 / squares if squares else 0.0

@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from .student import stretch
 from .terms import Terms
 
 Floats = NDArray[np.float64]
@@ -55,14 +56,21 @@ class Resamples:
         return np.vstack(parts)
 
 
-def studentised(terms: Terms, drawn: Resamples, *, level: float = 0.95) -> tuple[float, float]:
+def studentised(
+    terms: Terms, drawn: Resamples, *, freedom: float = math.inf, level: float = 0.95
+) -> tuple[float, float]:
     """The bootstrap-t interval (Efron 1982; Hall 1988): the quantiles of (θ* − θ) / s*, where s* is the standard
     error of each resample by linearisation, laid on θ and its own s.
 
     Its coverage errs by O(1/n) and, unlike that of percentiles, holds with the skewed weights of importance sampling.
     `Terms.imagined` is among the rows that are drawn from, and `Terms.widening` widens the whole. Infinite where the
-    rows do not tell.
+    rows do not tell. Drawn out by as much as Student's t is beyond the normal, for few rows vary too little when they
+    are resampled.
+
+    Args:
+        freedom: degrees of it, at least 4.
     """
+    drawn_out = stretch(len(terms), freedom, level)
     widening, terms = terms.widening, terms.wary
     if not math.isfinite(terms.value):
         return -math.inf, math.inf
@@ -90,17 +98,20 @@ def studentised(terms: Terms, drawn: Resamples, *, level: float = 0.95) -> tuple
         return -math.inf, math.inf
     tail = (1 - level) / 2
     low, high = np.quantile(scores, [1 - tail, tail], method="weibull")
+    error *= drawn_out
     return terms.value - float(low) * error, terms.value - float(high) * error
 
 
 def bias_corrected(
-    columns: Floats, statistic: Statistic, drawn: Resamples, *, level: float = 0.95
+    columns: Floats, statistic: Statistic, drawn: Resamples, *, freedom: float, level: float = 0.95
 ) -> tuple[float, float]:
     """The BCa interval (Efron 1987) of any smooth function of sums over rows; its acceleration comes from the
-    jackknife, which for sums is a subtraction.
+    jackknife, which for sums is a subtraction. Its tails are cut farther out, where Student's t and the n / (n − 1) of
+    a variance would have them (Hesterberg 2015): with few rows resamples vary too little.
 
     Args:
         columns: (rows, columns).
+        freedom: degrees of it, at least 4.
     """
     total = columns.sum(axis=0)
     value = float(statistic(total[None])[0])
@@ -115,8 +126,9 @@ def bias_corrected(
     below = (np.searchsorted(values, value) + np.searchsorted(values, value, "right")) / 2
     bias = normal.inv_cdf(float(np.clip(below, 1, len(values) - 1)) / len(values))
     ends = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        moved = bias + normal.inv_cdf(tail)
+    reach = stretch(len(columns), freedom, level) * normal.inv_cdf((1 + level) / 2)
+    for deviation in (-reach, reach):
+        moved = bias + deviation
         ends.append(normal.cdf(bias + moved / (1 - acceleration * moved)))
     low, high = np.quantile(values, ends, method="weibull")
     return float(low), float(high)

@@ -15,6 +15,7 @@ from .dr import dr
 from .ips import ips
 from .reward_model import CrossFitted
 from .snips import snips
+from .student import student
 from .terms import Terms
 
 Estimator = Literal["ips", "snips", "dr"]
@@ -25,7 +26,12 @@ INTERVALS: tuple[Interval, ...] = get_args(Interval)
 TOLERATED = 0.01
 """Share of a policy's choices that may have had no chance in the log before no figure is given for it."""
 LEAST_EFFECTIVE = 5.0
-"""Decisions' worth of evidence below which an interval is the whole range that a reward may have."""
+"""Decisions' worth of evidence, or clusters' worth, below which there is no interval."""
+LEAST_CLUSTERS = 10
+"""Judged clusters below which there is no interval but Bernstein's: so few are no sample."""
+MANY_CLUSTERS = 100.0
+"""Clusters' worth of evidence from which on bootstrap-t intervals hold their level alone."""
+ROUNDING = 1e-9
 THIN_EFFECTIVE = 50.0
 """Below it the estimate is called thin: intervals were seen to hold their level from about there on."""
 
@@ -37,13 +43,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     interval: Interval
     level: float
     value: float | None
-    """None: the log cannot tell."""
+    """None: the log cannot tell. Never outside of what it can be."""
     low: float | None
     high: float | None
     """Both hold the worst and the best that may have come of what the log says nothing of. None: unbounded."""
     decisions: int
     judged: int
     """Decisions of which the outcome is known."""
+    clusters: int | None = None
+    """Clusters of which any decision's is; None: the estimate was made when that was not looked at."""
     effective: float
     """How many decisions of the policy's own would tell as much."""
     uncovered: float
@@ -110,9 +118,10 @@ class Evaluator:
         heaviest = float(weights.max()) if weights.size else 0.0
         rows = terms.by(log.clusters)
         low, high = -math.inf, math.inf
-        if effective >= LEAST_EFFECTIVE:
+        lone = self._lone(target, effective) if interval == "bootstrap" else None
+        if effective >= LEAST_EFFECTIVE and lone is None:
             if interval == "bootstrap":
-                low, high = studentised(rows, self._drawn, level=self.level)
+                low, high = self._resampled(rows, target)
             elif bounds is not None:
                 spread = self._spread(target, estimator, len(rows))
                 if difference:
@@ -124,6 +133,11 @@ class Evaluator:
             low, high = low + uncovered * bounds[0], high + uncovered * bounds[1]
         elif uncovered > TOLERATED:
             low, high = -math.inf, math.inf
+        possible = log.possible
+        if difference:
+            possible = possible[0] - possible[1], possible[1] - possible[0]
+        came_out, (value, low, high) = value, (_within(one, *possible) for one in (value, low, high))
+        beyond = estimator if told and abs(value - came_out) > ROUNDING else None
         return Estimate(
             estimator=estimator,
             interval=interval,
@@ -133,10 +147,11 @@ class Evaluator:
             high=high if math.isfinite(high) else None,
             decisions=len(log),
             judged=int(log.judged.sum()),
+            clusters=log.judged_clusters,
             effective=effective,
             uncovered=uncovered,
             heaviest=heaviest,
-            warnings=tuple(self._warnings(uncovered, effective, weights)),
+            warnings=tuple(self._warnings(uncovered, effective, weights, lone=lone, beyond=beyond)),
         )
 
     def _spread(self, target: Floats, estimator: Estimator, rows: int) -> float:
@@ -158,8 +173,35 @@ class Evaluator:
             return counted * heaviest * (best - worst) * usual / (float(weights.mean()) or 1.0)
         return counted * (1 + 2 * heaviest) * (best - worst)
 
-    def _warnings(self, uncovered: float, effective: float, weights: Floats) -> list[str]:
+    def _resampled(self, rows: Terms, target: Floats) -> tuple[float, float]:
+        """The bootstrap-t interval and, of few clusters, whichever end of it and of Student's is farther out: how
+        skewed an estimate is cannot be learned from a few."""
+        worth = self.log.effective(target, clip=self.clip, together=True)
+        low, high = studentised(rows, self._drawn, freedom=worth - 1, level=self.level)
+        if worth < MANY_CLUSTERS:
+            least, most = student(rows, worth - 1, level=self.level)
+            low, high = min(low, least), max(high, most)
+        return low, high
+
+    def _lone(self, target: Floats, effective: float) -> str | None:
+        """Why there are too few clusters for an interval; None: there are enough, or too little is judged at all."""
+        log = self.log
+        count = log.judged_clusters
+        if 0 < count < LEAST_CLUSTERS:
+            several = "s" if count > 1 else ""
+            return f"{count} {log.cluster}{several}: no interval can be told of fewer than {LEAST_CLUSTERS}."
+        if log.effective(target, clip=self.clip, together=True) < LEAST_EFFECTIVE <= effective:
+            return f"So much hangs on a few of {count} {log.cluster}s that no interval can be told."
+        return None
+
+    def _warnings(
+        self, uncovered: float, effective: float, weights: Floats, *, lone: str | None, beyond: Estimator | None
+    ) -> list[str]:
         log, found = self.log, []
+        if lone is not None:
+            found.append(lone)
+        if beyond is not None:
+            found.append(f"{beyond.upper()} came out as what cannot be, and is told as the nearest that can.")
         if uncovered > TOLERATED:
             found.append(
                 f"In {uncovered:.1%} of its choices it would pull arms that had no chance in the log: of those nothing"
@@ -171,9 +213,14 @@ class Evaluator:
             )
         if self.clip is not None and weights.size and float(weights.max()) >= self.clip:
             found.append(f"Weights are cut at {self.clip:g}, which draws the figures towards 0.")
-        if not log.judged.all() and log.seen is None:
+        if not log.judged.all() and log.belief is not None and log.seen is None:
             found.append(
                 f"{int(log.judged.sum())} of {len(log)} decisions are judged. The figures hold for all of them where"
                 " being judged has nothing to do with how well the answer was."
             )
         return found
+
+
+def _within(value: float, least: float, most: float) -> float:
+    """The nearest that can be; what nobody knows stays unknown."""
+    return min(max(value, least), most) if math.isfinite(value) else value

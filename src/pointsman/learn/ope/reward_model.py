@@ -63,7 +63,7 @@ class CrossFitted:
         for part in range(self.folds):
             rows = np.flatnonzero(self.fold_ == part)
             predicted[rows] += phi[rows] @ self.theta_[part].T
-        self.predicted_ = predicted if log.bounds is None else np.clip(predicted, *log.bounds)
+        self.predicted_ = np.clip(predicted, *log.possible)
         return self
 
     def echo(self, log: Bandit, pull: Floats) -> Floats:
