@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait, for a process to start or for a moment to come: more run side by side than there are cores.
+# Tests mostly wait, for a process to start or for a moment to come: more run side by side than there are cores. Those of
+# reliability watch seconds, so two do; what runs a model, or watches milliseconds, has the machine to itself.
 JOBS ?= 3
 # Compiled tests are kept, whatever the environment says: to compile them takes longer than to find them.
 export PYTHONDONTWRITEBYTECODE :=
@@ -17,9 +18,9 @@ run: $(VENV)/.run
 install: $(VENV)/.run
 
 test: $(VENV)/.dev browser npm
-	$(BIN)/python -m pytest -m "not alone" -n $(JOBS) --dist loadfile
-	$(BIN)/python -m pytest -m "alone and not engine" -n 2 --dist loadfile tests/reliability
-	$(BIN)/python -m pytest -m engine $$(grep -rl --include='test_*.py' 'mark\.engine' tests)
+	$(BIN)/python -m pytest -m "not alone" -n $(JOBS) --dist loadfile --ignore=tests/reliability
+	$(BIN)/python -m pytest -m "not alone" -n 2 --dist loadfile tests/reliability
+	$(BIN)/python -m pytest -m alone $$(grep -rlE --include='test_*.py' 'mark\.(alone|engine)' tests)
 
 # Pages are looked at in a real browser; where none can be had, those tests are skipped and say so.
 browser:

@@ -20,10 +20,9 @@ hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs a model has the machine to itself, and what watches how long things take has at most one of its kind
-    beside it; the rest runs side by side."""
+    """What runs a model has the machine to itself."""
     for item in items:
-        if item.get_closest_marker("engine") or "reliability" in item.path.parts:
+        if item.get_closest_marker("engine"):
             item.add_marker(pytest.mark.alone)
 
 

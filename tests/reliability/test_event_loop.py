@@ -17,6 +17,8 @@ from pointsman.testing.upstream import ScriptedUpstream
 
 from .http_client import Client, ask_once, post
 
+pytestmark = pytest.mark.alone
+
 MEGABYTE = 1_000_000
 SMALL = post(b'{"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}')
 
