@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pointsman.testing.answers import Page, Status
 from waiting import until
 
+from .responding import SECRET
 from .running import Gateway, running
 
 EASY = "What is the capital of France?"
@@ -132,7 +133,7 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             body["routing_preferences"] = {"force_provider": "openai"}
             for path in ("/v1/chat/completions", "/api/v1/chat/completions", "/v1/messages"):
                 nobody = gateway.ask("POST", path, body, headers=KEYED)
-                assert nobody.status in (502, 503), nobody.body
+                assert nobody.status == 503, nobody.body
                 assert 400 < int(nobody.headers["retry-after"]) <= 600
                 told = nobody.body.decode()
                 assert "left alone for a while" in told
@@ -142,7 +143,9 @@ def test_who_names_it_is_told_at_once_and_no_more_than_that(tmp_path, settings, 
             background.run(cloud.listen())
 
 
-def test_a_provider_that_is_back_is_asked_at_once(tmp_path, settings, lan_server, background):
+def test_a_provider_that_is_back_is_asked_at_once_and_until_then_privacy_holds(
+    tmp_path, settings, lan_server, cloud, background
+):
     lan_server.reset()
     lan_server.models = ("llama3.1:8b",)
     tree = breaking(settings)
@@ -153,6 +156,22 @@ def test_a_provider_that_is_back_is_asked_at_once(tmp_path, settings, lan_server
         try:
             assert [gateway.chat(model=LAN).status for _ in range(4)] == [502, 502, 502, 503]
             until(lambda: "lan is away" in gateway.log_text)
+            private = {
+                "model": "auto",
+                "messages": [{"role": "user", "content": f"is {SECRET} good?"}],
+                "max_tokens": 9,
+            }
+            for path in ("/v1/chat/completions", "/api/v1/chat/completions", "/v1/messages", "/api/chat"):
+                kept = gateway.ask("POST", path, private)
+                assert kept.status == 503, kept.body
+                assert int(kept.headers["retry-after"]) > 0
+                told = kept.body.decode()
+                assert f"Every model that could answer is down: {LAN}" in told
+                assert "Privacy leaves out" in told
+                assert CLOUD in told
+                assert "Start a local model that can do it, or remove the private content." in told
+                assert SECRET not in told
+            assert not cloud.chats
         finally:
             background.run(lan_server.listen())
         until(lambda: gateway.chat(model=LAN).status == 200)

@@ -22,7 +22,7 @@
     │   │   └── EngineError        the embedded engine does not run; its code says what is missing
     │   ├── WeightsError           an embedded model's weights cannot be had; its code says why
     │   ├── CircuitOpen            503; failed too often lately, and is left alone for a while
-    │   ├── NoHealthyModel         every model that could answer is away or left alone
+    │   ├── NoHealthyModel         503; every model that could answer is away or left alone
     │   ├── UpstreamTimeout        504; one of connect, first_byte, between_bytes, total
     │   ├── UpstreamStatus         answered with an error status; body and Retry-After kept
     │   ├── UpstreamContextTooLong 400; counted more tokens in the prompt than its context holds
@@ -292,6 +292,7 @@ class CircuitOpen(UpstreamError):
 class NoHealthyModel(UpstreamError):
     """Every model that could answer is down."""
 
+    status = 503
     code = "no_healthy_model"
     models: tuple[str, ...] = ()
     """Their ids."""

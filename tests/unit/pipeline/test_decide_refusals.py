@@ -10,6 +10,7 @@ from pointsman.core.errors import (
     ContextTooLong,
     Forbidden,
     NoCapableModel,
+    NoHealthyModel,
     PrivacyWall,
     UpstreamError,
 )
@@ -106,9 +107,31 @@ def test_a_model_that_does_not_chat():
 def test_everything_down_is_not_the_callers_fault():
     with pytest.raises(UpstreamError) as caught:
         decide(unhealthy={"openai": "breaker open", "embedded": "starting", "ollama": "refused", "anthropic": "401"})
-    assert caught.value.status == 502
+    assert (caught.value.status, caught.value.code) == (503, "no_healthy_model")
+    assert caught.value.retry_after
     assert "embedded:small (starting)" in caught.value.message
     assert "and 2 more" in caught.value.message
+    assert "rivacy" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("privacy", "helps"),
+    [
+        (Privacy(level="high", classes=(PrivacyClass.CONTACT,), local_only=True), True),
+        (Privacy(classes=(PrivacyClass.SECRET,), detectors=("aws_access_key",), local_only=True), False),
+    ],
+)
+def test_while_local_models_are_down_it_is_said_what_privacy_leaves_out_and_how_to_mend_that(privacy, helps):
+    down = {"ollama": "refused", "embedded": "starting", "anthropic": "401"}
+    with pytest.raises(NoHealthyModel) as caught:
+        decide(unhealthy=down, what=signals(privacy=privacy))
+    told = caught.value.message
+    assert told.startswith("Every model that could answer is down: embedded:small (starting), ollama:home (refused).")
+    assert "Privacy leaves out openai:cheap, openai:strong, for" in told
+    assert f"it holds content of class {privacy.classes[0]}" in told
+    assert "Start a local model that can do it, or remove the private content" in told
+    assert ("lower privacy_level" in told) is helps
+    assert caught.value.models == ("embedded:small", "ollama:home")
 
 
 def test_a_forced_provider_binds_names_too():

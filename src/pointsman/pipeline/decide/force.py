@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pointsman.core.caller import Caller
 from pointsman.core.catalog import Catalog, ModelCard
-from pointsman.core.errors import Forbidden, InvalidRequest, UpstreamError
+from pointsman.core.errors import Forbidden, InvalidRequest, NoHealthyModel
 
 PARAM = "routing_preferences.force_provider"
 
@@ -20,7 +20,7 @@ def check_provider(name: str, catalog: Catalog, caller: Caller | None, *, only: 
     Raises:
         InvalidRequest: there is no such provider; names those there are.
         Forbidden: the settings force another one.
-        UpstreamError: it is set up, and its models are not known because it is away.
+        NoHealthyModel: it is set up, and its models are not known because it is away.
     """
     serving = {card.provider for card in catalog if caller is None or caller.may_use(card.id, card.name)}
     absent = catalog.absent if caller is None else {}
@@ -38,7 +38,7 @@ def check_provider(name: str, catalog: Catalog, caller: Caller | None, *, only: 
             param=PARAM,
         )
     if name not in serving:
-        away = UpstreamError(f"The provider {name} is away: {absent[name]}", code="no_healthy_model")
+        away = NoHealthyModel(f"The provider {name} is away: {absent[name]}")
         away.plain = f"The provider {name} is away."
         raise away
 

@@ -116,8 +116,9 @@ def refuse_model(model: str, caller: Caller, catalog: Catalog) -> Forbidden:
 def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
     """Why nothing is left for `auto`.
 
-    Models that are only down: 502, for the caller may try again. No room in any model that could answer otherwise:
-    ContextTooLong, naming the largest window. All kept out by privacy: PrivacyWall. Else NoCapableModel.
+    Models that are only down: 503, for the caller may try again, with what privacy left out. No room in any model that
+    could answer otherwise: ContextTooLong, naming the largest window. All kept out by privacy: PrivacyWall. Else
+    NoCapableModel.
     """
     if not len(catalog):
         return NoCapableModel(
@@ -135,7 +136,14 @@ def refuse_all(catalog: Catalog, demand: Demand) -> PointsmanError:
         return _broke(*cheapest, demand)
     down = {card.id: f"{card.id} ({why['unhealthy']})" for card, why in found if set(why) == {"unhealthy"}}
     if down:
-        nobody = NoHealthyModel(f"Every model that could answer is down: {named(down.values())}.", retry_after=SOON)
+        message = f"Every model that could answer is down: {named(down.values())}."
+        kept_out = [card.id for card, why in found if set(why) == {"privacy"}]
+        if kept_out:
+            message += (
+                f" Privacy leaves out {named(kept_out)}, for this request must stay on this machine:"
+                f" {why_local_only(demand.privacy)}. Wait until one of the first is back, or: {_stay(demand, ())}"
+            )
+        nobody = NoHealthyModel(message, retry_after=SOON)
         nobody.models = tuple(down)
         return nobody
     full = [card for card, why in found if set(why) - {"unhealthy"} == {"context"}]
