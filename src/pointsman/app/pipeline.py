@@ -168,6 +168,7 @@ def build_pipeline(
 
     pipeline = Pipeline(
         understand=understand,
+        takes_long=understand.takes_long,
         decide=decide,
         shape=shape,
         execute=execute,

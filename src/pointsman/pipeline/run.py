@@ -92,9 +92,11 @@ class Pipeline:
         budgets: Spends | None = None,
         caller_keys: TakesKeys | None = None,
         threads: Threads | None = None,
+        takes_long: Callable[[ChatRequest], bool] = lambda request: False,
     ) -> None:
         """
         Args:
+            takes_long: whether a request is to be understood in a thread, however small it is.
             threads: the running conversations; None: those of this pipeline alone.
             caller_keys: for which providers callers may bring keys of their own; None: for none.
             budgets: where money is reserved before a call; None: nothing is capped.
@@ -105,6 +107,7 @@ class Pipeline:
             holds_private: whether a model's name that nobody knows is a key or the like, and must not be logged.
         """
         self._understand = understand
+        self._takes_long = takes_long
         self._decide = decide
         self._shape = shape
         self._execute = execute
@@ -159,7 +162,8 @@ class Pipeline:
             usual=caller.scopes.priority,
         )
         try:
-            signals = understand() if request.size < LARGE else await self._beside(understand)
+            beside = request.size >= LARGE or self._takes_long(request)
+            signals = await self._beside(understand) if beside else understand()
             if self._people is not None:
                 signals = await self._people(request, signals)
             if self._intents is not None:
@@ -179,7 +183,8 @@ class Pipeline:
             InvalidRequest: it cannot be read.
         """
         understand = partial(self._understand, request)
-        signals = understand() if request.size < LARGE else await self._beside(understand)
+        beside = request.size >= LARGE or self._takes_long(request)
+        signals = await self._beside(understand) if beside else understand()
         return signals.needs
 
     async def _beside(self, work: Callable[[], T]) -> T:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
+from functools import cache
 
 import msgspec
 import pytest
@@ -23,7 +26,7 @@ from pointsman.core.ports import ChatCall, SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
 from pointsman.core.shared import StateUnavailable
 from pointsman.core.trail import Trail
-from pointsman.pipeline.execute import Escalation, Execute, ExecutionRules
+from pointsman.pipeline.execute import Escalation, Execute, ExecutionRules, cascade
 from pointsman.pipeline.execute.cascade import stronger, without_logprobs
 from pointsman.pipeline.execute.confidence import Verifier
 from pointsman.pipeline.execute.confidence.model import Confidence
@@ -164,6 +167,29 @@ async def test_of_a_stream_nothing_is_told_before_it_convinces():
     assert error is None
     assert said(events) == JSON
     assert told(outcome) == [("a:cheap", "escalated"), ("b:strong", "ok")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_judges_is_loaded_in_a_thread_and_awaited(monkeypatch, stream):
+    threads = []
+
+    @cache
+    def load():
+        time.sleep(0.05)
+        threads.append(threading.current_thread())
+
+    def judges(self, *, whole, prior=None):
+        assert threads, "it is not loaded yet"
+        return Confidence(1.0, ())
+
+    monkeypatch.setattr(cascade, "load", load)
+    monkeypatch.setattr(Verifier, "confidence", judges)
+    for _ in range(2):
+        answer = [chunk(JSON), chunk("", "stop")] if stream else [body(JSON)]
+        events, error, _ = await play({"a:cheap": Script(*answer), "b:strong": Script(body("{}"))}, stream=stream)
+        assert (said(events), error) == (JSON, None)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_a_stream_is_let_go_at_the_bound_of_tokens():

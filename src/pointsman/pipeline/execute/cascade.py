@@ -17,7 +17,7 @@ from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest, Priority
 
-from .confidence import Model, Verifier, threshold_for
+from .confidence import Model, Verifier, load, threshold_for
 
 MARGIN = 0.02
 """How much likelier to succeed a model must be, to be asked in another's place."""
@@ -126,6 +126,9 @@ class Watch:
         Raises:
             Unconvincing: another model should answer.
         """
+        loading = None
+        if not load.cache_info().currsize:  # while the model is thinking
+            loading = asyncio.get_running_loop().run_in_executor(None, load)
         held: list[Event] = []
         until: float | None = None
         coming: asyncio.Task[Event | None] | None = None
@@ -142,6 +145,8 @@ class Watch:
                 verifier = self._verifier
                 assert verifier is not None, "the attempt has begun, and so was altered"
                 if event is None:
+                    if loading is not None:
+                        await loading
                     if (doubt := self._doubt(verifier, held, whole=True)) is not None:
                         raise doubt
                     for one in held:
@@ -154,6 +159,8 @@ class Watch:
                 if isinstance(event, Frames) and verifier.tokens >= self._rules.hold_tokens:
                     break
             assert self._verifier is not None
+            if loading is not None:
+                await loading
             doubt = self._doubt(self._verifier, held, whole=False)
             if doubt is not None and await self._covered():
                 raise doubt

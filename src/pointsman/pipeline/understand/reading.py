@@ -48,6 +48,8 @@ class Reader:
         self._features = features
         self._failed = False
         self._allow = allow
+        self.is_cold = features is not None
+        """Whether the first vector is still to be made: NumPy and a table are loaded for it, which takes long."""
 
     def __call__(self, text: str, *, featured: bool = False) -> Reading:
         """Read it; the feature vector only when it is wanted, for it takes the most time.
@@ -68,6 +70,7 @@ class Reader:
                 if not self._failed:
                     log.exception("Prompts cannot be embedded, or their intents not told from that; the rules speak.")
                 self._failed = True
+            self.is_cold = False
         own = readable(features) and (intent is not ruled or ruled is Intent.GENERAL)
         return Reading(
             assent=not ask.code and is_assent(ask.prose),

@@ -161,6 +161,10 @@ class Understand:
             prompt_hash=prompt_hash,
         )
 
+    def takes_long(self, request: ChatRequest) -> bool:
+        """Whether much is loaded first to understand this one: some 0.3 s, and seconds on a busy machine."""
+        return self._read.is_cold and self._chooses(request.model)
+
     def adjust(self, *, level: PrivacyLevel, priority: Priority) -> None:
         """Take up the installation's level and priority anew."""
         self._rules = dataclasses.replace(self._rules, level=level)

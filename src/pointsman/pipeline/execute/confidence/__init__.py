@@ -5,6 +5,6 @@ was fitted to answers that were executed (`pointsman eval confidence`) makes a p
 """
 
 from .model import Confidence, Model, parse_model, threshold_for
-from .verifier import Verifier
+from .verifier import Verifier, load
 
-__all__ = ["Confidence", "Model", "Verifier", "parse_model", "threshold_for"]
+__all__ = ["Confidence", "Model", "Verifier", "load", "parse_model", "threshold_for"]

@@ -16,12 +16,12 @@ LOOKED_AT = 40_000
 
 def refuses(prose: str) -> bool:
     """Whether the text begins with a refusal, or by asking for what it would need."""
-    return _rules()[0].search(_plain(prose[:BEGINNING])) is not None
+    return load_phrases()[0].search(_plain(prose[:BEGINNING])) is not None
 
 
 def doubts(prose: str) -> bool:
     """Whether the text says anywhere that it is not sure of itself."""
-    return _rules()[1].search(_plain(prose[:LOOKED_AT])) is not None
+    return load_phrases()[1].search(_plain(prose[:LOOKED_AT])) is not None
 
 
 def _plain(text: str) -> str:
@@ -29,8 +29,8 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _rules() -> tuple[Any, Any]:
-    """Compiled at the first call."""
+def load_phrases() -> tuple[Any, Any]:
+    """What refusals and doubts are found by, compiled at the first call."""
     table = tomllib.loads(files(__package__).joinpath("phrases.toml").read_text(encoding="utf-8"))
     refusals, doubts = (
         re2.compile("(?i)" + "|".join(f"(?:{pattern})" for pattern in table[kind])) for kind in ("refusals", "doubts")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pointsman.core.events import Event
 from pointsman.core.request import ChatRequest
 
@@ -9,6 +11,16 @@ from .answer import Answer
 from .asked import Asked
 from .evidence import Evidence, evidence_of
 from .model import Confidence, Model, built_in_model
+from .phrases import load_phrases
+
+
+@cache
+def load() -> None:
+    """Read and compile what the first judgement would stop at; threads may do it."""
+    import yaml  # noqa: F401  # of blocks.py, where a text holds such
+
+    load_phrases()
+    built_in_model()
 
 
 class Verifier:
