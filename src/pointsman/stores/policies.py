@@ -154,8 +154,8 @@ class PolicyStore:
         return (await self.standing()).serving
 
     async def standing(self) -> Standing:
-        """Who chooses, who is on trial, and who would choose after a rollback. A version that is gone is left out, but for
-        the name of the promoted one."""
+        """Who chooses, who is on trial, and who would choose after a rollback. A version that is gone is left out, but
+        for the name of the promoted one."""
         held = await self._database.fetch(
             "SELECT version, promoted_at FROM promotions WHERE rolled_back = 0 ORDER BY number DESC LIMIT $1",
             1 + MOST_EARLIER,
