@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,12 +15,16 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+_WORDS = re.compile(rb'"(?:content|text|reasoning_content)": ?"[^"]')
+"""Inside a JSON string the quotes would be escaped."""
 _decoder = msgspec.json.Decoder(_Chunk)
 
 
 def hollow(block: bytes) -> bool:
     """Whether a block is made of whole chunks, and none holds text, reasoning, a call, a finish or anything else
     of an answer that is neither empty nor null, but for a role."""
+    if _WORDS.search(block) is not None:  # most blocks
+        return False
     told = False
     try:
         for payload in payloads(block):
