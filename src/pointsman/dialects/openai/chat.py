@@ -84,6 +84,7 @@ class ChatStream:
         "_last",
         "_left_out",
         "_looks_for_id",
+        "_opens",
         "_started",
         "_wants_usage",
         "done",
@@ -97,6 +98,8 @@ class ChatStream:
         self._finished = False
         self._hollow = True
         """Whether nothing has been said yet."""
+        self._opens = True
+        """Whether that, or the id, is still looked for."""
         self._last: deque[bytes] = deque(maxlen=4)
         """Blocks; a call stands in one of them where the answer ends with it, whatever empty chunks come behind."""
         self._left_out = False
@@ -124,21 +127,22 @@ class ChatStream:
         if not frames.isascii():
             check_utf8(frames)
         answer_id = None
-        if not self._started:
-            payload = first_data(frames)
-            if payload is None:  # comments that keep the connection open promise nothing yet
-                return None
-            answer_id, self._first = _first_id(payload), payload
-        elif self._looks_for_id:
-            self._looks_for_id -= 1
-            envelope = _loosely(first_data(frames) or b"")
-            answer_id = _id(envelope) if envelope is not None else None
+        if self._opens:
+            if not self._started:
+                payload = first_data(frames)
+                if payload is None:  # comments that keep the connection open promise nothing yet
+                    return None
+                answer_id, self._first = _first_id(payload), payload
+            elif self._looks_for_id:
+                self._looks_for_id -= 1
+                envelope = _loosely(first_data(frames) or b"")
+                answer_id = _id(envelope) if envelope is not None else None
+            self._hollow = self._hollow and hollow(frames)
+            self._opens = self._hollow or not self._started or self._looks_for_id > 0
         try:
             frames = objects_only(frames, _chunk_decoder)
         except UpstreamProtocolError:
             frames = self._chunks_only(frames)
-        if self._hollow:
-            self._hollow = hollow(frames) or not frames
         self._last.append(frames)
         usage = finish = None
         went_on = False

@@ -21,20 +21,18 @@ _decoder = msgspec.json.Decoder(_Chunk)
 
 
 def hollow(block: bytes) -> bool:
-    """Whether a block is made of whole chunks, and none holds text, reasoning, a call, a finish or anything else
-    of an answer that is neither empty nor null, but for a role."""
+    """Whether a block is made of whole chunks and comments, and no chunk holds text, reasoning, a call, a finish or
+    anything else of an answer that is neither empty nor null, but for a role."""
     if _WORDS.search(block) is not None:  # most blocks
         return False
-    told = False
     try:
         for payload in payloads(block):
             chunk = _decoder.decode(payload)
             if chunk.error or any(map(_says_something, chunk.choices)):
                 return False
-            told = True
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
-    return told
+    return True
 
 
 def _says_something(choice: dict[str, Any]) -> bool:
