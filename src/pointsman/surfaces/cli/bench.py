@@ -13,6 +13,7 @@ from .bench_faults import faults
 from .bench_gateway import gateway
 from .bench_soak import soak
 from .lazy import Group
+from .numbers import Finite
 
 
 @click.group(cls=Group)
@@ -36,9 +37,7 @@ bench.add_command(faults)
     metavar="URL",
     help="Where several gateways count [default: REDIS_URL, else one started here].",
 )
-@click.option(
-    "--cancel", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of streams left half-way."
-)
+@click.option("--cancel", type=Finite(0, 1), default=0.0, show_default=True, help="Share of streams left half-way.")
 @click.option("--streams", is_flag=True, help="Ask for streams.")
 @click.option(
     "--twice",

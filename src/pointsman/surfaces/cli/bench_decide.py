@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .numbers import Finite, Seed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,19 +23,19 @@ if TYPE_CHECKING:
     default="learned",
     show_default=True,
     metavar="learned|rules|FILE",
-    help="The one that ships, the rules alone, or one that `pointsman policy show` or `train` wrote to a file.",
+    help="The one that ships, the rules alone, or one that `pointsman policies show` or `train` wrote to a file.",
 )
 @click.option("--bytes", "sizes", type=click.IntRange(50, 1_000_000), multiple=True, help="Of a prompt, many times.")
 @click.option("--models", "catalogs", type=click.IntRange(1, 40), multiple=True, help="To choose from, many times.")
 @click.option("--prompts", type=click.IntRange(20, 100_000), default=300, show_default=True, help="Different ones.")
 @click.option(
     "--explore",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.05,
     show_default=True,
     help="Share of requests that may try another model.",
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the prompts.")
+@click.option("--seed", type=Seed(), default=7, show_default=True, help="Of the prompts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def decide(
     policy: str,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .numbers import Seed
+
 if TYPE_CHECKING:
     from pointsman.evals.faults.report import Report
 
 
 @click.command()
-@click.option("--seed", type=int, default=7, show_default=True, help="Of what is asked, and of every fault.")
+@click.option("--seed", type=Seed(), default=7, show_default=True, help="Of what is asked, and of every fault.")
 @click.option("--requests", type=click.IntRange(20, 100_000), default=3_000, show_default=True, help="Over all runs.")
 @click.option("--concurrency", type=click.IntRange(1, 500), default=32, show_default=True, help="At the same time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .invocation import Invocation, with_invocation
+from .numbers import Finite
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -34,9 +35,7 @@ def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="Rounds; targets take turns.")
-@click.option(
-    "--scale", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="More or fewer requests."
-)
+@click.option("--scale", type=Finite(0.01, 100), default=1.0, show_default=True, help="More or fewer requests.")
 @click.option(
     "--targets",
     metavar="A,B",

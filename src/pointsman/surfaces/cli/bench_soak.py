@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .numbers import Finite, Seed
+
 if TYPE_CHECKING:
     from pointsman.evals.soak.run import Report
 
@@ -15,17 +17,17 @@ MEBIBYTE = 2**20
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=30.0, show_default=True, help="Of the soak.")
+@click.option("--minutes", type=Finite(0.1, 10_000), default=30.0, show_default=True, help="Of the soak.")
 @click.option(
     "--warm-up",
-    type=click.FloatRange(1, 3600),
+    type=Finite(1, 3600),
     default=None,
     metavar="SECONDS",
     help="Of the same traffic before it [default: a fifth of the soak, at most 300].",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0.1, 100_000),
+    type=Finite(0.1, 100_000),
     default=None,
     metavar="N",
     help="Requests a second [default: half of what the gateway can do, which is measured first].",
@@ -38,13 +40,11 @@ MEBIBYTE = 2**20
     show_default=True,
     help="Different ones of each kind; 0: each is new, and caches grow until they are full.",
 )
-@click.option(
-    "--every", type=click.FloatRange(1, 3600), default=30.0, show_default=True, help="Seconds between two rows."
-)
+@click.option("--every", type=Finite(1, 3600), default=30.0, show_default=True, help="Seconds between two rows.")
 @click.option(
     "--data-plane", type=click.Choice(["native", "asgi"]), default="native", show_default=True, help="Of the gateway."
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the traffic.")
+@click.option("--seed", type=Seed(), default=7, show_default=True, help="Of the traffic.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON report to this file too."

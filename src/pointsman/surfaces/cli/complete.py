@@ -11,6 +11,7 @@ import click
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
+from .numbers import Finite
 from .output import note, print_json
 from .text import safe
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @click.option("-m", "--model", default="auto", shell_complete=model_names, help="auto, provider:model, or an alias.")
 @click.option("-s", "--system", metavar="TEXT", help="System prompt.")
-@click.option("-t", "--temperature", type=click.FloatRange(0, 2), metavar="0…2", help="Sampling temperature.")
+@click.option("-t", "--temperature", type=Finite(0, 2), metavar="0…2", help="Sampling temperature.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Bound on the answer's tokens.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer, its usage and the decision as JSON.")

@@ -13,6 +13,7 @@ from .evaluate_robustness import robustness
 from .evaluate_routing import routing
 from .invocation import Invocation, with_invocation
 from .lazy import Group
+from .numbers import Seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +45,7 @@ evaluate.add_command(programs)
     help="Templates that were written after the detectors, those that they were made with, or each in turn.",
 )
 @click.option("--variants", type=click.IntRange(1, 1000), default=4, show_default=True, help="Texts from a template.")
-@click.option("--seed", type=int, default=20, show_default=True, help="Of the random values in the texts.")
+@click.option("--seed", type=Seed(), default=20, show_default=True, help="Of the random values in the texts.")
 @click.option("--verbose", is_flag=True, help="Show every detector, and the texts that were judged wrongly.")
 @click.option("--names", is_flag=True, help="Judge how names of people are found instead; takes the extra entities.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")

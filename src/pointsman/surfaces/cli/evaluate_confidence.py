@@ -12,6 +12,7 @@ import click
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
+from .numbers import Finite, Seed
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ EVERY = 20
     help="Judge the evidence in this file instead; no model is asked.",
 )
 @click.option("--tasks", "limit", type=click.IntRange(1), help="Ask so many of the tasks alone, drawn by the seed.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="Of the answers.")
+@click.option("--temperature", type=Finite(0, 2), default=0.0, show_default=True, help="Of the answers.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Answers at the same time.")
 @click.option("--again", is_flag=True, help="Execute the kept answers anew.")
 @click.option("--fit", type=click.Path(dir_okay=False, path_type=Path), help="Write what is learned to this file.")
 @click.option(
     "--save-evidence", type=click.Path(dir_okay=False, path_type=Path), help="Write the evidence, without the texts."
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the answers, the folds and the intervals.")
+@click.option("--seed", type=Seed(), default=7, show_default=True, help="Of the answers, the folds and the intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @with_invocation
 def confidence(

@@ -9,6 +9,7 @@ import click
 
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
+from .numbers import Seed
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder of the public labelled sets [default: the project's own asks alone].",
 )
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the folds, the asks and the draws.")
+@click.option("--seed", type=Seed(), default=7, show_default=True, help="Of the folds, the asks and the draws.")
 @click.option(
     "-m", "--model", shell_complete=model_names, help="Judge a language model instead, as routing.intent_model has it."
 )

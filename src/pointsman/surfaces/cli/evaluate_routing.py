@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .engines import engine_option
+from .numbers import Seed
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -63,7 +64,7 @@ def complete_family(ctx: click.Context, param: click.Parameter, incomplete: str)
     help="Families to compare; the first is judged against the baselines.",
 )
 @click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of folds, fits and draws.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of folds, fits and draws.")
 @click.option(
     "--bootstrap",
     type=click.IntRange(FEWEST_DRAWS, 100_000),

@@ -10,6 +10,7 @@ import click
 from .engines import engine_options
 from .invocation import Invocation, run, with_invocation
 from .learning import Period, cards_of, complete_policy, file_named, load_named, read_stretch, shown
+from .numbers import Finite, Seed
 
 if TYPE_CHECKING:
     from pointsman.learn.engine import Engine
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
 @click.option("--policy", "name", default="rules", show_default=True, metavar="VERSION|FILE|rules|learned",
               shell_complete=complete_policy, help="The policy to ask.")  # fmt: skip
 @click.option("--since", type=Period(), default="30d", show_default=True, help="How far back the log is read.")
-@click.option(
-    "--cost-factor", type=click.FloatRange(0, 1e9), help="Success that a US dollar is worth [default: the settings']."
-)
-@click.option("--latency-penalty", type=click.FloatRange(0, 1e9),
+@click.option("--cost-factor", type=Finite(0, 1e9), help="Success that a US dollar is worth [default: the settings'].")
+@click.option("--latency-penalty", type=Finite(0, 1e9),
               help="Success that a second is worth [default: the settings'].")  # fmt: skip
 @click.option("--interval", type=click.Choice(["bootstrap", "bernstein"]), default="bootstrap", show_default=True,
               help="Bernstein's are wide, and hold for every number of decisions.")  # fmt: skip
 @click.option("--cluster", type=click.Choice(["conversation", "key", "day", "decision"]), default="conversation",
               show_default=True, help="Which decisions hang together.")  # fmt: skip
 @click.option("--inverse", is_flag=True, help="Weigh judged answers by how rarely such ones are judged.")
-@click.option("--clip", type=click.FloatRange(1), help="No importance weight counts more: less noise, some bias.")
+@click.option("--clip", type=Finite(1), help="No importance weight counts more: less noise, some bias.")
 @click.option("--check", is_flag=True, help="Check the intervals themselves against tables of known outcomes.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
               help="For --check: the folder with the tables (*.jsonl, *.jsonl.gz), or with `routing`.")  # fmt: skip
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
               help="For --check: logs that are drawn from each table.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="For --check: 60 seeds.")
 @engine_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of whatever is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
 def replay(

@@ -9,6 +9,7 @@ import click
 from .completion import model_names
 from .invocation import Invocation, run, with_invocation
 from .learning import Period, cards_of, read_stretch
+from .numbers import Seed
 
 if TYPE_CHECKING:
     from pointsman.learn.savings import Amount, Savings
@@ -28,7 +29,7 @@ def complete_baseline(ctx: click.Context, param: click.Parameter, incomplete: st
               shell_complete=complete_baseline, help="What all would have been sent to.")  # fmt: skip
 @click.option("--cluster", type=click.Choice(["conversation", "key", "day", "decision"]), default="conversation",
               show_default=True, help="Which decisions hang together.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of the resamples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
 def savings(invocation: Invocation, since: float, baseline: str, cluster: str, seed: int, as_json: bool) -> None:

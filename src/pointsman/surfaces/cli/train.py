@@ -11,6 +11,7 @@ from .completion import model_names
 from .engines import engine_options
 from .invocation import Invocation, run, with_invocation
 from .learning import Period
+from .numbers import Seed
 from .policy import check_name
 from .train_program import OPTIMIZERS, PROGRAMS, train_program
 
@@ -49,7 +50,7 @@ def _checked(ctx: click.Context, param: click.Parameter, name: str | None) -> st
 )
 @click.option("--max-tokens", type=click.IntRange(1), help="Of an answer of the step [default: the step's own].")
 @engine_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of whatever is random.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @with_invocation
 def train(
