@@ -144,3 +144,21 @@ async def test_the_check_on_tables(tmp_path, env):
     without = await run_command("replay", "--check", env=env)
     assert without.code == 2
     assert "--data" in without.err
+
+
+async def test_a_model_that_is_gone_from_the_settings_is_said(logged):
+    """And while its provider stays."""
+    file = Path(logged["HOME"]) / "pointsman.yaml"
+    file.write_text(json.dumps({"providers": {"openai": {"models": [logs.CHEAP.partition(":")[2]]}}}))
+    asked = ("--config", str(file), "replay", "--since", CENTURY)
+    report = json.loads((await run_command(*asked, "--json", env=logged)).out)
+    assert report["gone"] == [logs.DEAR]
+    assert f"Not in the catalog any more, taken as the log has them: {logs.DEAR}." in " ".join(
+        (await run_command(*asked, env=logged)).err.split()
+    )
+    refused = await run_command("--config", str(file), "train", "linucb", "--since", CENTURY, env=logged)
+    assert refused.code == 1
+    assert f"not by a model that is gone ({logs.DEAR}) is by {logs.CHEAP}" in refused.err
+    file.write_text(json.dumps({"providers": {"openai": {"models": [logs.CHEAP.partition(":")[2]],
+                                                         "default_model": logs.DEAR.partition(":")[2]}}}))  # fmt: skip
+    assert json.loads((await run_command(*asked, "--json", env=logged)).out)["gone"] == []

@@ -66,7 +66,8 @@ class BayesianArms:
         if not all(math.isfinite(one.success) and 0 <= one.success <= 1 for one in judged):
             raise InvalidRequest("A judged answer has a success that is not in [0, 1].")
         known = [(one, p) for one, p in zip(judged, self.believed(judged), strict=True) if p is not None]
-        check(known)
+        told_of = {one.model for one, _ in known}
+        check(known, gone=sorted({one.model for one in judged} - told_of))
         phi = contexts([one.signals for one, _ in known])
         gaps = np.array([one.success - p for one, p in known])
         latest = max(one.at for one, _ in known)
@@ -109,8 +110,11 @@ def believed_by(policy: LearnedPolicy, find: Callable[[str], ModelCard | None]) 
     return believed
 
 
-def check(known: Sequence[tuple[Observation, float]]) -> None:
+def check(known: Sequence[tuple[Observation, float]], *, gone: Sequence[str] = ()) -> None:
     """
+    Args:
+        gone: models of which answers are judged, but nothing is believed: they are not there any more.
+
     Raises:
         InvalidRequest: these judged answers teach nothing.
     """
@@ -120,9 +124,10 @@ def check(known: Sequence[tuple[Observation, float]]) -> None:
             " needed. Feedback (`pointsman feedback`, POST /v1/feedback) judges answers."
         )
     if len({one.model for one, _ in known}) < 2:
+        others = f" that is not by a model that is gone ({', '.join(gone)})" if gone else ""
         raise InvalidRequest(
-            f"Every judged answer is by {known[0][0].model}: of one model alone nothing can be learned about choosing."
-            " Exploration (`routing.exploration`) lets others answer now and then."
+            f"Every judged answer{others} is by {known[0][0].model}: of one model alone nothing can be learned about"
+            " choosing. Exploration (`routing.exploration`) lets others answer now and then."
         )
     if len({one.success for one, _ in known}) < 2:
         raise InvalidRequest(f"Every judged answer has a success of {known[0][0].success:g}: nothing tells them apart.")

@@ -63,23 +63,33 @@ async def read_stretch(database: Database, period: float) -> Stretch:
 
 
 def cards_of(settings: Settings, decisions: Iterable[Logged]) -> dict[str, ModelCard]:
-    """The cards of the log's models, of those that the settings still serve: as tables and settings say."""
+    """The cards of the log's models, of those that the settings still serve: as tables and settings say. Where they
+    name no models of a provider, it is taken to have all that it had."""
     from pointsman.providers.cards import card_for
-    from pointsman.providers.llamacpp.sources import load_sources
 
     from .listing import EMBEDDED
 
     app = importlib.import_module("pointsman.app.cards")  # it stands above this layer, so it is loaded as the entry is
-    embedded = load_sources()
     found: dict[str, ModelCard] = {}
     for model in {candidate.model for decision in decisions for candidate in decision.candidates}:
         provider, _, name = model.partition(":")
         own = settings.providers.get(provider)
-        if own is not None and own.enabled:
+        if own is not None and own.enabled and (not own.models or name in (*own.model_names, own.default_model)):
             found[model] = app.amended(own)(provider, name, local=own.local)
-        elif provider == EMBEDDED and name in embedded:
+        elif provider == EMBEDDED and _embedded(settings, name):
             found[model] = card_for(EMBEDDED, name, local=True)
     return found
+
+
+def _embedded(settings: Settings, name: str) -> bool:
+    """Whether a gateway with these settings has this model among its own."""
+    from pointsman.providers.llamacpp.sources import load_sources
+    from pointsman.providers.llamacpp.weights import is_present
+
+    own, source = settings.embedded, load_sources().get(name)
+    if source is None or not own.enabled:
+        return False
+    return name in own.models or (own.pulled and is_present(source, settings.cache_dir))
 
 
 def file_named(name: str) -> bytes | None:
