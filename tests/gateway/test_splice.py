@@ -293,6 +293,31 @@ def test_the_log_tells_both_attempts_and_the_answer_has_one_id(gateway: Gateway)
     assert {chunk["id"] for chunk in chunks} == {"chatcmpl-first"} == {outcome["answer_id"]}
 
 
+def test_a_break_behind_the_end_leaves_clients_an_estimate_of_the_usage(gateway: Gateway):
+    answer = Answer(text=TEXT, pieces=24, id="chatcmpl-first", comments=True)
+    asked = {"model": "dies-by-prompt", "stream_options": {"include_usage": True}}
+    frames = b"".join(answer.openai_frames(asked))
+    after = frames.rindex(b"data: {") + 9
+    said = f"how=reset after={after} ."
+
+    async def ask() -> tuple[Any, Any]:
+        clients = Clients(gateway)
+        async with clients.openai, clients.claude, clients.ollama:
+            turns: Any = [{"role": "user", "content": said}]
+            model = "openai:dies-by-prompt"
+            wish: Any = {**asked, "model": model, "messages": turns, "stream": True}
+            chunks = [one async for one in await clients.openai.chat.completions.create(**wish)]
+            async with clients.claude.messages.stream(model=model, max_tokens=500, messages=turns) as told:
+                return chunks, await told.get_final_message()
+
+    chunks, message = asyncio.run(ask())
+    assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    usage = chunks[-1].usage
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert 0.5 < usage.completion_tokens / (len(TEXT) / 4) < 2
+    assert message.usage.output_tokens == usage.completion_tokens
+
+
 def streamed(gateway: Gateway, model: str) -> tuple[str, list[dict[str, Any]]]:
     """What a caller of chat reads, and the attempts."""
     body = {"model": model, "messages": [{"role": "user", "content": "how=truncated after=2300 ."}], "stream": True}

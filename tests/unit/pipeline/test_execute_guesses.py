@@ -11,7 +11,7 @@ from test_execute_and_record import CATALOG, CHEAP, Log, Script, decision
 
 from pointsman.core.budget import charges, worst_case_micro_usd
 from pointsman.core.errors import UpstreamBroken, UpstreamConnectError
-from pointsman.core.events import Frames, PromptDetails, Usage, encode_frame
+from pointsman.core.events import Frames, PromptDetails, Usage, encode_frame, payloads
 from pointsman.core.outcome import Outcome
 from pointsman.core.ports import SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
@@ -44,9 +44,14 @@ def pieces(text: str = TEXT, size: int = 20) -> list[Frames]:
 
 
 async def play(
-    plan: dict[str, Script], *, leave_after: int | None = None, splice: bool = True, **fields: Any
+    plan: dict[str, Script],
+    *,
+    leave_after: int | None = None,
+    splice: bool = True,
+    told: list[dict[str, Any]] | None = None,
+    **fields: Any,
 ) -> tuple[Outcome, Trail]:
-    """How it was written down. What its provider and its caller did is left to the plan."""
+    """How it was written down; `told` gets the chunks that went out."""
     fields = {"stream": True, "max_tokens": 5_000, **fields}
     if "prompt" not in fields:
         fields["messages"] = [{"role": "user", "content": "hi"}]
@@ -57,12 +62,14 @@ async def play(
     watched = Record(log=log, clock=SystemClock()).watch(
         chosen, request, trail, execute(chosen, request, catalog=CATALOG, trail=trail)
     )
-    told = 0
+    count = 0
     try:
         async with aclosing(watched) as events:
-            async for _ in events:
-                told += 1
-                if told == leave_after:
+            async for event in events:
+                count += 1
+                if told is not None:
+                    told += [msgspec.json.decode(payload) for payload in payloads(event.raw)]
+                if count == leave_after:
                     break
     except (UpstreamBroken, UpstreamConnectError):
         pass
@@ -105,11 +112,56 @@ async def test_whoever_goes_on_and_breaks_off_too_was_shown_what_had_been_told()
     assert outcome.cost_micro_usd == first.cost_micro_usd + second.cost_micro_usd
 
 
-async def test_a_break_between_the_end_and_its_usage_is_not_free():
-    def finish(reason: str) -> Frames:
-        choice = {"index": 0, "delta": {}, "finish_reason": reason}
-        return frame({"id": "x", "choices": [choice]}, finish_reason=reason)
+def finish(reason: str) -> Frames:
+    choice = {"index": 0, "delta": {}, "finish_reason": reason}
+    return frame({"id": "x", "choices": [choice]}, finish_reason=reason)
 
+
+def call(arguments: str) -> Frames:
+    function = {"name": "read", "arguments": arguments}
+    choice = {"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "call", "function": function}]}}
+    return frame({"id": "x", "choices": [choice]})
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("ends", "reason", "more"),
+    [
+        ([finish("stop")], "stop", {}),
+        ([call("{}"), said(" ")], "tool_calls", {}),
+        ([], "length", {"max_tokens": OUTPUT}),
+    ],
+    ids=["finished", "called", "bounded"],
+)
+async def test_whoever_asked_for_usage_is_told_an_estimate_where_the_answer_was_whole(ends, reason, more, wanted):
+    """Clients tell from it how full their context is."""
+    other = {"index": 1, "id": "other", "function": {"name": "read", "arguments": "{}"}}
+    begun = frame({"id": "x", "choices": [{"index": 0, "delta": {"tool_calls": [other]}}]})
+    told: list[dict[str, Any]] = []
+    options = {"stream_options": {"include_usage": True}} if wanted else {}
+    broken = Script(*pieces(), *ends, *[begun][: reason == "tool_calls"], UpstreamBroken())
+    plan = {"a:cheap": broken, "b:strong": Script(UpstreamConnectError())}
+    outcome, _ = await play(plan, told=told, **options, **more)
+    usages = [chunk["usage"] for chunk in told if chunk.get("usage")]
+    tokens = (outcome.prompt_tokens, outcome.completion_tokens)
+    assert outcome.status == "ok"
+    assert [one["finish_reason"] for chunk in told for one in chunk["choices"] if one.get("finish_reason")] == [reason]
+    assert [(one["prompt_tokens"], one["completion_tokens"]) for one in usages] == ([tokens] if wanted else [])
+    if wanted:
+        assert (told[-1]["id"], told[-1]["choices"]) == ("x", [])
+        assert usages[0]["total_tokens"] == sum(tokens) > 100
+
+
+async def test_usage_that_was_told_is_not_told_again():
+    told: list[dict[str, Any]] = []
+    tokens = {"prompt_tokens": 60, "completion_tokens": 9, "total_tokens": 69}
+    last = frame({"id": "x", "choices": [], "usage": tokens}, usage=Usage(60, 9))
+    script = Script(*pieces(), finish("stop"), last, UpstreamBroken())
+    await play({"a:cheap": script}, told=told, stream_options={"include_usage": True})
+    assert [chunk["usage"] for chunk in told if chunk.get("usage")] == [tokens]
+
+
+async def test_a_break_between_the_end_and_its_usage_is_not_free():
     outcome, _ = await play({"a:cheap": Script(*pieces(), finish("stop"), UpstreamBroken())})
     assert (outcome.status, outcome.attempts[0].estimated, outcome.cost_micro_usd) == ("ok", True, PRICED)
 

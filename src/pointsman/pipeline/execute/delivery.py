@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import PointsmanError, ProviderShort, UpstreamConnectError, UpstreamStatus
-from pointsman.core.events import Event
+from pointsman.core.events import Event, Usage
 from pointsman.core.mask import Mask
+from pointsman.core.outcome import Attempt
 from pointsman.core.request import ChatRequest
 
 from .splice import Splice
@@ -79,9 +80,18 @@ class Delivery:
         prefilled = self.splice is not None and self.splice.prefilled
         return prefilled and isinstance(error, UpstreamStatus) and not error.retryable
 
-    def rest(self) -> Event | None:
-        """What is left to tell of an answer that broke off and needs no other model; None: it does."""
-        return self.splice.whole() if self.begun and self.splice is not None else None
+    def rest(self, attempt: Attempt | None) -> Event | None:
+        """What is left to tell of an answer that broke off and needs no other model; None: it does.
+
+        Args:
+            attempt: the last.
+        """
+        if not self.begun or self.splice is None:
+            return None
+        usage = None
+        if attempt is not None and attempt.prompt_tokens is not None:
+            usage = Usage(attempt.prompt_tokens, attempt.completion_tokens or 0)
+        return self.splice.whole(usage)
 
 
 def _wait(error: PointsmanError | None) -> float:

@@ -232,7 +232,7 @@ class Execute:
                 if delivery.begun:
                     order.let_in()
                     order.behind(asked)
-                    if (rest := delivery.rest()) is not None:
+                    if (rest := delivery.rest(step.attempt if step is not None else None)) is not None:
                         yield rest
                         return
         if weak is not None and delivery.kept is not None and not delivery.begun:  # nobody better answered

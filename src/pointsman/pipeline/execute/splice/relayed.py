@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from pointsman.core.events import Frames
+from pointsman.core.events import Frames, Usage
 from pointsman.core.request import Dialect
 from pointsman.dialects.broken import BrokenAnswer
 
@@ -52,5 +52,5 @@ class Relayed:
     def end(self) -> Frames | None:
         return Frames(self._broken.end(), dialect=self._dialect)
 
-    def close(self, told: Told, finish: str | None) -> Frames:
+    def close(self, told: Told, finish: str | None, usage: Usage | None) -> Frames:
         return Frames(self._broken.close(finish), finish_reason=finish or told.finish, dialect=self._dialect)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import PrivacyWall, UpstreamBroken, UpstreamProtocolError
-from pointsman.core.events import Event, Frames
+from pointsman.core.events import Event, Frames, Usage
 from pointsman.core.mask import Mask
 from pointsman.core.request import NOTHING, ChatRequest
 from pointsman.pipeline.execute.heard import MOST, written
@@ -166,21 +166,27 @@ class Splice:
             return True
         return not (told.strange or told.finish or told.calls or (self._clear and not card.local))
 
-    def whole(self) -> Frames | None:
+    def whole(self, usage: Usage | None = None) -> Frames | None:
         """After a break: what is left to tell of an answer that needs no other model any more, because it had come to
-        its end, or to its bound, or called its tools. None: it is not whole."""
+        its end, or to its bound, or called its tools. None: it is not whole.
+
+        Args:
+            usage: what the last attempt took; callers who asked for it are told where its model could not any more.
+        """
         if not self._joined:
             return None
         self._settle()
         told = self._told
         if self._lost or not told.begun or told.strange:
             return None
+        wanted = usage if self._request.wants_usage else None
         if told.finish:
-            return self._telling.close(told, None)
+            return self._telling.close(told, None, wanted)
         if told.calls:  # those that were not held back may have broken off in the middle
-            return self._telling.close(told, "tool_calls") if self.holds else None
+            return self._telling.close(told, "tool_calls", wanted) if self.holds else None
         left = left_of(self._request, told.text)
-        return self._telling.close(told, "length") if left is not None and left <= 0 and told.text else None
+        bounded = left is not None and left <= 0 and told.text
+        return self._telling.close(told, "length", wanted) if bounded else None
 
     def _out(self, event: Frames) -> Frames:
         """Keep what goes out, in the caller's form."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from pointsman.core.events import Frames, encode_frame
+from pointsman.core.events import Frames, Usage, encode_frame
 from pointsman.core.request import ChatRequest, Dialect
 
 from .held import Calls, ChatCalls
@@ -36,11 +36,12 @@ class Telling(Protocol):
     def end(self) -> Frames | None:
         """What stands behind the last event of another model's answer that ended well."""
 
-    def close(self, told: Told, finish: str | None) -> Frames:
+    def close(self, told: Told, finish: str | None, usage: Usage | None) -> Frames:
         """The end of an answer as it stands.
 
         Args:
             finish: in chat's words; None where it was told already.
+            usage: what it took, where the caller wants to be told in a chunk of its own.
         """
 
 
@@ -64,11 +65,16 @@ class InChat:
     def end(self) -> Frames | None:
         return None
 
-    def close(self, told: Told, finish: str | None) -> Frames:
-        if finish is None:
-            return Frames(b"", finish_reason=told.finish)
-        chunk = {**told.head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
-        return Frames(encode_frame(_encoder.encode(chunk)), finish_reason=finish)
+    def close(self, told: Told, finish: str | None, usage: Usage | None) -> Frames:
+        chunks = []
+        if finish is not None:
+            chunks.append({**told.head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if usage is not None and not told.usage:
+            prompt, output = usage.billed
+            tokens = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+            chunks.append({**told.head, "choices": [], "usage": tokens})
+        raw = b"".join(encode_frame(_encoder.encode(chunk)) for chunk in chunks)
+        return Frames(raw, finish_reason=finish or told.finish)
 
 
 class Unjoined(InChat):

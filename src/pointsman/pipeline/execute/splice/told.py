@@ -31,6 +31,8 @@ class Told(msgspec.Struct):
     calls: int = 0
     """Tool calls, each whole."""
     finish: str | None = None
+    usage: bool = False
+    """Whether its tokens were told."""
     strange: bool = False
     """Whether something was told that nobody else can go on with."""
 
@@ -50,6 +52,7 @@ def told_in_chat(raw: bytes, before: Told) -> Told:
         if not told.begun:
             told.head = {name: chunk[name] for name in HEAD if name in chunk}
         told.begun = True
+        told.usage = told.usage or bool(chunk.get("usage"))
         for choice in chunk.get("choices") or ():
             if not isinstance(choice, dict) or choice.get("index", 0) != 0:
                 told.strange = True
