@@ -204,11 +204,14 @@ def test_a_page_in_place_of_an_answer_is_asked_again_too(gateway, cloud):
     assert b"the real one" in reply.body
 
 
-@pytest.mark.parametrize("said", [0, 1])
-def test_an_upstream_that_only_keeps_the_connection_open_is_given_up(gateway, cloud, said):
+EMPTY = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":""},"finish_reason":null}]}\n\n'
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0, b": keep-alive\n\n"), (1, b": keep-alive\n\n"), (1, EMPTY)])
+def test_an_upstream_that_only_keeps_the_connection_open_is_given_up(gateway, cloud, said, kept):
     """Time-outs between bytes (3 s here) hold although bytes come all the time."""
     chunk = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"one"}}]}\n\n'
-    cloud.script(*[Stream([chunk] * said + [b": keep-alive\n\n"] * 30, delay=0.3)] * 2)
+    cloud.script(*[Stream([chunk] * said + [kept] * 30, delay=0.3)] * 2)
     reply = gateway.chat(EASY, model=MINI, stream=True)
     if said:
         assert b"upstream_timeout" in reply.body
