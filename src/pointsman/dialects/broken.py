@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from pointsman.core.events import Frames
+from pointsman.core.events import Frames, Usage
 
 
 class BrokenAnswer(ABC):
@@ -42,9 +42,10 @@ class BrokenAnswer(ABC):
         """What stands behind the last chunk."""
 
     @abstractmethod
-    def close(self, finish: str | None) -> bytes:
+    def close(self, finish: str | None, usage: Usage | None = None) -> bytes:
         """The end of the answer as it stands.
 
         Args:
             finish: in chat's words; None where it was told already.
+            usage: what it took, where that was not told.
         """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from splicing import PREFILLS, REPEATS, asking, begun, call, chunk, relayed_asking, streamed
 
-from pointsman.core.events import Frames
+from pointsman.core.events import Frames, Usage
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.execute.splice import Splice
 
@@ -112,7 +112,7 @@ def carried_out(first: list[Frames], reply: Any, stop: int, card: Any = PREFILLS
     assert splice.asks(REPEATS, request) is request
     for each in first[:stop]:
         told.see(splice.passes(each))
-    if (rest := splice.whole()) is not None:
+    if (rest := splice.whole(Usage(31, 55))) is not None:
         told.see(rest)
     else:
         assert splice.can_go_on(card)
@@ -174,6 +174,8 @@ def test_calls_are_told_whole_and_once():
         calls = [json.loads(said) for said in told.said("tool_use")]
         assert calls in (ARGUMENTS, ARGUMENTS[:1]), stop
         assert told.stop == "tool_use"
+        if calls == ARGUMENTS[:1]:
+            assert (told.usage["input_tokens"], told.usage["output_tokens"]) == (31, 55)
         assert all(each["id"] and each["name"] == "read" for each in told.blocks if each["type"] == "tool_use")
 
 

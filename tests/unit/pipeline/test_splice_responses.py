@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from splicing import PREFILLS, REPEATS, begun, call, chunk, relayed_asking, streamed
 
-from pointsman.core.events import Frames
+from pointsman.core.events import Frames, Usage
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.execute.splice import Splice
 from pointsman.testing.answers import Answer, ToolUse
@@ -77,7 +77,7 @@ def carried_out(first: list[Frames], reply: Any, stop: int) -> Told:
     assert splice.asks(REPEATS, request) is request
     for each in first[:stop]:
         told.see(splice.passes(each))
-    if (rest := splice.whole()) is not None:
+    if (rest := splice.whole(Usage(31, 55))) is not None:
         told.see(rest)
     else:
         assert splice.can_go_on(PREFILLS)
@@ -143,6 +143,8 @@ def test_calls_are_told_whole_and_once():
         calls = [json.loads(said) for said in told.said("function_call")]
         assert calls in (ARGUMENTS, ARGUMENTS[:1]), stop
         assert told.last["status"] == "completed"
+        if calls == ARGUMENTS[:1]:
+            assert (told.last["usage"]["output_tokens"], told.last["usage"]["total_tokens"]) == (55, 86)
 
 
 def test_a_response_may_break_several_times_and_reach_its_bound():

@@ -45,6 +45,7 @@ class MessagesStream:
         self._id = message_id
         self._model = model
         self._input_tokens = input_tokens
+        self._output_tokens = 0
         self._stops = stops
         self._blocks = Blocks()
         self._begun = False
@@ -55,18 +56,20 @@ class MessagesStream:
 
     @classmethod
     def resumed(
-        cls, blocks: Blocks, *, input_tokens: int, stops: list[str], finish: str | None = None
+        cls, blocks: Blocks, *, input_tokens: int, stops: list[str], finish: str | None = None, output_tokens: int = 0
     ) -> MessagesStream:
         """A stream whose message has begun: what follows goes on with it.
 
         Args:
             blocks: as they stand.
             finish: chat's reason for which it ended, where that is known.
+            output_tokens: the estimate for what was told, that stands until the upstream counts.
         """
         stream = cls("", "", input_tokens=input_tokens, stops=stops)
         stream._begun = True
         stream._blocks = blocks
         stream._finish = finish
+        stream._output_tokens = output_tokens
         return stream
 
     def feed(self, frames: Frames) -> bytes:
@@ -94,7 +97,7 @@ class MessagesStream:
             "input_tokens": self._input_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
-            "output_tokens": tokens.estimate(self._blocks.written),
+            "output_tokens": self._output_tokens + tokens.estimate(self._blocks.written),
         }
         delta = stop_of(self._finish, calls=self._blocks.has_calls, refused=self._refused, met=self._met)
         return closing + event("message_delta", {"delta": delta, "usage": usage}) + event("message_stop", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.core.events import Frames, payloads
+from pointsman.core.events import Frames, Usage, payloads
 from pointsman.dialects.broken import BrokenAnswer
 
 from .answer import MessagesStream
@@ -48,11 +48,16 @@ class BrokenMessage(BrokenAnswer):
         closing, self._closing = self._closing, b""
         return closing + (self._stream.end() if self._stream is not None else b"")
 
-    def close(self, finish: str | None) -> bytes:
+    def close(self, finish: str | None, usage: Usage | None = None) -> bytes:
         if finish is None:
             return b"" if self._stopped else event("message_stop", {})
-        blocks = self._blocks()
-        stream = MessagesStream.resumed(blocks, input_tokens=self._input_tokens, stops=self._stops, finish=finish)
+        stream = MessagesStream.resumed(
+            self._blocks(),
+            input_tokens=self._input_tokens,
+            stops=self._stops,
+            finish=finish,
+            output_tokens=usage.billed[1] if usage is not None else 0,
+        )
         return self._closing + stream.end()
 
     def _blocks(self) -> Blocks:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.core.events import Frames, payloads
+from pointsman.core.events import Frames, Usage, payloads
 from pointsman.dialects.broken import BrokenAnswer
 from pointsman.dialects.checks import unreadable
 
@@ -81,10 +81,12 @@ class BrokenResponse(BrokenAnswer):
         self._events.tell(f"response.{output.status}", response=response)
         return self._events.take()
 
-    def close(self, finish: str | None) -> bytes:
+    def close(self, finish: str | None, usage: Usage | None = None) -> bytes:
         if finish is None:
             return b""
         self.resume()
+        if self._output is not None:
+            self._output.usage = usage
         return self.end(finish)
 
     def _told_items(self) -> Iterator[Ended | Spoken]:

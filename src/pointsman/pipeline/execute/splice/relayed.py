@@ -53,4 +53,4 @@ class Relayed:
         return Frames(self._broken.end(), dialect=self._dialect)
 
     def close(self, told: Told, finish: str | None, usage: Usage | None) -> Frames:
-        return Frames(self._broken.close(finish), finish_reason=finish or told.finish, dialect=self._dialect)
+        return Frames(self._broken.close(finish, usage), finish_reason=finish or told.finish, dialect=self._dialect)
