@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -65,6 +66,23 @@ def test_a_bad_table_does_not_stop_the_others(tmp_path):
 )
 def test_what_cannot_be_done_is_said(arguments, said):
     assert said in " ".join(run(*arguments, ok=False).stderr.split())
+
+
+@pytest.mark.parametrize(("option", "name"), [("--markdown", "nowhere/page.md"), ("--plots", "taken/plots")])
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, option, name):
+    (tmp_path / "taken").write_text("")
+    done = run("--data", str(SAMPLE), option, str(tmp_path / name), ok=False)
+    assert "cannot be written" in done.stderr
+    assert "1/2" not in done.stderr
+
+
+def test_a_table_that_has_nothing_to_judge_is_said_and_fails(tmp_path):
+    rows = gzip.decompress((SAMPLE / "evalperf.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    (tmp_path / "evalperf.jsonl").write_bytes(b"".join(rows[:8]))
+    done = run("--data", str(tmp_path), "--bootstrap", "20", "--markdown", str(tmp_path / "page.md"), ok=False)
+    assert "evalperf: No part of it can be judged." in done.stderr
+    assert "no table could be judged" in done.stderr
+    assert "a cross-validation needs 20" in " ".join(done.stdout.split())
 
 
 @pytest.mark.skipif("POINTSMAN_ROUTING_DATA" not in os.environ, reason="the public tables are not here")

@@ -137,6 +137,94 @@ def test_prompts_that_are_judged_are_never_learned_from(tmp_path):
     assert result["apgr"] == 0.5
 
 
+def rewritten(path: Path, target: Path, change) -> Path:
+    """The table with every row changed by `change(number, row)`."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("".join(json.dumps({**row, **change(number, row)}) + "\n" for number, row in enumerate(rows)))
+    return target
+
+
+@pytest.mark.parametrize("spelt", ["{}", "{}  \n", "\t{}", "\u00a0{}"])
+def test_nor_are_those_of_the_same_text_under_another_key(tmp_path, spelt):
+    data = write(tmp_path / "data/tasks.jsonl")
+    train = rewritten(
+        data,
+        tmp_path / "train/tasks.jsonl",
+        lambda number, row: {"split_key": f"z{number}", "prompt": spelt.format(row["prompt"].upper())},
+    )
+    result = evaluate_dataset(spec(data, train=train, held_out=True, pairs=(("small-7b", "big-70b"),)))
+    assert result["pairs"][0]["learned_from"] == (
+        "the prior alone: every training prompt with these models is judged too"
+    )
+    assert result["apgr"] == 0.5
+    assert result["notes"] == [
+        "90 of 90 training prompts of tasks are judged here and are not learned from (0 by their split_key, 90 by their"
+        " text)"
+    ]
+
+
+def test_one_line_that_all_prompts_share_is_no_prompt_of_its_own(tmp_path):
+    """Agents are all started with the same one; what their attempts tell is learned from."""
+    data = write(tmp_path / "data/agents.jsonl", 60, models=("small", "big"), calls=True)
+    train = write(tmp_path / "train/agents.jsonl", models=("small", "big"), calls=True, seed=1)
+    result = evaluate_dataset(spec(data, train=train, held_out=True, pairs=(("small", "big"),)))
+    assert result["pairs"][0]["learned_from"] == "the table's own training part"
+    assert result["notes"] == []
+
+
+@pytest.mark.parametrize("dear", [0.0, 0.01])
+def test_a_pool_whose_cheapest_model_is_the_best_has_figures(tmp_path, dear):
+    """Or in which all cost the same, or nothing: there is no range of costs to be judged over."""
+    path = rewritten(
+        write(tmp_path / "plain/pool.jsonl", 40, models=("small", "mid", "big")),
+        tmp_path / "pool.jsonl",
+        lambda number, row: {
+            "outcomes": {
+                model: {**cell, "cost_usd": min(dear, 0.001) if model == "big" else dear}
+                for model, cell in row["outcomes"].items()
+            }
+        },
+    )
+    result = evaluate_dataset(spec(path))
+    assert "error" not in result
+    assert result["pairs"][0]["apgr"] > 0.5
+    assert result["pool"]["hull"]["models"] == ["big"]
+    assert (result["aiq"], result["pool"]["aiq_of_hull"]) == (None, None)
+    assert result["regret"] is not None
+    assert "| pool |" in markdown(merged({"pool": result}, {}, Spec(name="", data=tmp_path)))
+
+
+def test_a_pool_that_fails_does_not_lose_the_pairs(tmp_path, monkeypatch):
+    def fails(sources, counts):
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr("pointsman.evals.routing.judge.judge_pool", fails)
+    result = evaluate_dataset(spec(write(tmp_path / "tasks.jsonl")))
+    assert result["apgr"] > 0.65
+    assert result["pool"] is None
+    assert "ZeroDivisionError" in result["notes"][-1]
+
+
+def test_two_groups_are_two_folds_and_tell_no_interval(tmp_path):
+    two = rewritten(write(tmp_path / "plain/tasks.jsonl"), tmp_path / "tasks.jsonl",
+                    lambda number, row: {"split_key": "ab"[number // 2 % 2]})  # fmt: skip
+    for seed in range(5):
+        result = evaluate_dataset(spec(two, seed=seed))
+        assert result["pairs"][0]["learned_from"] == "cross-validation in 2 folds by group"
+        assert result["apgr"] > 0.5
+        assert result["interval"]["apgr"] is None
+        assert result["notes"][0] == "2 groups of prompts: no interval can be told of fewer than 10"
+    one = rewritten(two, tmp_path / "one.jsonl", lambda number, row: {"split_key": "a"})
+    assert "all prompts are of one group" in evaluate_dataset(spec(one))["notes"][-1]
+
+
+def test_a_table_of_which_every_part_is_left_out_is_not_judged(tmp_path):
+    result = evaluate_dataset(spec(write(tmp_path / "tasks.jsonl", 8)))
+    assert result["error"] == "No part of it can be judged."
+    assert "cross-validation needs 20" in result["notes"][-1]
+
+
 def test_a_table_without_a_training_part_learns_from_those_with_its_models(tmp_path):
     data = write(tmp_path / "data/other.jsonl", 30)
     near, far = (

@@ -70,7 +70,7 @@ def write(path: Path, seed: int = 0) -> Path:
             model: {"score": float(rng.random() < chances[number % 2]), "cost_usd": usd}
             for model, (*chances, usd) in {**GOOD, **BAD}.items()
         }
-        row = {"dataset": "pool", "prompt": f"Task {number}", "category": "all", "outcomes": outcomes}
+        row = {"dataset": "pool", "prompt": f"Task {seed} {number}", "category": "all", "outcomes": outcomes}
         lines.append(json.dumps({**row, "prompt_id": f"{seed}-{number}", "split_key": f"{seed}-{number}"}))
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")

@@ -46,7 +46,9 @@ def under(costs: Floats, qualities: Floats, low: float, high: float) -> float:
 
 def aiq(costs: Floats, qualities: Floats, low: float, high: float) -> float:
     """Mean quality under the non-decreasing convex hull of these points over a range of costs; below the cheapest of
-    them there is nothing to be had."""
+    them there is nothing to be had. NaN where the range is one cost: there is nothing to choose for less."""
+    if high <= low:
+        return float("nan")
     hull = vertices(costs, qualities)
     start = max(low, float(costs[hull[0]]))
     return under(costs[hull], qualities[hull], start, high) / (high - low)

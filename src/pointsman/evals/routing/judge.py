@@ -13,26 +13,29 @@ from .judged import mean_of, number
 from .material import Sources
 from .pairs import choose_pair
 from .pools import judge_pool
-from .resampling import resampled
+from .resampling import LEAST_GROUPS, resampled
 from .spec import Spec
 from .transfer import judge_transfer
 from .two import AFTER, judge_pair
 
 _log = logging.getLogger(__name__)
 
+FAULTS = (ArithmeticError, LookupError, ValueError, np.linalg.LinAlgError)
+"""What a family may raise over numbers that it cannot deal with."""
 TOP = ("apgr", "cpt50", "cpt80")
 OF_POOL = ("aiq", "hull_gain", "hull_gain_in_hindsight", "gain", "saving", "regret")
 
 
 def evaluate_dataset(spec: Spec) -> dict[str, Any]:
-    """Every figure of one table as values that JSON knows; `{"error": why}` for one that cannot be judged."""
+    """Every figure of one table as values that JSON knows; with an `error` that says why for one that cannot be
+    judged."""
     try:
         return judge_transfer(spec) if spec.transfer_to else _judge(spec)
     except PointsmanError as error:
         return {"error": error.message}
     except OSError as error:
         return {"error": f"{spec.data.name} cannot be read: {error.strerror or error}."}
-    except (ArithmeticError, LookupError, ValueError, np.linalg.LinAlgError) as error:
+    except FAULTS as error:
         _log.warning("judging %s failed", spec.name, exc_info=True)  # a family's fault must not lose the other tables
         return {"error": f"A family failed on it: {type(error).__name__}: {error}."}
 
@@ -40,8 +43,12 @@ def evaluate_dataset(spec: Spec) -> dict[str, Any]:
 def _judge(spec: Spec) -> dict[str, Any]:
     sources = Sources(spec)
     table = sources.own.table
-    counts = np.concatenate([np.ones((1, len(table))), resampled(table.groups, spec.bootstrap, spec.seed)])
+    groups = len(set(table.groups))
+    draws = spec.bootstrap if groups >= LEAST_GROUPS else 0
+    counts = np.concatenate([np.ones((1, len(table))), resampled(table.groups, draws, spec.seed)])
     pairs, notes = list(spec.pairs), []
+    if not draws:
+        notes.append(f"{groups} groups of prompts: no interval can be told of fewer than {LEAST_GROUPS}")
     if not pairs:
         found = choose_pair(table if sources.train is None else sources.train.table)
         if found is None:
@@ -49,13 +56,17 @@ def _judge(spec: Spec) -> dict[str, Any]:
         else:
             pairs = [found.pair]
             notes.append(f"{found.pair[0]} → {found.pair[1]}: {found.why}")
-    told: dict[str, Any] = {"rows": len(table), "models": len(table.models), "groups": len(set(table.groups))}
+    told: dict[str, Any] = {"rows": len(table), "models": len(table.models), "groups": groups}
     told |= _pairs(sources, pairs, counts, notes)
     try:
         pool = judge_pool(sources, counts)
     except PointsmanError as error:
         pool = None
         notes.append(f"the pool is left out: {error.message}")
+    except FAULTS as error:
+        _log.warning("judging the pool of %s failed", spec.name, exc_info=True)  # which must not lose the pairs
+        pool = None
+        notes.append(f"the pool is left out: a family failed on it: {type(error).__name__}: {error}.")
     for name in OF_POOL:
         told[name] = None if pool is None else pool.get(name)
         told["interval"][name] = None if pool is None else pool["interval"].get(name)
@@ -64,7 +75,9 @@ def _judge(spec: Spec) -> dict[str, Any]:
         from .online import judge_online
 
         told["online"] = judge_online(sources, [(one["weak"], one["strong"]) for one in told["pairs"]])
-    told["notes"] = notes
+    told["notes"] = [*notes, *sources.left_out]
+    if not told["pairs"] and pool is None:
+        told["error"] = "No part of it can be judged."
     return told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,8 @@ from .spec import Spec
 
 Ints = NDArray[np.int64]
 
+COMMON = 0.1
+"""Share of a table's groups that have a text from which on it is no prompt's own."""
 FEWEST = 20
 """Prompts that a cross-validation needs."""
 
@@ -87,7 +90,9 @@ class Sources:
         self.own = Material(read_table(spec.data))
         if len(self.own.table.models) < 2:
             raise InvalidRequest(f"{spec.data.name} has outcomes of one model only; routing needs two.")
-        self.train = None if spec.train is None else _without(read_table(spec.train), self.own.table)
+        self.left_out: list[str] = []
+        """Of each training table that holds prompts that are judged, how many, and why they are not learned from."""
+        self.train = None if spec.train is None else self._without(read_table(spec.train))
         self._others: dict[Path, Material] = {}
 
     def plan(self, models: Sequence[str], rows: Ints, signals: Sequence[str] = ()) -> Plan:
@@ -109,6 +114,9 @@ class Sources:
         parts = [self._split(other, models, None, rows, signals) for other in found]
         parts = [part for part in parts if len(part.prompts)]
         if not parts:
+            all_judged = [*([self.train] if self.train is not None else []), *found]
+            if any(set(models) <= set(one.table.models) and not len(one.table) for one in all_judged):
+                return Plan(rows, (), "the prior alone: every training prompt with these models is judged too")
             return Plan(rows, (), "the prior alone: no training table has these models")
         names = ", ".join(other.table.name for other in found)
         return Plan(rows, (_joined(parts),), f"transfer from {names}")
@@ -146,10 +154,30 @@ class Sources:
         for path in self.spec.others:
             if path not in self._others:
                 try:
-                    self._others[path] = _without(read_table(path), self.own.table)
+                    self._others[path] = self._without(read_table(path))
                 except (InvalidRequest, OSError):
                     continue  # told where that table itself is judged; here it is only one source less
             yield self._others[path]
+
+    def _without(self, table: Table) -> Material:
+        """The table less the groups and the texts that are judged: a prompt is never learned from and asked."""
+        by_group = np.array([group in self._groups for group in table.groups], dtype=np.bool_)
+        by_text = np.array([same(prompt) in self._judged_texts for prompt in table.prompts], dtype=np.bool_) & ~by_group
+        count = int(by_group.sum() + by_text.sum())
+        if count:
+            self.left_out.append(
+                f"{count} of {len(table)} training prompts of {table.name} are judged here and are not learned from"
+                f" ({int(by_group.sum())} by their split_key, {int(by_text.sum())} by their text)"
+            )
+        return Material(table.rows(~(by_group | by_text)))
+
+    @cached_property
+    def _groups(self) -> frozenset[str]:
+        return frozenset(self.own.table.groups)
+
+    @cached_property
+    def _judged_texts(self) -> frozenset[str]:
+        return _texts(self.own.table)
 
 
 SIGNALS = ("calls", "cost_usd", "out_tok")
@@ -171,10 +199,19 @@ def _column(table: Table, signal: str) -> Floats:
     return column
 
 
-def _without(table: Table, judged: Table) -> Material:
-    """The table less the groups that are judged: a prompt is never learned from and asked."""
-    held = set(judged.groups)
-    return Material(table.rows(np.array([group not in held for group in table.groups], dtype=np.bool_)))
+def same(prompt: str) -> str:
+    """Equal for prompts that differ in letters' case, spaces, or forms of a character alone."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+
+
+def _texts(table: Table) -> frozenset[str]:
+    """Of its prompts, as `same` has them; less those of several groups that are all over the table, such as the one
+    line that an agent is started with: they tell no prompt from another."""
+    groups: dict[str, set[str]] = {}
+    for prompt, group in zip(table.prompts, table.groups, strict=True):
+        groups.setdefault(same(prompt), set()).add(group)
+    most = max(1.0, COMMON * len(set(table.groups)))
+    return frozenset(text for text, among in groups.items() if len(among) <= most)
 
 
 def some(table: Table, rows: Ints, most: int, seed: int) -> Ints:

@@ -69,7 +69,7 @@ def _asked(sources: Sources, models: tuple[str, ...], plan: Plan, names: Iterabl
 def _planned(sources: Sources, models: tuple[str, ...], rows: Ints) -> Plan:
     plan = sources.plan(models, rows)
     if not plan.splits:
-        raise InvalidRequest("no training table has these models, and a prior that knows none of them cannot choose")
+        raise InvalidRequest(f"{plan.how}, and a prior that knows nothing of them cannot choose")
     return plan
 
 

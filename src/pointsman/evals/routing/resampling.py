@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LEAST_GROUPS = 10
+"""Fewer groups are no sample to draw an interval from."""
 LEAST_FINITE = 0.9
 """Share of replicates that must have a figure for it to have an interval."""
 
 
 def folds_of(groups: Sequence[str], folds: int, seed: int) -> Ints:
     """(n,): the outer fold of each prompt, by a keyed hash of its group: the same wherever the prompt stands and
-    whatever else is in the table."""
+    whatever else is in the table. Few groups whose hashes all fall into one fold are dealt out in the hashes' order."""
     key = seed.to_bytes(8, "little", signed=True)
-    found = {
-        group: int.from_bytes(hashlib.blake2b(group.encode(), key=key, digest_size=8).digest(), "big") % folds
+    hashes = {
+        group: int.from_bytes(hashlib.blake2b(group.encode(), key=key, digest_size=8).digest(), "big")
         for group in set(groups)
     }
+    found = {group: number % folds for group, number in hashes.items()}
+    if len(set(found.values())) == 1:
+        found = {group: rank % folds for rank, group in enumerate(sorted(hashes, key=hashes.__getitem__))}
     return np.array([found[group] for group in groups], dtype=np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,10 @@ def routing(
         online=online,
     )
     try:
+        _writable(plots, markdown)
+    except OSError as error:
+        raise click.ClickException(f"a file cannot be written: {error}") from None
+    try:
         for name in base.families:
             family(name)
         specs, moved = questions(data, train=train, only=_names(datasets), base=base)
@@ -136,19 +141,40 @@ def routing(
     whole = merged(
         {spec.name: answers[spec.name] for spec in specs}, {spec.name: answers[spec.name] for spec in moved}, base
     )
+    unwritten: OSError | None = None
     try:
         if plots is not None:
             note(f"{len(write_plots(whole['datasets'], plots))} plots are in {plots}.")
         if markdown is not None:
             markdown.write_text(as_markdown(whole), encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"a file cannot be written: {error}") from None
+        unwritten = error
     if as_json:
         print_json(whole)
     else:
         _show(whole)
+    if unwritten is not None:
+        raise click.ClickException(f"a file cannot be written: {unwritten}")
     if answers and all("error" in answer for answer in answers.values()):
         raise click.ClickException("no table could be judged")
+
+
+def _writable(plots: Path | None, markdown: Path | None) -> None:
+    """Try both places before the work is done. Leaves an empty folder for the plots at most.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=plots):
+            pass
+    if markdown is not None:
+        there = markdown.exists()
+        with markdown.open("a", encoding="utf-8"):
+            pass
+        if not there:
+            markdown.unlink()
 
 
 def _names(listed: str) -> list[str]:
