@@ -30,7 +30,7 @@ LEAST_EFFECTIVE = 5.0
 LEAST_CLUSTERS = 10
 """Judged clusters below which there is no interval but Bernstein's: so few are no sample."""
 MANY_CLUSTERS = 100.0
-"""Clusters' worth of evidence from which on bootstrap-t intervals hold their level alone."""
+"""Clusters' worth of evidence from which on bootstrap-t intervals of differences hold their level alone."""
 ROUNDING = 1e-9
 THIN_EFFECTIVE = 50.0
 """Below it the estimate is called thin: intervals were seen to hold their level from about there on."""
@@ -121,7 +121,7 @@ class Evaluator:
         lone = self._lone(target, effective) if interval == "bootstrap" else None
         if effective >= LEAST_EFFECTIVE and lone is None:
             if interval == "bootstrap":
-                low, high = self._resampled(rows, target)
+                low, high = self._resampled(rows, target, difference=difference)
             elif bounds is not None:
                 spread = self._spread(target, estimator, len(rows))
                 if difference:
@@ -173,12 +173,13 @@ class Evaluator:
             return counted * heaviest * (best - worst) * usual / (float(weights.mean()) or 1.0)
         return counted * (1 + 2 * heaviest) * (best - worst)
 
-    def _resampled(self, rows: Terms, target: Floats) -> tuple[float, float]:
-        """The bootstrap-t interval and, of few clusters, whichever end of it and of Student's is farther out: how
-        skewed an estimate is cannot be learned from a few."""
+    def _resampled(self, rows: Terms, target: Floats, *, difference: bool) -> tuple[float, float]:
+        """The bootstrap-t interval and, of a difference over few clusters, whichever end of it and of Student's is
+        farther out: what is imagined beside the decisions largely cancels there, and how skewed it is cannot be
+        learned from a few."""
         worth = self.log.effective(target, clip=self.clip, together=True)
         low, high = studentised(rows, self._drawn, freedom=worth - 1, level=self.level)
-        if worth < MANY_CLUSTERS:
+        if difference and worth < MANY_CLUSTERS:
             least, most = student(rows, worth - 1, level=self.level)
             low, high = min(low, least), max(high, most)
         return low, high
