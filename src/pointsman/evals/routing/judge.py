@@ -48,7 +48,8 @@ def _judge(spec: Spec) -> dict[str, Any]:
     counts = np.concatenate([np.ones((1, len(table))), resampled(table.groups, draws, spec.seed)])
     pairs, notes = list(spec.pairs), []
     if not draws:
-        notes.append(f"{groups} groups of prompts: no interval can be told of fewer than {LEAST_GROUPS}")
+        several = "s" if groups > 1 else ""
+        notes.append(f"{groups} group{several} of prompts: no interval can be told of fewer than {LEAST_GROUPS}")
     if not pairs:
         found = choose_pair(table if sources.train is None else sources.train.table)
         if found is None:
