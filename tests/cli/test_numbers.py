@@ -12,8 +12,6 @@ from pointsman.surfaces.cli.numbers import Finite, Seed
 
 from .commands import run_command
 
-NOT_YET: frozenset[str] = frozenset({"policies promote --share", "policies promote --non-inferior"})
-
 
 def options(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Parameter]]:
     """Every option of every command, with the words that lead to it."""
@@ -36,7 +34,7 @@ def test_every_number_of_an_option_is_finite_and_every_seed_one_that_generators_
         for name, one in found.items()
         if isinstance(one.type, type(click.FLOAT)) and not isinstance(one.type, Finite)
     }
-    assert loose <= NOT_YET
+    assert loose == set()
     assert [name for name, one in found.items() if name.endswith(" --seed") and not isinstance(one.type, Seed)] == []
 
 

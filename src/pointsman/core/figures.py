@@ -18,6 +18,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mode: str
     intent: str
     stream: bool
+    conversation: str = ""
+    """The same for all its turns; '' where that is not known."""
     status: Status | None = None
     answered_by: str | None = None
     prompt_tokens: int | None = None

@@ -207,7 +207,7 @@ def record(row: Row) -> dict[str, Any]:
 
 FIGURE_COLUMNS = (
     "created_at", "model", "mode", "intent", "stream", "status", "answered_by", "prompt_tokens", "completion_tokens",
-    "cached_tokens", "cost_micro_usd", "first_byte_seconds", "seconds",
+    "cached_tokens", "cost_micro_usd", "first_byte_seconds", "seconds", "conversation",
 )  # fmt: skip
 
 

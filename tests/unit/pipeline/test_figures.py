@@ -80,6 +80,20 @@ def test_savings_of_enough_decisions_have_an_interval():
     assert (found.micro_usd, found.low_micro_usd, found.high_micro_usd) == (1800, 1800 - 565, 1800 + 565)
 
 
+def test_turns_of_a_conversation_are_not_so_many_proofs():
+    cheap, dear = ("a:x", 0.5, 10), ("b:y", 0.9, 100)
+    alike = [chosen_among(cheap, dear, conversation=name) for name in map(str, range(20))]
+    dearer = [chosen_among(cheap, dear, answered_by="b:y", conversation=name) for name in map(str, range(20, 40))]
+    once, thrice = savings(alike + dearer), savings(3 * (alike + dearer))
+    assert thrice.decisions == 3 * once.decisions
+    # three times as much was saved, and no more is known of what comes next
+    assert [thrice.low_micro_usd, thrice.high_micro_usd] == pytest.approx(
+        [3 * once.low_micro_usd, 3 * once.high_micro_usd], abs=2
+    )
+    long = savings([chosen_among(cheap, dear, conversation="one") for _ in range(100)])
+    assert (long.micro_usd, long.decisions, long.low_micro_usd) == (9000, 100, None)
+
+
 @pytest.mark.parametrize(
     ("said", "judged"),
     [

@@ -56,8 +56,8 @@ class Savings(msgspec.Struct, frozen=True, kw_only=True):
     micro_usd: int
     low_micro_usd: int | None
     high_micro_usd: int | None
-    """The 95 % interval of such a stretch, by the normal approximation over decisions; None with fewer than `ENOUGH`.
-    `pointsman savings` has one that knows which decisions hang together."""
+    """The 95 % interval of such a stretch, by the normal approximation over conversations, whose turns hang together;
+    None with fewer than `ENOUGH` of them. `pointsman savings` has one that is good for fewer."""
     baseline_micro_usd: int
     """What the strongest candidates would have cost."""
     decisions: int
@@ -65,7 +65,7 @@ class Savings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ENOUGH = 30
-"""Decisions from which on the normal approximation is used."""
+"""Conversations from which on the normal approximation is used."""
 NORMAL = 1.96
 
 
@@ -84,8 +84,9 @@ def savings(figures: Iterable[Figure]) -> Savings | None:
     decision's own estimates, so that a long answer counts the same on both sides. Negative where the choice was the
     dearer one. None: there was no such request.
     """
-    saved: list[int] = []
-    baseline = 0
+    saved: dict[str | int, int] = {}
+    """By conversation, or by the decision's place where none is known."""
+    decisions = baseline = 0
     for figure in figures:
         if figure.status != "ok" or figure.mode == "forced" or not figure.candidates:
             continue
@@ -96,21 +97,23 @@ def savings(figures: Iterable[Figure]) -> Savings | None:
         if answered is None:
             continue
         strongest = max(priced, key=lambda candidate: (candidate.quality, candidate.cost_micro_usd))
-        saved.append((strongest.cost_micro_usd or 0) - (answered.cost_micro_usd or 0))
+        decisions += 1
+        one = figure.conversation or decisions
+        saved[one] = saved.get(one, 0) + (strongest.cost_micro_usd or 0) - (answered.cost_micro_usd or 0)
         baseline += strongest.cost_micro_usd or 0
     if not saved:
         return None
-    total, half = sum(saved), None
+    total, half = sum(saved.values()), None
     if len(saved) >= ENOUGH:
         mean = total / len(saved)
-        variance = sum((one - mean) ** 2 for one in saved) / (len(saved) - 1)
+        variance = sum((one - mean) ** 2 for one in saved.values()) / (len(saved) - 1)
         half = round(NORMAL * math.sqrt(len(saved) * variance))
     return Savings(
         micro_usd=total,
         low_micro_usd=None if half is None else total - half,
         high_micro_usd=None if half is None else total + half,
         baseline_micro_usd=baseline,
-        decisions=len(saved),
+        decisions=decisions,
     )
 
 

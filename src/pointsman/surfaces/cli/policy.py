@@ -11,6 +11,7 @@ import click
 from .invocation import Invocation, run, with_invocation
 from .lazy import Group
 from .learning import Period
+from .numbers import Finite
 from .output import console, note, print_json, table
 
 if TYPE_CHECKING:
@@ -180,9 +181,9 @@ def add(
 
 @policies.command()
 @click.argument("version", shell_complete=complete_version)
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+@click.option("--share", type=Finite(0, 1, min_open=True, max_open=True), metavar="SHARE",
               help="Give it only this share of the decisions, such as 0.1.")  # fmt: skip
-@click.option("--non-inferior", "margin", type=click.FloatRange(0, 1), metavar="MARGIN",
+@click.option("--non-inferior", "margin", type=Finite(0, 1), metavar="MARGIN",
               help="Let it serve if it is at most this much worse than what serves.")  # fmt: skip
 @click.option("--since", type=Period(), default="30d", show_default=True, help="How far back the log is read.")
 @click.option("--force", is_flag=True, help="Let it serve whatever the log says of it.")

@@ -82,7 +82,7 @@ class SavingFigures(BaseModel):
     answered was. Only of decisions in which the router had the choice."""
 
     micro_usd: int
-    low_micro_usd: int | None = Field(description="Of the 95 % interval; null with fewer than 30 decisions.")
+    low_micro_usd: int | None = Field(description="Of the 95 % interval; null with fewer than 30 conversations.")
     high_micro_usd: int | None
     baseline_micro_usd: int = Field(description="What the strongest candidates would have cost.")
     share: float | None = Field(description="Of the baseline.")
