@@ -12,6 +12,7 @@ import pytest
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import StoreError, Unauthenticated
+from pointsman.core.ports import SystemClock
 from pointsman.core.shared import Seen, StateUnavailable
 from pointsman.pipeline.admit import signatures
 from pointsman.pipeline.admit.signatures import LARGE_BODY, Signatures, canonical_form
@@ -141,6 +142,32 @@ async def test_the_clock_may_be_off_by_the_tolerance(off: float, fine: bool):
         assert await refused(check, sent) == "signature_replayed"
     else:
         assert await refused(check, sent) == "signature_stale"
+
+
+async def test_a_store_that_hears_of_it_late_knows_a_replay_all_the_same():
+    """The clock is looked at first; then the body is hashed, in a thread where it is large, and the store asked."""
+
+    class Clock(SystemClock):
+        later = 0.0
+
+        def now(self) -> float:
+            return super().now() + self.later
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.later
+
+    class Late(LongUp):
+        async def once_of(self, owner: str, name: str, *, at: int, seconds: float, most: int) -> Seen:
+            clock.later += 30.0
+            return await super().once_of(owner, name, at=at, seconds=seconds, most=most)
+
+    clock = Clock()
+    state = Late(clock)
+    check = checker(state, seconds=100)
+    sent = request(by_hand(state.now()))
+    await check(sent, KEY)
+    clock.later = 98.0
+    assert await refused(check, sent) == "signature_replayed"
 
 
 @pytest.mark.parametrize("name", ["x-pointsman-timestamp", "x-pointsman-nonce", "x-pointsman-signature"])

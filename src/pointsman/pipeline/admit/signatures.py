@@ -39,6 +39,8 @@ _SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 
 MOST_NONCES = 100_000
 """Nonces of a key that are remembered, the latest: 330 requests a second for as long as a signature holds."""
+MARGIN = 60.0
+"""Seconds that a nonce is remembered beyond its signature's end: a body is hashed and the store is asked in between."""
 LARGE_BODY = 1024 * 1024
 """Bytes from which a body is hashed in a thread, about a millisecond's work, so that others go on meanwhile."""
 
@@ -115,7 +117,7 @@ class Signatures:
             )
         made = int(timestamp)
         seen = await self._state.once_of(
-            f"key:{caller.key_id}", nonce.decode(), at=made, seconds=self._seconds + 1, most=MOST_NONCES
+            f"key:{caller.key_id}", nonce.decode(), at=made, seconds=self._seconds + MARGIN, most=MOST_NONCES
         )
         if seen == "again":
             raise Unauthenticated(
