@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .pool_connection import PoolConnection
 
 
+MANY = 4096
+"""Blocks of a body that is read whole from which on they are put together: one of a single byte takes 85."""
+
+
 class PoolResponse(UpstreamResponse):
     """Filled by a `PoolConnection`, which it leaves at its end; read by one task."""
 
@@ -22,7 +26,7 @@ class PoolResponse(UpstreamResponse):
     buffered = 0
     """Bytes that came and were not read yet, their framing included."""
     _limit: int | None = None
-    """Set while `read` gathers the whole body: only its end, or this many bytes, wake the reader."""
+    """Set while `read` gathers the whole body: only its end, this many bytes, or `MANY` blocks wake the reader."""
     _error: UpstreamError | None = None
     _waiter: asyncio.Future[None] | None = None
 
@@ -51,7 +55,13 @@ class PoolResponse(UpstreamResponse):
         if waiter is None or waiter.done():
             return
         limit = self._limit
-        if limit is not None and not self.complete and self._error is None and self.buffered <= limit:
+        if (
+            limit is not None
+            and not self.complete
+            and self._error is None
+            and self.buffered <= limit
+            and len(self.blocks) < MANY
+        ):
             return
         waiter.set_result(None)
 
@@ -97,19 +107,23 @@ class PoolResponse(UpstreamResponse):
 
     async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:
         self._limit = limit
+        folded = bytearray()
         try:
             if self._connection is not None and not self.complete:
                 self._connection.resume()
-            while not self.complete and self._error is None and (self.buffered <= limit or self._size <= limit):
+            while not self.complete and self._error is None and len(folded) + self._size <= limit:
+                if len(self.blocks) >= MANY:
+                    folded += b"".join(self.blocks)
+                    self.blocks.clear()
                 await self._wait()
         finally:
             self._limit = None
-        if self._size > limit:
+        if len(folded) + self._size > limit:
             self.close()
             raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
         if self._error is not None:
             raise self._error
-        return self._take()
+        return bytes(folded + self._take()) if folded else self._take()
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from transport_support import RawUpstream, StartUpstream, answering, outgoing
 
+from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.ports import Timeouts
 from pointsman.providers.endpoint import settled
 from pointsman.transport.http import Outbound
@@ -80,3 +81,33 @@ async def test_what_follows_a_body_is_no_part_of_it(start_upstream: StartUpstrea
         assert [block async for block in response] == [b"abc"]
     assert upstream.connections == 2
     await pool.close()
+
+
+async def test_a_body_of_single_bytes_is_put_together_as_it_comes(start_upstream: StartUpstream) -> None:
+    whole = bytes(range(256)) * 200
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await upstream.read_request(reader)
+            writer.write(CHUNKED)
+            for begin in range(0, len(whole), 1_000):
+                writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in whole[begin : begin + 1_000]))
+                await writer.drain()
+            writer.write(END)
+
+    upstream = await start_upstream(script)
+    pool = Pool()
+    try:
+        response = await pool.send(outgoing(upstream.origin))
+        reading = asyncio.ensure_future(response.read())
+        most = 0
+        while not reading.done():
+            most = max(most, len(response.blocks))
+            await asyncio.sleep(0)
+        assert await reading == whole
+        assert most < len(whole) / 2
+        response = await pool.send(outgoing(upstream.origin))
+        with pytest.raises(UpstreamProtocolError, match="longer than 40000 bytes"):
+            await response.read(40_000)
+    finally:
+        await pool.close()
