@@ -23,6 +23,8 @@ def test_the_shortlist_is_the_hull_and_what_lies_least_below_it():
     costs = np.array([0.1, 1.0, 0.5, 0.5, 0.5, 0.6, 0.7, 2.0])
     scores = np.array([0.5, 0.9, 0.3, 0.65, 0.1, 0.6, 0.2, 0.85])
     assert shortlist(scores, costs).tolist() == [0, 1, 2, 3, 5, 7]
+    assert shortlist(scores, None).tolist() == [0, 1, 2, 3, 5, 7]
+    assert shortlist(scores[::-1], None).tolist() == [0, 2, 4, 5, 6, 7]
 
 
 def test_a_hull_of_many_models_is_on_the_shortlist_whole():
@@ -82,7 +84,7 @@ def judged(sources: Sources, factory):
     table = sources.own.table
     plan = sources.plan(table.models, np.arange(len(table)))
     expected = expected_costs(plan, table)
-    found = believe(sources, plan, factory, expected)
+    found = believe(sources, plan, factory, len(table.models), expected)
     means = np.empty_like(expected)
     for split in plan.splits:
         means[split.test] = split.scores.mean(axis=0)
@@ -108,6 +110,21 @@ def test_what_does_not_pay_on_prompts_held_out_is_not_played(sources):
     found, means, area = judged(sources, Guess)
     assert (found.playable == means).all()
     assert area == 0.0
+
+
+@pytest.mark.parametrize(("factory", "plays"), [(Parity, True), (Guess, False)])
+def test_without_costs_the_best_are_listed_and_played_where_picking_pays(sources, factory, plays):
+    table = sources.own.table
+    plan = sources.plan(table.models, np.arange(len(table)))
+    found = believe(sources, plan, factory, len(table.models))
+    picked = table.scores[np.arange(len(table)), found.playable.argmax(axis=1)].mean()
+    for split in plan.splits:
+        average = split.scores.mean(axis=0)
+        if not plays:
+            assert (found.playable[split.test] == average).all()
+        else:
+            assert (np.isfinite(found.playable[split.test]).sum(axis=1) == MOST).all()
+    assert (picked > table.scores.mean(axis=0).max() + 0.05) == plays
 
 
 def test_with_few_prompts_there_are_single_models_only(tmp_path):

@@ -80,7 +80,7 @@ def _with_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts: F
     plan = _planned(sources, models, rows)
     expected = expected_costs(plan, table)[rows]
     ours = sources.spec.families
-    believed = {name: believe(sources, plan, family(name), expected) for name in ours}
+    believed = {name: believe(sources, plan, family(name), len(models), expected) for name in ours}
     playable = {name: one.playable for name, one in believed.items()}
     playable |= _asked(sources, models, plan, [name for name in BASELINES if name not in ours])
     sweeps = {name: sweep(chances, expected, part.costs, part.scores) for name, chances in playable.items()}
@@ -121,21 +121,23 @@ def _without_costs(sources: Sources, models: tuple[str, ...], rows: Ints, counts
     over it."""
     part, weights = sources.own.table.of(models).rows(rows), counts[:, rows]
     plan = _planned(sources, models, rows)
-    predicted = _asked(sources, models, plan, dict.fromkeys([*sources.spec.families, *BASELINES]))
+    ours = sources.spec.families
+    believed = {name: believe(sources, plan, family(name), len(models)) for name in ours}
+    playable = {name: one.playable for name, one in believed.items()}
+    playable |= _asked(sources, models, plan, [name for name in BASELINES if name not in ours])
     best = int(np.argmax(part.scores.mean(axis=0)))
     single = means(weights, part.scores[:, [best]])[:, 0]
     oracle = means(weights, part.scores.max(axis=1)[:, None])[:, 0]
     judged = {}
-    for name, chances in predicted.items():
+    for name, chances in playable.items():
         picked = part.scores[np.arange(len(part)), np.argmax(chances, axis=1)]
         quality = means(weights, picked[:, None])[:, 0]
         judged[name] = Judged.of({"gain": quality - single, "regret": oracle - quality})
-    ours = sources.spec.families
     return {
         "rows": len(part),
         "models": len(models),
         "learned_from": plan.how,
-        "calibration": calibration(predicted[ours[0]], part.scores),
+        "calibration": calibration(believed[ours[0]].predicted, part.scores),
         **_singles(part, weights),
         "protocol": BEFORE,
         **judged[ours[0]].told(),

@@ -142,11 +142,15 @@ def _chosen_in_training(before: Result) -> Result:
 
 
 def _qualities(judged: Mapping[str, Result]) -> Made:
-    columns = ("Pool", "Models", "Best single", "Oracle", "Gain over the best", "Regret to the oracle")
+    columns = (
+        "Pool", "Models", "Best single", "Oracle", "Gain over the best", "Of the one chosen in training",
+        "Regret to the oracle",
+    )  # fmt: skip
     rows = [
         (
             name, str(pool["models"]), _plain(pool["best_single"]["score"], 3), _plain(pool["oracle_score"], 3),
-            _with(pool, "gain", 3, sign=True), _with(pool, "regret", 3),
+            _with(pool, "gain", 3, sign=True), _with(_chosen_in_training(pool), "gain", 3, sign=True),
+            _with(pool, "regret", 3),
         )
         for name, result in judged.items()
         if (pool := result["pool"]) and "hull" not in pool

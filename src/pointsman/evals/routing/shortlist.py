@@ -5,8 +5,9 @@ those that lie least below it. The router is fitted on their outcomes only: what
 bad the bad ones are, which no choice depends on, and among many of like quality one looks best by chance.
 
 What the router then says of the models' differences is *trusted* where it pays: on prompts held out of an inner fit,
-the curve that it draws has to lie above the hull of single models by an area of more than `SURE` standard errors.
-Elsewhere every prompt is given the models' means, and the router is that hull.
+the curve that it draws has to lie above the hull of single models by an area of more than `SURE` standard errors;
+where no costs are known, the models that it picks have to be better than the best one by as much. Elsewhere every
+prompt is given the models' means, and the router is that hull, or that model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pointsman.learn.families.base import Floats, Prompts
 from pointsman.learn.families.folds import grouped_folds
 
 from .baselines.constant import means
+from .frontier import means as weighted
 from .frontier import over_singles, sweep
 from .hull import vertices
 from .material import Ints, Plan, Sources, Split
@@ -44,13 +46,16 @@ class Believed(NamedTuple):
     trusted."""
 
 
-def shortlist(scores: Floats, costs: Floats) -> Ints:
-    """The models nearest to the hull of single models, in their own order.
+def shortlist(scores: Floats, costs: Floats | None) -> Ints:
+    """The models nearest to the hull of single models, or the best ones, in their own order.
 
     Args:
         scores: (m,), means over the training prompts.
-        costs: likewise.
+        costs: likewise; None: they are not known.
     """
+    if costs is None:
+        best: Ints = np.sort(np.argsort(-scores, kind="stable")[:MOST])
+        return best
     edge = vertices(costs, scores)
     below = np.interp(costs, costs[edge], scores[edge]) - scores
     below[edge] = -np.inf
@@ -58,23 +63,25 @@ def shortlist(scores: Floats, costs: Floats) -> Ints:
     return found
 
 
-def believe(sources: Sources, plan: Plan, factory: Factory, expected: Floats) -> Believed:
+def believe(sources: Sources, plan: Plan, factory: Factory, models: int, expected: Floats | None = None) -> Believed:
     """
     Args:
-        expected: (rows of the plan, m): expected costs.
+        models: how many.
+        expected: (rows of the plan, models): expected costs; None: they are not known.
     """
     place = {int(row): position for position, row in enumerate(plan.rows)}
-    predicted = np.full(expected.shape, NO_PRIOR)
-    playable = np.full(expected.shape, NO_PRIOR)
+    predicted = np.full((len(plan.rows), models), NO_PRIOR)
+    playable = np.full((len(plan.rows), models), NO_PRIOR)
     for number, split in enumerate(plan.splits):
         here = np.array([place[int(row)] for row in split.test])
         seed = [sources.spec.seed & 0xFFFFFFFF, number]
         asked = sources.own.prompts(split.test)
-        predicted[here], playable[here] = _one(split, asked, factory, expected[here], seed)
+        priced = None if expected is None else expected[here]
+        predicted[here], playable[here] = _one(split, asked, factory, priced, seed)
     return Believed(predicted, playable)
 
 
-def _one(split: Split, asked: Prompts, factory: Factory, expected: Floats, seed: list[int]) -> Believed:
+def _one(split: Split, asked: Prompts, factory: Factory, expected: Floats | None, seed: list[int]) -> Believed:
     """One fit, and what it says of its test prompts."""
     average = means(split.scores)
     whole = np.flatnonzero(np.isfinite(split.scores).all(axis=1))
@@ -84,13 +91,13 @@ def _one(split: Split, asked: Prompts, factory: Factory, expected: Floats, seed:
         return Believed(fitted.predict(asked), singles)
     prompts, scores = split.prompts.rows(whole), split.scores[whole]
     groups = tuple(split.groups[int(row)] for row in whole)
-    usual = expected.mean(axis=0)
+    usual = None if expected is None else expected.mean(axis=0)
     listed = shortlist(average, usual)
     said = _deviations(prompts, scores[:, listed], groups, asked, factory, seed)
     level = said.mean(axis=1, keepdims=True)
     predicted = np.clip(singles + level, 0.0, 1.0)
     predicted[:, listed] = np.clip(average[listed] + said, 0.0, 1.0)
-    costs = np.where(np.isfinite(split.costs[whole]), split.costs[whole], usual)
+    costs = None if usual is None else np.where(np.isfinite(split.costs[whole]), split.costs[whole], usual)
     if not _pays(prompts, scores, costs, groups, listed, factory, seed):
         return Believed(predicted, singles)
     playable = np.full(predicted.shape, -np.inf)
@@ -110,13 +117,14 @@ def _deviations(
 def _pays(
     prompts: Prompts,
     scores: Floats,
-    costs: Floats,
+    costs: Floats | None,
     groups: tuple[str, ...],
     listed: Ints,
     factory: Factory,
     seed: list[int],
 ) -> bool:
-    """Whether inner fits, on prompts that they did not see, surely draw a better curve than single models do.
+    """Whether inner fits, on prompts that they did not see, surely draw a better curve than single models do, or pick
+    better models than the best one.
 
     The means are those of all prompts for both curves, so that the deviations alone are put to the test.
     """
@@ -132,9 +140,13 @@ def _pays(
             prompts.rows(rest), scores[np.ix_(rest, listed)], inside, prompts.rows(out), factory, [*seed, fold]
         )
         playable[np.ix_(out, listed)] = average[listed] + said
-    expected = np.tile(costs.mean(axis=0), (len(scores), 1))
-    own = sweep(playable, expected, costs, scores)
-    single = sweep(np.tile(average, (len(scores), 1)), expected, costs, scores)
     draws = np.concatenate([np.ones((1, len(scores))), resampled(groups, DRAWS, 0)])
-    areas = over_singles(single.means(draws), own.means(draws))
-    return bool(areas[0] > SURE * areas[1:].std() and areas[0] > 0)
+    if costs is None:
+        picked = scores[np.arange(len(scores)), np.argmax(playable, axis=1)]
+        gains = weighted(draws, (picked - scores[:, np.argmax(average)])[:, None])[:, 0]
+    else:
+        expected = np.tile(costs.mean(axis=0), (len(scores), 1))
+        own = sweep(playable, expected, costs, scores)
+        single = sweep(np.tile(average, (len(scores), 1)), expected, costs, scores)
+        gains = over_singles(single.means(draws), own.means(draws))
+    return bool(gains[0] > SURE * gains[1:].std() and gains[0] > 0)
