@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from splicing import PREFILLS, REPEATS, begun, call, chunk, relayed_asking, streamed
 
-from pointsman.core.events import Frames, Usage
+from pointsman.core.errors import UpstreamError
+from pointsman.core.events import Frames, Usage, payloads
 from pointsman.core.request import ChatRequest
 from pointsman.pipeline.execute.splice import Splice
 from pointsman.testing.answers import Answer, ToolUse
@@ -172,3 +175,87 @@ def test_what_a_providers_own_tool_did_is_not_gone_on_with(kind):
         splice.passes(each)
     assert not splice.can_go_on(REPEATS)
     assert splice.whole() is None
+
+
+def spoilt(first: list[Frames], kind: str, change: Callable[[dict[str, Any]], Any]) -> list[Frames]:
+    """An answer of which every event of one kind is told in another way."""
+    told = []
+    for each in first:
+        events = [json.loads(payload) for payload in payloads(each.raw)]
+        for event in events:
+            if event["type"] == kind:
+                change(event)
+        raw = b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+        told.append(Frames(raw, dialect="responses"))
+    return told
+
+
+PART, ITEM = "response.content_part.added", "response.output_item.added"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (PART, lambda event: event["part"].pop("logprobs")),
+        (PART, lambda event: event["part"].update(logprobs=None, annotations=None)),
+        (PART, lambda event: event.update(part={"type": "output_text"})),
+        (ITEM, lambda event: event["item"].pop("id")),
+        (ITEM, lambda event: event["item"].update(id="assistant-1", content=None)),
+    ],
+    ids=["no logprobs", "null", "type alone", "no id", "another id"],
+)
+def test_what_other_servers_leave_out_is_no_hindrance(kind, change):
+    first = spoilt(answer(), kind, change)
+    begins = next(at for at, each in enumerate(first) if b'"response.output_text.delta"' in each.raw)
+    for stop in range(begins + 1, len(first) - 4):
+        for most, status in ((500, "completed"), (1, "incomplete")):
+            events = gone_on_with(first[:stop], most)
+            said = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+            assert said == TEXT if most == 500 else TEXT.startswith(said), stop
+            last = events[-1]["response"]
+            assert last["status"] == status, stop
+            [item] = last["output"]
+            assert item["id"], stop
+            assert item["content"] == [{"type": "output_text", "text": said, "annotations": [], "logprobs": []}], stop
+
+
+def gone_on_with(first: list[Frames], most: int) -> list[dict[str, Any]]:
+    """The events of an answer that broke off, and of what was told then."""
+    request = relayed_asking("responses", max_tokens=most)
+    splice = Splice(request)
+    splice.asks(REPEATS, request)
+    passed = [splice.passes(each) for each in first]
+    if (rest := splice.whole(Usage(1, 2))) is not None:
+        passed.append(rest)
+    elif splice.can_go_on(PREFILLS):
+        passed += [splice.passes(each) for each in prefilled(splice.asks(PREFILLS, request))]
+        passed.append(splice.end())
+    return [json.loads(payload) for each in passed if each is not None for payload in payloads(each.raw)]
+
+
+def paths(value: Any) -> list[tuple[str, ...]]:
+    if not isinstance(value, dict):
+        return []
+    return [(name, *rest) for name, each in value.items() for rest in [(), *paths(each)]]
+
+
+@pytest.mark.parametrize("odd", [None, 5, "odd", [5], {"odd": 5}, ...])
+def test_whatever_an_event_lacks_a_break_is_no_fault_of_ours(odd):
+    """An answer that broke off is gone on with or ended, or ends with an error of its upstream."""
+    first = answer(reasoning="Hm.")
+    kinds = {json.loads(payload)["type"]: json.loads(payload) for each in first for payload in payloads(each.raw)}
+    for kind, sample in kinds.items():
+        for path in paths({name: value for name, value in sample.items() if name not in ("type", "response")}):
+
+            def change(event: dict[str, Any], path: tuple[str, ...] = path) -> None:
+                for name in path[:-1]:
+                    event = event.get(name) or {}
+                if odd is ...:
+                    event.pop(path[-1], None)
+                else:
+                    event[path[-1]] = odd
+
+            changed = spoilt(first, kind, change)
+            for most, stop in ((500, len(first) // 2), (3, len(first) // 2), (500, len(first) - 2)):
+                with contextlib.suppress(UpstreamError):
+                    gone_on_with(changed[:stop], most)

@@ -99,8 +99,7 @@ class Output:
 
     def _spoken(self, *, reasoning: bool = False) -> Spoken:
         latest = self._items[-1] if self._items else None
-        kind = "rs" if reasoning else "msg"
-        if isinstance(latest, Spoken) and latest.id.startswith(kind):
+        if isinstance(latest, Spoken) and latest.reasoning is reasoning:
             return latest
         self._end_spoken()
         made = Spoken(self._events, len(self._items), self._mark, reasoning=reasoning)

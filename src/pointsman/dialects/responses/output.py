@@ -37,7 +37,7 @@ class Spoken:
     def __init__(self, events: Events, index: int, mark: str, *, reasoning: bool = False) -> None:
         self._events = events
         self._index = index
-        self._reasoning = reasoning
+        self.reasoning = reasoning
         self._parts: list[Body] = []
         self._pieces: list[str] = []
         self.id = f"{'rs' if reasoning else 'msg'}_{mark}_{index}"
@@ -52,12 +52,12 @@ class Spoken:
             said: the last one's text so far.
         """
         spoken = cls.__new__(cls)
-        spoken._events, spoken._index, spoken._reasoning = events, index, False
+        spoken._events, spoken._index, spoken.reasoning = events, index, False
         spoken._parts, spoken._pieces, spoken.id = list(parts), [said] if said else [], identifier
         return spoken
 
     def item(self, status: str) -> Body:
-        if self._reasoning:
+        if self.reasoning:
             return {"id": self.id, "type": "reasoning", "summary": [], "content": list(self._parts), "status": status}
         return {"id": self.id, "type": "message", "status": status, "role": "assistant", "content": list(self._parts)}
 

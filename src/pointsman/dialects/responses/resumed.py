@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -24,6 +25,10 @@ _THOUGHTS = {
     "response.reasoning_text.delta": ("content", "content_index", "reasoning_text"),
 }
 """Event → the list of a reasoning item, what places a part in it, and the part's type."""
+_SPOKEN = frozenset({"output_text", "reasoning_text"})
+"""Types of parts that can be gone on with."""
+_MOST_PARTS = 1_000
+"""Of one item's reasoning; a provider says itself where a part stands."""
 _FINISH = {reason: finish for finish, reason in INCOMPLETE.items()}
 
 
@@ -44,19 +49,20 @@ class BrokenResponse(BrokenAnswer):
         self._output: Output | None = None
 
     def read(self, raw: bytes) -> None:
-        try:
+        with _readable():
             for payload in payloads(raw):
                 self._take(_decoder.decode(payload))
-        except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise unreadable(error) from None
 
     def resume(self) -> None:
-        self._events = Events(self._next)
-        self._output = Output.resumed(self._events, new_mark(), list(self._told_items()))
+        mark = new_mark()
+        with _readable():
+            self._events = Events(self._next)
+            self._output = Output.resumed(self._events, mark, list(self._told_items(mark)))
 
     def written(self, frames: Frames) -> bytes:
         if self._output is not None:
-            self._output.feed(frames)
+            with _readable():
+                self._output.feed(frames)
         return self._events.take()
 
     def end(self, finish: str | None = None) -> bytes:
@@ -69,7 +75,8 @@ class BrokenResponse(BrokenAnswer):
         if output is None:
             return b""
         output.finish = finish or output.finish
-        items = output.end()
+        with _readable():
+            items = output.end()
         reason = INCOMPLETE.get(output.finish or "")
         response = {
             **self._response,
@@ -89,8 +96,12 @@ class BrokenResponse(BrokenAnswer):
             self._output.usage = usage
         return self.end(finish)
 
-    def _told_items(self) -> Iterator[Ended | Spoken]:
-        """The items, of which only a message that is under way can be gone on with; others are ended."""
+    def _told_items(self, mark: str) -> Iterator[Ended | Spoken]:
+        """The items, of which only a message that is under way can be gone on with; others are ended.
+
+        Args:
+            mark: for the id of an item that was told without one.
+        """
         last = len(self._items) - 1
         for index, item in sorted(self._items.items()):
             if index in self._ended:
@@ -98,7 +109,7 @@ class BrokenResponse(BrokenAnswer):
             elif index == last and item["type"] == "message" and index not in self._parted:
                 parts = [dict(part) for part in item["content"]]
                 said = parts[-1]["text"] if parts else ""
-                yield Spoken.resumed(self._events, index, str(item["id"]), parts, said)
+                yield Spoken.resumed(self._events, index, str(item.get("id") or f"msg_{mark}_{index}"), parts, said)
             else:
                 if "status" in item:
                     item["status"] = "completed"
@@ -119,12 +130,12 @@ class BrokenResponse(BrokenAnswer):
         elif kind in ("response.output_item.added", "response.output_item.done"):
             self._item(told["output_index"], told["item"], done=kind.endswith("done"))
         elif kind == "response.content_part.added":
-            part = told["part"]
-            self.strange = self.strange or part["type"] not in ("output_text", "reasoning_text")
-            self._items[told["output_index"]].setdefault("content", []).append(dict(part))
+            part = _complete(told["part"])
+            self.strange = self.strange or part["type"] not in _SPOKEN
+            self._items[told["output_index"]].setdefault("content", []).append(part)
             self._parted.discard(told["output_index"])
         elif kind == "response.content_part.done":
-            self._items[told["output_index"]]["content"][told["content_index"]] = dict(told["part"])
+            self._items[told["output_index"]]["content"][told["content_index"]] = _complete(told["part"])
             self._parted.add(told["output_index"])
         elif kind == "response.output_text.delta":
             self.texts.append(told["delta"])
@@ -143,13 +154,38 @@ class BrokenResponse(BrokenAnswer):
             self._ended.add(index)
             self.calls += item["type"] in CALLS
         elif item["type"] == "message":
-            self._items[index]["content"] = [dict(part) for part in item.get("content") or ()]
+            parts = self._items[index]["content"] = [_complete(part) for part in item.get("content") or ()]
+            self.strange = self.strange or any(part["type"] not in _SPOKEN for part in parts)
 
     def _think(self, told: Body, field: str, place: str, kind: str) -> None:
         item = self._items[told["output_index"]]
         parts: list[Body] = list(item.get(field) or ())
+        if told[place] > _MOST_PARTS:
+            raise IndexError(told[place])
         while len(parts) <= told[place]:
             parts.append({"type": kind, "text": ""})
         at = parts[told[place]]
         parts[told[place]] = {**at, "text": at.get("text", "") + told["delta"]}
         item[field] = parts
+
+
+def _complete(part: Body) -> Body:
+    """A part with what other servers leave out of its text. Raises as what is no part of a message."""
+    told = {name: value for name, value in part.items() if value is not None}
+    kind = told["type"]
+    if kind == "output_text":
+        for name in ("annotations", "logprobs"):
+            told[name] = [each for each in told.get(name) or () if isinstance(each, dict)]
+    return {"type": kind, "text": "", **told} if kind in _SPOKEN else told
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """
+    Raises:
+        UpstreamProtocolError: what was told is not what the API promises.
+    """
+    try:
+        yield
+    except (msgspec.MsgspecError, RecursionError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise unreadable(error) from None
