@@ -226,6 +226,23 @@ def test_any_bytes_give_frames_or_a_typed_error(noise: bytes) -> None:
         read_message(noise, created=1)
 
 
+@pytest.mark.parametrize("make", [MessagesRelay, lambda: MessagesStream(model="m", created=1, wants_usage=True)])
+def test_usage_at_the_beginning_is_not_that_of_what_stands_behind_it(make: Any) -> None:
+    """However the network puts frames together; what was told at the end is."""
+    frames = [frame.rstrip() + b"\n\n" for frame in ANSWER.messages_frames({"model": "m"})]
+    last = next(at for at, frame in enumerate(frames) if b'"message_delta"' in frame)
+    pieces = next(at for at, frame in enumerate(frames) if b'"content_block_delta"' in frame)
+    for cut_at in range(pieces + 1, last):
+        event = make().feed(b"".join(frames[:cut_at]))
+        assert event is not None
+        assert event.usage is not None
+        assert (event.usage.prompt_tokens, event.went_on) == (20, True), cut_at
+    event = make().feed(b"".join(frames))
+    assert event is not None
+    assert event.usage is not None
+    assert (event.usage.completion_tokens, event.went_on) == (9, False)
+
+
 def test_a_whole_answer_says_what_its_stream_says() -> None:
     body = read_message(json.dumps(whole(ANSWER, {"model": "m"}, "tool_calls")).encode(), created=1)
     message = json.loads(body.raw)["choices"][0]["message"]

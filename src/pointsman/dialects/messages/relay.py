@@ -73,12 +73,14 @@ class MessagesRelay:
                 raise self.failure
             return None
         answer_id = None
+        went_on = False
         if not self._spoke:
             answer_id = self._answer_id
             if usage is None and self._counts is not None:
                 usage = self._counts.usage()  # of the prompt: all that is known of an answer that is left half-way
+                went_on = b'"content_block_delta"' in frames
         self._spoke = True
-        return Frames(frames, usage, answer_id, finish, dialect="messages")
+        return Frames(frames, usage, answer_id, finish, went_on, dialect="messages")
 
     def end(self) -> None:
         """As `MessagesStream.end`."""

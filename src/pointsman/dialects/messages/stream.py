@@ -100,13 +100,15 @@ class MessagesStream:
                 self._told(event, chunks)
         if not chunks:
             return None
-        if first and usage is None and self._counts is not None:
+        went_on = first and usage is None and self._counts is not None
+        if went_on and self._counts is not None:
             usage = self._counts.usage()  # of the prompt: all that is known of an answer that is left half-way
         return Frames(
             b"".join(chunks),
             usage,
             self._answer_id if first else None,
             self._finish if self._finish != finish else None,
+            went_on,
         )
 
     def end(self) -> None:
