@@ -16,7 +16,7 @@ from pointsman.core.errors import PrivacyWall, UpstreamBroken, UpstreamProtocolE
 from pointsman.core.events import Event, Frames, Usage
 from pointsman.core.mask import Mask
 from pointsman.core.request import NOTHING, ChatRequest
-from pointsman.pipeline.execute.heard import MOST, written
+from pointsman.pipeline.execute.heard import MOST, Heard, written
 
 from .asked import again, by_prefill, goes_on, left_of, wants_json
 from .continuation import Continuation
@@ -62,6 +62,8 @@ class Splice:
         """Of a tool call; None while events must be looked at otherwise."""
         self._held: HeldCalls | None = None
         self._continuation: Continuation | None = None
+        self._heard = Heard()
+        """Everything that a model said that goes on, of which the caller is told a part."""
         self.goes_on = self.prefilled = False
         """Whether the model of this attempt was asked to go on with a text, and whether by prefill."""
 
@@ -83,6 +85,7 @@ class Splice:
         self._settle()
         self._before, self._beside = self._size, 0
         self._held = self._continuation = self._sign = None
+        self._heard = Heard()
         self.goes_on = self.prefilled = False
         self._shown = mask is not None
         told = self._told
@@ -126,6 +129,7 @@ class Splice:
             raise UpstreamBroken("The model's provider ended its answer with an error.")
         passed: Frames | None = event
         if self._continuation is not None:
+            self._heard.passes(event)
             passed = self._continuation.feed(event)
         if self._held is None:
             if self._continuation is None:
@@ -149,6 +153,9 @@ class Splice:
 
     def took(self) -> tuple[int, int]:
         """See `ask.Joins`. After `whole` and `can_go_on` it is no longer known."""
+        if self._continuation is not None:
+            _, wrote = self._heard.took()
+            return self._beside, wrote
         if self._lost:
             return self._beside, int(self._density * (self._size - self._before))
         held = self._held.raw if self._held is not None else b""
@@ -179,14 +186,21 @@ class Splice:
         told = self._told
         if self._lost or not told.begun or told.strange:
             return None
-        wanted = usage if self._request.wants_usage else None
         if told.finish:
-            return self._telling.close(told, None, wanted)
+            return self._closed(None, usage)
         if told.calls:  # those that were not held back may have broken off in the middle
-            return self._telling.close(told, "tool_calls", wanted) if self.holds else None
+            return self._closed("tool_calls", usage) if self.holds else None
         left = left_of(self._request, told.text)
         bounded = left is not None and left <= 0 and told.text
-        return self._telling.close(told, "length", wanted) if bounded else None
+        return self._closed("length", usage) if bounded else None
+
+    def _closed(self, finish: str | None, usage: Usage | None) -> Frames | None:
+        """The end of the answer as it stands; None where what was told of it cannot be ended."""
+        try:
+            return self._telling.close(self._told, finish, usage if self._request.wants_usage else None)
+        except UpstreamProtocolError:
+            self._lost = True
+            return None
 
     def _out(self, event: Frames) -> Frames:
         """Keep what goes out, in the caller's form."""
