@@ -233,6 +233,17 @@ def gone_on_with(first: list[Frames], most: int) -> list[dict[str, Any]]:
     return [json.loads(payload) for each in passed if each is not None for payload in payloads(each.raw)]
 
 
+def test_an_answer_that_cannot_be_read_to_its_end_is_left_as_it_stands():
+    first = spoilt(answer(), PART, lambda event: event["part"].update(logprobs=[{"token": "I", "top_logprobs": 5}]))
+    request = relayed_asking("responses", max_tokens=1)
+    splice = Splice(request)
+    splice.asks(REPEATS, request)
+    for each in first[:-6]:
+        splice.passes(each)
+    assert splice.whole(Usage(1, 2)) is None
+    assert not splice.can_go_on(PREFILLS)
+
+
 def paths(value: Any) -> list[tuple[str, ...]]:
     if not isinstance(value, dict):
         return []
