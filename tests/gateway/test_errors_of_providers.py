@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pointsman.testing import Status
+from pointsman.testing import Page, Status, Stream
 from waiting import until
 
+from .dialects_in import DIALECTS
 from .running import Gateway, Reply, running
 
 ADMIN = {"authorization": "Bearer an-admin-key-of-the-settings"}
@@ -30,6 +31,10 @@ def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
         "providers": {
             **{name: {"type": "openai-compatible", **speaks} for name in ("first", "second", "third")},
             "claude": {"type": "anthropic", "base_url": cloud_server.root, "api_key": KEY, "models": ["claude-m"]},
+            "codex": {**speaks, "models": ["gpt-5-codex"], "responses": True},
+            "gemini": {**speaks, "models": ["gemini-2.5-flash"]},
+            "litellm": speaks,
+            "farm": {"type": "ollama", "base_url": cloud_server.root, "models": ["llama"]},
             "ollama": {"enabled": False},
         },
         "server": {"admin_keys": ["an-admin-key-of-the-settings"]},
@@ -110,3 +115,57 @@ def test_a_word_that_is_no_name_of_an_error_is_not_repeated(gateway, cloud):
     for word in (KEY, "my secret", "a" * 60, 17, ["invalid"], None):
         cloud.default = Status(500, json.dumps({"error": {"code": word, "message": WORDS}}).encode())
         assert message(gateway.chat(model="first:m")) == "first answered 500."
+
+
+HOST = "gpu7.internal.corp"
+STATED = "The model's provider reported an error in place of an answer"
+ASKED = ("first:m", "claude:claude-m", "codex:gpt-5-codex", "gemini:gemini-2.5-flash", "litellm:m", "farm:llama")
+
+
+def stated(word: str) -> list[tuple[bool, Page | Stream]]:
+    """An error under status 200, as whoever asks for a stream, or for none, may get it."""
+    detail = {"message": f"{WORDS}: {KEY} of {HOST}", "type": word, "code": word, "status": word, "param": word}
+    body = json.dumps({"type": "error", "error": detail}).encode()
+    frame = b"event: error\ndata: " + body + b"\n\n"
+    begun = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}
+    said = json.loads(json.dumps(begun))
+    said["choices"][0]["delta"] = {"content": "hi"}
+    first, words = (b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in (begun, said))
+    whole = Page(body, "application/json")
+    streams = [[frame], [first + frame], [first, frame], [words + frame], [words, frame]]
+    return [(False, whole), (True, whole), *((True, Stream(blocks)) for blocks in streams)]
+
+
+@pytest.mark.parametrize("word", [KEY, HOST])
+@pytest.mark.parametrize("model", ASKED)
+def test_an_error_under_status_200_tells_nothing_of_the_upstream_s_words(gateway, cloud, user, model, word):
+    for dialect in (one for one in DIALECTS.values() if one.kind == "chat"):
+        for stream, step in stated(word):
+            cloud.default = step
+            for headers in (user, ADMIN):
+                asked = dialect.asked(model, "hi", stream=stream)
+                reply = gateway.ask("POST", dialect.path, asked, headers=headers)
+                told = reply.body + json.dumps(gateway.decision(reply)).encode()
+                assert not any(secret.encode() in told for secret in (KEY, HOST, WORDS)), (dialect.path, step)
+    assert len(cloud.requests) >= len(stated(word)) * 2 * sum(one.kind == "chat" for one in DIALECTS.values())
+
+
+@pytest.mark.parametrize(("path", "model"), [("/v1/completions", "first:m"), ("/v1/embeddings", "first:m")])
+def test_nor_where_no_chat_is_asked_for(gateway, cloud, user, path, model):
+    for stream, step in stated(KEY):
+        cloud.default = step
+        asked = {"model": model, **({"input": "hi"} if "emb" in path else {"prompt": "hi", "stream": stream})}
+        for headers in (user, ADMIN):
+            reply = gateway.ask("POST", path, asked, headers=headers)
+            told = reply.body + json.dumps(gateway.decision(reply)).encode()
+            assert not any(secret.encode() in told for secret in (KEY, HOST, WORDS)), step
+
+
+@pytest.mark.parametrize(("word", "named"), [(KEY, "no type given"), (HOST, "no type given"), ("odd_one", "odd_one")])
+@pytest.mark.parametrize("stream", [False, True])
+def test_admins_alone_are_told_the_name_of_an_error_under_status_200(gateway, cloud, user, word, named, stream):
+    cloud.default = stated(word)[stream][1]
+    reply = gateway.chat(model="first:m", stream=stream)
+    assert message(reply) == f"{STATED} ({named})."
+    assert gateway.decision(reply)["outcome"]["attempts"][0]["error"] == f"upstream_error: {STATED} ({named})."
+    assert message(gateway.chat(model="first:m", stream=stream, headers=user)) == f"{STATED}."

@@ -132,7 +132,22 @@ def test_an_error_behind_text_comes_after_it() -> None:
     assert [delta.text for delta in deltas(event)] == ["b"]
     assert isinstance(stream.failure, UpstreamError)
     with pytest.raises(UpstreamError):
-        relay(line({"content": "a"}) + b'\n{"error": "runner stopped"}\n')
+        relay(line({"content": ""}) + b'\n{"error": "runner stopped"}\n')
+
+
+@pytest.mark.parametrize("fault", [b'{"error": "runner stopped"}\n', b"hello\n"])
+def test_where_a_failing_stream_is_cut_changes_nothing(fault: bytes) -> None:
+    whole = line({"content": "a"}) + b"\n" + line({"content": "b"}) + b"\n" + fault
+    for at in range(len(whole)):
+        stream, said = OllamaStream(model="m", answer_id="a", created=1, wants_usage=False), ""
+        with pytest.raises(UpstreamError) as caught:  # noqa: PT012
+            for block in (whole[:at], whole[at:]):
+                if (event := stream.feed(block)) is not None:
+                    said += "".join(delta.text for delta in deltas(event) if isinstance(delta, Text))
+                if stream.failure is not None:
+                    raise stream.failure
+        assert said == "ab", at
+        assert isinstance(caught.value, UpstreamProtocolError) is (fault == b"hello\n")
 
 
 def test_a_whole_answer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -145,6 +146,55 @@ def test_frames_before_an_error_are_given_back_first() -> None:
 def test_frames_before_an_error_in_the_first_block_are_not() -> None:
     with pytest.raises(UpstreamError):
         ChatStream(wants_usage=False).feed(OPENING + b'data: {"error": {"message": "x"}}\n\n')
+
+
+ERROR = b'data: {"error": {"message": "x", "code": "server_error"}}\n\n'
+CALL = frame({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]})
+GARBLED = frame({"content": "hi"}).replace(b"hi", b"\xc3\x28")
+
+
+def told(blocks: Iterable[bytes]) -> tuple[bytes, Usage | None, str | None, str]:
+    """What came of a stream: its bytes, usage, finish, and how it failed."""
+    stream, out, usage, finish, failed = ChatStream(wants_usage=False), b"", None, None, ""
+    try:
+        for block in blocks:
+            if (event := stream.feed(block)) is not None:
+                out, usage, finish = out + event.raw, event.usage or usage, event.finish_reason or finish
+            if stream.failure is not None:
+                raise stream.failure
+        if (event := stream.end()) is not None:
+            out, finish = out + event.raw, event.finish_reason
+    except UpstreamError as error:
+        failed = f"{type(error).__name__}: {error}"
+    return out, usage, finish, failed
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([OPENING, TEXT, TEXT, ERROR, TEXT], (OPENING + TEXT + TEXT, None, None)),
+        ([OPENING, TEXT, LAST, BILL, ERROR], (OPENING + TEXT + LAST, 3, "stop")),
+        ([TEXT, BILL, ERROR], (TEXT, 3, None)),
+        ([TEXT, b"data: null\n\n", TEXT], (TEXT, None, None)),
+        ([TEXT, GARBLED, TEXT], (TEXT, None, None)),
+        ([TEXT, ERROR.replace(b"error", b"detail", 1)], (TEXT, None, None)),
+        ([ERROR, TEXT], (b"", None, None)),
+        ([CALL, *[TEXT] * 6, DONE], (None, None, "tool_calls")),
+        ([frame({"content": "hi", "tool_calls": []}), TEXT, DONE], (None, None, "stop")),
+    ],
+)
+def test_where_a_stream_is_cut_changes_nothing(
+    frames: list[bytes], expected: tuple[bytes | None, int | None, str | None]
+) -> None:
+    whole = b"".join(frames)
+    once = told([whole])
+    sent, usage, finish, failed = once
+    assert (usage and usage.completion_tokens, finish) == expected[1:]
+    assert expected[0] is None or sent == expected[0]
+    assert bool(failed) is (DONE not in frames)
+    assert told(frames) == once
+    assert told(whole[at : at + 1] for at in range(len(whole))) == once
+    assert all(told([whole[:at], whole[at:]]) == once for at in range(1, len(whole)))
 
 
 def test_text_that_speaks_of_errors_and_usage_is_text() -> None:

@@ -9,6 +9,7 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame
 from pointsman.dialects.openai.errors import stated_error
+from pointsman.dialects.openai.hollow import hollow
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes."""
@@ -114,11 +115,12 @@ class OllamaStream:
         for text in lines.split(b"\n"):
             if self.done or not text.strip():
                 continue
-            line = _decode(text)
-            if line.error:
-                self.failure = stated_error(line.error)
-                if first or not frames:
-                    raise self.failure
+            try:
+                line = _decode(text)
+            except UpstreamError as error:
+                if not frames or (first and hollow(b"".join(frames))):
+                    raise
+                self.failure = error
                 break
             if line.message is not None:
                 frames += self._message(line.message, line.logprobs)
@@ -167,8 +169,6 @@ def read_whole(raw: bytes, *, model: str, answer_id: str, created: int) -> Body:
         UpstreamProtocolError: it is not what the API promises.
     """
     line = _decode(raw)
-    if line.error:
-        raise stated_error(line.error)
     message = line.message
     if message is None or not line.done:
         raise UpstreamProtocolError("The model's provider sent an answer that is not done.")
@@ -196,14 +196,21 @@ def read_whole(raw: bytes, *, model: str, answer_id: str, created: int) -> Body:
 
 
 def _decode(text: bytes) -> _Line:
+    """
+    Raises:
+        UpstreamError: it states an error.
+        UpstreamProtocolError: it is not what the API promises.
+    """
     try:
         line = _line_decoder.decode(text)
         text.decode()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a line that cannot be read: {error}.") from None
+    if line.error:
+        raise stated_error(line.error)
     if line.message is None and line.response is not None:
         line.message = _Message(content=line.response)
-    if line.message is None and not line.done and not line.error:
+    if line.message is None and not line.done:
         raise UpstreamProtocolError("The model's provider sent a line that is no part of an answer.")
     return line
 

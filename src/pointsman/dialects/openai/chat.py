@@ -10,7 +10,6 @@ string they would be escaped. What the fields hold is passed on as it is.
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -26,6 +25,8 @@ from .hollow import hollow
 MAX_ID = 200
 """Characters; a longer id could not be asked for, and the log keeps ids."""
 MAX_WORD = 64
+_CALLED = re.compile(rb'"(?:tool_calls|function_call)"\s*:\s*(?:\[\s*)?\{')
+"""Not an empty list, and no null: some upstreams tell these in every chunk."""
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
 _BLANK = re.compile(rb"\n\r?\n")
 _ERROR_EVENT = re.compile(rb"^event: ?error\b", re.MULTILINE)
@@ -77,11 +78,11 @@ class ChatStream:
     """
 
     __slots__ = (
+        "_called",
         "_finished",
         "_first",
         "_frames",
         "_hollow",
-        "_last",
         "_left_out",
         "_looks_for_id",
         "_opens",
@@ -100,8 +101,8 @@ class ChatStream:
         """Whether nothing has been said yet."""
         self._opens = True
         """Whether that, or the id, is still looked for."""
-        self._last: deque[bytes] = deque(maxlen=4)
-        """Blocks; a call stands in one of them where the answer ends with it, whatever empty chunks come behind."""
+        self._called = False
+        """Whether a tool was called."""
         self._left_out = False
         """Whether something came that is no chunk."""
         self._first = b""
@@ -117,15 +118,13 @@ class ChatStream:
         """The frames that are whole now, or None.
 
         Raises:
-            UpstreamError: the upstream reported an error and no frame of the answer is before it in this block.
-            UpstreamProtocolError: not UTF-8, or the first frame is not a chunk; a frame is too large.
+            UpstreamError: the upstream reported an error, and nothing of the answer is before it in this block.
+            UpstreamProtocolError: so is a frame that is not UTF-8 or no chunk; a frame is too large.
         """
         frames = self._frames.feed(block)
         self.done = self._frames.done
         if not frames:
             return None
-        if not frames.isascii():
-            check_utf8(frames)
         answer_id = None
         if self._opens:
             if not self._started:
@@ -140,10 +139,11 @@ class ChatStream:
             self._hollow = self._hollow and hollow(frames)
             self._opens = self._hollow or not self._started or self._looks_for_id > 0
         try:
+            if not frames.isascii():
+                check_utf8(frames)
             frames = objects_only(frames, _chunk_decoder)
         except UpstreamProtocolError:
             frames = self._chunks_only(frames)
-        self._last.append(frames)
         usage = finish = None
         went_on = False
         if b'"error"' in frames:
@@ -154,8 +154,10 @@ class ChatStream:
                 finish, self._finished = reasons[-1].decode(), True
         if find_usage(frames) >= 0:
             frames, usage, went_on = self._take_usage(frames)
-        if self.failure is not None and (not self._started or not frames):
+        if self.failure is not None and usage is None and (not frames or (not self._started and hollow(frames))):
             raise self.failure
+        if not self._called and b"_call" in frames:
+            self._called = _CALLED.search(frames) is not None
         if not frames and usage is None:
             return None
         self._started = True
@@ -181,8 +183,7 @@ class ChatStream:
             return None
         if not self.done or self._hollow or self._left_out:
             raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
-        calls = any(b'"arguments"' in frames for frames in self._last)
-        return _ending(self._first, "tool_calls" if calls else "stop")
+        return _ending(self._first, "tool_calls" if self._called else "stop")
 
     def _chunks_only(self, frames: bytes) -> bytes:
         """The frames that are chunks, as clients stumble over others; up to one that tells of a failure."""
@@ -190,6 +191,7 @@ class ChatStream:
         for end in _ends(frames):
             frame, start = frames[start:end], end
             try:
+                check_utf8(frame)
                 try:
                     kept.append(objects_only(frame, _chunk_decoder))
                 except UpstreamProtocolError:

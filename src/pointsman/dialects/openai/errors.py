@@ -45,7 +45,6 @@ _NO_MONEY = re.compile(
 """Words for an account with nothing left to pay with. OpenAI sends them with 429, as if waiting helped, or with 400."""
 _NO_CREDIT = "Your credit balance is too low"
 """What Anthropic says of it, as an `invalid_request_error` with 400."""
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MACHINES = re.compile(r"(?=.{1,40}\Z)[A-Za-z]+(?:_[A-Za-z]+)*")
 """A name that upstreams give to a kind of error: no key and no sentence has this form."""
 _encoder = msgspec.json.Encoder()
@@ -61,7 +60,7 @@ _body_decoder = msgspec.json.Decoder(_Body)
 def stated_error(error: Any) -> UpstreamError:
     """The typed error for the value of an `error` field: an object, or a sentence.
 
-    The upstream's own words stay in `UpstreamStatus.body`: they may quote the prompt, which messages must not.
+    The upstream's own words stay in `UpstreamStatus.body`: they may quote the prompt or a key, which messages must not.
     """
     detail = error if isinstance(error, dict) else {"message": str(error)}
     words = [detail.get("code"), detail.get("type"), detail.get("status")]
@@ -70,8 +69,10 @@ def stated_error(error: Any) -> UpstreamError:
         status = UNPAID
     if status is not None:
         return UpstreamStatus(status, _encoder.encode({"error": detail}))
-    named = next((word for word in words if isinstance(word, str) and _WORD.fullmatch(word)), "no type given")
-    return UpstreamError(f"The model's provider reported an error in place of an answer ({named}).")
+    plain = "The model's provider reported an error in place of an answer"
+    failure = UpstreamError(f"{plain} ({_named(*words) or 'no type given'}).")
+    failure.plain = f"{plain}."
+    return failure
 
 
 def status_of(status: int, body: bytes) -> int:
@@ -85,7 +86,11 @@ def word_of(body: bytes) -> str | None:
     detail = _detail(body)
     if detail is None:
         return None
-    words = (detail.get("code"), detail.get("status"), detail.get("type"))
+    return _named(detail.get("code"), detail.get("status"), detail.get("type"))
+
+
+def _named(*words: Any) -> str | None:
+    """The first of some words of an upstream's that may be repeated to admins."""
     return next((word for word in words if isinstance(word, str) and _MACHINES.fullmatch(word)), None)
 
 
@@ -105,7 +110,7 @@ def _unpaid(detail: dict[str, Any]) -> bool:
 
 
 def _status(word: Any) -> int | None:
-    if isinstance(word, str) and word.isdecimal():
+    if isinstance(word, str) and len(word) == 3 and word.isdecimal():
         word = int(word)
     if isinstance(word, int) and not isinstance(word, bool):
         return word if 400 <= word <= 599 else None
