@@ -196,11 +196,10 @@ SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema
 """What a model that the caller named outright is forgiven: its card may be wrong, and the choice is the caller's."""
 
 
-def active(demand: Demand) -> tuple[Constraint, ...]:
-    """The constraints that may exclude a model."""
+def kind_of(demand: Demand) -> tuple[object, ...]:
+    """All that `Constraint.applies` looks at, so that it is asked once for requests of a kind."""
     needs = demand.needs
-    # All that `applies` looks at, so that it is asked once for requests of a kind.
-    asked = (
+    return (
         demand.caller is None,
         demand.privacy.local_only,
         demand.force_provider is None,
@@ -215,10 +214,15 @@ def active(demand: Demand) -> tuple[Constraint, ...]:
         needs.json_schema,
         needs.logprobs,
     )
-    found = _ACTIVE.get(asked)
+
+
+def active(demand: Demand) -> tuple[Constraint, ...]:
+    """The constraints that may exclude a model."""
+    kind = kind_of(demand)
+    found = _ACTIVE.get(kind)
     if found is None:
         found = tuple([one for one in CONSTRAINTS if one.applies is None or one.applies(demand)])
-        _ACTIVE[asked] = found
+        _ACTIVE[kind] = found
     return found
 
 

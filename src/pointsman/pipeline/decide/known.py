@@ -8,7 +8,7 @@ from pointsman.core.budget import UNMEASURED
 from pointsman.core.catalog import Catalog, ModelCard
 
 from .candidates import Pool, part
-from .constraints import MIN_OUTPUT, Demand, violations
+from .constraints import MIN_OUTPUT, Demand, kind_of, violations
 from .names import Requested, interpret
 from .rules import DecideRules
 
@@ -93,19 +93,7 @@ class Known:
             or needs.prompt_tokens_low > self._most_tokens
         ):
             return None
-        return (
-            demand.named,
-            demand.privacy.local_only,
-            demand.force_provider,
-            demand.development,
-            needs.kind,
-            needs.infill,
-            needs.tools,
-            needs.vision,
-            needs.json_object,
-            needs.json_schema,
-            needs.logprobs,
-        )
+        return demand.named, demand.force_provider, kind_of(demand)
 
     def _found(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
         return tuple([card for name in names if (card := self.catalog.find(name)) is not None])
