@@ -13,12 +13,11 @@ import contextlib
 import json
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .common import BenchError, free_port, listening, serving
+from .common import BenchError, gateways
 from .counters import counters
 from .wire import LEAVE, Reply, chunk, exchange, frame, whole
 
@@ -107,14 +106,7 @@ async def _run(
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, backlog=1024)
     address = server.sockets[0].getsockname()[1]
     cap = affordable * EACH
-    ports = [free_port() for _ in range(processes)]
-    prefix = f"bench-{uuid.uuid4().hex[:8]}"
-    for number, port in enumerate(ports):
-        config = folder / f"gateway-{number}.yaml"
-        config.write_text(json.dumps(_settings(folder, port, address, cap, state, prefix)))
-        path = folder / f"gateway-{number}.log"
-        log = stack.enter_context(path.open("wb"))
-        await listening(port, stack.enter_context(serving(config, log)), path)
+    ports = await gateways(stack, folder, processes, cap=cap, state=state, settings=_settings(address))
     progress(f"{processes} gateway{'s' if processes > 1 else ''}, a cap of {cap} micro-dollars, {EACH} a request")
     started = time.perf_counter()
     wave = [asyncio.create_task(_ask(ports[index % processes], streams)) for index in range(requests)]
@@ -149,14 +141,8 @@ async def _run(
     )
 
 
-def _settings(folder: Path, port: int, upstream: int, cap: int, state: str | None, prefix: str) -> dict[str, object]:
-    tree: dict[str, object] = {
-        "data_dir": str(folder / "data"),
-        "cache_dir": str(folder / "cache"),
-        "server": {"host": "127.0.0.1", "port": port},
-        "embedded": {"enabled": False},
-        "log": {"level": "warning"},
-        "budgets": {"monthly": cap / 1_000_000},
+def _settings(upstream: int) -> dict[str, object]:
+    return {
         "providers": {
             "ollama": {"enabled": False},
             "scripted": {
@@ -166,9 +152,6 @@ def _settings(folder: Path, port: int, upstream: int, cap: int, state: str | Non
             },
         },
     }
-    if state is not None:
-        tree["state"] = {"url": state, "prefix": prefix, "timeout": 20.0}
-    return tree
 
 
 async def _decided(wave: Sequence[asyncio.Task[Reply]], upstream: Upstream, requests: int) -> int:

@@ -12,14 +12,13 @@ import contextlib
 import json
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .budget import recorded
-from .common import BenchError, free_port, listening, serving
+from .common import BenchError, gateways
 from .counters import counters
 from .wire import Reply, chunk, exchange, frame, whole
 
@@ -113,14 +112,7 @@ async def _run(
     address = server.sockets[0].getsockname()[1]
     warm_up = WARM_UP * processes if way == "hedge" else 0
     cap = affordable * EACH + round(warm_up * PRICES[FIRST])
-    ports = [free_port() for _ in range(processes)]
-    prefix = f"bench-{uuid.uuid4().hex[:8]}"
-    for number, port in enumerate(ports):
-        config = folder / f"gateway-{number}.yaml"
-        config.write_text(json.dumps(_settings(folder, port, address, cap, state, prefix, way)))
-        path = folder / f"gateway-{number}.log"
-        log = stack.enter_context(path.open("wb"))
-        await listening(port, stack.enter_context(serving(config, log)), path)
+    ports = await gateways(stack, folder, processes, cap=cap, state=state, settings=_settings(address, way))
     progress(f"{processes} gateway{'s' if processes > 1 else ''}, a cap of {cap} micro-dollars, up to {EACH} a call")
     started = time.perf_counter()
     for number in range(warm_up):
@@ -159,16 +151,8 @@ async def _run(
     )
 
 
-def _settings(
-    folder: Path, port: int, upstream: int, cap: int, state: str | None, prefix: str, way: Way
-) -> dict[str, object]:
-    tree: dict[str, object] = {
-        "data_dir": str(folder / "data"),
-        "cache_dir": str(folder / "cache"),
-        "server": {"host": "127.0.0.1", "port": port},
-        "embedded": {"enabled": False},
-        "log": {"level": "warning"},
-        "budgets": {"monthly": cap / 1_000_000},
+def _settings(upstream: int, way: Way) -> dict[str, object]:
+    return {
         "routing": {"priority": "cost", "exploration": {"share": 0}},
         "execution": {
             "retries": 0,
@@ -187,9 +171,6 @@ def _settings(
             },
         },
     }
-    if state is not None:
-        tree["state"] = {"url": state, "prefix": prefix, "timeout": 20.0}
-    return tree
 
 
 async def _still(wave: list[asyncio.Task[Reply]], upstream: Upstream, requests: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +43,44 @@ def serving(config: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+async def gateways(
+    stack: contextlib.ExitStack,
+    folder: Path,
+    processes: int,
+    *,
+    cap: int,
+    state: str | None,
+    settings: Mapping[str, object],
+) -> list[int]:
+    """Gateways that share a data folder and a monthly budget; returns their ports.
+
+    Args:
+        cap: micro-dollars a month.
+        state: where several of them count together.
+        settings: the others.
+    """
+    ports = [free_port() for _ in range(processes)]
+    prefix = f"bench-{uuid.uuid4().hex[:8]}"
+    for number, port in enumerate(ports):
+        tree = {
+            "data_dir": str(folder / "data"),
+            "cache_dir": str(folder / "cache"),
+            "server": {"host": "127.0.0.1", "port": port},
+            "embedded": {"enabled": False},
+            "log": {"level": "warning"},
+            "budgets": {"monthly": cap / 1_000_000},
+            **settings,
+        }
+        if state is not None:
+            tree["state"] = {"url": state, "prefix": prefix, "timeout": 20.0}
+        config = folder / f"gateway-{number}.yaml"
+        config.write_text(json.dumps(tree))
+        path = folder / f"gateway-{number}.log"
+        log = stack.enter_context(path.open("wb"))
+        await listening(port, stack.enter_context(serving(config, log)), path)
+    return ports
 
 
 async def listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
