@@ -86,3 +86,12 @@ def test_goals_say_which_are_missed():
     assert not found["Processor time of a pinned request of 2 KB"].met
     assert found["Processor time of an `auto` request of 2 KB"].met
     assert list(goals([row("pointsman", 0.1, errors=100)], [])) == []
+
+
+def test_goals_are_held_to_what_the_peers_took():
+    rows = [row("pointsman", 0.3), row("nginx", 0.012), row("portkey", 6.0), row("litellm", 42.0)]
+    (pinned,) = [goal for goal in goals(rows, []) if goal.what.startswith("Processor time of a pinned request of 2 KB")]
+    assert pinned.held_to_peers == 0.3  # half, one and a half, and twice as much: their median
+    assert goals(rows[:1], [])[0].held_to_peers is None
+    rows[2] = row("portkey", 6.0, errors=100)  # errors are quickly told
+    assert goals(rows, [])[0].held_to_peers == 0.25

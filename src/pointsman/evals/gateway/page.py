@@ -31,7 +31,7 @@ def conditions(report: Report) -> str:
 def tables(report: Report) -> Iterator[Table]:
     """Every table: the goals, a case each, the gateways by themselves, and the mock."""
     if report.goals:
-        head = ("what", "goal", "measured", "")
+        head = ("what", "goal", "measured", "", "goal held to the peers of this run")
         yield (
             "Goals",
             head,
@@ -41,6 +41,7 @@ def tables(report: Report) -> Iterator[Table]:
                     f"≤ {goal.wanted:g} {goal.unit}",
                     f"{goal.measured:.3g} {goal.unit}",
                     "met" if goal.met else f"missed: {goal.measured / goal.wanted:.2f} × the goal",
+                    "–" if goal.held_to_peers is None else f"≤ {goal.held_to_peers:.3g} {goal.unit}",
                 )
                 for goal in report.goals
             ],
@@ -179,7 +180,11 @@ are off. The bodies hold one conversation whose last message is always new. Read
 Python on uvloop; of a stream it writes each chunk by itself and without pause, so that whoever reads more slowly finds
 several at once. What the mock and the load generator can do by themselves is the last table.
 """
-_GOALS = "What this gateway set out not to exceed, with one worker, everything on, and an upstream without TLS.\n"
+_GOALS = (
+    "What this gateway set out not to exceed, with one worker, everything on, and an upstream without TLS.\n"
+    "Machines differ: the last column is the goal times the median, over nginx and the peers, of what each took in\n"
+    "this run to what it took where the goals were set.\n"
+)
 _NAGLE = (
     "It leaves Nagle's algorithm on: at 1 connection a stream waits some 40 ms for the client's delayed"
     " acknowledgement, and does not where the client acknowledges at once."
