@@ -11,6 +11,7 @@ from pointsman.core.caller import Caller, Scopes
 from pointsman.core.catalog import Catalog
 from pointsman.core.errors import Forbidden, InvalidRequest, PrivacyWall, UpstreamError
 from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy
+from pointsman.pipeline.decide.effort import with_efforts
 from pointsman.pipeline.decide.hybrid import WILL_DO, rank_local_first
 from pointsman.pipeline.decide.predict import predict
 from pointsman.pipeline.decide.recommend import GOOD, TIERS, USES, recommend, recommended_uses
@@ -44,6 +45,18 @@ def test_those_that_will_do_come_first_and_nobody_is_lost(complexity, priority, 
         assert ranked[0].propensity == 1
     else:
         assert ranked == policy.rank(arms, what)
+
+
+def test_an_effort_that_will_not_do_comes_after_the_one_that_will():
+    thinks = card("ollama:thinks", local=True, quality=0.6, efforts=("low", "high"))
+    what = signals(complexity=0.65, priority="quality")
+    for others in ([], [CHEAP]):
+        arms = with_efforts(predict([thinks, *others], what), what.needs)
+        ranked = rank_local_first(RulePolicy(), arms, what, preferred=frozenset())
+        assert {(one.model, one.effort) for one in ranked} == {(arm.card.id, arm.effort) for arm in arms}
+        assert [one.propensity for one in ranked] == [1.0, *[0.0] * (len(arms) - 1)]
+    alone = decide(what=what, catalog=Catalog([thinks]), rules=DecideRules(choose_effort=True), local_first=True)
+    assert (alone.model, len(alone.candidates)) == (thinks.id, 3)
 
 
 def test_a_hybrid_plan_leaves_only_when_those_at_home_fail():

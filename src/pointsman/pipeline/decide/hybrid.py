@@ -38,11 +38,12 @@ def rank_local_first(
     """The arms in two groups, each as the policy ranks it. Propensities are those of the first group; they sum to 1."""
     believed = {(one.model, one.effort): one.quality for one in policy.rank(arms, signals, preferred=preferred)}
     least = WILL_DO[signals.priority] * max(believed.values())
-    first = [arm for arm in arms if arm.card.local and believed[arm.card.id, arm.effort] >= least]
-    if not first or len(first) == len(arms):
+    first: list[Arm] = []
+    others: list[Arm] = []  # of one model an effort may do and another not
+    for arm in arms:
+        (first if arm.card.local and believed[arm.card.id, arm.effort] >= least else others).append(arm)
+    if not first or not others:
         return policy.rank(arms, signals, preferred=preferred, allowance=allowance)
-    here = {arm.card.id for arm in first}
-    others = [arm for arm in arms if arm.card.id not in here]
     following = [
         msgspec.structs.replace(candidate, propensity=0.0)
         for candidate in policy.rank(others, signals, preferred=preferred)
