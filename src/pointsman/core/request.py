@@ -1,8 +1,8 @@
 """The inner form of a request: the OpenAI chat body, kept whole, with typed accessors.
 
-The body is read twice and lazily: once as a table of raw fields (unknown ones included, so that they pass through
-byte for byte), once into `ChatParams`, which checks the types of the known ones. Messages stay raw until a stage asks
-for one: a coding agent resends a hundred kilobytes of history with every turn, and only the last message is new.
+The body is read as a table of raw fields (unknown ones included, so that they pass through byte for byte) and into
+`ChatParams`, which checks the types of the known ones. Messages stay raw until a stage asks for one: a coding agent
+resends a hundred kilobytes of history with every turn, and only the last message is new.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from .errors import InvalidRequest
+from .one_scan import INSTEAD, LARGE, cut_out
 
 PrivacyLevel = Literal["standard", "high", "max"]
 Priority = Literal["balanced", "speed", "quality", "privacy", "cost"]
@@ -209,17 +210,51 @@ def _told_unknown(found: re.Match[str]) -> str:
     return f"unknown field `{name}`" if _PLAIN_NAME.fullmatch(name) else "unknown field"
 
 
-def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
-    """Of a field that stands twice, this reader takes the last one and another may take the first.
+def _read(body: bytes) -> tuple[dict[str, Raw], ChatParams]:
+    """A chat body as raw fields, each of which stands once, and typed.
 
-    A body without a byte to spare has no room for a second copy; only others are walked through, field by field.
+    Raises:
+        InvalidRequest: as `decode_body`; a field stands twice.
+    """
+    if len(body) >= LARGE and (found := _read_once(body)) is not None:
+        return found
+    fields, params = decode_body(body, "messages", _params_decoder)
+    _refuse_repeated(body, fields)
+    return fields, params
+
+
+def _read_once(body: bytes) -> tuple[dict[str, Raw], ChatParams] | None:
+    """The same in one scan; None where that cannot be, or where something is wrong.
 
     Raises:
         InvalidRequest: a field stands twice.
     """
-    names = "".join(fields)
-    size = len(names) if names.isascii() else len(names.encode())
-    if len(body) == 1 + size + 4 * len(fields) + sum(map(len, fields.values())):
+    try:
+        params = _params_decoder.decode(body)
+        cut = cut_out(body, b"messages", params.messages)
+        if cut is None:
+            return None
+        around, messages = cut
+        fields = _fields_decoder.decode(around)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    if bytes(fields.get("messages", NOTHING)) != INSTEAD:
+        return None
+    _refuse_repeated(around, fields)
+    fields["messages"] = messages
+    return fields, params
+
+
+def _refuse_repeated(body: bytes, fields: Mapping[str, Raw]) -> None:
+    """Of a field that stands twice, this reader takes the last one and another may take the first.
+
+    What encoders write without a byte to spare is what the fields themselves are written as; only other bodies are
+    walked through, field by field.
+
+    Raises:
+        InvalidRequest: a field stands twice.
+    """
+    if _encoder.encode(fields) == body:
         return
     seen: set[str] = set()
     at = body.index(b"{") + 1
@@ -266,8 +301,6 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
     Raises:
         InvalidRequest: a field would have the upstream answer with another model than the one that is chosen here.
     """
-    if _ANY_CHOOSING.isdisjoint(fields):
-        return
     for name in _CHOOSING:
         if name in fields and bytes(fields[name]) not in (b"null", b"[]"):
             raise InvalidRequest(
@@ -277,7 +310,14 @@ def _refuse_choosing(fields: Mapping[str, Raw]) -> None:
             )
 
 
-_ANY_CHOOSING = frozenset(_CHOOSING)
+def _refuse_odd_tools(tools: Iterable[Raw]) -> None:
+    """
+    Raises:
+        InvalidRequest: a tool is not an object.
+    """
+    for index, tool in enumerate(tools):
+        if bytes(memoryview(tool)[:1]) != b"{":
+            raise InvalidRequest(f"Invalid `tools[{index}]`: an object is expected.", param=f"tools[{index}]")
 
 
 class ChatRequest:
@@ -330,22 +370,18 @@ class ChatRequest:
         Raises:
             InvalidRequest: not JSON, not an object, a known field of a wrong type, no messages.
         """
-        fields, params = decode_body(body, "messages", _params_decoder)
-        try:
-            _refuse_repeated(body, fields)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"The request body is not valid JSON: {error}.") from None
+        fields, params = _read(body)
         if not params.messages:
             raise InvalidRequest("Invalid `messages`: at least one message is needed.", param="messages")
         if len(fields) > MOST_FIELDS:
             raise InvalidRequest(f"The request body has more than {MOST_FIELDS} fields.")
         if len(params.messages) > MOST_MESSAGES:
             raise InvalidRequest(f"Invalid `messages`: more than {MOST_MESSAGES}.", param="messages")
-        _refuse_variants(fields)
-        _refuse_choosing(fields)
-        for index, tool in enumerate(params.tools or ()):
-            if bytes(memoryview(tool)[:1]) != b"{":
-                raise InvalidRequest(f"Invalid `tools[{index}]`: an object is expected.", param=f"tools[{index}]")
+        if not fields.keys() <= _WELL_WRITTEN:
+            _refuse_variants(fields)
+            _refuse_choosing(fields)
+        if params.tools:
+            _refuse_odd_tools(params.tools)
         if params.n is not None and not 1 <= params.n <= MOST_CHOICES:
             raise _out_of_bounds("n", params.n, f"between 1 and {MOST_CHOICES}")
         if params.max_tokens is not None and params.max_tokens < 1:
