@@ -77,14 +77,10 @@ class Pool(Outbound):
 
     async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
         head = request_head(request)
-        timeouts = request.timeouts
-        origin = request.origin
-        total_at = asyncio.get_running_loop().time() + timeouts.total
-        connection = self._take_idle(origin)
+        total_at = asyncio.get_running_loop().time() + request.timeouts.total
+        connection = self._take_idle(request.origin)
         if connection is not None:
-            response = connection.exchange(
-                head, request.body, method=request.method, timeouts=timeouts, total_at=total_at
-            )
+            response = connection.exchange(request, head, total_at)
             try:
                 await response.head()
                 return response
@@ -95,7 +91,7 @@ class Pool(Outbound):
                 response.close()
                 raise
         connection = await self._connect(request)
-        response = connection.exchange(head, request.body, method=request.method, timeouts=timeouts, total_at=total_at)
+        response = connection.exchange(request, head, total_at)
         try:
             await response.head()
         except BaseException:

@@ -20,7 +20,7 @@ from pointsman.core.errors import (
 from pointsman.core.ports import Timeouts
 
 from .dial import place, reason_of
-from .http import Headers, Origin
+from .http import Headers, Origin, UpstreamRequest
 from .pool_response import PoolResponse
 
 if TYPE_CHECKING:
@@ -36,14 +36,15 @@ class ClosedBeforeAnswer(UpstreamConnectError):
 
 
 class PoolConnection(asyncio.Protocol):
-    """Idle, or carrying one exchange. The timer is never moved forward, only re-armed when it fires too early."""
+    """Idle, or carrying one exchange. The timer is never moved forward, only re-armed when it fires too early: what
+    comes of a body leaves no more than its time."""
 
     __slots__ = (
         "_close_delimited",
         "_deadline",
         "_expects_no_body",
         "_head_bytes",
-        "_loop",
+        "_heard_at",
         "_parser",
         "_phase",
         "_pool",
@@ -58,6 +59,7 @@ class PoolConnection(asyncio.Protocol):
         "blocks",
         "buffer_bytes",
         "heard",
+        "loop",
         "on_body",
         "origin",
         "reading_paused",
@@ -75,7 +77,7 @@ class PoolConnection(asyncio.Protocol):
         """Whether any byte of the present answer has come."""
         self.sent_at = 0.0
         self._pool = pool
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.blocks: list[bytes] = []
         """Of the body of the present answer, what came and was not read yet."""
@@ -87,6 +89,8 @@ class PoolConnection(asyncio.Protocol):
         """Whether the upstream is held back, as the answer's reader is behind."""
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
+        self._heard_at = -math.inf
+        """When something of a body came last."""
         self._total_at = math.inf
         self._phase = "first_byte"
         self._timeouts = Timeouts()
@@ -97,19 +101,23 @@ class PoolConnection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def exchange(self, head: bytes, body: bytes, *, method: str, timeouts: Timeouts, total_at: float) -> PoolResponse:
-        """Write one request; the answer fills what is returned. `total_at`: when the whole call's time is over."""
-        transport = self._transport
+    def exchange(self, request: UpstreamRequest, head: bytes, total_at: float) -> PoolResponse:
+        """Write one request; the answer fills what is returned.
+
+        Args:
+            total_at: when the whole call's time is over.
+        """
+        transport, body, timeouts = self._transport, request.body, request.timeouts
         assert transport is not None
         response = self._response = PoolResponse(self)
         self._take_header = response.headers.append
-        self.heard = self._whole = self._reusable = self._close_delimited = False
-        self._expects_no_body = method == "HEAD"
+        self.heard = self._whole = False
+        self._expects_no_body = request.method == "HEAD"
         self._head_bytes = 0
         self._timeouts = timeouts
         self._total_at = total_at
         self._phase = "first_byte"
-        self.sent_at = now = self._loop.time()
+        self.sent_at = now = self.loop.time()
         self._set_deadline(now + timeouts.first_byte)
         if len(body) <= _JOINED_BYTES:
             transport.write(head + body)
@@ -120,8 +128,9 @@ class PoolConnection(asyncio.Protocol):
 
     def rest(self, seconds: float) -> None:
         """Idle from now on; closes itself after so long."""
+        self._phase = "idle"
         self._total_at = math.inf
-        self._set_deadline(self._loop.time() + seconds)
+        self._set_deadline(self.loop.time() + seconds)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -138,7 +147,8 @@ class PoolConnection(asyncio.Protocol):
         """Read on, where reading is paused."""
         if self.reading_paused:
             self.reading_paused = False
-            self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
+            self._heard_at = now = self.loop.time()
+            self._set_deadline(now + self._timeouts.between_bytes)
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
@@ -177,19 +187,18 @@ class PoolConnection(asyncio.Protocol):
         if self._whole:
             self._finish()
         elif response.head_done:
-            if self.blocks:
-                response.buffered += len(data)
-            if self._phase == "between_bytes":  # its end is only ever later: the timer may stand
-                self._deadline = self._loop.time() + self._timeouts.between_bytes
-            elif self.blocks:
+            self._heard_at = now = self.loop.time()
+            if not self.blocks:
+                response.wake()
+                return
+            if self._phase == "first_byte":
                 self._phase = "between_bytes"
-                self._set_deadline(self._loop.time() + self._timeouts.between_bytes)
-            if response.buffered > self.buffer_bytes and response.takes_blocks and not self.reading_paused:
+                self._set_deadline(now + self._timeouts.between_bytes)
+            if response.came(len(data)) and not self.reading_paused:
                 self.reading_paused = True
                 self._deadline = self._total_at
                 assert self._transport is not None
                 self._transport.pause_reading()
-            response.notify()
         elif self._head_bytes > self._pool.max_head_bytes:
             self._fail(self._head_too_large())
 
@@ -216,7 +225,6 @@ class PoolConnection(asyncio.Protocol):
         else:
             why = reason_of(error) if error is not None else "the connection was closed"
             response.end(ClosedBeforeAnswer(f"{place(self.origin)} did not answer: {why}."))
-        response.notify()
 
     # What the parser calls
 
@@ -245,7 +253,7 @@ class PoolConnection(asyncio.Protocol):
         self._take_header = _passed_over
         if self._expects_no_body:
             response.keep()
-            self._whole = True
+            self._whole, self._reusable = True, False
 
     def on_message_complete(self) -> None:
         response = self._response
@@ -265,18 +273,21 @@ class PoolConnection(asyncio.Protocol):
         self._deadline = when = min(when, self._total_at)
         timer = self._timer
         if timer is None:
-            self._timer = self._loop.call_at(when, self._timer_fired)
+            self._timer = self.loop.call_at(when, self._timer_fired)
         elif timer.when() > when:
             timer.cancel()
-            self._timer = self._loop.call_at(when, self._timer_fired)
+            self._timer = self.loop.call_at(when, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
-        now = self._loop.time()
-        deadline = min(self._deadline, self._total_at)
+        now = self.loop.time()
+        deadline = self._deadline
+        if self._phase == "between_bytes":  # which begins anew with all that comes
+            deadline = max(deadline, self._heard_at + self._timeouts.between_bytes)
+        deadline = min(deadline, self._total_at)
         if now < deadline:
             if deadline < math.inf:
-                self._timer = self._loop.call_at(deadline, self._timer_fired)
+                self._timer = self.loop.call_at(deadline, self._timer_fired)
         elif self._response is None:
             self.close()
         elif now >= self._total_at:
@@ -301,14 +312,12 @@ class PoolConnection(asyncio.Protocol):
         else:
             self.close()
         response.end()
-        response.notify()
 
     def _fail(self, error: UpstreamError) -> None:
         response, self._response = self._response, None
         if response is not None:
             response.keep()
             response.end(error)
-            response.notify()
         self.close()
 
     def _not_http(self, reason: str) -> UpstreamProtocolError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
@@ -19,7 +19,11 @@ MANY = 4096
 
 
 class PoolResponse(UpstreamResponse):
-    """Filled by a `PoolConnection`, which it leaves at its end; read by one task."""
+    """Filled by a `PoolConnection`, which it leaves at its end; read by one task.
+
+    The task waits for the head, for the whole body, or for a block. A block is handed over as it comes, and is kept
+    here only while nobody waits for it.
+    """
 
     status = 0
     head_done = complete = False
@@ -29,6 +33,9 @@ class PoolResponse(UpstreamResponse):
     """Set while `read` gathers the whole body: only its end, this many bytes, or `MANY` blocks wake the reader."""
     _error: UpstreamError | None = None
     _waiter: asyncio.Future[None] | None = None
+    """Of whoever waits for the head, or for the whole body."""
+    _reader: asyncio.Future[bytes] | None = None
+    """Of whoever waits for the next block."""
 
     def __init__(self, connection: PoolConnection) -> None:
         self._connection: PoolConnection | None = connection
@@ -44,26 +51,36 @@ class PoolResponse(UpstreamResponse):
         self.headers = []
         self.head_done = False
 
-    @property
-    def takes_blocks(self) -> bool:
-        """Whether the reader takes blocks one by one, so that not too many should wait for it."""
-        return self._limit is None
+    def came(self, size: int) -> bool:
+        """Blocks have been added: hand them over, or wake whoever waits for what has come.
 
-    def notify(self) -> None:
-        """Wake the reader when what came is what it waits for."""
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
+        Args:
+            size: the bytes that they took, with their framing.
+
+        Returns:
+            Whether more waits than is to wait.
+        """
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():  # else it is waited for no longer
+                blocks = self.blocks
+                reader.set_result(blocks.pop() if len(blocks) == 1 else self._take())
+                return False
+        self.buffered += size
         limit = self._limit
-        if (
-            limit is not None
-            and not self.complete
-            and self._error is None
-            and self.buffered <= limit
-            and len(self.blocks) < MANY
-        ):
-            return
-        waiter.set_result(None)
+        if limit is None:
+            self.wake()
+            return self._connection is not None and self.buffered > self._connection.buffer_bytes
+        if self.buffered > limit or len(self.blocks) >= MANY:
+            self.wake()
+        return False
+
+    def wake(self) -> None:
+        """Wake whoever waits for the head or for the whole body."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def keep(self) -> None:
         """What the connection adds from now on is not this answer's any more."""
@@ -76,6 +93,15 @@ class PoolResponse(UpstreamResponse):
         self._connection = None
         self._error = error
         self.complete = error is None
+        reader = self._reader
+        if reader is None:
+            self.wake()
+        elif not reader.done():
+            if self.blocks:
+                reader.set_result(self._take())
+            else:
+                reader.set_exception(error or StopAsyncIteration())
+                reader.exception()  # a reader that is cancelled at this moment looks no more
 
     # What the pool calls
 
@@ -95,21 +121,34 @@ class PoolResponse(UpstreamResponse):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    async def __anext__(self) -> bytes:
-        while not self.blocks:
-            if self.complete:
-                raise StopAsyncIteration
-            if self._error is not None:
-                raise self._error
-            self._waiter = waiter = asyncio.get_running_loop().create_future()
-            await waiter
-        return self._take()
+    def __anext__(self) -> Awaitable[bytes]:
+        connection = self._connection
+        if self.blocks or connection is None:
+            return self._next()
+        self._reader = reader = connection.loop.create_future()
+        return reader
+
+    async def _next(self) -> bytes:
+        """The next block of those that are there, or the end."""
+        if self.blocks:
+            return self._take()
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
 
     async def read(self, limit: int = 64 * 1024 * 1024) -> bytes:
+        data = self._take() if self.complete else await self._gathered(limit)
+        if len(data) > limit:
+            self.close()
+            raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
+        return data
+
+    async def _gathered(self, limit: int) -> bytes:
+        """The body when it is whole, or what there is of it when that is more than the limit."""
         self._limit = limit
         folded = bytearray()
         try:
-            if self._connection is not None and not self.complete:
+            if self._connection is not None:
                 self._connection.resume()
             while not self.complete and self._error is None and len(folded) + self._size <= limit:
                 if len(self.blocks) >= MANY:
@@ -118,10 +157,7 @@ class PoolResponse(UpstreamResponse):
                 await self._wait()
         finally:
             self._limit = None
-        if len(folded) + self._size > limit:
-            self.close()
-            raise UpstreamProtocolError(f"The model's provider sent an answer longer than {limit} bytes.")
-        if self._error is not None:
+        if self._error is not None and len(folded) + self._size <= limit:
             raise self._error
         return bytes(folded + self._take()) if folded else self._take()
 
@@ -132,7 +168,7 @@ class PoolResponse(UpstreamResponse):
         if connection is not None:
             self._error = UpstreamProtocolError("The answer was closed before it was read.")
             connection.abandon()
-            self.notify()
+            self.end(self._error)
 
     @property
     def _size(self) -> int:
