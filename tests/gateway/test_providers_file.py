@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pointsman.testing.answers import SeenRequest, Wire
+from pointsman.testing.answers import Page, SeenRequest, Wire
 from waiting import until
 
 from .running import Gateway, Reply, running
@@ -250,6 +251,108 @@ def test_a_provider_that_is_not_local_any_more_gets_nothing_private_at_once(live
     assert not live.lan.chats
     live.write(live.at("first", live.lan, "a", local=True))
     until(lambda: live.gateway.chat(SECRET, model="first:a").status == 200)
+
+
+class Asking:
+    """Asks a model again and again, until the block ends."""
+
+    def __init__(self, gateway: Gateway, model: str) -> None:
+        self._gateway = gateway
+        self._model = model
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.answers: list[tuple[int, bytes]] = []
+
+    def __enter__(self) -> list[tuple[int, bytes]]:
+        self._thread.start()
+        return self.answers
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(20)
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            reply = self._gateway.chat("hi", model=self._model)
+            self.answers.append((reply.status, b"" if reply.status == 200 else reply.body))
+            time.sleep(0.01)
+
+
+class Told:
+    """A list of models that is told when `go` says so."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        models = b'{"data": [{"id": "scripted-model"}, {"id": "gpt-4o-mini"}]}'
+        await Page(models, "application/json").play(request, wire)
+
+
+def test_nobody_misses_a_model_while_its_provider_moves(live):
+    with Asking(live.gateway, "first:a") as answers:
+        live.write(live.at("first", live.lan, "a"))
+        until(lambda: live.lan.chats)
+        live.write(live.at("first", live.lan, "a", local=True))
+        live.write(live.at("first", live.cloud, "a"))
+        until(lambda: live.gateway.ask("GET", "/v1/models").status == 200 and len(answers) > 10)
+    assert {status for status, _ in answers} == {200}, answers
+    held = Told()
+    live.write({"name": "first", "base_url": live.cloud.base_url})
+    until(lambda: live.models == {"first:scripted-model"})
+    live.lan.reset()
+    live.lan.pages["/v1/models"] = held
+    try:
+        with Asking(live.gateway, "first:scripted-model") as answers:
+            live.write({"name": "first", "base_url": live.lan.base_url})
+            seen = len(answers)
+            until(lambda: len(answers) > seen + 5)
+            assert not live.lan.chats
+            held.go.set()
+            until(lambda: live.lan.chats)
+        assert {status for status, _ in answers} == {200}, answers
+    finally:
+        held.go.set()
+
+
+def test_one_that_is_renamed_goes_when_its_new_name_is_there(live):
+    live.write(live.at("first", live.cloud, "gpt-4o"))
+    until(lambda: live.models == {"first:gpt-4o"})
+    held = Told()
+    live.lan.pages["/v1/models"] = held
+    try:
+        with Asking(live.gateway, "auto") as answers:
+            live.replace(yaml.safe_dump({"providers": [{"name": "second", "base_url": live.lan.base_url}]}))
+            until(lambda: "the provider second was added" in live.gateway.log_text)
+            seen = len(answers)
+            until(lambda: len(answers) > seen + 3)
+            assert live.models == {"first:gpt-4o"}
+            held.go.set()
+            until(lambda: live.models == {"second:scripted-model", "second:gpt-4o-mini"})
+            until(lambda: live.lan.chats)
+        assert {status for status, _ in answers} == {200}, answers
+    finally:
+        held.go.set()
+
+
+def test_one_that_moves_and_is_not_there_is_away(live):
+    with Asking(live.gateway, "first:a") as answers:
+        live.write({"name": "first", "base_url": "http://127.0.0.1:9/v1"})
+        until(lambda: answers[-1][0] != 200)
+    assert b"first is away" in answers[-1][1]
+    live.write({"name": "first", "base_url": live.lan.base_url})
+    until(lambda: live.gateway.chat("hi", model="first:scripted-model").status == 200)
+
+
+def test_private_requests_are_answered_while_a_local_provider_moves(live):
+    live.write(live.at("first", live.cloud, "a", local=True))
+    until(lambda: live.gateway.chat(SECRET, model="first:a").status == 200)
+    statuses = [live.gateway.chat(SECRET, model="first:a").status]
+    live.replace(yaml.safe_dump({"providers": [live.at("first", live.lan, "a", local=True)]}))
+    until(lambda: statuses.append(live.gateway.chat(SECRET, model="first:a").status) or live.lan.chats, every=0.0)
+    assert set(statuses) == {200}
 
 
 def test_limits_of_providers_follow(live):

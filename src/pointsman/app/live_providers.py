@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -47,9 +48,13 @@ class LiveProviders:
         self._credentials = credentials
         self._limits = limits
         self._queues = queues
+        self._moving: dict[str, frozenset[Origin]] = {}
+        """Addresses that were declared local, of providers that move to another local one."""
 
-    def apply(self, new: Settings) -> None:
+    def apply(self, new: Settings) -> Awaitable[None]:
         """Put the providers of `new` in force; those that have not changed are not touched, and answers go on.
+
+        What is returned is over when the new ones answer, or are slow to tell their models: until then those before do.
 
         Raises:
             SettingsError: one of them cannot be used; nothing was changed.
@@ -63,9 +68,9 @@ class LiveProviders:
             for name in changed
         }
         before = dict(old)
-        distrusted = _local(before) - _local(new.providers)
+        moved = {name for name in changed if _moved(name, before.get(name), new.providers.get(name))}
         # From here on nothing waits and nothing fails: no request sees a half.
-        self._outbound.remote = (self._outbound.remote | distrusted) - _local(new.providers)
+        distrusted = self._withdraw(before, new.providers, changed, moved)
         old.clear()
         old.update(new.providers)
         self._limits.set_rules(provider_rules(self._settings))
@@ -73,12 +78,42 @@ class LiveProviders:
             put_queue(self._queues, name, self._settings, self._keeper)
         self._keeper.uninvited = uninvited(self._settings)
         for name, provider in built.items():
-            if provider is None:
-                self._keeper.drop(name)
-                log.info("the provider %s was taken away", name)
-            else:
-                self._keeper.put(provider, elsewhere=_moved(name, before.get(name), new.providers.get(name)))
-                log.info("the provider %s was %s", name, "changed" if name in before else "added")
+            became = "taken away" if provider is None else "changed" if name in before else "added"
+            log.info("the provider %s was %s", name, became)
+        return self._keeper.change(
+            [provider for provider in built.values() if provider is not None],
+            moved=moved,
+            gone=[name for name, provider in built.items() if provider is None],
+            distrusted=distrusted,
+            left=self._left,
+        )
+
+    def _withdraw(
+        self,
+        before: dict[str, ProviderSettings],
+        now: dict[str, ProviderSettings],
+        changed: list[str],
+        moved: set[str],
+    ) -> set[str]:
+        """Let nothing private go where it may not any more; returns the providers of which none is local now.
+
+        An address that a provider only moves away from is trusted until it has moved.
+        """
+        trusted, withdrawn, distrusted = _local(now), set[Origin](), set[str]()
+        for name in changed:
+            addresses = _local({name: before[name]} if name in before else {}) | self._moving.pop(name, frozenset())
+            if name in moved and _local({name: now[name]} if name in now else {}):
+                self._moving[name] = addresses
+            elif addresses:
+                withdrawn |= addresses - trusted
+                if name in now or not addresses <= trusted:
+                    distrusted.add(name)
+        self._outbound.remote = (self._outbound.remote | withdrawn) - trusted
+        return distrusted
+
+    def _left(self, name: str) -> None:
+        """A provider has moved."""
+        self._outbound.remote |= self._moving.pop(name, frozenset()) - _local(self._settings.providers)
 
 
 def _moved(name: str, before: ProviderSettings | None, now: ProviderSettings | None) -> bool:

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pointsman.core.errors import SettingsError
@@ -33,10 +33,13 @@ class Reload:
 
     Args:
         settings: as they were read at the start.
-        apply: puts new settings of providers in force, all or none. Raises SettingsError.
+        apply: puts new settings of providers in force, all or none; what it returns is over when they serve. Raises
+            SettingsError.
     """
 
-    def __init__(self, settings: Settings, source: Source, *, apply: Callable[[Settings], None], clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, source: Source, *, apply: Callable[[Settings], Awaitable[None]], clock: Clock
+    ) -> None:
         self._source = source
         self._apply = apply
         self._clock = clock
@@ -84,7 +87,7 @@ class Reload:
             if self._marks() != marks:  # it was written while it was read
                 self._read = None, None
                 return
-            self._apply(settings)
+            await self._apply(settings)
         except SettingsError as error:
             self._keep(error.message)
             return

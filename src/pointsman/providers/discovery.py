@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+
+import msgspec
 
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import PointsmanError, UpstreamConnectError, UpstreamTimeout
 from pointsman.core.instances import InstanceStanding, Pooled
 from pointsman.core.ports import Health, Provider
+
+from .handover import Handover, Told
 
 CALM_SECONDS = 0.2
 """Between a call that could not reach a provider and the question whether it is there."""
@@ -32,7 +36,7 @@ class CatalogKeeper:
         uninvited: names of providers that nobody asked for, such as an Ollama on its usual port: they are welcome, and
             their absence is no news.
         interval: seconds between two questions to a provider, give or take a tenth.
-        start_timeout: how long `start` waits. A slower provider's models join the catalog when they come.
+        start_timeout: how long `start` and `change` wait. A slower provider's models join the catalog when they come.
         ask_timeout: seconds after which a provider that does not answer counts as away.
     """
 
@@ -62,6 +66,7 @@ class CatalogKeeper:
         self._hurry = {name: asyncio.Event() for name in self._providers}
         self._catalog = Catalog((), self._aliases)
         self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._handover = Handover(ask=self._told, takes_over=self._takes_over, drop=self.drop, patience=start_timeout)
         self.on_replaced: Callable[[str], None] = lambda name: None
         """Told the name of a provider that another one has taken the place of, or that is gone."""
         self.on_back: Callable[[str], None] = lambda name: None
@@ -111,31 +116,63 @@ class CatalogKeeper:
         now = self._catalog.get(card.id)
         return card.local and now is not None and now.local
 
-    def put(self, provider: Provider, *, elsewhere: bool = False) -> None:
+    def put(self, provider: Provider) -> None:
         """Take a provider in, or put it in the place of the one with its name: calls from now on go to it.
 
         Its models are asked for at once; until they are here those of the one before stay. Only after `start`.
-
-        Args:
-            elsewhere: it is not where the one before was, or not local any more, so that nothing of that one holds.
         """
         name = provider.name
-        self._providers[name] = provider
-        if name in self._keeping:
-            if elsewhere:
-                self._cards[name] = ()
-                self._away[name] = "It has not been asked yet."
-                self._rebuild()
+        if self._handover.comes(name):
+            self._handover.begin([provider])
+        elif name in self._keeping:
+            self._providers[name] = provider
             self._hurry[name].set()
             self.on_replaced(name)
-            return
-        self._cards[name] = ()
-        self._away[name] = "It has not been asked yet."
-        self._hurry[name] = asyncio.Event()
-        self._begin(name)
+        else:
+            self._add(provider)
+
+    def change(
+        self,
+        providers: Iterable[Provider],
+        *,
+        moved: Collection[str] = (),
+        gone: Collection[str] = (),
+        distrusted: Collection[str] = (),
+        left: Callable[[str], None] = lambda name: None,
+    ) -> Awaitable[None]:
+        """Take providers in, as `put` does, and let others go, so that no request finds a model missing meanwhile.
+
+        What is awaited with the result: all of it has happened, but for providers that take longer than
+        `start_timeout` to tell their models. Only after `start`.
+
+        Args:
+            moved: names of those of which nothing holds that was known of the one before. The one before goes on
+                answering with its models until the new one has told its own, or could not.
+            gone: names of those to be dropped, once everybody who is new has told its models, or `start_timeout` is
+                over.
+            distrusted: names of those that are not local any more, at once, for as long as they still answer.
+            left: told the name of each moved one when nothing is sent to where it was any more.
+        """
+        coming, firsts = [], []
+        for provider in providers:
+            name = provider.name
+            self._handover.stays(name)
+            if name not in self._keeping:
+                firsts.append(self._add(provider))
+            elif name in moved or self._handover.comes(name):
+                coming.append(provider)
+            else:
+                self.put(provider)
+        for name in distrusted:
+            cards = self._cards.get(name, ())
+            self._cards[name] = tuple(msgspec.structs.replace(card, local=False) for card in cards)
+        if distrusted:
+            self._rebuild()
+        return self._handover.begin(coming, firsts, gone, left)
 
     def drop(self, name: str) -> None:
         """Forget a provider and its models; running answers go on."""
+        self._handover.forget(name)
         keeping = self._keeping.pop(name, None)
         if keeping is not None:
             keeping.cancel()
@@ -169,7 +206,7 @@ class CatalogKeeper:
 
     async def close(self) -> None:
         """Stop asking. The providers themselves are closed by whoever made them."""
-        keeping, self._keeping = self._keeping.values(), {}
+        keeping, self._keeping = [*self._keeping.values(), *self._handover.tasks], {}
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
@@ -187,31 +224,55 @@ class CatalogKeeper:
         self._keeping[name] = asyncio.create_task(self._keep(name, first), name=f"models of {name}")
         return first
 
+    def _add(self, provider: Provider) -> asyncio.Task[None]:
+        name = provider.name
+        self._providers[name] = provider
+        self._cards[name] = ()
+        self._away[name] = "It has not been asked yet."
+        self._hurry[name] = asyncio.Event()
+        return self._begin(name)
+
+    def _takes_over(self, provider: Provider, told: Told) -> None:
+        """A provider takes the place of the one with its name, and nothing holds that was known of that one."""
+        name = provider.name
+        self._providers[name] = provider
+        self._cards[name] = ()
+        self._away[name] = "It has not been asked yet."
+        self.on_replaced(name)
+        self._hears(provider, told)
+        if told.cards is None:
+            self._hurry[name].set()
+
     async def _ask(self, name: str) -> None:
         asked = self._providers.get(name)
-        if asked is None:
+        if asked is None or self._handover.leaves(name):
             return
-        cards: Sequence[ModelCard] | None = None
-        reason = ""
+        told = await self._told(asked)
+        if self._providers.get(name) is asked and not self._handover.leaves(name):
+            self._hears(asked, told)
+
+    async def _told(self, provider: Provider) -> Told:
         try:
             async with asyncio.timeout(self._ask_timeout):
-                cards = await asked.discover()
+                return Told(await provider.discover())
         except TimeoutError:
-            reason = UpstreamTimeout("total", self._ask_timeout).message
+            return Told(None, UpstreamTimeout("total", self._ask_timeout).message)
         except PointsmanError as error:
-            reason = error.message
+            return Told(None, error.message)
         except Exception:  # a provider's mistake must not end the keeping of the others
-            log.exception("%s could not be asked for its models", name)
-            reason = "Asking it for its models failed; the log has the details."
-        if self._providers.get(name) is not asked:  # replaced or dropped meanwhile
-            return
+            log.exception("%s could not be asked for its models", provider.name)
+            return Told(None, "Asking it for its models failed; the log has the details.")
+
+    def _hears(self, provider: Provider, told: Told) -> None:
+        """Take up what a provider has told of its models."""
+        name, cards = provider.name, told.cards
         before = self._cards[name], self._away.get(name), self._lacking.get(name)
-        if isinstance(asked, Pooled):
-            self._lacking[name] = asked.unavailable()
+        if isinstance(provider, Pooled):
+            self._lacking[name] = provider.unavailable()
         else:
             self._lacking.pop(name, None)
         if cards is None:
-            self._went_away(name, reason)
+            self._went_away(name, told.reason)
         else:
             if self._away.pop(name, None) is not None:
                 level = logging.INFO if cards else logging.DEBUG  # the embedded models join a moment later
