@@ -68,8 +68,9 @@ def test_however_it_is_written(separators, indent, place):
     fields.insert(place, ("messages", messages))
     for ascii_only in (True, False):
         body = json.dumps(dict(fields), separators=separators, indent=indent, ensure_ascii=ascii_only)
-        told = both(body.encode())
-        assert isinstance(told, tuple) and [name for name, _ in told[0]] == [name for name, _ in fields]
+        found = both(body.encode())
+        assert isinstance(found, tuple)
+        assert [name for name, _ in found[0]] == [name for name, _ in fields]
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])

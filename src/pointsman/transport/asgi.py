@@ -76,6 +76,9 @@ class AsgiBridge:
 
     def _scope(self, request: HttpRequest, state: Mapping[str, Any]) -> dict[str, Any]:
         shared = self._lifespan.state if self._lifespan is not None else {}
+        headers = [pair for pair in request.headers if pair[0] != b"content-length"]
+        if request.body:
+            headers.append((b"content-length", b"%d" % len(request.body)))
         return {
             "type": "http",
             "asgi": ASGI_VERSION,
@@ -85,7 +88,7 @@ class AsgiBridge:
             "path": request.path,
             "query_string": request.query,
             "root_path": "",
-            "headers": request.headers,
+            "headers": headers,
             "client": (request.peer, 0) if request.peer is not None else None,
             "server": None,
             "state": {**shared, **state},

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from .http import Headers, SameHead
 from .limits import ServerLimits
 
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -67,6 +68,7 @@ class RequestHead:
         "method",
         "path",
         "query",
+        "same",
     )
 
     def __init__(self, raw: bytes, limits: ServerLimits) -> None:
@@ -95,7 +97,8 @@ class RequestHead:
         if len(headers) != raw.count(b"\r\n") - 2:
             headers = []
             self._parse(raw, lambda name, value: headers.append((name.lower(), value)))
-        self.headers = headers
+        self.headers: Headers = tuple(pair for pair in headers if pair[0] != b"content-length")
+        self.same: SameHead | None = None
         self._told_apart = [pair for pair in headers if pair[0] in _TOLD_APART]
         authority = self._read_target(target)
         self._read_told_apart(authority)
@@ -169,8 +172,7 @@ class RequestHead:
             raise malformed("The Host header is missing.")
         if authority is not None:
             # RFC 9112, 3.2.2: the target's authority stands above the header's.
-            self.headers = [pair for pair in self.headers if pair[0] != b"host"]
-            self.headers.append((b"host", authority))
+            self.headers = (*(pair for pair in self.headers if pair[0] != b"host"), (b"host", authority))
         self.content_length = int(length) if length is not None else 0
 
 

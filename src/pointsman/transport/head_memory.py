@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 from .head import MOST_DIGITS, RequestHead
+from .http import SameHead
 from .limits import ServerLimits
 
 LONGEST = 4096
@@ -17,7 +18,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]+)\r\n")
 class HeadMemory:
     """Reads heads, and remembers the last that named the length of its body."""
 
-    __slots__ = ("_before", "_begin", "_behind", "_end", "_head", "_headers", "_limits", "_place")
+    __slots__ = ("_before", "_begin", "_behind", "_end", "_head", "_limits")
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -26,9 +27,6 @@ class HeadMemory:
         """Around the digits."""
         self._begin = self._end = 0
         """Where the digits are, the end counted from behind."""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._place = 0
-        """Of the length among the headers."""
 
     def read(self, raw: bytes) -> RequestHead:
         """The parsed head, which is good until the next is read. Raises Refusal as `RequestHead`."""
@@ -36,9 +34,6 @@ class HeadMemory:
         if head is not None and raw.startswith(self._before) and raw.endswith(self._behind):
             digits = raw[self._begin : self._end]
             if digits.isdigit() and len(digits) <= MOST_DIGITS:
-                headers = self._headers.copy()
-                headers[self._place] = (b"content-length", digits)
-                head.headers = headers
                 head.content_length = int(digits)
                 return head
         head = RequestHead(raw, self._limits)
@@ -54,5 +49,4 @@ class HeadMemory:
         self._head = head
         self._before, self._behind = raw[:begin], raw[end:]
         self._begin, self._end = begin, end - len(raw)
-        self._headers = head.headers.copy()
-        self._place = [name for name, _ in head.headers].index(b"content-length")
+        head.same = SameHead()

@@ -24,6 +24,16 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return dict(reversed(headers)).get(name)
 
 
+class SameHead:
+    """Shared by the requests of one connection whose heads say the same, but for the length of the body."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made: object = None
+        """What a handler made of the head, so that it need not be made again."""
+
+
 class HttpRequest(msgspec.Struct, gc=False):
     """One request, whole."""
 
@@ -31,10 +41,13 @@ class HttpRequest(msgspec.Struct, gc=False):
     path: str
     """Percent-decoded, without the query."""
     query: bytes
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
+    """Without Content-Length, where the server has read the body by it. Other requests may share them."""
     body: bytes
     peer: str | None = None
     """The client's address."""
+    same: SameHead | None = None
+    """None: nothing is remembered of this head."""
 
     def header(self, name: bytes) -> bytes | None:
         return header(self.headers, name)

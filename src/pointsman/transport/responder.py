@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .http import Headers
 from .wire import FRAMING, header_block
 
@@ -16,21 +18,18 @@ _JOINED_BYTES = 64 * 1024
 """Up to here head and body are copied into one write; above, a copy costs more than a second write."""
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """A `Responder`. Once the client has gone, or the answer is finished, it holds no connection and writes nowhere."""
 
-    __slots__ = ("_chunked", "_connection", "_head", "_http10", "_keep_alive", "_without_body", "finished", "started")
-
-    def __init__(self, connection: Connection, *, method: str, http10: bool, keep_alive: bool) -> None:
-        self._connection: Connection | None = connection
-        self._without_body = method == "HEAD"
-        self._http10 = http10
-        self._keep_alive = keep_alive
-        self._chunked = False
-        self._head = b""
-        """The head of a streamed answer, waiting to leave together with the first piece."""
-        self.started = False
-        self.finished = False
+    _connection: Connection | None
+    _without_body: bool
+    _http10: bool
+    _keep_alive: bool
+    _chunked: bool = False
+    _head: bytes = b""
+    """The head of a streamed answer, waiting to leave together with the first piece."""
+    started: bool = False
+    finished: bool = False
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
         if self.started:
@@ -41,16 +40,17 @@ class Answer:
             return
         head = self._compose(connection, status, headers)
         self.started = self.finished = True
-        if status not in _BODILESS:
-            head += b"content-length: %d\r\n" % self._length(headers, body)
-        if self._without_body or status in _BODILESS:
-            body = b""
-        if len(body) <= _JOINED_BYTES:
-            connection.write(head + b"\r\n" + body)
-        else:
+        if status in _BODILESS:
             connection.write(head + b"\r\n")
+        elif self._without_body:
+            connection.write(b"%bcontent-length: %d\r\n\r\n" % (head, _length(headers, body)))
+        elif len(body) <= _JOINED_BYTES:
+            connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        else:
+            connection.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
             connection.write(body)
-        self._end(connection)
+        self._connection = None
+        connection.answered(self._keep_alive)
 
     def start(self, status: int, headers: Headers) -> None:
         if self.started:
@@ -103,7 +103,8 @@ class Answer:
             connection.write(head + b"0\r\n\r\n")
         elif head:
             connection.write(head)
-        self._end(connection)
+        self._connection = None
+        connection.answered(self._keep_alive)
 
     def abort(self) -> None:
         connection = self._connection
@@ -118,10 +119,6 @@ class Answer:
         """The client has gone."""
         self._connection = None
 
-    def _end(self, connection: Connection) -> None:
-        self._connection = None
-        connection.answered(keep_alive=self._keep_alive)
-
     def _flush_head(self) -> None:
         if self._head and self._connection is not None:
             head, self._head = self._head, b""
@@ -129,19 +126,20 @@ class Answer:
 
     def _compose(self, connection: Connection, status: int, headers: Headers) -> bytes:
         """The head up to the line that frames the body. Raises UnsafeHeader."""
-        if not connection.may_persist:
-            self._keep_alive = False
         head = connection.head_start(status) + header_block(headers, FRAMING)
+        if connection.last:
+            self._keep_alive = False
         if not self._keep_alive:
             head += b"connection: close\r\n"
         elif self._http10:
             head += b"connection: keep-alive\r\n"
         return head
 
-    def _length(self, headers: Headers, body: bytes) -> int:
-        """Of the body; an answer to HEAD may name the length of the body that GET would have."""
-        if self._without_body and not body:
-            for name, value in headers:
-                if name == b"content-length" and value.isdigit():
-                    return int(value)
-        return len(body)
+
+def _length(headers: Headers, body: bytes) -> int:
+    """Of the body that an answer to HEAD does not have; it may name the one that GET would have."""
+    if not body:
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit():
+                return int(value)
+    return len(body)

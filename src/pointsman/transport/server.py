@@ -65,7 +65,8 @@ class NativeServer:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time()
         self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[Answer, asyncio.Task[None]] = {}
+        """What answers each request."""
         self.bodies = BodyBudget(limits)
         self.leaving = False
         self.closing = False
@@ -109,11 +110,14 @@ class NativeServer:
 
     def leave(self) -> None:
         self.leaving = True
+        for connection in self.connections:
+            connection.last = True
 
     async def close(self, grace: float, *, ending: Callable[[], None] = lambda: None) -> None:
         """See `RunningServer`."""
         if not self._listening_ended:
-            self._listening_ended = self.leaving = True
+            self._listening_ended = True
+            self.leave()
             if self._listener is not None:
                 await end_listening(self._listener, self._accept, **self._tls)
             if self.connections:
@@ -123,8 +127,8 @@ class NativeServer:
             connection.close_if_idle()
         if not await self._emptied_within(grace):
             ending()
-            for task in tuple(self.tasks):
-                self.cancel(task)
+            for answer in tuple(self.tasks):
+                self.cancel(answer)
             for connection in tuple(self.connections):
                 connection.give_up()
             if not await self._emptied_within(_FAREWELL_SECONDS):
@@ -152,13 +156,16 @@ class NativeServer:
         self.connections.discard(connection)
         self._something_ended.set()
 
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        # A task cancelled before its first step never reaches its own `finally`.
-        task.add_done_callback(self._task_ended)
-        task.cancel()
+    def cancel(self, answer: Answer) -> None:
+        """Cancel what answers a request, if that has not ended."""
+        task = self.tasks.get(answer)
+        if task is not None:
+            # A task cancelled before its first step never reaches its own `finally`.
+            task.add_done_callback(lambda _: self._ended(answer))
+            task.cancel()
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
+    def _ended(self, answer: Answer) -> None:
+        self.tasks.pop(answer, None)
         self._something_ended.set()
 
     def admit(self, connection: Connection) -> bool:
@@ -167,12 +174,12 @@ class NativeServer:
         if self.closing or count >= self.limits.max_connections + _REFUSED_AT_ONCE:
             return False
         connection.refuse_all = count >= self.limits.max_connections
+        connection.last = self.leaving
         self.connections.add(connection)
         return True
 
     def run(self, request: HttpRequest, answer: Answer) -> asyncio.Task[None]:
-        task = self.loop.create_task(self._answer(request, answer))
-        self.tasks.add(task)
+        task = self.tasks[answer] = self.loop.create_task(self._answer(request, answer))
         return task
 
     def head_start(self, status: int) -> bytes:
@@ -200,9 +207,7 @@ class NativeServer:
             log.error("%s in the handler of %s %s\n%s", type(error).__name__, request.method, request.path, frames)
             self._fail(request.path, answer)
         finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self.tasks.discard(task)
+            del self.tasks[answer]
             if self.closing:
                 self._something_ended.set()
 

@@ -29,6 +29,7 @@ _LINGER_SECONDS = 5.0
 """How long what a refused client still sends is read and thrown away: closing at once would reset the connection, and
 the client would lose the answer that tells it why."""
 _LINGER_BYTES = 256 * 1024 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -48,17 +49,21 @@ class Connection(asyncio.Protocol):
         "_heads",
         "_held",
         "_lingered",
+        "_longest_head",
         "_loop",
+        "_most_body",
+        "_most_requests",
         "_reading_paused",
         "_scanned",
         "_served",
         "_server",
         "_since",
         "_state",
-        "_task",
         "_transport",
         "_unsent",
         "congested",
+        "head_start",
+        "last",
         "peer",
         "refuse_all",
         "write",
@@ -67,6 +72,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: NativeServer) -> None:
         self._server = server
         self._loop = server.loop
+        self._longest_head = server.limits.max_header_bytes - len(_END_OF_HEAD)
+        self._most_body = server.limits.max_body_bytes
+        self._most_requests = server.limits.max_requests_per_connection
+        self.head_start = server.head_start
         self._transport: asyncio.Transport | None = None
         self.write: Callable[[bytes], None] = _nowhere
         """The transport's own, while there is one."""
@@ -87,8 +96,10 @@ class Connection(asyncio.Protocol):
         """Bytes of it that the server's budget counts."""
         self._chunked_body: ChunkedBody | None = None
         self._answer: Answer | None = None
-        self._task: asyncio.Task[None] | None = None
         self._served = 0
+        """Requests that were read whole."""
+        self.last = False
+        """The connection closes behind its next answer."""
         self._reading_paused = False
         self._lingered = 0
         self._unsent = 0
@@ -114,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._state == _READING_HEAD or self._state == _READING_BODY:
+        if self._state <= _READING_BODY:
             try:
                 self._read(data)
             except Refusal as refusal:
@@ -142,11 +153,10 @@ class Connection(asyncio.Protocol):
         self._body_parts = []
         self._chunked_body = None
         self._let_go()
-        answer, task = self._answer, self._task
-        self._answer = self._task = None
-        if answer is not None and task is not None and not answer.finished:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.finished:
             answer.detach()
-            self._server.cancel(task)
+            self._server.cancel(answer)
         self._wake()
 
     def pause_writing(self) -> None:
@@ -162,23 +172,15 @@ class Connection(asyncio.Protocol):
 
     # What an Answer calls
 
-    @property
-    def may_persist(self) -> bool:
-        return self._served + 1 < self._server.limits.max_requests_per_connection and not self._server.leaving
-
-    def head_start(self, status: int) -> bytes:
-        return self._server.head_start(status)
-
     async def drained(self) -> None:
         while self.congested:
             if self._congestion is None or self._congestion.done():
                 self._congestion = self._loop.create_future()
             await self._congestion
 
-    def answered(self, *, keep_alive: bool) -> None:
+    def answered(self, keep_alive: bool) -> None:
         """The answer is written. What its handler still does runs on beside the next request."""
-        self._answer = self._task = None
-        self._served += 1
+        self._answer = None
         if not keep_alive:
             self.close()
         elif not self.congested:
@@ -186,7 +188,7 @@ class Connection(asyncio.Protocol):
 
     def break_off(self, *, framed: bool) -> None:
         """Close in the middle of an answer. `framed`: the missing last chunk tells the client; else a reset must."""
-        self._answer = self._task = None
+        self._answer = None
         transport = self._transport
         if transport is None:
             return
@@ -253,6 +255,11 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         return self._transport
 
+    @property
+    def _open_head(self) -> RequestHead:
+        assert self._head is not None
+        return self._head
+
     def _read(self, data: bytes) -> None:
         if self._state == _READING_HEAD:
             if self.refuse_all:
@@ -262,17 +269,22 @@ class Connection(asyncio.Protocol):
             elif data.startswith(b"\r\n"):
                 # RFC 9112, 2.2: one empty line before a request is passed over.
                 data = data[2:]
-            end = data.find(b"\r\n\r\n", self._scanned)
-            limit = self._server.limits.max_header_bytes
-            if end > limit - 4 or (end < 0 and len(data) > limit):
+            end = data.find(_END_OF_HEAD, self._scanned)
+            if end > self._longest_head:
                 raise self._head_too_large(data)
             if end < 0:
                 self._keep_part_of_head(data)
                 return
-            head = self._heads.read(data[: end + 4])
+            end += len(_END_OF_HEAD)
+            head = self._heads.read(data[:end])
             self._scanned = 0
             self._buffer = b""
-            self._begin_body(head, data[end + 4 :])
+            rest = data[end:]
+            length = head.content_length
+            if length == len(rest) and length <= self._most_body and not head.chunked and not self._server.closing:
+                self._dispatch(head, rest, b"")
+            else:
+                self._begin_body(head, rest)
         elif self._chunked_body is not None:
             self._hold(data)
             self._read_chunked(self._chunked_body, data)
@@ -284,9 +296,11 @@ class Connection(asyncio.Protocol):
             if not self._body_left:
                 body = b"".join(self._body_parts)
                 self._body_parts = []
-                self._dispatch(body, rest)
+                self._dispatch(self._open_head, body, rest)
 
     def _keep_part_of_head(self, data: bytes) -> None:
+        if len(data) > self._longest_head + len(_END_OF_HEAD):
+            raise self._head_too_large(data)
         if not self._buffer and data:
             self._since = self._server.clock
         begin = self._scanned
@@ -311,14 +325,13 @@ class Connection(asyncio.Protocol):
         self._head = head
         if self._server.closing:
             raise _stopping()
-        length = head.content_length
-        max_bytes = self._server.limits.max_body_bytes
+        length, max_bytes = head.content_length, self._most_body
         if length > max_bytes:
             raise body_too_large(max_bytes)
         if head.expects_continue and not rest and (length or head.chunked):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not head.chunked and len(rest) >= length:
-            self._dispatch(rest[:length], rest[length:])
+            self._dispatch(head, rest[:length], rest[length:])
             return
         self._state = _READING_BODY
         self._body_began = self._server.clock
@@ -349,21 +362,23 @@ class Connection(asyncio.Protocol):
         rest = chunked.feed(data)
         if rest is not None:
             self._chunked_body = None
-            self._dispatch(bytes(chunked.body), rest)
+            self._dispatch(self._open_head, bytes(chunked.body), rest)
 
-    def _dispatch(self, body: bytes, rest: bytes) -> None:
-        head = self._head
-        assert head is not None
+    def _dispatch(self, head: RequestHead, body: bytes, rest: bytes) -> None:
+        """Have a whole request answered. `rest`: what came behind it."""
         self._head = None
         self._buffer = rest
         self._state = _ANSWERING
-        request = HttpRequest(head.method, head.path, head.query, head.headers, body, self.peer)
-        answer = Answer(self, method=head.method, http10=head.http10, keep_alive=head.keep_alive)
-        self._answer = answer
-        self._task = self._server.run(request, answer)
+        self._served = served = self._served + 1
+        if served >= self._most_requests:
+            self.last = True
+        self._answer = answer = Answer(self, head.method == "HEAD", head.http10, head.keep_alive)
+        task = self._server.run(
+            HttpRequest(head.method, head.path, head.query, head.headers, body, self.peer, head.same), answer
+        )
         if self._held:
             held, self._held = self._held, 0
-            self._task.add_done_callback(lambda _: self._server.bodies.give_back(held))
+            task.add_done_callback(lambda _: self._server.bodies.give_back(held))
 
     def _next_request(self) -> None:
         self._state = _READING_HEAD
