@@ -48,7 +48,7 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def plausible(self) -> bool:
         """Whether these can be counts at all; what upstreams say ends in sums and in the log."""
-        counts = [self.prompt_tokens, self.completion_tokens, self.total_tokens or 0]
+        counts: tuple[int, ...] = (self.prompt_tokens, self.completion_tokens, self.total_tokens or 0)
         if self.prompt_tokens_details is not None:
             counts += (self.cached_tokens, *self.cache_writes)
         return min(counts) >= 0 and max(counts) <= MOST_TOKENS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,11 +68,11 @@ class Provider(Protocol):
     async def discover(self) -> Sequence[ModelCard]:
         """The models that it serves now. Raises UpstreamError when it cannot be asked."""
 
-    def chat(self, call: ChatCall) -> AsyncIterator[Event]:
+    def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request: `Frames` as they come when `call.request.stream`, else one `Body`.
 
         The first event comes only after the upstream has accepted the request, so an error before it can fall back.
-        Closing the iterator cancels the upstream call. Raises UpstreamError, Overloaded, PrivacyWall.
+        Closing the generator cancels the upstream call. Raises UpstreamError, Overloaded, PrivacyWall.
         """
 
     async def health(self) -> Health: ...
@@ -83,7 +83,7 @@ class Provider(Protocol):
 class Completes(Protocol):
     """A provider some of whose models have the capability `completion`."""
 
-    def complete(self, call: ChatCall) -> AsyncIterator[Event]:
+    def complete(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer a request of kind `completion`, as `Provider.chat` does a chat; frames and body are OpenAI's
         `text_completion` objects."""
 
@@ -91,7 +91,7 @@ class Completes(Protocol):
 class Embeds(Protocol):
     """A provider some of whose models have the capability `embeddings`."""
 
-    def embed(self, call: ChatCall) -> AsyncIterator[Event]:
+    def embed(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer a request of kind `embeddings`: one `Body` with OpenAI's list of embeddings as floats."""
 
 

@@ -88,7 +88,7 @@ class Step(msgspec.Struct, eq=False):
         attempt.cost_micro_usd = card.cost_micro_usd(prompt, output, cached, usage.cache_writes)
 
     def guessed(self, prompt: int, output: int) -> None:
-        """Note an estimate of what an answer took that ended before its usage was told, or all of it was."""
+        """Note an estimate of what an answer took whose usage was not told, or not all of it."""
         attempt, card = self.attempt, self.card
         asked, wrote, cached = attempt.prompt_tokens, attempt.completion_tokens or 0, attempt.cached_tokens or 0
         if asked is not None and not self.unsure:
@@ -109,7 +109,8 @@ class Step(msgspec.Struct, eq=False):
         self.unsure = True
 
     def succeeded(self) -> None:
-        self._close("ok")
+        self.attempt.seconds = self._clock.monotonic() - self._started
+        self.attempt.status = "ok"
 
     def failed(self, error: PointsmanError) -> None:
         self._close("error")
@@ -155,7 +156,8 @@ class Trail(msgspec.Struct, eq=False):
 
     @property
     def attempts(self) -> list[Attempt]:
-        return [step.attempt for step in self.steps]
+        steps = self.steps
+        return [steps[0].attempt] if len(steps) == 1 else [step.attempt for step in steps]
 
     @property
     def last(self) -> Step | None:

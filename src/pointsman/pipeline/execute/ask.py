@@ -20,6 +20,7 @@ from pointsman.core.errors import (
     PointsmanError,
     PrivacyWall,
     ProviderShort,
+    UpstreamBroken,
     UpstreamConnectError,
     UpstreamError,
     UpstreamLacks,
@@ -47,7 +48,7 @@ from pointsman.core.tokens import estimate
 from pointsman.core.trail import Step, Trail
 
 from .caller_key import judged, unkeyed
-from .heard import Heard
+from .heard import Heard, written_whole
 
 TICK = 0.05
 """Seconds by which a time-out may come early."""
@@ -93,6 +94,12 @@ class Alters(Protocol):
         """What it is asked. `logprobs`: whether it can tell log-probabilities."""
 
 
+class Tells(Protocol):
+    """Whoever wants to know the attempt at once."""
+
+    step: Step | None
+
+
 class Ask:
     """Makes attempts.
 
@@ -132,14 +139,14 @@ class Ask:
         joins: Joins | None,
         alters: Alters | None = None,
         *,
-        begun: Callable[[Step], None],
+        tells: Tells,
     ) -> AsyncGenerator[Event, None]:
         """The answer's events; the attempt stands in the job's trail, with how it ended.
 
         Args:
             joins: makes one stream of this answer and what was told before.
             alters: wants something more of the model.
-            begun: told the attempt as it begins.
+            tells: given the attempt as it begins.
 
         Raises:
             BudgetExceeded, ProviderShort, CircuitOpen: it was not asked.
@@ -154,7 +161,7 @@ class Ask:
             trail.begin(card).refused(short)
             raise short
         step = trail.begin(card, caller_key=credential is not None)
-        begun(step)
+        tells.step = step
         breakers = self._breakers
         if breakers is not None and (left := breakers.admit(card)) > 0:
             open_ = CircuitOpen(f"{card.id} failed too often lately and is left alone for now.", retry_after=left)
@@ -163,8 +170,9 @@ class Ask:
         throttle = self._throttle
         share: Share | None = None
         answering = finished = told = late = False
-        sent = True
-        restore = None
+        sent = False
+        first: Event | None = None
+        restore = early = None
         failure: PointsmanError | None = None
         hears = Heard() if joins is None and job.request.stream else joins
         line = self._queues.line(card) if self._queues is not None else None
@@ -200,14 +208,24 @@ class Ask:
                 clears=masked.clears if masked is not None else None,
                 credential=credential,
             )
-            events = _events(provider, call)
+            events = provider.chat(call) if asked.kind == "chat" else _not_chat(provider, call)
+            sent = True
             try:
                 async for event in events:
                     if credential is not None:
                         event = unkeyed(event, credential)
                     if not answering:
+                        if not event.raw and event.finish_reason is None:  # nothing is said yet: another may step in
+                            early = event.answer_id or early
+                            if event.usage is not None:
+                                step.used(event.usage)
+                                told = True
+                            continue
                         answering = True
+                        first = event
                         step.first_byte()
+                        if early is not None and event.answer_id is None:
+                            event = msgspec.structs.replace(event, answer_id=early)
                     if event.finish_reason is not None:
                         finished = True
                     if event.note is not None:
@@ -268,9 +286,13 @@ class Ask:
             if (status := step.attempt.status) != "ok":
                 if status == "cancelled":
                     step.cancelled()
+                    step.unbilled = not sent
                 if answering and hears is not None:
-                    beside, wrote = hears.took()
-                    step.guessed(decision.signals.needs.prompt_tokens + estimate(beside), estimate(wrote))
+                    _guess(job, step, *hears.took())
+                elif not job.request.stream and not step.unbilled and _given_up(step, failure):
+                    _guess(job, step, 0, _wrote(job, first))
+            elif step.attempt.prompt_tokens is None or step.unsure:  # whole, and not what it took
+                _guess(job, step, *(hears.took() if hears is not None else (0, _wrote(job, first))))
             if leave is not None:
                 leave()
             if share is not None and throttle is not None:
@@ -286,6 +308,21 @@ def _told(late: UpstreamTimeout, job: Job, now: float) -> None:
         late.allowed_by_caller(job.allowed)
 
 
+def _guess(job: Job, step: Step, beside: int, wrote: int) -> None:
+    """Estimate what an attempt took that has not told it, from bytes of text: shown beside the request, and written."""
+    step.guessed(job.decision.signals.needs.prompt_tokens + estimate(beside), estimate(wrote))
+
+
+def _given_up(step: Step, failure: PointsmanError | None) -> bool:
+    """Whether an attempt ended while its model was at work: its caller left, it took too long, or it broke off."""
+    return step.attempt.status == "cancelled" or isinstance(failure, UpstreamTimeout | UpstreamBroken)
+
+
+def _wrote(job: Job, answer: Event | None) -> int:
+    """Bytes of text in an answer that was not streamed; of one that never came nobody knows."""
+    return 0 if answer is None or job.request.kind == "embeddings" else written_whole(answer.raw)
+
+
 async def _turn(line: Line, job: Job, step: Step) -> Callable[[], None]:
     """Wait for a slot of the engine; returns what gives it back. Raises Overloaded."""
     leave = None
@@ -297,16 +334,8 @@ async def _turn(line: Line, job: Job, step: Step) -> Callable[[], None]:
     return leave
 
 
-def _events(provider: Provider, call: ChatCall) -> AsyncGenerator[Event, None]:
-    """The provider's answer. What is not chat is asked only of models whose card has the capability for it.
-
-    Providers write async generators; the protocol promises an iterator that can be closed.
-    """
-    kind = call.request.kind
-    if kind == "chat":
-        events = provider.chat(call)
-    elif kind == "completion":
-        events = cast(Completes, provider).complete(call)
-    else:
-        events = cast(Embeds, provider).embed(call)
-    return cast("AsyncGenerator[Event, None]", events)
+def _not_chat(provider: Provider, call: ChatCall) -> AsyncGenerator[Event, None]:
+    """The answer to what is not chat, which is asked only of models whose card has the capability for it."""
+    if call.request.kind == "completion":
+        return cast(Completes, provider).complete(call)
+    return cast(Embeds, provider).embed(call)

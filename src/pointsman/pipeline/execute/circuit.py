@@ -189,8 +189,8 @@ class ModelCircuit(Circuit):
     """Counts calls in a window of time, and knows how long the model usually takes to begin its answer."""
 
     __slots__ = (
-        "_counts", "_errors", "_parts", "_slow", "_taught", "_tick", "_width", "by_slowness", "calls", "errors",
-        "known", "provider", "slow", "slow_from", "usual",
+        "_counts", "_errors", "_full_at", "_parts", "_slow", "_taught", "_tick", "_width", "by_slowness", "calls",
+        "errors", "known", "provider", "slow", "slow_from", "usual",
     )  # fmt: skip
 
     def __init__(self, name: str, provider: ProviderCircuit) -> None:
@@ -214,6 +214,8 @@ class ModelCircuit(Circuit):
         self._parts: deque[tuple[int, int, int]] = deque()
         self._counts = self._errors = self._slow = 0  # in the one that is being filled
         self._tick = -1
+        self._full_at = -inf
+        """When the bucket that is being filled ends."""
 
     def turn(self, now: float, rules: BreakerRules) -> None:
         """Let the window slide to now and count what lies in it."""
@@ -225,10 +227,10 @@ class ModelCircuit(Circuit):
         gone = tick - self._tick
         if gone >= BUCKETS:
             self.forget()
-            self._tick = tick
+            self._tick, self._full_at = tick, (tick + 1) * width
             return
         if gone > 0:
-            self._tick = tick
+            self._tick, self._full_at = tick, (tick + 1) * width
             self._parts.append((self._counts, self._errors, self._slow))
             self._parts.extend(((0, 0, 0),) * (gone - 1))
             while len(self._parts) >= BUCKETS:
@@ -242,7 +244,7 @@ class ModelCircuit(Circuit):
         """Count an answer; returns whether it was slow. It teaches what is usual, by little: were it not so, a model
         that has become slower for good would never be asked again. Slow ones do so once a bucket at most, lest many at
         once pass for usual before they are noticed."""
-        if now >= (self._tick + 1) * self._width or not self._width:
+        if now >= self._full_at:
             self.turn(now, rules)
         self._counts += 1
         slow = seconds > self.slow_from
@@ -253,9 +255,12 @@ class ModelCircuit(Circuit):
             self._taught = self._tick
         if self.known > LEARNED:
             usual = self.usual = self.usual * (UP if seconds > self.usual else DOWN)
-            self.slow_from = max(rules.slow_seconds, usual * rules.slow_factor)
-            if rules.slow_beyond is not None and rules.slow_beyond < self.slow_from:
-                self.slow_from = rules.slow_beyond
+            slow_from = usual * rules.slow_factor
+            if slow_from < rules.slow_seconds:
+                slow_from = rules.slow_seconds
+            if rules.slow_beyond is not None and rules.slow_beyond < slow_from:
+                slow_from = rules.slow_beyond
+            self.slow_from = slow_from
         else:
             self._learn(seconds, rules)
         return slow

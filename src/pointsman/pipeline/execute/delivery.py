@@ -8,6 +8,7 @@ from pointsman.core.events import Event, Usage
 from pointsman.core.mask import Mask
 from pointsman.core.outcome import Attempt
 from pointsman.core.request import ChatRequest
+from pointsman.core.trail import Step
 
 from .splice import Splice
 
@@ -18,17 +19,21 @@ class Delivery:
         splice: whether an answer that broke off may be gone on with.
     """
 
+    splice: Splice | None = None
+    begun = False
+    """Whether the caller has got anything."""
+    kept: list[Event] | None = None
+    """A whole answer that was not convincing, for the case that nobody better answers."""
+    step: Step | None = None
+    """The attempt whose answer is told; None: that of the model that is asked now has not begun."""
+    _failure: PointsmanError | None = None
+    _broke: PointsmanError | None = None
+
     def __init__(self, request: ChatRequest, mask: Mask | None, *, splice: bool) -> None:
         self._request = request
         self._mask = mask
-        self._splices = splice and request.stream and request.kind == "chat"
-        self.splice: Splice | None = None
-        self.begun = False
-        """Whether the caller has got anything."""
-        self.kept: list[Event] | None = None
-        """A whole answer that was not convincing, for the case that nobody better answers."""
-        self._failure: PointsmanError | None = None
-        self._broke: PointsmanError | None = None
+        self.splices = splice and request.stream and request.kind == "chat"
+        """Whether a broken answer to this request may be gone on with."""
 
     @property
     def error(self) -> PointsmanError | None:
@@ -47,7 +52,7 @@ class Delivery:
         Args:
             last: nobody could go on after this attempt, so that nothing need be held back for that.
         """
-        if not self._splices:
+        if not self.splices:
             return None
         if not self.begun or self.splice is None:  # what was held back of a failed attempt is nobody's
             self.splice = Splice(self._request, self._mask)
@@ -55,8 +60,9 @@ class Delivery:
             self.splice.holds = False
         return self.splice
 
-    def may_be_told_by(self, card: ModelCard) -> bool:
-        """Whether a model may answer, or go on where an answer was begun."""
+    def turns_to(self, card: ModelCard) -> bool:
+        """Whether a model may be asked next: to answer, or to go on where an answer was begun."""
+        self.step = None
         return not self.begun or (self.splice is not None and self.splice.can_go_on(card))
 
     def failed(self, error: PointsmanError, *, asked: bool = True) -> None:

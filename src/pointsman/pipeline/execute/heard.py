@@ -1,4 +1,4 @@
-"""How much a model has written in a stream that ended before it could say: what is paid for is estimated from that."""
+"""How much a model has written in an answer of which it has not said so: what is paid for is estimated from that."""
 
 from __future__ import annotations
 
@@ -59,6 +59,42 @@ def written(raw: bytes) -> int:
             if isinstance(choice, dict):
                 size += _of_choice(choice)
     return size
+
+
+_SAID = ("content", "text", "thinking", "summary", "reasoning", "name", "arguments", "input", "tool_calls", "function")
+"""Fields of messages, their parts and calls that hold what a model wrote."""
+
+
+def written_whole(raw: bytes) -> int:
+    """UTF-8 bytes of what a model wrote in a whole answer of any dialect; of one of more than `MOST` bytes, all of
+    them, for it would take long to read."""
+    if len(raw) > MOST:
+        return len(raw)
+    try:
+        answer = _decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return 0
+    choices = answer.get("choices")
+    if isinstance(choices, list):
+        return sum(_said(one.get("message") or one.get("text")) for one in choices if isinstance(one, dict))
+    return _said(answer.get("content") or answer.get("output"))  # Messages, Responses
+
+
+def _said(found: Any) -> int:
+    if isinstance(found, str):
+        return _length(found)
+    if isinstance(found, list):
+        return sum(map(_said, found))
+    if not isinstance(found, dict):
+        return 0
+    if found.get("reasoning_content"):  # some tell it under both names
+        found = {**found, "reasoning": found["reasoning_content"]}
+    return sum(_said(found[name]) if name != "input" else _tool(found[name]) for name in _SAID if name in found)
+
+
+def _tool(arguments: Any) -> int:
+    """What a tool is called with, as text or as an object."""
+    return _length(arguments) if isinstance(arguments, str) else len(msgspec.json.encode(arguments))
 
 
 def _of_choice(choice: dict[str, Any]) -> int:

@@ -110,9 +110,6 @@ class _Runner:
         self.events = ask(self)
         self.begins = asyncio.create_task(_first(self.events))
 
-    def begun(self, step: Step) -> None:
-        self.step = step
-
     @property
     def error(self) -> BaseException | None:
         """What it failed with before it began."""
@@ -136,20 +133,15 @@ async def hedged(
     card: ModelCard,
     order: Order,
     delivery: Delivery,
-    *,
-    begun: Callable[[Step], None],
 ) -> AsyncGenerator[Event, None]:
     """The events of one attempt, or of another that began before it. Raises what the first failed with when the other
     failed too.
-
-    Args:
-        begun: told the attempt whose answer it is.
     """
 
     def run(model: ModelCard, *, last: bool) -> _Runner:
         joins = delivery.joins(last=last)
         delivery.splice = None  # each has its own
-        return _Runner(model.id, joins, lambda runner: ask(job, model, joins, begun=runner.begun))
+        return _Runner(model.id, joins, lambda runner: ask(job, model, joins, tells=runner))
 
     escalated = {step.attempt.model for step in job.trail.steps if step.attempt.status == "escalated"}
 
@@ -183,7 +175,7 @@ async def hedged(
         delivery.splice = winner.joins
         if winner.step is not None:
             job.trail.answers(winner.step)
-            begun(winner.step)
+            delivery.step = winner.step
             if winner.step.attempt.first_byte_seconds is not None:
                 hedges.first_bytes.told(winner.model, winner.step.attempt.first_byte_seconds)
         first = winner.begins.result()

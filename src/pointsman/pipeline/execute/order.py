@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable
+from itertools import repeat
 
 import msgspec
 
@@ -58,7 +59,7 @@ class Order:
     """
 
     def __init__(self, plan: Iterable[str], retries: Retries, chance: Callable[[], float] = random.random) -> None:
-        self._tries = [_Try(model, 1 + retries.most) for model in plan]
+        self._tries = list(map(_Try, plan, repeat(1 + retries.most)))
         self._aside: list[_Try] = []
         self._retries = retries
         self._chance = chance
@@ -81,12 +82,15 @@ class Order:
         if best is None:
             return None
         best.left -= 1
-        return best.model, max(0.0, best.at - now)
+        return best.model, best.at - now if best.at > now else 0.0
 
     @property
     def more(self) -> bool:
         """Whether anybody may be asked after this."""
-        return any(one.left > 0 for one in self._tries) or bool(self._aside)
+        for one in self._tries:
+            if one.left > 0:
+                return True
+        return bool(self._aside)
 
     def take_fresh(self, able: Callable[[str], bool]) -> str | None:
         """A model that has not been asked yet, out of turn; None: there is none that `able` agrees to."""

@@ -51,6 +51,8 @@ class EngineQueues:
         self._by_model[provider] = rules
 
     def line(self, card: ModelCard) -> Line | None:
+        if not self._lines and not self._by_model:
+            return None
         line = self._lines.get(card.provider)
         if line is not None or card.provider not in self._by_model or "chat" not in card.capabilities:
             return line

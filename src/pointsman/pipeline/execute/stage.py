@@ -160,7 +160,7 @@ class Execute:
                 order.done_with(model_id)
                 delivery.gone(model_id)
                 continue
-            if not delivery.may_be_told_by(card):
+            if not delivery.turns_to(card):
                 order.done_with(model_id)
                 continue
             if clock.monotonic() + wait >= job.deadline:
@@ -170,38 +170,31 @@ class Execute:
                 break
             if wait > 0:
                 await asyncio.sleep(wait)
-            step: Step | None = None
             goes_on = delivery.begun
             if goes_on:
                 card = self._refusals.heeded(card)
-
-            def begun(begins: Step) -> None:
-                nonlocal step
-                step = begins
-
             try:
-                joins = delivery.joins(last=not order.more)
+                joins = delivery.joins(last=not order.more) if delivery.splices else None
                 watch = None
                 if above and model_id == plan[0] and not delivery.begun:
                     expected = qualities(decision)[model_id]
                     watch = Watch(rules.escalation, clock, expected, partial(_covers_any, job, above))
-                events = self._ask(job, card, joins, watch, begun=begun)
+                events = self._ask(job, card, joins, watch, tells=delivery)
                 if watch is not None:
                     events = watch.convincing(events)
                 elif hedges and not delivery.begun:
-                    events = hedged(self._hedges, self._ask, job, card, order, delivery, begun=begun)
+                    events = hedged(self._hedges, self._ask, job, card, order, delivery)
                 try:
                     async for event in events:
                         delivery.begun = True
                         yield event
                 finally:
                     await events.aclose()
-                    if step is not None and watch is not None:
-                        step.attempt.confidence = watch.confidence
-                    if step is not None and goes_on:
-                        step.attempt.went_on = delivery.goes_on
+                    if watch is not None or goes_on:
+                        _note(delivery, watch, went_on=goes_on)
                 return
             except Unconvincing as doubt:
+                step = delivery.step
                 assert step is not None
                 step.escalated(doubt.reason, whole=doubt.kept is not None)
                 delivery.kept, weak = doubt.kept, step
@@ -219,6 +212,7 @@ class Execute:
                 taken = goes_on and isinstance(error, UpstreamError) if delivery.begun else weak is not None
                 if ends and not taken:  # else another model has taken the request, and it is not at fault
                     raise
+                step = delivery.step
                 asked = step.attempt.model if step is not None else model_id
                 if goes_on and delivery.refused(error) and step is not None:
                     step.noted(NOTE)
@@ -277,3 +271,13 @@ def _those_above(decision: Decision, plan: tuple[str, ...], rules: Escalation, *
     """The models that take over where the first's answer is not convincing; empty: it is not judged."""
     wanted = rules.enabled or decision.signals.priority in rules.priorities if wish is None else wish
     return stronger(decision, plan) if wanted else ()
+
+
+def _note(delivery: Delivery, watch: Watch | None, *, went_on: bool) -> None:
+    """Write on the attempt how sure the judge was of it, and whether it went on with another's answer."""
+    if delivery.step is not None:
+        attempt = delivery.step.attempt
+        if watch is not None:
+            attempt.confidence = watch.confidence
+        if went_on:
+            attempt.went_on = delivery.goes_on
