@@ -7,6 +7,7 @@ so that they can be relayed without looking inside.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,8 +15,14 @@ import msgspec
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import payloads
 
+from .checks import check_utf8
+
 MAX_FRAME = 16 * 1024 * 1024
 """Bytes. A frame holds one chunk of an answer; the largest honest ones carry a tool call's whole arguments."""
+MAX_HELD = 1024 * 1024
+"""Bytes of frames that say nothing yet and are kept back."""
+MAX_HOLLOW = 4096
+"""Bytes; a frame that is longer already says something, even where its end has not come."""
 
 _BOM = b"\xef\xbb\xbf"
 _BEGINNINGS = (b"data:", b"event:", b":")
@@ -63,6 +70,36 @@ def objects_only(frames: bytes, decoder: msgspec.json.Decoder[Any] = _object_dec
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent a frame that cannot be read: {error}.") from None
     return _with_data(frames) if bare else frames
+
+
+def readable(frames: bytes) -> tuple[bytes, UpstreamProtocolError | None]:
+    """The frames as `objects_only` gives them, up to the first that it refuses or that is not UTF-8; and what is wrong
+    with that one."""
+    try:
+        check_utf8(frames)
+        return objects_only(frames), None
+    except UpstreamProtocolError:
+        pass
+    kept, start = [], 0
+    for found in _BLANK.finditer(frames):
+        frame, start = frames[start : found.end()], found.end()
+        try:
+            check_utf8(frame)
+            kept.append(objects_only(frame))
+        except UpstreamProtocolError as error:
+            return b"".join(kept), error
+    return b"".join(kept), None
+
+
+def hold(held: bytearray, frames: bytes) -> None:
+    """Keep frames that say nothing behind those that were kept before.
+
+    Raises:
+        UpstreamProtocolError: that is too much.
+    """
+    held += frames
+    if len(held) > MAX_HELD:
+        raise UpstreamProtocolError(f"The model's provider sent more than {MAX_HELD} bytes and said nothing.")
 
 
 def _is_bare(frame: bytes) -> bool:
@@ -160,6 +197,18 @@ class FrameBuffer:
         if len(tail) > self._limit:
             raise UpstreamProtocolError(f"The model's provider sent a frame of more than {self._limit} bytes.")
         return self._until_done(frames) if frames else b""
+
+    def says_nothing(self, block: bytes, hollow: Callable[[bytes], bool]) -> bool:
+        """Whether a block that is yet to be fed makes no frame whole but such as say nothing.
+
+        Args:
+            hollow: whether whole frames say nothing.
+        """
+        if len(self._tail) > MAX_HOLLOW:
+            return False
+        data = bytes(self._tail) + block
+        end = frame_end(data)
+        return len(data) - end <= MAX_HOLLOW and hollow(data[:end])
 
     @property
     def partial(self) -> bool:

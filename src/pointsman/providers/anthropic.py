@@ -58,6 +58,8 @@ class Reader(Protocol):
     done: bool
     failure: UpstreamError | None
 
+    def says_nothing(self, block: bytes) -> bool: ...
+
     def feed(self, block: bytes) -> Frames | None: ...
 
     def end(self) -> None: ...
@@ -131,13 +133,14 @@ class Anthropic:
         if call.credential is not None:
             headers["x-api-key"] = call.credential.api_key
         secrets = (call.credential.api_key,) if call.credential is not None else ()
+        timeouts = self._patience.with_(call.timeouts)
         rendered = await aside(partial(self._render, call), request.size)
         response = await self._endpoint.send(
             "POST",
             "/v1/messages",
             destination=call.card.destination,
             local_only=call.local_only,
-            timeouts=self._patience.with_(call.timeouts),
+            timeouts=timeouts,
             body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
@@ -163,7 +166,7 @@ class Anthropic:
                         model=call.card.name, created=created, wants_usage=request.wants_usage, customs=customs
                     )
                 )
-                silence = Silence(call.timeouts)
+                silence = Silence(timeouts, reader.says_nothing)
                 async for block in response:
                     silence.heard(block)
                     event = reader.feed(block)

@@ -37,6 +37,7 @@ from .ollama_contexts import Contexts
 from .ollama_descriptions import Descriptions
 from .ollama_library import Library
 from .openai_compatible import Cards
+from .silence import Silence
 from .simulated import simulating
 
 T = TypeVar("T", Body, Frames)
@@ -196,7 +197,9 @@ class Ollama:
                 yield self._checked(card, body, low, num_ctx)
                 return
             stream = OllamaStream(**identity, wants_usage=request.wants_usage)
+            silence = Silence(call.timeouts, stream.says_nothing)
             async for block in response:
+                silence.heard(block)
                 event = stream.feed(block)
                 if event is not None:
                     yield self._checked(card, event, low, num_ctx)

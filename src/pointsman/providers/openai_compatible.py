@@ -204,9 +204,10 @@ class OpenAICompatible:
                 body = read_body(await response.read(MAX_ANSWER))
                 yield frames_of(body, wants_usage=call.request.wants_usage)
             else:
-                stream = ChatStream(wants_usage=call.request.wants_usage)
+                several = (call.request.params.n or 1) > 1
+                stream = ChatStream(wants_usage=call.request.wants_usage, several=several)
                 calls = LooseCalls() if self._preset.gemini else None
-                silence = Silence(call.timeouts)
+                silence = Silence(call.timeouts, stream.says_nothing)
                 async for block in response:
                     silence.heard(block)
                     event = stream.feed(block)

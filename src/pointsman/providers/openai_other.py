@@ -103,8 +103,9 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
         body = read_body(await response.read(MAX_ANSWER))
         yield streamed(body, wants_usage=request.wants_usage)
         return
-    stream = ChatStream(wants_usage=request.wants_usage)
-    silence = Silence(call.timeouts)
+    several = len(texts_of(request)) > 1 or (request.params.n or 1) > 1
+    stream = ChatStream(wants_usage=request.wants_usage, several=several)
+    silence = Silence(call.timeouts, stream.says_nothing)
     async for block in response:
         silence.heard(block)
         event = stream.feed(block)

@@ -92,12 +92,14 @@ async def respond(
             return
         relay = ResponsesRelay()
         chat = ChatFromResponses(model=call.card.name, created=created, wants_usage=call.request.wants_usage)
-        silence = Silence(call.timeouts)
+        silence = Silence(call.timeouts, relay.says_nothing)
         async for block in response:
             silence.heard(block)
             event = relay.feed(block)
             if event is not None:
                 yield event if relayed else chat.feed(event)
+            if chat.failure is not None:
+                raise chat.failure
             if relay.failure is not None:
                 raise relay.failure
             if relay.done:

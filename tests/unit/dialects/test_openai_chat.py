@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.events import Finish, Frames, Text, ToolCallDelta, Usage, chunks, deltas
 from pointsman.dialects.openai.chat import ChatStream, frames_of, read_body
+from pointsman.dialects.sse import MAX_HELD
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2}}
 
@@ -50,9 +51,9 @@ def raw(events: list[Frames]) -> bytes:
 def test_bytes_go_through_and_id_and_finish_are_noticed() -> None:
     text = frame({"content": "hi"})
     events = relay(OPENING, text, LAST + DONE)
-    assert [event.raw for event in events] == [OPENING, text, LAST]
-    assert [event.answer_id for event in events] == ["chatcmpl-1", None, None]
-    assert [event.finish_reason for event in events] == [None, None, "stop"]
+    assert [event.raw for event in events] == [OPENING + text, LAST]
+    assert [event.answer_id for event in events] == ["chatcmpl-1", None]
+    assert [event.finish_reason for event in events] == [None, "stop"]
 
 
 def test_usage_is_told_and_withheld_unless_asked_for() -> None:
@@ -107,9 +108,12 @@ def test_comments_before_the_answer_promise_nothing() -> None:
 
 
 def test_an_id_that_comes_late_is_found() -> None:
-    first = frame({"role": "assistant"}).replace(b"chatcmpl-1", b"")
-    events = relay(first, LAST, DONE)
-    assert [event.answer_id for event in events] == [None, "chatcmpl-1"]
+    nameless = [block.replace(b"chatcmpl-1", b"") for block in (OPENING, TEXT, TEXT, TEXT)]
+    for late in range(6):
+        frames = [*nameless[:late], TEXT, *nameless, LAST, DONE]
+        found = None if late >= 4 else "chatcmpl-1"
+        for blocks in (frames, [b"".join(frames)], [b"".join(frames[:2]), *frames[2:]]):
+            assert next((event.answer_id for event in relay(*blocks) if event.answer_id), None) == found
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_stated_errors_are_raised(payload: dict, status: int | None) -> None:
     block = b"data: " + json.dumps(payload).encode() + b"\n\n"
     for stream, before in ((ChatStream(wants_usage=False), b""), (ChatStream(wants_usage=False), OPENING)):
         if before:
-            stream.feed(before)
+            assert stream.feed(before) is None
         with pytest.raises(UpstreamError) as caught:
             stream.feed(block)
         assert getattr(caught.value, "upstream_status", None) == status
@@ -139,13 +143,26 @@ def test_frames_before_an_error_are_given_back_first() -> None:
     stream = ChatStream(wants_usage=False)
     stream.feed(OPENING)
     event = stream.feed(text + b'data: {"error": {"message": "x"}}\n\n' + text)
-    assert event == Frames(text)
+    assert event == Frames(OPENING + text, answer_id="chatcmpl-1")
     assert isinstance(stream.failure, UpstreamError)
 
 
-def test_frames_before_an_error_in_the_first_block_are_not() -> None:
-    with pytest.raises(UpstreamError):
-        ChatStream(wants_usage=False).feed(OPENING + b'data: {"error": {"message": "x"}}\n\n')
+@pytest.mark.parametrize("silent", [OPENING, OPENING + frame({}), frame({"content": None}) * 2, frame()])
+def test_an_error_behind_nothing_but_silence_is_the_answer(silent: bytes) -> None:
+    whole = silent + ERROR
+    for at in range(len(whole)):
+        stream = ChatStream(wants_usage=False)
+        assert stream.feed(whole[:at]) is None
+        with pytest.raises(UpstreamError):
+            stream.feed(whole[at:])
+
+
+def test_silence_is_not_kept_without_an_end() -> None:
+    stream = ChatStream(wants_usage=False)
+    silent = OPENING * 100
+    assert all(stream.feed(silent) is None for _ in range(MAX_HELD // len(silent)))
+    with pytest.raises(UpstreamProtocolError, match="said nothing"):
+        stream.feed(silent)
 
 
 ERROR = b'data: {"error": {"message": "x", "code": "server_error"}}\n\n'
@@ -179,6 +196,11 @@ def told(blocks: Iterable[bytes]) -> tuple[bytes, Usage | None, str | None, str]
         ([TEXT, GARBLED, TEXT], (TEXT, None, None)),
         ([TEXT, ERROR.replace(b"error", b"detail", 1)], (TEXT, None, None)),
         ([ERROR, TEXT], (b"", None, None)),
+        ([OPENING, frame({}), ERROR, TEXT], (b"", None, None)),
+        ([OPENING, BILL, ERROR, TEXT], (b"", 3, None)),
+        ([frame({"role": "assistant"}, usage=USAGE), ERROR], (b"", 3, None)),
+        ([OPENING, b'data: {"id": "c"}\n\n', GARBLED], (b"", None, None)),
+        ([b'data: {"id": "c"}\n\n', b'data: {"object": "x"}\n\n', TEXT, LAST, DONE], (TEXT + LAST, None, "stop")),
         ([CALL, *[TEXT] * 6, DONE], (None, None, "tool_calls")),
         ([frame({"content": "hi", "tool_calls": []}), TEXT, DONE], (None, None, "stop")),
     ],
@@ -201,7 +223,7 @@ def test_text_that_speaks_of_errors_and_usage_is_text() -> None:
     text = frame({"content": 'say "error": {"usage": {"a": 1}} "finish_reason":"stop"'}) + frame({"content": "error"})
     events = relay(OPENING, text, LAST + DONE)
     assert raw(events) == OPENING + text + LAST
-    assert events[1].finish_reason is None
+    assert events[0].finish_reason is None
 
 
 @pytest.mark.parametrize(
@@ -344,12 +366,12 @@ def test_what_is_no_chunk_is_left_out(other: bytes) -> None:
 def test_what_tells_of_a_failure_without_choices_is_one(failing: bytes, error: type[UpstreamError]) -> None:
     alone, together = ChatStream(wants_usage=False), ChatStream(wants_usage=False)
     for stream in (alone, together):
-        stream.feed(OPENING)
+        assert stream.feed(OPENING) is None
     with pytest.raises(error):
         alone.feed(failing + LAST)
     event = together.feed(TEXT + failing + LAST)
     assert event is not None
-    assert event.raw == TEXT
+    assert event.raw == OPENING + TEXT
     assert isinstance(together.failure, error)
 
 
@@ -369,6 +391,32 @@ def test_an_end_without_a_reason_is_given_one() -> None:
         assert list(deltas(events[-1])) == [Finish(reason)]
         assert events[-1].finish_reason == reason
         assert [chunk.id for chunk in chunks(events[-1])] == ["chatcmpl-1"]
+
+
+def of_choice(index: int, delta: dict, finish: str | None = None) -> bytes:
+    return frame(delta, finish).replace(b'"index": 0', b'"index": %d' % index, 1)
+
+
+def test_of_several_choices_each_is_ended() -> None:
+    call = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+    frames = [*(of_choice(index, {"role": "assistant", "content": ""}) for index in range(3)), of_choice(2, call),
+              of_choice(0, {"content": "a"}), of_choice(1, {"content": "b"})]  # fmt: skip
+    ends = [of_choice(0, {}, "length")]
+    for last, added in ((b"", ["stop", "stop", "tool_calls"]), (ends[0], ["stop", "tool_calls"])):
+        for blocks in ([*frames, last, DONE], [b"".join(frames) + last + DONE]):
+            stream = ChatStream(wants_usage=False, several=True)
+            for block in blocks:
+                stream.feed(block)
+            ending = stream.end()
+            assert ending is not None
+            assert list(deltas(ending)) == [Finish(reason, 3 - len(added) + at) for at, reason in enumerate(added)]
+    broken = ChatStream(wants_usage=False, several=True)
+    broken.feed(b"".join(frames) + ends[0])
+    with pytest.raises(UpstreamBroken):
+        broken.end()
+    whole = ChatStream(wants_usage=False, several=True)
+    whole.feed(b"".join(frames) + b"".join(of_choice(index, {}, "stop") for index in range(3)))
+    assert whole.end() is None
 
 
 def test_a_completion_without_a_reason_is_given_one_of_its_own_shape() -> None:

@@ -13,10 +13,10 @@ import msgspec
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, payloads
-from pointsman.dialects.checks import check_utf8
-from pointsman.dialects.sse import FrameBuffer, objects_only
+from pointsman.dialects.sse import FrameBuffer, hold, readable
 
 from .events import FINISH, Counts, failure_of, id_of, read_answer, read_event
+from .hollow import hollow
 from .stream import ended
 
 _BLANK = re.compile(rb"\n\r?\n")
@@ -26,13 +26,13 @@ _LOOKED_AT = (b'"message_start"', b'"message_delta"', b'"message_stop"', b'"erro
 class MessagesRelay:
     """Turns blocks of a streamed answer into events that hold the same bytes.
 
-    The first frame is kept back until another follows, pings apart: an upstream that finds that it is overloaded says
-    so right behind it, and until then another model may step in.
+    Events that say nothing are kept back until one says something: an upstream that finds that it is overloaded says so
+    right behind them, and until then another model may step in.
     """
 
     def __init__(self) -> None:
         self._frames = FrameBuffer()
-        self._held = b""
+        self._held = bytearray()
         self._begun = False
         self._spoke = False
         self._counts: Counts | None = None
@@ -42,6 +42,10 @@ class MessagesRelay:
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    def says_nothing(self, block: bytes) -> bool:
+        """Whether a block that is yet to be fed holds no word of an answer."""
+        return self._frames.says_nothing(block, hollow)
 
     def feed(self, block: bytes) -> Frames | None:
         """The frames that are whole now, or None.
@@ -53,28 +57,25 @@ class MessagesRelay:
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
-        check_utf8(frames)
-        frames = objects_only(frames)
+        frames, self.failure = readable(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or any(word in frames for word in _LOOKED_AT):
             frames, usage, finish = self._look(frames)
             if self._uncounted:
                 frames, self._uncounted = _counted(frames), False
-        if not self._spoke:
-            self._held += frames
-            if not self._begun or not (self.done or _goes_on(self._held)):
-                if self.failure is not None:
-                    raise self.failure
-                return None
-            frames, self._held = self._held, b""
-        elif not frames:
+        if not self._spoke and not self.done and hollow(frames):
+            hold(self._held, frames)
+            frames = b""
+        if not frames:
             if self.failure is not None:
                 raise self.failure
             return None
         answer_id = None
         went_on = False
         if not self._spoke:
+            frames = bytes(self._held) + frames
+            self._held.clear()
             answer_id = self._answer_id
             if usage is None and self._counts is not None:
                 usage = self._counts.usage()  # of the prompt: all that is known of an answer that is left half-way
@@ -87,7 +88,7 @@ class MessagesRelay:
         ended(self._frames, begun=self._begun, done=self.done)
 
     def _look(self, frames: bytes) -> tuple[bytes, Usage | None, str | None]:
-        """The frames up to an error or the end, and what they tell."""
+        """The frames up to an error or the end, and what they tell. What is wrong behind them is the failure."""
         usage: Usage | None = None
         finish: str | None = None
         start = 0
@@ -96,15 +97,18 @@ class MessagesRelay:
             payload = next(payloads(frame), None)
             if payload is None or (self._begun and not any(word in frame for word in _LOOKED_AT)):
                 continue
-            event = read_event(payload)
-            if event.type == "error":
-                self.failure = failure_of(event.error)
-                return frames[:begin], usage, finish
-            if not self._begun:
-                if event.type == "ping":
-                    continue
-                if event.type != "message_start" or event.message is None:
+            try:
+                event = read_event(payload)
+                if event.type == "error":
+                    raise failure_of(event.error)
+                if not self._begun and event.type != "ping" and (event.type != "message_start" or not event.message):
                     raise UpstreamProtocolError("The model's provider sent an event before its message began.")
+            except UpstreamError as error:
+                self.failure = error
+                return frames[:begin], usage, finish
+            if event.type == "ping":
+                continue
+            if not self._begun and event.message is not None:
                 self._begun = True
                 self._answer_id, self._counts = id_of(event.message), event.message.usage
                 self._uncounted = self._counts is None
@@ -116,7 +120,7 @@ class MessagesRelay:
                     finish = FINISH.get(event.delta.stop_reason, "stop")
                     usage = self._counts.usage() if self._counts is not None else None
             elif event.type == "message_stop":
-                self.done = True
+                self.done, self.failure = True, None
                 return frames[:start], usage, finish
         return frames, usage, finish
 
@@ -147,8 +151,3 @@ def _counted(frames: bytes) -> bytes:
         if payload:
             mended.append(b"event: " + str(kind).encode() + b"\ndata: " + payload + b"\n\n")
     return b"".join(mended)
-
-
-def _goes_on(frames: bytes) -> bool:
-    """Whether anything but pings follows the message's beginning."""
-    return b'"content_block_start"' in frames or b'"message_delta"' in frames or b'"content_block_delta"' in frames

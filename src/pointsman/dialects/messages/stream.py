@@ -15,8 +15,7 @@ from msgspec import Raw
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, payloads
-from pointsman.dialects.checks import check_utf8
-from pointsman.dialects.sse import FrameBuffer
+from pointsman.dialects.sse import FrameBuffer, readable
 
 from .events import (
     FINISH,
@@ -31,6 +30,7 @@ from .events import (
     read_event,
     usage_fields,
 )
+from .hollow import hollow
 from .tools import text_of_call
 
 THINKING = ("thinking", "redacted_thinking")
@@ -67,6 +67,10 @@ class MessagesStream:
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
 
+    def says_nothing(self, block: bytes) -> bool:
+        """Whether a block that is yet to be fed holds no word of an answer."""
+        return self._frames.says_nothing(block, hollow)
+
     def feed(self, block: bytes) -> Frames | None:
         """The chunks of the frames that are whole now, or None.
 
@@ -77,28 +81,25 @@ class MessagesStream:
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
-        check_utf8(frames)
+        failure: UpstreamError | None
+        frames, failure = readable(frames)
         first = not self._spoke
         chunks: list[bytes] = []
         usage: Usage | None = None
         finish = self._finish
-        for payload in payloads(frames):
-            event = read_event(payload)
-            if event.type == "error":
-                self.failure = failure_of(event.error)
-                if not chunks:
-                    raise self.failure
-                break
-            if not self._begun and event.type not in ("message_start", "ping"):
-                raise UpstreamProtocolError("The model's provider sent an event before its message began.")
-            if event.type == "message_delta":
-                usage = self._ended(event, chunks)
-            elif event.type == "message_stop":
-                self.done = True
-                break
-            else:
-                self._told(event, chunks)
+        try:
+            for payload in payloads(frames):
+                event = read_event(payload)
+                if event.type == "message_stop" and self._begun:
+                    self.done, failure = True, None
+                    break
+                usage = self._take(event, chunks) or usage
+        except UpstreamError as error:
+            failure = error
+        self.failure = failure
         if not chunks:
+            if failure is not None:
+                raise failure
             return None
         went_on = first and usage is None and self._counts is not None
         if went_on and self._counts is not None:
@@ -119,6 +120,22 @@ class MessagesStream:
             UpstreamProtocolError: it held no answer.
         """
         ended(self._frames, begun=self._begun, done=self.done)
+
+    def _take(self, event: Event, chunks: list[bytes]) -> Usage | None:
+        """Add what an event says; returns the usage that it tells.
+
+        Raises:
+            UpstreamError: it says that the upstream failed.
+            UpstreamProtocolError: it is out of place, or not what the API promises.
+        """
+        if event.type == "error":
+            raise failure_of(event.error)
+        if not self._begun and event.type not in ("message_start", "ping"):
+            raise UpstreamProtocolError("The model's provider sent an event before its message began.")
+        if event.type == "message_delta":
+            return self._ended(event, chunks)
+        self._told(event, chunks)
+        return None
 
     def _told(self, event: Event, chunks: list[bytes]) -> None:
         if event.type == "message_start" and event.message is not None:

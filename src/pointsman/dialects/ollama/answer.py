@@ -9,10 +9,11 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame
 from pointsman.dialects.openai.errors import stated_error
-from pointsman.dialects.openai.hollow import hollow
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes."""
+MAX_HOLLOW = 4096
+"""Bytes; a line that is longer already says something, even where its end has not come."""
 
 
 class _Function(msgspec.Struct):
@@ -63,10 +64,18 @@ class OllamaStream:
         self._wants_usage = wants_usage
         self._tail = bytearray()
         self._started = False
+        """Whether anything was said: the first chunk tells the role."""
         self._calls = 0
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    def says_nothing(self, block: bytes) -> bool:
+        """Whether a block that is yet to be fed makes no line whole but such as hold no word of an answer."""
+        if len(self._tail) > MAX_HOLLOW:
+            return False
+        *lines, rest = (bytes(self._tail) + block).split(b"\n")
+        return len(rest) <= MAX_HOLLOW and all(map(_hollow, lines))
 
     def feed(self, block: bytes) -> Frames | None:
         """The chunks of the lines that are whole now, or None.
@@ -118,7 +127,7 @@ class OllamaStream:
             try:
                 line = _decode(text)
             except UpstreamError as error:
-                if not frames or (first and hollow(b"".join(frames))):
+                if not frames:
                     raise
                 self.failure = error
                 break
@@ -128,7 +137,7 @@ class OllamaStream:
                 self.done = True
                 usage = _usage(line)
                 finish = _finish(line, called=self._calls > 0)
-                frames.append(self._chunk([{"index": 0, "delta": {}, "finish_reason": finish}]))
+                frames.append(self._chunk([{"index": 0, "delta": self._begun({}), "finish_reason": finish}]))
                 if usage is not None and self._wants_usage:
                     frames.append(self._chunk([], usage=_usage_fields(usage)))
         if not frames:
@@ -137,9 +146,6 @@ class OllamaStream:
 
     def _message(self, message: _Message, logprobs: list[dict[str, Any]] | None) -> list[bytes]:
         delta: dict[str, Any] = {}
-        if not self._started:
-            self._started = True
-            delta = {"role": "assistant", "content": ""}
         if message.thinking:
             delta["reasoning_content"] = message.thinking
         if message.content:
@@ -152,10 +158,17 @@ class OllamaStream:
             self._calls += len(message.tool_calls)
         if not delta:
             return []
-        choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": None}
+        choice: dict[str, Any] = {"index": 0, "delta": self._begun(delta), "finish_reason": None}
         if logprobs:
             choice["logprobs"] = {"content": logprobs}
         return [self._chunk([choice])]
+
+    def _begun(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """The delta, with the role where it is the first."""
+        if self._started:
+            return delta
+        self._started = True
+        return {"role": "assistant", "content": "", **delta}
 
     def _chunk(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
         return encode_frame(_encoder.encode({**self._base, "choices": choices, **extra}))
@@ -213,6 +226,19 @@ def _decode(text: bytes) -> _Line:
     if line.message is None and not line.done:
         raise UpstreamProtocolError("The model's provider sent a line that is no part of an answer.")
     return line
+
+
+def _hollow(text: bytes) -> bool:
+    """Whether a line holds no word, no call, no end and no error."""
+    if not text.strip():
+        return True
+    try:
+        line = _decode(text)
+    except UpstreamError:
+        return False
+    message = line.message
+    said = message is not None and (message.content or message.thinking or message.tool_calls)
+    return not (said or line.done)
 
 
 def _call(call: _Call, answer_id: str, at: int) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Answers of an OpenAI-compatible upstream, relayed as the bytes that came.
 
-What is looked at, and what it costs: the first frame of a stream is decoded, because an answer must be known for one
-before anything is promised to the caller. Of later blocks only four byte searches are made (`[DONE]`, `"error"`,
-`"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON with a list of choices, as clients stumble
-over what is not; a frame is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON
-string they would be escaped. What the fields hold is passed on as it is.
+What is looked at, and what it costs: the first frames of a stream are decoded, up to one that says something, because
+an answer must be known for one before anything is promised to the caller. Of later blocks only four byte searches are
+made (`[DONE]`, `"error"`, `"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON with a list of
+choices, as clients stumble over what is not; a frame is decoded when one of the searches hits. The quotes make the
+searches safe: inside a JSON string they would be escaped. What the fields hold is passed on as it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,20 +19,23 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
 from pointsman.dialects.checks import check_utf8, unreadable
-from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, objects_only
+from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, hold, objects_only
 
+from .ending import Choices, ending
 from .errors import stated_error
 from .hollow import hollow
+from .words import words_alone
 
 MAX_ID = 200
 """Characters; a longer id could not be asked for, and the log keeps ids."""
+LATEST_ID = 4
+"""The last chunk in which an answer's id is looked for: some upstreams begin with one that has none."""
 MAX_WORD = 64
 _CALLED = re.compile(rb'"(?:tool_calls|function_call)"\s*:\s*(?:\[\s*)?\{')
 """Not an empty list, and no null: some upstreams tell these in every chunk."""
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
 _BLANK = re.compile(rb"\n\r?\n")
 _ERROR_EVENT = re.compile(rb"^event: ?error\b", re.MULTILINE)
-_OF_EVERY_CHUNK = ("id", "object", "created", "model", "system_fingerprint")
 _FAILING = frozenset({"detail", "errors", "message"})
 """What tells of a failure where there are no choices; beside `error`."""
 
@@ -72,79 +77,93 @@ _encoder = msgspec.json.Encoder()
 class ChatStream:
     """Turns blocks of a streamed answer into events.
 
+    Chunks that say nothing are kept back until one says something: until then another model may step in.
+
     Args:
         wants_usage: whether the caller asked for the usage chunk; else it is withheld, and its figures are told beside
             the bytes all the same.
+        several: whether the caller asked for more than one choice.
     """
 
     __slots__ = (
+        "_answer_id",
+        "_begun",
         "_called",
+        "_choices",
         "_finished",
         "_first",
         "_frames",
+        "_held",
         "_hollow",
         "_left_out",
         "_looks_for_id",
         "_opens",
-        "_started",
         "_wants_usage",
+        "_words",
         "done",
         "failure",
     )
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, several: bool = False) -> None:
         self._frames = FrameBuffer()
         self._wants_usage = wants_usage
-        self._started = False
+        self._choices = Choices() if several else None
+        self._begun = False
+        """Whether a chunk has come."""
         self._finished = False
         self._hollow = True
         """Whether nothing has been said yet."""
+        self._held = bytearray()
+        """What came until then."""
+        self._answer_id: str | None = None
         self._opens = True
-        """Whether that, or the id, is still looked for."""
+        """Whether words or the id are still looked for, or every chunk is looked at."""
         self._called = False
         """Whether a tool was called."""
         self._left_out = False
         """Whether something came that is no chunk."""
         self._first = b""
         """The data of the first chunk."""
-        self._looks_for_id = 3
-        """Blocks in which the id is still looked for: some upstreams begin with a chunk that has none."""
+        self._looks_for_id = LATEST_ID
+        self._words = False
+        """Whether the next block may be a frame of words, of which nothing more is looked for."""
         self.done = False
         """Whether the upstream has said that its stream is over."""
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
 
+    def says_nothing(self, block: bytes) -> bool:
+        """Whether a block that is yet to be fed holds no word of an answer."""
+        return self._frames.says_nothing(block, hollow)
+
     def feed(self, block: bytes) -> Frames | None:
-        """The frames that are whole now, or None.
+        """The frames that are whole now, or None. They are empty where only usage came.
 
         Raises:
             UpstreamError: the upstream reported an error, and nothing of the answer is before it in this block.
             UpstreamProtocolError: so is a frame that is not UTF-8 or no chunk; a frame is too large.
         """
+        if self._words:
+            if words_alone(block):
+                return Frames(block)
+            self._words = False
         frames = self._frames.feed(block)
         self.done = self._frames.done
         if not frames:
             return None
-        answer_id = None
-        if self._opens:
-            if not self._started:
-                payload = first_data(frames)
-                if payload is None:  # comments that keep the connection open promise nothing yet
-                    return None
-                answer_id, self._first = _first_id(payload), payload
-            elif self._looks_for_id:
-                self._looks_for_id -= 1
-                envelope = _loosely(first_data(frames) or b"")
-                answer_id = _id(envelope) if envelope is not None else None
-            self._hollow = self._hollow and hollow(frames)
-            self._opens = self._hollow or not self._started or self._looks_for_id > 0
+        apart = frames is block
+        if not self._begun:
+            payload = first_data(frames)
+            if payload is None:  # comments that keep the connection open
+                return None
+            self._begin(payload)
         try:
             if not frames.isascii():
                 check_utf8(frames)
             frames = objects_only(frames, _chunk_decoder)
         except UpstreamProtocolError:
             frames = self._chunks_only(frames)
-        usage = finish = None
+        usage = finish = answer_id = None
         went_on = False
         if b'"error"' in frames:
             frames = self._before_error(frames)
@@ -152,22 +171,33 @@ class ChatStream:
             reasons = _FINISH.findall(frames)
             if reasons:
                 finish, self._finished = reasons[-1].decode(), True
+        opens = self._opens
+        if opens:
+            self._look(frames)
         if find_usage(frames) >= 0:
             frames, usage, went_on = self._take_usage(frames)
-        if self.failure is not None and usage is None and (not frames or (not self._started and hollow(frames))):
-            raise self.failure
+        if opens:
+            if self._hollow:
+                hold(self._held, frames)
+                if self.failure is not None and usage is None:
+                    raise self.failure
+                return None if usage is None else Frames(b"", usage)
+            if self._held:
+                frames = bytes(self._held) + frames
+                self._held.clear()
+            answer_id, self._answer_id = self._answer_id, None
         if not self._called and b"_call" in frames:
             self._called = _CALLED.search(frames) is not None
         if not frames and usage is None:
+            if self.failure is not None:
+                raise self.failure
             return None
-        self._started = True
-        if answer_id is not None:
-            self._looks_for_id = 0
+        self._words = apart and usage is None and finish is None and not self._opens and not self._called
         return Frames(frames, usage, answer_id, finish, went_on)
 
     def end(self) -> Frames | None:
         """Say that the upstream has ended its stream; returns the end that is due to the caller where the upstream told
-        none: some, such as proxies of Gemini's, leave out the finish reason and say `[DONE]` alone.
+        none.
 
         Raises:
             UpstreamBroken: it ended too early, or said that it is done and nothing else.
@@ -177,13 +207,49 @@ class ChatStream:
         self.done = self._frames.done
         if partial:
             raise UpstreamBroken("The model's provider broke off in the middle of a frame.")
-        if not self._started:
+        if not self._begun:
             raise UpstreamProtocolError("The model's provider ended its stream without an answer.")
-        if self._finished:
+        unended = self._unended()
+        if not unended:
             return None
         if not self.done or self._hollow or self._left_out:
             raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
-        return _ending(self._first, "tool_calls" if self._called else "stop")
+        return ending(self._first, unended)
+
+    def _unended(self) -> Mapping[int, str]:
+        """The choices whose end was not told, each with how it would end."""
+        if self._choices is not None and (unended := self._choices.open):
+            return unended
+        return {} if self._finished else {0: "tool_calls" if self._called else "stop"}
+
+    def _begin(self, payload: bytes) -> None:
+        """Take the first data of a stream, which must be a chunk.
+
+        Raises:
+            UpstreamError: it states an error.
+            UpstreamProtocolError: it is no chunk.
+        """
+        envelope = _checked(payload)
+        if envelope.choices is None and envelope.id is None:
+            raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
+        self._begun, self._first = True, payload
+        if (answer_id := _id(envelope)) is not None:
+            self._answer_id, self._looks_for_id = answer_id, 0
+
+    def _look(self, frames: bytes) -> None:
+        """Look closely at frames of the beginning."""
+        if self._hollow:
+            self._hollow = hollow(frames)
+        if self._looks_for_id:
+            for payload in islice(payloads(frames), self._looks_for_id):
+                self._looks_for_id -= 1
+                envelope = _loosely(payload)
+                if envelope is not None and (answer_id := _id(envelope)) is not None:
+                    self._answer_id, self._looks_for_id = answer_id, 0
+                    break
+        if self._choices is not None:
+            self._choices.take(frames)
+        self._opens = self._hollow or self._looks_for_id > 0 or self._choices is not None
 
     def _chunks_only(self, frames: bytes) -> bytes:
         """The frames that are chunks, as clients stumble over others; up to one that tells of a failure."""
@@ -296,16 +362,6 @@ def frames_of(body: Body, *, wants_usage: bool) -> Frames:
     return Frames(frames, body.usage, body.answer_id, body.finish_reason)
 
 
-def _ending(first: bytes, finish: str) -> Frames:
-    """The chunk that ends an answer, in the manner of its first one."""
-    fields = _object_decoder.decode(first)
-    choices = _choice_decoder.decode(fields.get("choices") or b"[]")
-    said: dict[str, Any] = {"text": ""} if choices and "text" in choices[0] else {"delta": {}}
-    chunk: dict[str, Any] = {name: fields[name] for name in _OF_EVERY_CHUNK if name in fields}
-    chunk["choices"] = [{"index": 0, **said, "finish_reason": finish}]
-    return Frames(encode_frame(_encoder.encode(chunk)), finish_reason=finish)
-
-
 def _checked(payload: bytes) -> _Envelope:
     try:
         envelope = _envelope_decoder.decode(payload)
@@ -344,14 +400,6 @@ def _usage(envelope: _Envelope) -> Usage | None:
 
 def _id(envelope: _Envelope) -> str | None:
     return envelope.id if isinstance(envelope.id, str) and 0 < len(envelope.id) <= MAX_ID else None
-
-
-def _first_id(payload: bytes) -> str | None:
-    """The answer's id from the first data of a stream, which must be a chunk."""
-    envelope = _checked(payload)
-    if envelope.choices is None and envelope.id is None:
-        raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
-    return _id(envelope)
 
 
 def _ends(frames: bytes) -> list[int]:

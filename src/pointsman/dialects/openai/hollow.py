@@ -11,7 +11,7 @@ from pointsman.core.events import payloads
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[dict[str, Any]]
+    choices: list[dict[str, Any]] | None = None
     error: Any = None
 
 
@@ -21,14 +21,14 @@ _decoder = msgspec.json.Decoder(_Chunk)
 
 
 def hollow(block: bytes) -> bool:
-    """Whether a block is made of whole chunks and comments, and no chunk holds text, reasoning, a call, a finish or
+    """Whether a block is made of whole frames, and no chunk among them holds text, reasoning, a call, a finish or
     anything else of an answer that is neither empty nor null, but for a role."""
     if _WORDS.search(block) is not None:  # most blocks
         return False
     try:
         for payload in payloads(block):
             chunk = _decoder.decode(payload)
-            if chunk.error or any(map(_says_something, chunk.choices)):
+            if chunk.error or any(map(_says_something, chunk.choices or ())):
                 return False
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
@@ -41,4 +41,9 @@ def _says_something(choice: dict[str, Any]) -> bool:
     if not isinstance(delta, dict):
         return True
     delta.pop("role", None)
-    return any(choice.values()) or any(delta.values())
+    return any(map(_holds_something, choice.values())) or any(map(_holds_something, delta.values()))
+
+
+def _holds_something(value: Any) -> bool:
+    """Log-probabilities of no token are an object of empty lists."""
+    return any(value.values()) if isinstance(value, dict) else bool(value)

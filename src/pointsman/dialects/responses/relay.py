@@ -16,13 +16,14 @@ from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails
 from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.chat import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
-from pointsman.dialects.sse import FrameBuffer, objects_only
+from pointsman.dialects.sse import FrameBuffer, hold, readable
+
+from .hollow import hollow
 
 BLANK = re.compile(rb"\n\r?\n")
 _BEGINS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _LOOKED_AT = re.compile(rb'"type"\s*:\s*"(?:error|response\.(?:completed|incomplete|failed))"')
-_FIRST = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
 CALLS = ("function_call", "custom_tool_call", "tool_search_call")
 """Types of items that the caller is to act on."""
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -99,18 +100,22 @@ _response_decoder = msgspec.json.Decoder(_Response)
 class ResponsesRelay:
     """Turns blocks of a streamed answer into events that hold the same bytes.
 
-    The frames that only say that a response has begun are kept back until another follows: an upstream that finds
-    that it is overloaded says so right behind them, and until then another model may step in.
+    Events that say nothing are kept back until one says something: an upstream that finds that it is overloaded says so
+    right behind them, and until then another model may step in.
     """
 
     def __init__(self) -> None:
         self._frames = FrameBuffer()
-        self._held = b""
+        self._held = bytearray()
         self._answer_id: str | None = None
         self._begun = self._spoke = False
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    def says_nothing(self, block: bytes) -> bool:
+        """Whether a block that is yet to be fed holds no word of an answer."""
+        return self._frames.says_nothing(block, hollow)
 
     def feed(self, block: bytes) -> Frames | None:
         """The frames that are whole now, or None.
@@ -122,23 +127,21 @@ class ResponsesRelay:
         frames = self._frames.feed(block)
         if not frames or self.done:
             return None
-        check_utf8(frames)
-        frames = objects_only(frames)
+        frames, self.failure = readable(frames)
         usage: Usage | None = None
         finish: str | None = None
         if not self._begun or _LOOKED_AT.search(frames) is not None:
             frames, usage, finish = self._look(frames)
-        if not self._spoke:
-            self._held += frames
-            if self.failure is not None and not _goes_on(self._held):
-                raise self.failure
-            if not self._begun or not (self.done or _goes_on(self._held)):
-                return None
-            frames, self._held = self._held, b""
-        elif not frames:
+        if not self._spoke and not self.done and hollow(frames):
+            hold(self._held, frames)
+            frames = b""
+        if not frames:
             if self.failure is not None:
                 raise self.failure
             return None
+        if self._held:
+            frames = bytes(self._held) + frames
+            self._held.clear()
         answer_id = None if self._spoke else self._answer_id
         self._spoke = True
         return Frames(frames, usage, answer_id, finish, dialect="responses")
@@ -159,23 +162,29 @@ class ResponsesRelay:
         raise UpstreamBroken("The model's provider ended its stream before the answer was finished.")
 
     def _look(self, frames: bytes) -> tuple[bytes, Usage | None, str | None]:
-        """The frames up to an error, or to the end with it; and what they tell."""
+        """The frames up to an error, or to the end with it; and what they tell. What is wrong behind them is the
+        failure."""
         start = 0
         for found in BLANK.finditer(frames):
             frame, begin, start = frames[start : found.end()], start, found.end()
             payload = next(payloads(frame), None)
             if payload is None or (self._begun and _LOOKED_AT.search(frame) is None):
                 continue
-            event = _read(payload)
-            self.failure = event.failure
-            if self.failure is not None:
-                return frames[:begin], None, None
-            if not self._begun:
-                if event.type not in _BEGINS or event.response is None:
+            try:
+                event = _read(payload)
+                if event.failure is not None:
+                    raise event.failure
+                if not self._begun and (event.type not in _BEGINS or event.response is None):
                     raise UpstreamProtocolError("The model's provider sent an event before its response began.")
+            except UpstreamError as error:
+                self.failure = error
+                return frames[:begin], None, None
+            if event.response is None:
+                continue
+            if not self._begun:
                 self._begun, self._answer_id = True, event.response.answer_id
-            elif event.type in _ENDS and event.response is not None:
-                self.done = True
+            elif event.type in _ENDS:
+                self.done, self.failure = True, None
                 counts = event.response.usage
                 return frames[:start], counts.usage() if counts is not None else None, event.response.finish
         return frames, None, None
@@ -199,11 +208,6 @@ def relay_response(raw: bytes) -> Body:
         raise UpstreamProtocolError("The model's provider answered with JSON that is no finished response.")
     usage = response.usage.usage() if response.usage is not None else None
     return Body(raw, usage, response.answer_id, response.finish, dialect="responses")
-
-
-def _goes_on(frames: bytes) -> bool:
-    """Whether anything but beginnings is among the frames."""
-    return frames.count(b'"sequence_number"') > len(_FIRST.findall(frames)) or b'"response.output_' in frames
 
 
 def _read(payload: bytes) -> _Event:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, payloads
 from pointsman.dialects.checks import unreadable
 from pointsman.dialects.messages.events import usage_fields
@@ -37,11 +38,15 @@ class ChatFromResponses:
         self._wants_usage = wants_usage
         self._calls: dict[int, tuple[int, str]] = {}
         """Index of the output item → index of the call, and what kind it is of."""
+        self._spoke = False
+        """Whether a chunk was given: the first tells the role."""
+        self.failure: UpstreamProtocolError | None = None
+        """What is wrong behind the chunks that `feed` gave back last: to be raised after them."""
         self._part: tuple[Any, Any] | None = None
         """The part of a summary that was told last."""
 
     def feed(self, event: Frames) -> Frames:
-        """Raises UpstreamProtocolError."""
+        """The chunks; empty where these frames say nothing in chat."""
         if event.answer_id is not None:
             self._base["id"] = event.answer_id
         written = []
@@ -50,7 +55,8 @@ class ChatFromResponses:
                 told = _decoder.decode(payload)
                 written += [self._chunk(delta) for delta in self._deltas(told)]
             except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError) as error:
-                raise unreadable(error) from None
+                self.failure = unreadable(error)
+                return Frames(b"".join(written), event.usage, event.answer_id)
         if event.finish_reason is not None:
             written.append(self._chunk({}, event.finish_reason))
             if self._wants_usage and event.usage is not None:
@@ -60,8 +66,6 @@ class ChatFromResponses:
 
     def _deltas(self, told: dict[str, Any]) -> list[dict[str, Any]]:
         kind = told.get("type")
-        if kind == "response.created":
-            return [{"role": "assistant", "content": ""}]
         if kind in _SAID:
             text = told["delta"]
             if kind == "response.reasoning_summary_text.delta":
@@ -80,6 +84,9 @@ class ChatFromResponses:
         return []
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        if not self._spoke:
+            self._spoke = True
+            delta = {"role": "assistant", "content": "", **delta}
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return encode_frame(_encoder.encode({**self._base, "choices": [choice]}))
 

@@ -1,0 +1,44 @@
+"""Events of OpenAI's Responses that say nothing: they begin a response or a text, or keep a connection open."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pointsman.core.events import payloads
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    delta: Any = None
+    item: dict[str, Any] = {}
+    part: dict[str, Any] = {}
+
+
+_WORDS = re.compile(rb'"delta":\s?"[^"]')
+"""Inside a JSON string the quotes would be escaped."""
+_SILENT = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive", "ping"})
+_decoder = msgspec.json.Decoder(_Event)
+
+
+def hollow(frames: bytes) -> bool:
+    """Whether no event of whole frames holds a word, a call, a thought, an end or an error. That a model begins to
+    think tells a caller something, that it begins a text does not."""
+    if _WORDS.search(frames) is not None:  # most blocks
+        return False
+    try:
+        return not any(map(_says_something, map(_decoder.decode, payloads(frames))))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+
+
+def _says_something(event: _Event) -> bool:
+    if event.type == "response.output_item.added":
+        return event.item.get("type") != "message" or bool(event.item.get("content"))
+    if event.type == "response.content_part.added":
+        return bool(event.part.get("text") or event.part.get("refusal"))
+    if event.type.endswith(".delta"):
+        return bool(event.delta)
+    return event.type not in _SILENT
