@@ -127,6 +127,16 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
             price_steps=(),
         )
 
+    def prices_at(self, prompt_tokens: int) -> tuple[int, int] | None:
+        """What a token of a prompt of so many and one of the answer cost, in micro-dollars per million; None when the
+        price is unknown."""
+        price_input, price_output = self.price_input, self.price_output
+        if price_input is None or price_output is None:
+            return None
+        if self.price_steps and prompt_tokens > self.price_steps[0].above:
+            return self.at(prompt_tokens).prices_at(prompt_tokens)
+        return price_input, price_output
+
     def cost_micro_usd(
         self,
         prompt_tokens: int,
@@ -176,6 +186,8 @@ class Catalog:
     ) -> None:
         self._cards = {card.id: card for card in cards}
         self.aliases = dict(aliases or {})
+        self.autos = frozenset({"", "auto", *(name for name, target in self.aliases.items() if target == "auto")})
+        """The names for which a model is to be chosen, whatever the settings say of bare names."""
         self.absent = dict(absent or {})
         self._by_name: dict[str, ModelCard] = {}
         """The one that answers to a provider's own name."""

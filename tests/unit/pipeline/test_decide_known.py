@@ -16,6 +16,10 @@ from pointsman.pipeline.decide import Decide, DecideRules, RulePolicy, known
 from pointsman.pipeline.decide.candidates import part
 from pointsman.pipeline.decide.constraints import Demand, violations
 from pointsman.pipeline.decide.known import Known
+from pointsman.pipeline.decide.named import part_named
+from pointsman.pipeline.decide.names import Requested
+from pointsman.pipeline.decide.plan import chain
+from pointsman.pipeline.decide.predict import predict
 
 ODD = Catalog([*CATALOG, card("a:new", routable=False), card("b:bare", capabilities=frozenset({"chat"}))])
 CONFINED = Caller(key_id="key_a", scopes=Scopes(models=("openai:*",)))
@@ -41,17 +45,38 @@ def test_what_is_kept_is_what_the_constraints_say():
         assert kept.part(demand) == part(ODD, demand)
         for one in ODD:
             assert kept.violations(one, demand) == violations(one, demand)
+        if demand.named:
+            requested = Requested(mode="forced", cards=tuple(ODD[model] for model in sorted(demand.named)))
+            none = part_named(requested.cards, demand, followers=lambda card: (), max_attempts=4)
+            assert kept.named(requested, demand) == none
+
+
+def test_a_plan_that_is_kept_is_that_of_the_order():
+    kept, policy = Known(ODD, DecideRules(max_attempts=3)), RulePolicy()
+    for complexity in (0.1, 0.9, 0.1, 0.9):
+        what = signals(complexity=complexity)
+        ranked = policy.rank(predict(CATALOG, what), what)
+        first = ODD[ranked[0].model]
+        assert kept.plan(ranked) == chain(
+            first, ranked, catalog=ODD, max_attempts=3, equivalents=kept.equivalents(first)
+        )
+    assert len(kept._plans) == 2
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(known, "MOST", 4)
-    kept = Known(ODD, DecideRules())
+    many = [card(f"a:{number}") for number in range(50)]
+    kept = Known(Catalog([HOME, *many]), DecideRules())
     for number in range(50):
         needs = signals(prompt=100).needs
         demand = Demand(needs=needs, privacy=Privacy(), unhealthy={}, named=frozenset({f"m:{number}"}))
         kept.part(demand)
         kept.violations(HOME, demand)
+        kept.named(Requested(mode="forced", cards=(HOME,)), demand)
+        kept.plan(RulePolicy().rank(predict([many[number], HOME], signals()), signals()))
     assert len(kept._pools) <= 4
+    assert len(kept._named) <= 4
+    assert len(kept._plans) <= 4
     assert len(kept._violations) <= 4
     for number in range(50):
         with pytest.raises(ModelNotFound):

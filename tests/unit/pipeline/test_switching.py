@@ -30,7 +30,7 @@ MARKED = card(
 
 
 def place(model: str, *, tokens: int = 20_000, age: float = 10.0, effort: str | None = None) -> Place:
-    return Place(InUse("c1", model, effort, tokens, 1_000.0), lambda name: 0.0, 1_000.0 + age)
+    return Place(InUse("c1", model, effort, tokens, 1_000.0), 1_000.0 + age)
 
 
 def arm_of(model: str, arms):
@@ -99,7 +99,7 @@ def test_a_local_model_that_nobody_used_has_to_be_loaded():
     big = card("ollama:big", local=True, load_seconds=9.0)
     what = signals()
     idle, warm = (
-        weigh_switch(predict([big], what), what, Place(None, lambda name, seconds=seconds: seconds, 0.0))[0]
+        weigh_switch(predict([big], what), what, Place(None, 1_000.0, {big.id: 1_000.0 - seconds}))[0]
         for seconds in (float("inf"), 10.0)
     )
     assert idle.latency_seconds == pytest.approx(warm.latency_seconds + 9.0)

@@ -7,6 +7,7 @@ request costs nothing. The order is the order in which a model's exclusion is to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -196,9 +197,12 @@ SOFT_WHEN_NAMED = frozenset({"disabled", "tools", "vision", "json", "json_schema
 """What a model that the caller named outright is forgiven: its card may be wrong, and the choice is the caller's."""
 
 
+KIND_OF_NEEDS = attrgetter("kind", "infill", "tools", "vision", "json_object", "json_schema", "logprobs")
+"""All that `Constraint.applies` looks at of the needs."""
+
+
 def kind_of(demand: Demand) -> tuple[object, ...]:
     """All that `Constraint.applies` looks at, so that it is asked once for requests of a kind."""
-    needs = demand.needs
     return (
         demand.caller is None,
         demand.privacy.local_only,
@@ -206,13 +210,7 @@ def kind_of(demand: Demand) -> tuple[object, ...]:
         demand.development,
         demand.means.capped,
         not demand.unhealthy,
-        needs.kind,
-        needs.infill,
-        needs.tools,
-        needs.vision,
-        needs.json_object,
-        needs.json_schema,
-        needs.logprobs,
+        KIND_OF_NEEDS(demand.needs),
     )
 
 

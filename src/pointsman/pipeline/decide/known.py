@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 from pointsman.core.budget import UNMEASURED
 from pointsman.core.catalog import Catalog, ModelCard
+from pointsman.core.decision import Candidate
 
 from .candidates import Pool, part
-from .constraints import MIN_OUTPUT, Demand, kind_of, violations
+from .constraints import KIND_OF_NEEDS, MIN_OUTPUT, Demand, violations
+from .named import Named, part_named
 from .names import Requested, interpret
+from .plan import chain, quality_of
 from .rules import DecideRules
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 MOST = 2_000
-"""Kinds of demands whose answer is kept."""
+"""Kinds of demands, and orders of candidates, whose answer is kept."""
 
 
 class Known:
@@ -28,7 +36,9 @@ class Known:
         self._most_tokens = min(catalog.windows, default=UNMEASURED) - MIN_OUTPUT
         """Of a prompt that fits every window."""
         self._pools: dict[tuple[object, ...], Pool] = {}
+        self._named: dict[tuple[object, ...], Named] = {}
         self._violations: dict[tuple[str, tuple[object, ...]], Mapping[str, str]] = {}
+        self._plans: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def requested(self, name: str) -> Requested:
         """What the model field asks for. Raises ModelNotFound."""
@@ -55,17 +65,39 @@ class Known:
             found = self._equivalents[card.id] = self._found(equivalents(card, self.rules))
         return found
 
+    def plan(self, ranked: Sequence[Candidate]) -> tuple[str, ...]:
+        """The plan that follows from the order of the candidates alone: `plan.chain`."""
+        order = *map(_model_of, ranked), max(ranked, key=quality_of).model
+        plan = self._plans.get(order)
+        if plan is None:
+            primary = self.catalog[order[0]]
+            plan = chain(
+                primary,
+                ranked,
+                catalog=self.catalog,
+                max_attempts=self.rules.max_attempts,
+                equivalents=self.equivalents(primary),
+            )
+            _keep(self._plans, order, plan)
+        return plan
+
     def part(self, demand: Demand) -> Pool:
         """The models that may be chosen, and those that may not: `candidates.part` of the catalog."""
         kind = self._plain(demand)
         if kind is None:
             return part(self.catalog, demand)
         pool = self._pools.get(kind)
-        if pool is None:
-            if len(self._pools) >= MOST:
-                self._pools.clear()
-            pool = self._pools[kind] = part(self.catalog, demand)
-        return pool
+        return _keep(self._pools, kind, part(self.catalog, demand)) if pool is None else pool
+
+    def named(self, requested: Requested, demand: Demand) -> Named:
+        """What becomes of the models that a request names: `named.part_named` of those of `demand.named`."""
+        kind = self._plain(demand)
+        named = None if kind is None else self._named.get(kind)
+        if named is None:
+            named = part_named(requested.cards, demand, followers=self._followers, max_attempts=self.rules.max_attempts)
+            if kind is not None:
+                _keep(self._named, kind, named)
+        return named
 
     def violations(self, card: ModelCard, demand: Demand) -> Mapping[str, str]:
         """`constraints.violations` of a card of the catalog."""
@@ -74,11 +106,14 @@ class Known:
             return violations(card, demand)
         of = card.id, kind
         found = self._violations.get(of)
-        if found is None:
-            if len(self._violations) >= MOST:
-                self._violations.clear()
-            found = self._violations[of] = violations(card, demand)
-        return found
+        return _keep(self._violations, of, violations(card, demand)) if found is None else found
+
+    def _followers(self, card: ModelCard) -> Sequence[ModelCard]:
+        """Of a model that is named: its chain, or those that stand in for it, as the settings have it."""
+        chained = self.chain(card)
+        if chained is None and self.rules.named_stand_ins:
+            return self.equivalents(card)
+        return chained or ()
 
     def _plain(self, demand: Demand) -> tuple[object, ...] | None:
         """All that constraints look at beside the card, where nothing is down, no budget is capped, the prompt fits
@@ -93,10 +128,27 @@ class Known:
             or needs.prompt_tokens_low > self._most_tokens
         ):
             return None
-        return demand.named, demand.force_provider, kind_of(demand)
+        return (
+            demand.named,
+            demand.force_provider,
+            demand.privacy.local_only,
+            demand.development,
+            KIND_OF_NEEDS(needs),
+        )
 
     def _found(self, names: Sequence[str]) -> tuple[ModelCard, ...]:
         return tuple([card for name in names if (card := self.catalog.find(name)) is not None])
+
+
+_model_of = attrgetter("model")
+
+
+def _keep(known: dict[K, V], key: K, value: V) -> V:
+    """Remember an answer; when there are too many, of all others none."""
+    if len(known) >= MOST:
+        known.clear()
+    known[key] = value
+    return value
 
 
 def equivalents(card: ModelCard, rules: DecideRules) -> Sequence[str]:

@@ -36,7 +36,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_auto(name: str, catalog: Catalog) -> bool:
     """Whether a model is to be chosen for this name, whatever the settings say of bare names."""
-    return not name or name == AUTO or catalog.aliases.get(name) == AUTO
+    return name in catalog.autos
 
 
 def interpret(

@@ -9,8 +9,8 @@ Of this process alone: every replica measures what it sees.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from math import copysign, exp, log, sqrt
 from typing import TypeVar
 
 from pointsman.core.catalog import Catalog
@@ -45,24 +45,25 @@ class Running:
     variance: float = PRIOR_VARIANCE
     expected: float = 1.0
     """The expected ratio."""
-    high: float = math.exp(PRIOR_MEAN + NINE_IN_TEN * math.sqrt(PRIOR_VARIANCE))
+    high: float = exp(PRIOR_MEAN + NINE_IN_TEN * sqrt(PRIOR_VARIANCE))
     """In nine cases of ten the ratio is not more."""
 
     def observe(self, ratio: float) -> None:
         """Take up one ratio, above 0."""
-        value = math.log(ratio)
+        value = log(ratio)
         if not -FURTHEST <= value <= FURTHEST:
-            value = math.copysign(FURTHEST, value)
-        weight = self.weight
+            value = copysign(FURTHEST, value)
+        weight, mean = self.weight, self.mean
         if weight < MEMORY:
             self.weight = weight = min(weight + 1.0, MEMORY)
         share = 1.0 / weight
-        gap = value - self.mean
-        self.mean = mean = self.mean + share * gap
-        self.variance = variance = (1.0 - share) * (self.variance + share * gap * gap)
+        gap = value - mean
+        step = share * gap
+        self.mean = mean = mean + step
+        self.variance = variance = (1.0 - share) * (self.variance + step * gap)
         # Of a log-normal distribution; here and not where it is asked for, which is far more often.
-        self.expected = math.exp(mean + variance / 2)
-        self.high = math.exp(mean + NINE_IN_TEN * math.sqrt(variance))
+        self.expected = exp(mean + variance / 2)
+        self.high = exp(mean + NINE_IN_TEN * sqrt(variance))
 
 
 def band(complexity: float) -> str:
@@ -84,18 +85,19 @@ class Paces:
         if outcome.status != "ok" or not outcome.attempts or needs.kind != "chat":
             return
         last = outcome.attempts[-1]
-        card, written, seconds = catalog.get(last.model), last.completion_tokens, last.asked_seconds
-        if card is None or written is None or written <= 0 or seconds <= 0 or last.estimated:
+        model, written, seconds = last.model, last.completion_tokens, last.asked_seconds
+        card = catalog.get(model)
+        if card is None or not written or written < 0 or seconds <= 0 or last.estimated:
             return
-        if outcome.finish_reason != "length" and needs.expected_output > 0:
-            effort = decision.effort if last.model == decision.model else None
-            key = last.model, effort, signals.intent
+        predicted_output = needs.expected_output
+        if outcome.finish_reason != "length" and predicted_output > 0:
+            key = model, decision.effort if model == decision.model else None, signals.intent
             length = self._lengths.get(key) or _begun(self._lengths, key)
-            length.observe(written / (needs.expected_output * needs.choices))
-        prompt = max(0, (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0))
-        predicted = latency(card, prompt, written)
+            length.observe(written / (predicted_output * needs.choices))
+        prompt = (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0)
+        predicted = latency(card, prompt if prompt > 0 else 0, written)
         if predicted > 0:
-            at = last.model, band(signals.complexity.score)
+            at = model, band(signals.complexity.score)
             time = self._times.get(at) or _begun(self._times, at)
             time.observe(seconds / predicted)
 

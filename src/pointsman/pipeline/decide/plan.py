@@ -43,13 +43,13 @@ def chain(
         rest.remove(following)
         plan.append(following.id)
         providers.add(following.provider)
-    strongest = max(ranked, key=_quality_of).model
+    strongest = max(ranked, key=quality_of).model
     if strongest not in plan:
         plan[-1] = strongest
     return tuple(plan)
 
 
-_quality_of = attrgetter("quality")
+quality_of = attrgetter("quality")
 
 
 def unique(models: Iterable[str], limit: int) -> list[str]:

@@ -14,7 +14,8 @@ from pointsman.core.decision import Candidate, Decision, Dropped, new_decision_i
 from pointsman.core.signals import Signals
 
 from . import explain
-from .constraints import SOFT_WHEN_NAMED, Demand
+from .candidates import Pool
+from .constraints import Demand
 from .effort import with_efforts
 from .embedding import embedding_model
 from .explore import Allowance, Explorer
@@ -23,7 +24,7 @@ from .hybrid import rank_local_first, why_local_first
 from .known import Known, equivalents
 from .names import Requested, within
 from .pace import Paces
-from .plan import chain, unique
+from .plan import unique
 from .policy import Policy, rules_of
 from .predict import Arm, predict
 from .refuse import refuse_all, refuse_named
@@ -38,10 +39,10 @@ FORCED_POLICY = "forced@1"
 
 
 class Choice(msgspec.Struct, frozen=True):
-    ranked: list[Candidate]
+    ranked: Sequence[Candidate]
     """The one that was picked first."""
     plan: tuple[str, ...]
-    dropped: list[Dropped]
+    dropped: Sequence[Dropped]
     reasons: tuple[str, ...]
     policy: str
     """Who chose."""
@@ -132,8 +133,9 @@ class Decide:
             requested = embedding_model(requested, rules.embedding_model, catalog)
         if quality_floor is None:
             quality_floor = rules.quality_floor
-        if means.tier != signals.budget_tier or quality_floor is not None:
+        if quality_floor is not None or means.tier != signals.budget_tier:
             signals = msgspec.structs.replace(signals, budget_tier=means.tier, quality_floor=quality_floor)
+        conversation = conversation_of(signals, place.in_use)
         demand = Demand(
             needs=signals.needs,
             privacy=signals.privacy,
@@ -160,6 +162,7 @@ class Decide:
                 local_first=local_first,
                 explore=explore,
                 place=place,
+                conversation=conversation,
                 waits=self._waits(key_id, caller.scopes.tier if caller is not None else None) if self._waits else {},
             )
         picked = choice.ranked[0]
@@ -180,7 +183,7 @@ class Decide:
             stream=stream,
             effort=picked.effort,
             explored=choice.explored,
-            conversation=conversation_of(signals, place.in_use),
+            conversation=conversation,
             key_id=key_id,
         )
 
@@ -195,16 +198,16 @@ class Decide:
         local_first: bool,
         explore: bool,
         place: Place,
+        conversation: str,
         waits: Mapping[str, float],
     ) -> Choice:
         catalog, rules = known.catalog, known.rules
         kept, out = known.part(demand)
         if not kept:
             raise refuse_all(catalog, demand)
-        dropped = list(out)
         tiers = rules.tier_models.get(signals.budget_tier)
         if tiers:
-            kept = _of_tier(kept, dropped, tiers, signals, catalog)
+            kept, out = _of_tier(kept, out, tiers, signals, catalog)
         arms = predict(kept, signals, self.paces)
         if rules.choose_effort:
             arms = with_efforts(arms, signals.needs)
@@ -213,12 +216,13 @@ class Decide:
             arms = after_waiting(arms, waits)
         explorer = self.explorer if explore and not demand.named else None
         allowance = explorer.allowance(signals, demand.now) if explorer is not None else None
-        turn = turn_of(self.policy, conversation_of(signals, place.in_use))
-        rank = partial(
-            _rank_by, arms=arms, signals=signals, preferred=demand.named, allowance=allowance, local_first=local_first
-        )
-        ranked = rank(turn.policy)
-        tipped = why_not_waiting(ranked[0], rank(turn.policy, arms=unhurried)[0], waits) if waits else None
+        turn = turn_of(self.policy, conversation)
+        rank = rank_local_first if local_first else _rank_by
+        ranked = rank(turn.policy, arms, signals, preferred=demand.named, allowance=allowance)
+        tipped = None
+        if waits:
+            alone = rank(turn.policy, unhurried, signals, preferred=demand.named, allowance=allowance)
+            tipped = why_not_waiting(ranked[0], alone[0], waits)
         greedy = picked = ranked[0]
         if explorer is not None and allowance is not None:
             picked = explorer.draw(ranked)
@@ -226,24 +230,19 @@ class Decide:
                 ranked = [picked, *(candidate for candidate in ranked if candidate is not picked)]
         explored = picked is not greedy
         if turn.other is not None:
-            ranked = mixed(ranked, rank(turn.other), turn.share)
+            other = rank(turn.other, arms, signals, preferred=demand.named, allowance=allowance)
+            ranked = mixed(ranked, other, turn.share)
         primary = catalog[picked.model]
         configured = known.chain(primary)
         if configured is None:
-            plan = chain(
-                primary,
-                ranked,
-                catalog=catalog,
-                max_attempts=rules.max_attempts,
-                equivalents=known.equivalents(primary),
-            )
+            plan = known.plan(ranked)
         else:
             able = [card.id for card in configured if not known.violations(card, demand).keys() - {"disabled"}]
             plan = tuple(unique([primary.id, *able], rules.max_attempts))
-            dropped = [drop for drop in dropped if drop.model not in plan]
+            out = [drop for drop in out if drop.model not in plan]
         reasons = explain.why_auto(
             ranked,
-            dropped,
+            out,
             signals,
             complexity_threshold=rules.complexity_threshold,
             requested=name,
@@ -255,46 +254,22 @@ class Decide:
             reasons = (reasons[0], tipped, *reasons[1:])
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
-        return Choice(ranked, plan, dropped, reasons, policy=turn.policy.version, explored=explored)
+        return Choice(ranked, plan, out, reasons, policy=turn.policy.version, explored=explored)
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, known: Known) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""
-        cards: list[ModelCard] = []
-        dropped: list[Dropped] = []
-        forgiven: dict[str, Mapping[str, str]] = {}
-        """Of each model, the doubts that naming it sets aside."""
-        for card in requested.cards:
-            why = known.violations(card, demand)
-            if why and why.keys() - SOFT_WHEN_NAMED:
-                dropped.append(_dropped(card, why))
-            else:
-                cards.append(card)
-                forgiven[card.id] = why
+        cards, plan, dropped, forgiven = known.named(requested, demand)
         if not cards:
             raise refuse_named(requested.cards[0], demand, known.catalog)
-        if len(cards) > 1:
-            cards.sort(key=lambda card: len(forgiven[card.id].keys() - {"disabled"}))
-        first = cards[0]
-        followers = known.chain(first)
-        if followers is None and known.rules.named_stand_ins:
-            followers = known.equivalents(first)
-        plan = [card.id for card in cards]
-        for card in followers or ():
-            if signals.needs.kind == "embeddings":
-                break
-            why = known.violations(card, demand)
-            if not why.keys() - {"disabled"}:
-                plan.append(card.id)
-            elif card.id not in forgiven and "key" not in why:
-                dropped.append(_dropped(card, why))
         ranked = rules_of(self.policy).rank(predict(cards, signals, self.paces), signals)
         if len(ranked) > 1:
+            first = cards[0]
             by_id = {candidate.model: candidate for candidate in ranked}
             ranked = [
                 msgspec.structs.replace(by_id[card.id], propensity=1.0 if card is first else 0.0) for card in cards
             ]
-        reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=forgiven[first.id])
-        return Choice(ranked, tuple(unique(plan, known.rules.max_attempts)), dropped, reasons, policy=FORCED_POLICY)
+        reasons = explain.why_forced(ranked[0], dropped, signals, requested=name, forgiven=forgiven)
+        return Choice(ranked, plan, dropped, reasons, FORCED_POLICY)
 
     def equivalents(self, card: ModelCard) -> Sequence[str]:
         """Names of models that stand in for one in an outage: as the settings say, else its card."""
@@ -303,37 +278,29 @@ class Decide:
 
 def _rank_by(
     policy: Policy,
-    *,
     arms: Sequence[Arm],
     signals: Signals,
+    *,
     preferred: frozenset[str],
-    allowance: Allowance | None,
-    local_first: bool,
+    allowance: Allowance | None = None,
 ) -> list[Candidate]:
-    """The arms as a policy ranks them, local ones first where the caller wants that."""
-    if local_first:
-        return rank_local_first(policy, arms, signals, preferred=preferred, allowance=allowance)
+    """The arms as a policy ranks them; `rank_local_first` puts local ones first."""
     return policy.rank(arms, signals, preferred=preferred, allowance=allowance)
 
 
 def _of_tier(
     kept: Sequence[ModelCard],
-    dropped: list[Dropped],
+    dropped: Sequence[Dropped],
     tiers: Mapping[str, Sequence[str]],
     signals: Signals,
     catalog: Catalog,
-) -> Sequence[ModelCard]:
-    """Those that the settings name for the tier and the intent, when there are any; `dropped` gets the others."""
+) -> Pool:
+    """Those that the settings name for the tier and the intent, when there are any, and with the dropped the others."""
     names = tiers.get(signals.intent.value, tiers.get("*", ()))
     ids = {card.id for name in names if (card := catalog.find(name)) is not None}
     chosen = [card for card in kept if card.id in ids]
     if not chosen:
-        return kept
+        return Pool(kept, dropped)
     detail = f"is not among the models for tier {signals.budget_tier}"
-    dropped += [Dropped(model=card.id, constraint="tier", detail=detail) for card in kept if card.id not in ids]
-    return chosen
-
-
-def _dropped(card: ModelCard, why: Mapping[str, str]) -> Dropped:
-    constraint, detail = next((pair for pair in why.items() if pair[0] not in SOFT_WHEN_NAMED), next(iter(why.items())))
-    return Dropped(model=card.id, constraint=constraint, detail=detail)
+    others = [Dropped(model=card.id, constraint="tier", detail=detail) for card in kept if card.id not in ids]
+    return Pool(chosen, [*dropped, *others])

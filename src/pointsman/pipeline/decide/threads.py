@@ -7,8 +7,9 @@ spreads a conversation over replicas, each of them knows the turns that it saw.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,15 +44,19 @@ class Place(msgspec.Struct, frozen=True):
 
     in_use: InUse | None
     """None: it begins a conversation."""
-    idle: Callable[[str], float]
-    """Seconds since a model was chosen last; infinity when it never was."""
     now: float
     """On the monotonic clock."""
+    used: Mapping[str, float] | None = None
+    """When a model was chosen last, on that clock; None: every model is as good as just used."""
     failed: tuple[str, ...] = ()
     """Models that the conversation's agent was stuck with."""
 
+    def idle(self, model: str) -> float:
+        """Seconds since a model was chosen last; infinity when it never was."""
+        return 0.0 if self.used is None else max(0.0, self.now - self.used.get(model, -math.inf))
 
-NOWHERE = Place(None, lambda model: 0.0, 0.0)
+
+NOWHERE = Place(None, 0.0)
 """Of a request that nothing is known around: no conversation to go on with, every model as good as loaded."""
 
 
@@ -87,35 +92,34 @@ class Threads:
         Args:
             model: the one that it is with; None: the chosen one.
         """
-        signals = decision.signals
-        stage = signals.conversation.stage
-        if model is None and (stage == "stuck" or self._failures):
-            before = self.find(decision.key_id, signals, now) if stage == "stuck" else None
-            self._failures.note(decision.conversation, stage, None if before is None else before.model)
-        effort = decision.effort if model is None else None
-        model = model or decision.model
+        signals, conversation, effort = decision.signals, decision.conversation, None
+        if model is None:
+            model, effort = decision.model, decision.effort
+            stage = signals.conversation.stage
+            if stage == "stuck" or self._failures:
+                before = self.find(decision.key_id, signals, now) if stage == "stuck" else None
+                self._failures.note(conversation, stage, None if before is None else before.model)
         self._used[model] = now
-        prefixes = signals.prefixes
-        in_use = InUse(decision.conversation, model, effort, signals.needs.prompt_tokens, now)
+        hashes = signals.prefixes
+        if not hashes:
+            return
+        in_use = InUse(conversation, model, effort, signals.needs.prompt_tokens, now)
+        self._remember((decision.key_id, hashes[:HASH_BYTES]), in_use)
+        if len(hashes) > HASH_BYTES:  # agents that add to the last message with every turn share what comes before it
+            self._remember((decision.key_id, hashes[HASH_BYTES : 2 * HASH_BYTES]), in_use)
+
+    def _remember(self, beginning: tuple[str | None, bytes], in_use: InUse) -> None:
         threads = self._threads
-        # Agents that add to the last message with every turn still share what comes before it.
-        for start in range(0, min(len(prefixes), 2 * HASH_BYTES), HASH_BYTES):
-            key = decision.key_id, prefixes[start : start + HASH_BYTES]
-            threads[key] = in_use
-            threads.move_to_end(key)
-        while len(threads) > self._most:
+        threads[beginning] = in_use
+        threads.move_to_end(beginning)
+        if len(threads) > self._most:
             threads.popitem(last=False)
 
     def place(self, key_id: str | None, signals: Signals, now: float) -> Place:
         """Where a request stands."""
-
-        def idle(model: str) -> float:
-            used = self._used.get(model)
-            return float("inf") if used is None else max(0.0, now - used)
-
         in_use = self.find(key_id, signals, now)
         failed = self._failures.of(in_use.conversation) if in_use is not None and self._failures else ()
-        return Place(in_use, idle, now, failed)
+        return Place(in_use, now, self._used, failed)
 
 
 def conversation_of(signals: Signals, in_use: InUse | None) -> str:
