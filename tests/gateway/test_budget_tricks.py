@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pointsman.core.tokens import estimate
 from pointsman.testing import Answer, Page, ScriptedUpstream, Stream, Tokens
 from waiting import until
 
@@ -18,6 +20,8 @@ PAID = "openai:paid"
 BOUND = 100
 """Tokens that the settings allow an answer whose caller names no bound."""
 FOOT = {"role": "assistant", "content": "words, words"}
+WORDS = estimate(len("words, words"))
+"""Tokens."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,12 @@ def last_row(gateway: Gateway) -> tuple[int, int]:
         return database.execute("SELECT reserved, settled FROM ledger ORDER BY at DESC LIMIT 1").fetchone()
 
 
+def last_outcome(gateway: Gateway) -> dict[str, Any]:
+    latest = gateway.ask("GET", "/api/v1/decisions?limit=1").json["data"][0]["id"]
+    outcome: dict[str, Any] = gateway.record(latest)["outcome"]
+    return outcome
+
+
 def whole(usage: object) -> Page:
     answer = {
         "id": "a",
@@ -72,6 +82,12 @@ def whole(usage: object) -> Page:
 def test_usage_that_is_no_bill_is_charged_at_the_worst_case(capped, cloud, usage):
     charged = cost(capped, cloud, whole(usage))
     assert charged == last_row(capped)[0] > 10 * BOUND
+    outcome = last_outcome(capped)  # what it took, as far as anybody can say
+    told = usage if isinstance(usage, dict) else {}
+    output = 60 if told == {"total_tokens": 60} else 5 if told.get("completion_tokens") == 5 else WORDS
+    assert outcome["attempts"][0]["estimated"]
+    assert 0 < outcome["cost_micro_usd"] < charged
+    assert (outcome["prompt_tokens"] > 0, outcome["completion_tokens"]) == (True, output)
 
 
 @pytest.mark.parametrize(

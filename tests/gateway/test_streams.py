@@ -79,6 +79,28 @@ def test_a_client_that_leaves_frees_the_upstream_and_pays_for_what_came(gateway,
     assert outcome["attempts"][0]["estimated"] == began == bool(outcome["cost_micro_usd"])
 
 
+@pytest.mark.parametrize("step", [Answer(first_delay=5), Stall()], ids=["slow", "stall"])
+def test_of_a_whole_answer_that_nobody_waited_for_the_prompt_is_estimated(gateway, cloud, background, step):
+    cloud.script(step)
+    body = {**PINNED, "stream": False, "messages": [{"role": "user", "content": "many words " * 100}]}
+
+    async def leave() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(raw_post(body))
+        await asyncio.to_thread(until, lambda: cloud.chats)
+        writer.transport.abort()
+
+    asyncio.run(leave())
+    background.run(cloud.wait_until(lambda upstream: upstream.abandoned == 1, timeout=5.0))
+    latest = gateway.ask("GET", "/api/v1/decisions?limit=1").json["data"][0]["id"]
+    decision = gateway.record(latest)
+    outcome = decision["outcome"]
+    assert (outcome["status"], outcome["attempts"][0]["status"]) == ("cancelled", "cancelled")
+    assert outcome["prompt_tokens"] == decision["signals"]["needs"]["prompt_tokens"] > 200
+    assert (outcome["completion_tokens"], outcome["attempts"][0]["estimated"]) == (0, True)
+    assert outcome["cost_micro_usd"] > 0
+
+
 def test_a_break_in_mid_stream_is_an_error_event(gateway, cloud):
     cloud.script(Reset(after_bytes=400))
     reply = gateway.ask("POST", "/v1/chat/completions", PINNED)

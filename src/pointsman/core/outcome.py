@@ -16,7 +16,7 @@ AttemptStatus = Literal["ok", "error", "refused", "cancelled", "escalated"]
 good enough, and a stronger model was asked."""
 
 
-class Attempt(msgspec.Struct, kw_only=True):
+class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One call of one model."""
 
     model: str
@@ -40,7 +40,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     confidence: float | None = None
     """How likely its answer, or its beginning, was good, where that was judged before anything of it was told."""
     estimated: bool = False
-    """Whether its tokens and its cost are estimates: it ended before the upstream had told what all of it took."""
+    """Whether its tokens and its cost are estimates: the upstream did not tell what all of it took."""
     went_on: bool = False
     """Whether it was asked to go on with an answer that another attempt had begun: then the answer is nobody's own."""
 

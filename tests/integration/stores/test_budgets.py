@@ -220,12 +220,12 @@ async def test_a_killed_process_never_frees_money(world):
     grants = [await spend(first) for _ in range(5)]
     grants[0].settle(world.trail((MODEL, 100)))
     await settled(first)
-    # Killed here: three are unknown, one had its outcome in the log.
-    told = grants[1]
-    world.log.decisions[told.id] = msgspec.structs.replace(decision(), id=told.id)
-    world.log.outcomes[told.id] = Outcome(
-        status="ok", attempts=[Attempt(model=MODEL.id, started_at=0.0, cost_micro_usd=2_000)], cost_micro_usd=2_000
-    )
+    # Killed here: two are unknown, one is known by an estimate, one had its outcome in the log.
+    told, guessed = grants[1:3]
+    for grant in (told, guessed):
+        attempt = Attempt(model=MODEL.id, started_at=0.0, cost_micro_usd=2_000, estimated=grant is guessed)
+        world.log.decisions[grant.id] = msgspec.structs.replace(decision(), id=grant.id)
+        world.log.outcomes[grant.id] = Outcome(status="ok", attempts=[attempt], cost_micro_usd=2_000)
     second = await world.process()
     assert await used(second) == 1_000 + 2_000 + 3 * EACH
     report = await second.report(ADMIN)

@@ -10,8 +10,8 @@ import pytest
 from test_execute_and_record import CATALOG, CHEAP, Log, Script, decision
 
 from pointsman.core.budget import charges, worst_case_micro_usd
-from pointsman.core.errors import UpstreamBroken, UpstreamConnectError
-from pointsman.core.events import Frames, PromptDetails, Usage, encode_frame, payloads
+from pointsman.core.errors import UpstreamBroken, UpstreamConnectError, UpstreamError, UpstreamStatus, UpstreamTimeout
+from pointsman.core.events import Body, Frames, PromptDetails, Usage, encode_frame, payloads
 from pointsman.core.outcome import Outcome
 from pointsman.core.ports import SystemClock, Timeouts
 from pointsman.core.request import ChatRequest
@@ -19,7 +19,7 @@ from pointsman.core.signals import Needs
 from pointsman.core.tokens import estimate
 from pointsman.core.trail import Trail
 from pointsman.pipeline.execute import Execute, ExecutionRules
-from pointsman.pipeline.execute.heard import MOST, written
+from pointsman.pipeline.execute.heard import MOST, written, written_whole
 from pointsman.pipeline.record import Record
 from pointsman.pipeline.record.meter import NOTHING_UNDERSTOOD
 
@@ -71,7 +71,7 @@ async def play(
                     told += [msgspec.json.decode(payload) for payload in payloads(event.raw)]
                 if count == leave_after:
                     break
-    except (UpstreamBroken, UpstreamConnectError):
+    except UpstreamError:
         pass
     return log.outcomes[0][1], trail
 
@@ -194,6 +194,81 @@ async def test_usage_that_tells_of_all_that_came_is_kept():
     usage = Usage(prompt_tokens=60, completion_tokens=9)
     outcome, _ = await play({"a:cheap": Script(*pieces(), said("", usage=usage), UpstreamBroken())})
     assert (outcome.attempts[0].estimated, outcome.completion_tokens, outcome.cost_micro_usd) == (False, 9, 78)
+
+
+CALL = {"name": "Gr", "arguments": "üße"}
+
+
+@pytest.mark.parametrize("splice", [True, False])
+async def test_what_a_whole_stream_took_is_estimated_when_nobody_tells_it(splice):
+    outcome, trail = await play({"a:cheap": Script(*pieces(), finish("stop"))}, splice=splice)
+    assert (outcome.status, outcome.attempts[0].estimated) == ("ok", True)
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.cost_micro_usd) == (100, OUTPUT, PRICED)
+    assert charges(trail, NEEDS)[0] == ("a:cheap", worst_case_micro_usd(CHEAP, NEEDS), False)
+
+
+@pytest.mark.parametrize(
+    ("failure", "guessed"),
+    [
+        (UpstreamTimeout("first_byte", 3.0), True),
+        (UpstreamTimeout("total", 3.0), True),
+        (UpstreamBroken(), True),
+        (UpstreamTimeout("connect", 3.0), False),
+        (UpstreamConnectError(), False),
+        (UpstreamStatus(502, b""), False),
+    ],
+)
+async def test_of_an_unstreamed_answer_that_never_came_the_prompt_is_estimated_where_it_was_being_read(
+    failure, guessed
+):
+    outcome, _ = await play({"a:cheap": Script(failure)}, stream=False)
+    [attempt] = outcome.attempts
+    assert (attempt.status, attempt.estimated, outcome.cost_micro_usd) == ("error", guessed, 100 if guessed else 0)
+
+
+async def test_of_vectors_the_prompt_alone_is_estimated():
+    body = Body(msgspec.json.encode({"data": [{"embedding": [0.25] * 500, "index": 0}]}))
+    request = ChatRequest.build({"model": "a:cheap", "messages": ["text"]}, kind="embeddings")
+    trail = Trail(SystemClock())
+    chosen = decision("a:cheap", signals=SIGNALS)
+    embeds = Script(body)
+    embeds.embed = embeds.chat  # type: ignore[attr-defined]
+    execute = Execute(provider_for=lambda card: embeds, timeouts=Timeouts(), clock=SystemClock())
+    async for _ in execute(chosen, request, catalog=CATALOG, trail=trail):
+        pass
+    [step] = trail.steps
+    assert (step.attempt.prompt_tokens, step.attempt.completion_tokens, step.attempt.estimated) == (100, 0, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"role": "assistant", "content": "Grüße"}}, {"text": "Grüße"}]},
+        {"choices": [{"message": {"content": [{"type": "text", "text": "Grüße"}], "reasoning_content": "Grüße"}}]},
+        {"choices": [{"message": {"content": "Grüße", "reasoning": "Grüße", "reasoning_content": "Grüße"}}]},
+        {"choices": [{"message": {"content": "Grüße", "tool_calls": [{"id": "call", "function": CALL}]}}]},
+        {"content": [{"type": "thinking", "thinking": "Grüße", "signature": "xyz"}, {"type": "text", "text": "Grüße"}]},
+        {"content": [{"type": "tool_use", "id": "x", "name": "Grüße", "input": "Grüße"}]},
+        {
+            "output": [
+                {"type": "reasoning", "summary": [{"text": "Grüße"}]},
+                {"type": "message", "content": [{"type": "output_text", "text": "Grüße", "annotations": []}]},
+            ]
+        },
+        {"output": [{"type": "function_call", "call_id": "x", "name": "Gr", "arguments": "üßeGrüße"}]},
+    ],
+)
+def test_what_a_model_wrote_is_found_in_whole_answers_of_every_dialect(body):
+    assert written_whole(msgspec.json.encode(body)) == 2 * 7
+
+
+def test_of_a_whole_answer_what_a_tool_is_called_with_is_counted_and_what_cannot_be_read_is_not():
+    block = {"type": "tool_use", "id": "x", "name": "read", "input": {"path": "x"}}
+    assert written_whole(msgspec.json.encode({"content": [block]})) == len('read{"path":"x"}')
+    for raw in (b"{broken", b"[]", b'{"choices": [5, {"message": 7}]}', b'{"choices": 5, "content": 5}', b"{}"):
+        assert written_whole(raw) == 0
+    long = msgspec.json.encode({"choices": [{"text": "x" * MOST}]})
+    assert written_whole(long) == len(long)
 
 
 async def test_before_an_answer_has_begun_nothing_is_guessed():

@@ -94,7 +94,7 @@ class Reconciler:
         for attempt in attempts:
             if attempt["status"] == "refused" or attempt.get("caller_key"):
                 continue
-            if attempt["status"] != "ok" or attempt.get("cost_micro_usd") is None:
+            if attempt["status"] != "ok" or attempt.get("estimated") or attempt.get("cost_micro_usd") is None:
                 return None
             cost[attempt["model"]] = cost.get(attempt["model"], 0) + max(0, int(attempt["cost_micro_usd"]))
         return cost
