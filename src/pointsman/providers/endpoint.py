@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -71,7 +71,7 @@ class Endpoint:
         self._logs_at = 0.0
         self._secrets = tuple(secret.encode() for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
-    async def send(
+    def send(
         self,
         method: str,
         path: str,
@@ -84,8 +84,8 @@ class Endpoint:
         clears: Clears | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         from_root: bool = False,
-    ) -> UpstreamResponse:
-        """Send a request; returns when the answer's head has arrived, whatever its status.
+    ) -> Awaitable[UpstreamResponse]:
+        """Send a request; comes when the answer's head has arrived, whatever its status.
 
         Args:
             headers: of this call alone, in place of those of the same name; an empty value leaves one out.
@@ -108,7 +108,7 @@ class Endpoint:
         target = path if from_root else self._path + path
         if self._query:
             target += f"{'&' if '?' in path else '?'}{self._query}"
-        return await self._outbound.send(
+        return self._outbound.send(
             UpstreamRequest(
                 destination=destination,
                 local_only=local_only,
@@ -133,26 +133,31 @@ class Endpoint:
                 up to 64 KiB, and Retry-After in seconds.
             UpstreamProtocolError: a redirect, a status that says nothing, an encoding nobody asked for, a web page.
         """
-        status, headers = response.status, response.headers
-        if 300 <= status < 400:
-            raise UpstreamProtocolError(
-                f"{self.name} answered {response.status}, a redirect, which is never followed; check"
-                f" providers.{self.name}.base_url ({self.shown_url})."
-            )
-        if status >= 400:
-            body = await _bounded(response)
-            said = UpstreamStatus(status_of(status, body), body, retry_after=retry_after(headers))
-            raise self.cleaned(said, *secrets)
-        if status != 200:
-            raise UpstreamProtocolError(f"{self.name} answered {response.status} where 200 was expected.")
-        told = dict(reversed(headers))
+        if response.status != 200:
+            raise await self._refusal(response, *secrets)
+        told = dict(reversed(response.headers))
         encoding = told.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
             raise UpstreamProtocolError(f"{self.name} answered in an encoding that was not asked for.")
         kind = told.get(b"content-type", b"")
-        media = _USUAL_MEDIA.get(kind)
-        if media is not None:
-            return media
+        return _USUAL_MEDIA.get(kind) or self._media(kind)
+
+    async def _refusal(self, response: UpstreamResponse, *secrets: str) -> UpstreamError:
+        """What an answer of another status than 200 says."""
+        status = response.status
+        if 300 <= status < 400:
+            return UpstreamProtocolError(
+                f"{self.name} answered {status}, a redirect, which is never followed; check"
+                f" providers.{self.name}.base_url ({self.shown_url})."
+            )
+        if status >= 400:
+            body = await _bounded(response)
+            said = UpstreamStatus(status_of(status, body), body, retry_after=retry_after(response.headers))
+            return self.cleaned(said, *secrets)
+        return UpstreamProtocolError(f"{self.name} answered {status} where 200 was expected.")
+
+    def _media(self, kind: bytes) -> str:
+        """The media type in a content type. Raises UpstreamProtocolError: it is that of a web page."""
         media = kind.decode("latin-1").partition(";")[0].strip().lower()
         if media in ("text/html", "application/xhtml+xml"):
             raise UpstreamProtocolError(

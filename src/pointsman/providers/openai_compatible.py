@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache, partial
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.aside import aside
+from pointsman.core.aside import LARGE, aside
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     UpstreamLacks,
@@ -40,6 +40,7 @@ from .unsupported import Unsupported
 
 ANYBODY_TAKES = frozenset({"top_k", "min_p", "repeat_penalty"})
 """Fields of other dialects that servers of which nothing is known take more often than not."""
+NO_OWN_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Cards(Protocol):
@@ -131,6 +132,9 @@ class OpenAICompatible:
         self._deployments = dict(deployments or {})
         self._known = preset is not None
         self._preset = preset or Preset(type="openai")
+        self._in_chat: Callable[[ChatCall], AsyncGenerator[Event, None]] = (
+            self._chat if self._preset.custom_tools else partial(with_functions, self._chat)
+        )
         self._unsupported = Unsupported(name, {*self._preset.unsupported, *unsupported}, drop=drop_unsupported)
         self._patience = patience or Patience()
         self._places = bool(self._deployments) or self._patience != NO_OWN
@@ -152,7 +156,8 @@ class OpenAICompatible:
     def chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         """Answer one request; see `core.ports.Provider`."""
         name = call.card.name
-        call = self._placed(call)
+        if self._places:
+            call = self._placed(call)
         if self._responses:
             only = only_responses(name)
             if only or (call.request.dialect == "responses" and speaks_responses(name)):
@@ -175,13 +180,13 @@ class OpenAICompatible:
             async for event in events:
                 yield event
 
-    def _in_chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        return self._chat(call) if self._preset.custom_tools else with_functions(self._chat, call)
-
     async def _chat(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        streamed = call.request.stream
-        endpoint = self._at(call.card)
-        rendered = await aside(partial(self._render, call), call.request.size)
+        request, credential = call.request, call.credential
+        streamed = request.stream
+        endpoint = self._at(call.card) if self._per_deployment else self._endpoint
+        rendered = (
+            self._render(call) if request.size < LARGE else await aside(partial(self._render, call), request.size)
+        )
         response = await endpoint.send(
             "POST",
             "/chat/completions",
@@ -191,9 +196,9 @@ class OpenAICompatible:
             body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
-            headers=self._own(call),
+            headers=NO_OWN_HEADERS if credential is None else self._own(call),
         )
-        secrets = (call.credential.api_key,) if call.credential is not None else ()
+        secrets = () if credential is None else (credential.api_key,)
         try:
             media = await endpoint.accepted(response, *secrets)
             if not streamed:
@@ -202,10 +207,10 @@ class OpenAICompatible:
                 yield read_body(await response.read(MAX_ANSWER))
             elif media.endswith("json"):
                 body = read_body(await response.read(MAX_ANSWER))
-                yield frames_of(body, wants_usage=call.request.wants_usage)
+                yield frames_of(body, wants_usage=request.wants_usage)
             else:
-                several = (call.request.params.n or 1) > 1
-                stream = ChatStream(wants_usage=call.request.wants_usage, several=several)
+                several = (request.params.n or 1) > 1
+                stream = ChatStream(wants_usage=request.wants_usage, several=several)
                 calls = LooseCalls() if self._preset.gemini else None
                 silence = Silence(call.timeouts, stream.says_nothing)
                 async for block in response:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,7 +30,7 @@ class SameHead:
     __slots__ = ("made",)
 
     def __init__(self) -> None:
-        self.made: object = None
+        self.made: Any = None
         """What a handler made of the head, so that it need not be made again."""
 
 
@@ -157,17 +157,20 @@ class Outbound(ABC):
     remote: frozenset[Origin] = frozenset()
     """Addresses that were declared local and are not any more: a request that was decided before must not go there."""
 
-    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send a request; returns when the answer's head has arrived.
+    def send(self, request: UpstreamRequest) -> Coroutine[Any, Any, UpstreamResponse]:
+        """Send a request; the answer comes when its head has arrived.
 
         Raises:
             PrivacyWall: the request is local-only, the destination is not local, and the body is not clear of it.
             UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
         """
         if request.clears is not None and len(request.body) > LARGE_TO_CLEAR:
-            await asyncio.to_thread(_guard, request, self.remote)
-        else:
-            _guard(request, self.remote)
+            return self._send_cleared(request)
+        _guard(request, self.remote)
+        return self._send(request)
+
+    async def _send_cleared(self, request: UpstreamRequest) -> UpstreamResponse:
+        await asyncio.to_thread(_guard, request, self.remote)
         return await self._send(request)
 
     @abstractmethod
