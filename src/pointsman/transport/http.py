@@ -164,9 +164,10 @@ class Outbound(ABC):
             PrivacyWall: the request is local-only, the destination is not local, and the body is not clear of it.
             UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
         """
-        if request.clears is not None and len(request.body) > LARGE_TO_CLEAR:
-            return self._send_cleared(request)
-        _guard(request, self.remote)
+        if request.local_only:
+            if request.clears is not None and len(request.body) > LARGE_TO_CLEAR:
+                return self._send_cleared(request)
+            _guard(request, self.remote)
         return self._send(request)
 
     async def _send_cleared(self, request: UpstreamRequest) -> UpstreamResponse:

@@ -53,6 +53,7 @@ class PoolConnection(asyncio.Protocol):
         "_take_header",
         "_timeouts",
         "_timer",
+        "_timer_at",
         "_total_at",
         "_transport",
         "_whole",
@@ -88,6 +89,8 @@ class PoolConnection(asyncio.Protocol):
         self.reading_paused = False
         """Whether the upstream is held back, as the answer's reader is behind."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        """When it fires; infinite without one."""
         self._deadline = math.inf
         self._heard_at = -math.inf
         """When something of a body came last."""
@@ -118,7 +121,9 @@ class PoolConnection(asyncio.Protocol):
         self._total_at = total_at
         self._phase = "first_byte"
         self.sent_at = now = self.loop.time()
-        self._set_deadline(now + timeouts.first_byte)
+        self._deadline = when = now + timeouts.first_byte
+        if when < self._timer_at or total_at < self._timer_at:
+            self._set_timer()
         if len(body) <= _JOINED_BYTES:
             transport.write(head + body)
         else:
@@ -130,7 +135,9 @@ class PoolConnection(asyncio.Protocol):
         """Idle from now on; closes itself after so long."""
         self._phase = "idle"
         self._total_at = math.inf
-        self._set_deadline(self.loop.time() + seconds)
+        self._deadline = when = self.loop.time() + seconds
+        if when < self._timer_at:
+            self._set_timer()
 
     def close(self) -> None:
         if self._transport is not None:
@@ -148,7 +155,8 @@ class PoolConnection(asyncio.Protocol):
         if self.reading_paused:
             self.reading_paused = False
             self._heard_at = now = self.loop.time()
-            self._set_deadline(now + self._timeouts.between_bytes)
+            self._deadline = now + self._timeouts.between_bytes
+            self._set_timer()
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
@@ -193,7 +201,8 @@ class PoolConnection(asyncio.Protocol):
                 return
             if self._phase == "first_byte":
                 self._phase = "between_bytes"
-                self._set_deadline(now + self._timeouts.between_bytes)
+                self._deadline = now + self._timeouts.between_bytes
+                self._set_timer()
             if response.came(len(data)) and not self.reading_paused:
                 self.reading_paused = True
                 self._deadline = self._total_at
@@ -211,7 +220,7 @@ class PoolConnection(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_at = None, math.inf
         self._pool.forget(self)
         response, self._response = self._response, None
         if response is None:
@@ -269,25 +278,24 @@ class PoolConnection(asyncio.Protocol):
 
     # Deadlines
 
-    def _set_deadline(self, when: float) -> None:
-        self._deadline = when = min(when, self._total_at)
-        timer = self._timer
-        if timer is None:
+    def _set_timer(self) -> None:
+        """Let the timer fire at the deadline, if it would not fire before."""
+        when = min(self._deadline, self._total_at)
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = self.loop.call_at(when, self._timer_fired)
-        elif timer.when() > when:
-            timer.cancel()
-            self._timer = self.loop.call_at(when, self._timer_fired)
+            self._timer_at = when
 
     def _timer_fired(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         now = self.loop.time()
         deadline = self._deadline
         if self._phase == "between_bytes":  # which begins anew with all that comes
             deadline = max(deadline, self._heard_at + self._timeouts.between_bytes)
-        deadline = min(deadline, self._total_at)
-        if now < deadline:
-            if deadline < math.inf:
-                self._timer = self.loop.call_at(deadline, self._timer_fired)
+        self._deadline = deadline
+        if now < min(deadline, self._total_at):
+            self._set_timer()
         elif self._response is None:
             self.close()
         elif now >= self._total_at:

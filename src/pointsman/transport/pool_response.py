@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 
@@ -94,23 +94,21 @@ class PoolResponse(UpstreamResponse):
         self._error = error
         self.complete = error is None
         reader = self._reader
-        if reader is None:
-            self.wake()
-        elif not reader.done():
-            if self.blocks:
+        if reader is not None:
+            if self.blocks and not reader.done():
                 reader.set_result(self._take())
             else:
-                reader.set_exception(error or StopAsyncIteration())
-                reader.exception()  # a reader that is cancelled at this moment looks no more
+                _fail(reader, error or StopAsyncIteration())
+        elif error is not None and self._waiter is not None and not self.head_done:
+            _fail(self._waiter, error)
+        else:
+            self.wake()
 
     # What the pool calls
 
-    async def head(self) -> None:
-        """Wait for the head. Raises what ended the connection before it."""
-        while not self.head_done:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
+    def head(self) -> asyncio.Future[None]:
+        """Comes with the head. Raises what ended the connection before it."""
+        return self._wait()
 
     # What the reader calls
 
@@ -180,12 +178,17 @@ class PoolResponse(UpstreamResponse):
         data = b"".join(blocks)
         blocks.clear()
         self.buffered = 0
-        connection = self._connection
-        if connection is not None and connection.reading_paused:
-            connection.resume()
+        if self._connection is not None and self._connection.reading_paused:
+            self._connection.resume()
         return data
 
     def _wait(self) -> asyncio.Future[None]:
         """Comes when something has; one that was waited for no longer is passed over."""
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         return waiter
+
+
+def _fail(waiting: asyncio.Future[Any], error: BaseException) -> None:
+    if not waiting.done():
+        waiting.set_exception(error)
+        waiting.exception()  # whoever is cancelled at this moment looks no more
