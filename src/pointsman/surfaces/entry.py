@@ -10,6 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from pointsman.core.caller import Caller, EndpointClass
 from pointsman.core.errors import PointsmanError, Unauthenticated
 from pointsman.core.knock import Knock
@@ -59,6 +61,18 @@ class FindsClient(Protocol):
     def client_of(self, request: HttpRequest) -> str | None: ...
 
 
+class _Visit(msgspec.Struct, gc=False):
+    """What the head of a request says, made once for requests with the same one."""
+
+    knock: Knock
+    handler: HotHandler | None
+    """None: the ASGI application's."""
+    odd: bool
+    """It asks for a probe, or comes from a web page."""
+    preflight: Headers | None
+    """Of a browser's question what a web page may ask: the headers of a yes."""
+
+
 class Entry:
     """A `transport.http.Handler`."""
 
@@ -88,40 +102,19 @@ class Entry:
         self._lifecycle = lifecycle or Lifecycle()
 
     async def __call__(self, request: HttpRequest, respond: Responder) -> None:
-        headers = dict(request.headers)
-        if len(headers) != len(request.headers):
-            _keep_single(headers, request)
-        origin, host = headers.get(b"origin"), headers.get(b"host")
-        if request.path in PROBES and request.method in ("GET", "HEAD"):
-            if request.path == "/ready" and self._lifecycle.leaving:
-                respond.send(503, [JSON, (b"retry-after", b"1")], b'{"status":"stopping"}')
-            else:
-                respond.send(200, [JSON], b'{"status":"ok"}')
-            return
-        if origin is not None:
-            allowed = self._access.allows_origin(origin, host)
-            respond = _WithHeaders(respond, granted(origin)) if allowed else _WithHeaders(respond, VARY)
-            if request.method == "OPTIONS" and b"access-control-request-method" in headers:
-                respond.send(204 if allowed else 403, preflight(headers) if allowed else (), b"")
+        same = request.same
+        visit: _Visit | None = same.made if same is not None else None
+        if visit is None:
+            visit = self._read(request)
+            if same is not None:
+                same.made = visit
+        knock = visit.knock
+        request.peer = knock.peer
+        if visit.odd:
+            greeted = self._greet(visit, respond)
+            if greeted is None:
                 return
-        if self._proxies is not None:
-            request.peer = self._proxies.client_of(request)
-        knock = Knock(
-            method=request.method,
-            path=request.path,
-            endpoint=classify(request.path),
-            peer=request.peer,
-            query=request.query,
-            host=host,
-            origin=origin,
-            fetch_site=headers.get(b"sec-fetch-site"),
-            fetch_mode=headers.get(b"sec-fetch-mode"),
-            content_type=headers.get(b"content-type"),
-            authorization=headers.get(b"authorization"),
-            api_key=headers.get(b"x-api-key"),
-            cookie=headers.get(b"cookie"),
-            csrf=headers.get(b"x-csrf-token"),
-        )
+            respond = greeted
         caller: Caller | None = None
         try:
             caller = self._access.check(knock)
@@ -140,11 +133,59 @@ class Entry:
             status, error_headers, body = shape_for(request.path)(for_caller(error, caller))
             respond.send(status, error_headers, body)
             return
-        handler = self._hot.get((request.method, request.path))
+        handler = visit.handler
         if handler is not None:
             await handler(request, respond, caller)
         else:
             await self._asgi(request, respond, {"caller": caller})
+
+    def _read(self, request: HttpRequest) -> _Visit:
+        headers = dict(request.headers)
+        if len(headers) != len(request.headers):
+            _keep_single(headers, request)
+        origin = headers.get(b"origin")
+        method, path = request.method, request.path
+        asks = origin is not None and method == "OPTIONS" and b"access-control-request-method" in headers
+        knock = Knock(
+            method=method,
+            path=path,
+            endpoint=classify(path),
+            peer=self._proxies.client_of(request) if self._proxies is not None else request.peer,
+            query=request.query,
+            host=headers.get(b"host"),
+            origin=origin,
+            fetch_site=headers.get(b"sec-fetch-site"),
+            fetch_mode=headers.get(b"sec-fetch-mode"),
+            content_type=headers.get(b"content-type"),
+            authorization=headers.get(b"authorization"),
+            api_key=headers.get(b"x-api-key"),
+            cookie=headers.get(b"cookie"),
+            csrf=headers.get(b"x-csrf-token"),
+        )
+        return _Visit(
+            knock,
+            self._hot.get((method, path)),
+            odd=origin is not None or path in PROBES,
+            preflight=preflight(headers) if asks else None,
+        )
+
+    def _greet(self, visit: _Visit, respond: Responder) -> Responder | None:
+        """Answer a probe, or a browser that asks what a page may ask: None. Of other requests, where to answer."""
+        knock = visit.knock
+        if knock.path in PROBES and knock.method in ("GET", "HEAD"):
+            if knock.path == "/ready" and self._lifecycle.leaving:
+                respond.send(503, [JSON, (b"retry-after", b"1")], b'{"status":"stopping"}')
+            else:
+                respond.send(200, [JSON], b'{"status":"ok"}')
+            return None
+        if knock.origin is None:
+            return respond
+        allowed = self._access.allows_origin(knock.origin, knock.host)
+        respond = _WithHeaders(respond, granted(knock.origin) if allowed else VARY)
+        if visit.preflight is not None:
+            respond.send(204 if allowed else 403, visit.preflight if allowed else (), b"")
+            return None
+        return respond
 
 
 def _keep_single(headers: dict[bytes, bytes], request: HttpRequest) -> None:

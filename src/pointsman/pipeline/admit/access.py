@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from pointsman.core.caller import Caller
 from pointsman.core.errors import Forbidden, InvalidRequest, Unauthenticated
-from pointsman.core.knock import Knock
+from pointsman.core.knock import Knock, Screened
 
 from .keys import KeyDirectory, address_of
 
@@ -111,30 +111,43 @@ class Access:
             Unauthenticated: a key is needed and none of ours was sent.
             KeysUnavailable: the database has been away for too long to trust what is known of keys.
         """
-        host, origin = knock.host, knock.origin
-        if not self._known_host(host):
+        if not self._known_host(knock.host):
             raise Forbidden(
                 "The Host header does not name this machine. If a proxy stands in front, add its name to"
                 " server.allowed_hosts.",
                 code="host_not_allowed",
             )
-        if origin is not None and not self.allows_origin(origin, host):
+        screened = knock.screened
+        if screened is None:
+            screened = knock.screened = self._screen(knock)
+        if screened.public:
+            return ANONYMOUS
+        if not self.asks_for_key:
+            return LOCAL_USER
+        caller = self._caller(knock, screened)
+        if caller is not LOCAL_USER:
+            _hold_to_scopes(caller, knock)
+        return caller
+
+    def _screen(self, knock: Knock) -> Screened:
+        """
+        Raises:
+            Forbidden: a foreign Origin.
+            InvalidRequest: a body that is not declared as JSON.
+        """
+        origin = knock.origin
+        if origin is not None and not self.allows_origin(origin, knock.host):
             raise Forbidden(
                 "Web pages of this origin may not call the gateway. Add it to server.allowed_origins to allow it.",
                 code="origin_not_allowed",
             )
         if origin is None and knock.fetch_site in (b"cross-site", b"same-site") and not _followed(knock):
             raise Forbidden("Cross-site requests are not allowed.", code="origin_not_allowed")
-        if self._public and self._is_public(knock.path):
-            return ANONYMOUS
+        if self._is_public(knock.path):
+            return Screened(public=True)
         if knock.method == "POST" and not _is_json(knock.content_type) and not _as_ollama_is_asked(knock):
             raise InvalidRequest("Send the body with `Content-Type: application/json`.", code="content_type_not_json")
-        if not self.asks_for_key:
-            return LOCAL_USER
-        caller = self._caller(knock)
-        if caller is not LOCAL_USER:
-            _hold_to_scopes(caller, knock)
-        return caller
+        return Screened(public=False)
 
     def allows_origin(self, origin: bytes, host: bytes | None = None) -> bool:
         """Whether pages of this origin may call: those on the list, and the gateway's own."""
@@ -144,10 +157,12 @@ class Access:
         scheme, _, authority = text.partition("://")
         return scheme in ("http", "https") and host is not None and authority == host.decode("latin-1").lower()
 
-    def _caller(self, knock: Knock) -> Caller:
-        token = _credential(knock)
-        if token is not None:
-            caller = self._bearer(token, knock.peer)
+    def _caller(self, knock: Knock, screened: Screened) -> Caller:
+        if not screened.searched:
+            screened.token = _credential(knock)
+            screened.searched = True
+        if screened.token is not None:
+            caller = self._bearer(screened.token, screened, knock.peer)
             if caller is None:  # which of the three it is, only the owner of the keys is told
                 raise Unauthenticated("The API key or token that was sent is unknown, revoked or expired.")
             return caller
@@ -163,11 +178,14 @@ class Access:
                 return caller
         raise Unauthenticated()
 
-    def _bearer(self, token: bytes, peer: str | None) -> Caller | None:
+    def _bearer(self, token: bytes, screened: Screened, peer: str | None) -> Caller | None:
         if len(token) > LONGEST:
             return None
         if self._digests:
-            digest, found = _digest_of(token), None
+            digest = screened.digest
+            if digest is None:
+                digest = screened.digest = _digest_of(token)
+            found = None
             for known, caller in self._digests.items():  # every one is compared, each in constant time
                 if hmac.compare_digest(known, digest):
                     found = caller
