@@ -198,7 +198,7 @@ def test_typed_errors(client, cloud):
         ask(client, extra_body={"temperature": 1.0})
 
 
-@pytest.mark.parametrize("fault", [Reset(after_bytes=300), HangUp(after_bytes=300)], ids=["reset", "hang-up"])
+@pytest.mark.parametrize("fault", [Reset(after_bytes=600), HangUp(after_bytes=600)], ids=["reset", "hang-up"])
 def test_a_stream_that_breaks_ends_in_an_error_event(client, cloud, fault):
     cloud.script(fault)
     seen = []
@@ -209,7 +209,7 @@ def test_a_stream_that_breaks_ends_in_an_error_event(client, cloud, fault):
 
 
 def test_who_leaves_cancels_the_upstream_call(client, cloud, background):
-    cloud.script(Stall(after_bytes=300))
+    cloud.script(Stall(after_bytes=600))
     stream = ask(client, stream=True)
     next(iter(stream))
     stream.close()

@@ -256,7 +256,7 @@ def test_a_stream_that_breaks_says_so_in_the_native_shape(gateway, cloud, lan):
 
 
 def test_a_caller_who_leaves_cancels_the_upstream_call(gateway, cloud, lan, background):
-    cloud.script(Stall(after_bytes=300, answer=Answer(text="word " * 50, pieces=50)))
+    cloud.script(Stall(after_bytes=600, answer=Answer(text="word " * 50, pieces=50)))
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     body = {"model": "openai:gpt-4o", "messages": [{"role": "user", "content": EASY}]}
     connection.request("POST", "/api/v1/chat/streaming", json.dumps(body), {"content-type": "application/json"})

@@ -193,7 +193,7 @@ def test_retry_after_is_honoured(gateway, cloud):
     assert time.monotonic() - started >= 0.9
 
 
-@pytest.mark.parametrize("step", [Reset(after_bytes=300), HangUp(after_bytes=300)], ids=["reset", "hang-up"])
+@pytest.mark.parametrize("step", [Reset(after_bytes=600), HangUp(after_bytes=600)], ids=["reset", "hang-up"])
 def test_a_stream_that_breaks_raises(client, cloud, step):
     cloud.script(step)
     got = []
