@@ -85,8 +85,8 @@ def test_a_redacted_request_is_translated_and_restored(gateway, cloud):
 
 
 def test_a_relay_that_breaks_ends_in_an_error_event(gateway, cloud):
-    cloud.script(HangUp(after_bytes=1500, answer=Answer(text="x" * 3000, pieces=10)))
-    last = ask(gateway, {**BODY, "stream": True}).body.rstrip().split(b"\n\n")[-1]
+    cloud.script(*[HangUp(after_bytes=1500, answer=Answer(text="x" * 3000, pieces=10))] * 4)
+    last = ask(gateway, {**BODY, "max_tokens": 5000, "stream": True}).body.rstrip().split(b"\n\n")[-1]
     name, data = last.split(b"\n")
     assert name == b"event: error"
     error = json.loads(data.removeprefix(b"data: "))
