@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,9 +127,15 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, settings: Mapping[str, Any], *, env: Mapping[str, str] | None = None, patience: float = PATIENCE
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    env: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
+    under: Sequence[str] = (),
 ) -> Iterator[Gateway]:
-    """Start a gateway with these settings; stop it and check that it stopped well."""
+    """Start a gateway with these settings, as an argument of the command `under`; stop it and check that it stopped
+    well."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     tree = {"data_dir": str(folder / "data"), "cache_dir": str(folder / "cache"), **settings}
@@ -148,7 +154,7 @@ def running(
     }
     with (folder / "gateway.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pointsman", "--config", str(config), "serve"],
+            [*under, sys.executable, "-m", "pointsman", "--config", str(config), "serve"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

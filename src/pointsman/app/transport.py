@@ -10,6 +10,7 @@ from pointsman.core.errors import SettingsError
 from pointsman.settings import Settings
 from pointsman.surfaces.entry import Entry
 from pointsman.surfaces.errors import tell
+from pointsman.transport.descriptors import connections_that_fit
 from pointsman.transport.http import Outbound
 from pointsman.transport.limits import RunningServer, ServerLimits
 from pointsman.transport.tls import ServerTls
@@ -54,10 +55,20 @@ async def keep_certificate(tls: ServerTls, hangup: asyncio.Event) -> None:
 async def start_server(settings: Settings, entry: Entry, tls: ServerTls | None = None) -> RunningServer:
     server = settings.server
     context = tls.context if tls is not None else None
+    connections, files = connections_that_fit(server.max_connections)
+    if connections < server.max_connections:
+        log.warning(
+            "Of the %d connections that server.max_connections allows, %d are taken at once: the system lets this"
+            " process have %d files open, and an answer takes two. Raise that limit (`ulimit -n`, or LimitNOFILE= of a"
+            " service).",
+            server.max_connections,
+            connections,
+            files,
+        )
     limits = ServerLimits(
         max_body_bytes=server.max_body_bytes,
         max_body_memory=server.max_body_memory,
-        max_connections=server.max_connections,
+        max_connections=connections,
         header_timeout=server.header_timeout,
         body_timeout=server.header_timeout,
         keep_alive_timeout=server.keep_alive_timeout,

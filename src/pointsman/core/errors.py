@@ -270,6 +270,15 @@ class UpstreamConnectError(UpstreamError):
     code = "upstream_unreachable"
 
 
+class OutOfFiles(UpstreamConnectError):
+    """The gateway has as many files open as the system lets it, so that nobody could be asked; try again shortly."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "overloaded"
+    retry_after = 2.0
+
+
 class EngineError(UpstreamConnectError):
     """The embedded engine does not run."""
 

@@ -9,6 +9,7 @@ from pointsman.core.caller import Caller
 from pointsman.core.errors import (
     BodyTooLarge,
     EngineError,
+    OutOfFiles,
     Overloaded,
     PointsmanError,
     RequestError,
@@ -26,7 +27,7 @@ from .openai.errors import to_openai
 Shape = Callable[[PointsmanError], tuple[int, list[tuple[bytes, bytes]], bytes]]
 
 
-NAMING_PLACES = (EngineError, WeightsError, UpstreamConnectError, UpstreamProtocolError, UpstreamBroken)
+NAMING_PLACES = (EngineError, WeightsError, OutOfFiles, UpstreamConnectError, UpstreamProtocolError, UpstreamBroken)
 """Errors of upstreams whose messages may name addresses and files."""
 
 

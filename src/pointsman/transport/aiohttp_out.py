@@ -17,7 +17,7 @@ from pointsman.core.errors import (
 )
 from pointsman.core.ports import Timeouts
 
-from .dial import place, reason_of, unreachable
+from .dial import failed_to_open, place, reason_of, unreachable
 from .http import Origin, Outbound, UpstreamRequest, UpstreamResponse
 from .outgoing import host_value, request_head
 
@@ -252,7 +252,7 @@ def _failed_before_head(origin: Origin, error: Exception) -> UpstreamError:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return unreachable(origin, f"the name cannot be resolved ({error.os_error.strerror})")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return unreachable(origin, reason_of(error.os_error))
+        return failed_to_open(origin, error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return UpstreamBroken(f"{place(origin)} broke off in the middle of its answer.")
     why = "the connection was closed" if isinstance(error, aiohttp.ServerDisconnectedError) else reason_of(error)

@@ -6,11 +6,12 @@ Done here and not by `create_connection`, as uvloop's has no `happy_eyeballs_del
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Iterable
 
-from pointsman.core.errors import UpstreamConnectError
+from pointsman.core.errors import OutOfFiles, UpstreamConnectError
 
 from .http import Origin
 
@@ -32,13 +33,13 @@ async def connect_socket(origin: Origin) -> socket.socket:
     """A connected, non-blocking socket.
 
     Raises:
-        UpstreamConnectError: the name is unknown, or no address of it accepts.
+        UpstreamConnectError: the name is unknown, no address of it accepts, or no more files may be open.
     """
     if origin.unix_socket is not None:
         try:
             return await _connect((socket.AF_UNIX, socket.SOCK_STREAM, 0, "", origin.unix_socket))
         except OSError as error:
-            raise unreachable(origin, reason_of(error)) from None
+            raise failed_to_open(origin, error) from None
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -48,7 +49,7 @@ async def connect_socket(origin: Origin) -> socket.socket:
     try:
         return await _first_to_accept(_interleaved(found))
     except OSError as error:
-        raise unreachable(origin, reason_of(error)) from None
+        raise failed_to_open(origin, error) from None
 
 
 def release(sock: socket.socket, inode: int) -> None:
@@ -69,6 +70,13 @@ def release(sock: socket.socket, inode: int) -> None:
 
 def unreachable(origin: Origin, reason: str) -> UpstreamConnectError:
     return UpstreamConnectError(f"{place(origin)} could not be reached: {reason}.")
+
+
+def failed_to_open(origin: Origin, error: OSError) -> UpstreamConnectError:
+    """What a socket says that could not be opened: of the upstream, or of this machine."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return OutOfFiles()
+    return unreachable(origin, reason_of(error))
 
 
 def reason_of(error: BaseException) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from transport_support import REMOTE, RawUpstream, StartUpstream, answering, out
 
 from pointsman.core.errors import (
     InvalidRequest,
+    OutOfFiles,
     PointsmanError,
     PrivacyWall,
     UpstreamBroken,
@@ -53,6 +56,27 @@ async def test_a_large_body_goes_out_whole(out: Outbound, start_upstream: StartU
     body = bytes(range(256)) * 4096 * 8
     await (await out.send(outgoing(upstream.origin, body=body))).read()
     assert upstream.requests[0].endswith(body)
+
+
+async def test_no_more_files_is_said_of_the_gateway_and_not_of_the_upstream(
+    out: Outbound, start_upstream: StartUpstream
+) -> None:
+    upstream = await start_upstream(answering(OK))
+    await (await out.send(outgoing(upstream.origin))).read()  # what is loaded once is
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    holder = socket.socket()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (holder.fileno() + 1, before[1]))
+        first, second = await asyncio.gather(
+            *(out.send(outgoing(upstream.origin)) for _ in range(2)), return_exceptions=True
+        )
+        assert isinstance(second, OutOfFiles)
+        assert str(upstream.port) not in second.message
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        holder.close()
+    assert not isinstance(first, BaseException)  # the connection of before
+    await first.read()
 
 
 async def test_connections_are_used_again(out: Outbound, start_upstream: StartUpstream) -> None:

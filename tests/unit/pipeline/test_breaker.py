@@ -12,6 +12,7 @@ from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
     CallerKeyRefused,
     EngineError,
+    OutOfFiles,
     Overloaded,
     PointsmanError,
     PrivacyWall,
@@ -225,6 +226,7 @@ def test_what_was_under_way_when_it_opened_changes_nothing():
         (UpstreamBroken(), Blame.FAILED),
         (UpstreamProtocolError(), Blame.FAILED),
         (EngineError("It does not start."), Blame.FAILED),
+        (OutOfFiles(), Blame.NOTHING),
         (EngineError("It is loaded just now.", retry_after=2.0), Blame.NOTHING),
         (UpstreamContextTooLong("m", 10, 5), Blame.NOTHING),
         (UpstreamLacks("logprobs"), Blame.NOTHING),

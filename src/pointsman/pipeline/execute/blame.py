@@ -8,6 +8,7 @@ from pointsman.core.errors import (
     CallerKeyRefused,
     CircuitOpen,
     EngineError,
+    OutOfFiles,
     PointsmanError,
     UpstreamConnectError,
     UpstreamContextTooLong,
@@ -46,6 +47,8 @@ def blame(error: PointsmanError) -> Blame:
         return Blame.FAILED if status >= 500 or status in NOT_THE_REQUESTS else Blame.NOTHING
     if isinstance(error, EngineError):  # each embedded model has a process of its own
         return Blame.FAILED if error.retry_after is None else Blame.NOTHING  # it is being loaded, and says how long
+    if isinstance(error, OutOfFiles):  # our own
+        return Blame.NOTHING
     if isinstance(error, UpstreamConnectError):
         return Blame.UNREACHABLE
     if isinstance(error, UpstreamTimeout):

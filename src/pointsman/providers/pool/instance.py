@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from pointsman.core.caller import DEFAULT_TAG
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
+    OutOfFiles,
     PointsmanError,
     UpstreamBroken,
     UpstreamConnectError,
@@ -98,6 +99,8 @@ class Instance:
         except TimeoutError:
             self.went_down(f"it did not answer within {PATIENCE:g} s")
             return
+        except OutOfFiles:
+            return  # says nothing of the server
         except PointsmanError as error:
             self.went_down(error.message)
             return
@@ -127,6 +130,8 @@ class Instance:
     def failed(self, error: UpstreamError, call: ChatCall) -> bool:
         """Take note of a call that failed; returns whether another server may be asked instead when nothing of the
         answer has come: this one did nothing for it, or what it did cost nothing."""
+        if isinstance(error, OutOfFiles):
+            return False
         card, name = call.card, call.card.name
         if isinstance(error, UpstreamConnectError) or (isinstance(error, UpstreamTimeout) and error.phase == "connect"):
             self.went_down(error.message)

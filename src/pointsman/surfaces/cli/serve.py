@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pointsman.transport.descriptors import raise_limit
+
 from .invocation import Invocation, run, with_invocation
 from .output import folded
 
@@ -62,6 +64,7 @@ def serve(
         settings.server.tls_certificate = settings.server.tls_key = None
     check_port(invocation, settings)
     _leave_no_core()
+    raise_limit()
     try:
         run(_serve(settings, source, welcome=welcome, ready_fd=ready_fd), serving=True)
     except OSError as error:
