@@ -28,6 +28,8 @@ Ollama's."""
 OWN_FIELDS = ("routing_preferences", "auth_override")
 """Fields of ours in a request's body; they are never sent upstream."""
 
+_OWN = frozenset(OWN_FIELDS)
+
 
 NOTHING = Raw(b"null")
 """Of a raw field that is absent: msgspec cannot tell `Raw | None` apart, and would refuse every value."""
@@ -454,7 +456,10 @@ class ChatRequest:
     def render(self, replace: Mapping[str, Any], drop: Iterable[str] = ()) -> bytes:
         """The body with some top-level fields replaced or dropped, every other one byte for byte as it came."""
         fields: dict[str, Any] = self.fields.copy()
-        for name in (*OWN_FIELDS, *drop):
+        for name in drop:
             fields.pop(name, None)
+        if not _OWN.isdisjoint(fields):
+            for name in OWN_FIELDS:
+                fields.pop(name, None)
         fields.update(replace)
         return _encoder.encode(fields)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
 
+import msgspec
+
 from pointsman.core.decision import Decision
 from pointsman.core.events import Event
 from pointsman.core.request import Dialect
@@ -13,20 +15,19 @@ from pointsman.core.trail import Trail
 from .protocols import Grant
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """An answer under way: its first event has come, so a model has taken the request.
 
     Iterate over it for every event, once. Close it (`contextlib.aclosing`) to cancel the upstream call, even before
     anything was read.
     """
 
-    def __init__(
-        self, decision: Decision, trail: Trail, first: Event | None, rest: AsyncGenerator[Event, None]
-    ) -> None:
-        self.decision = decision
-        self._trail = trail
-        self._first = self._untold = first
-        self._rest = rest
+    decision: Decision
+    _trail: Trail
+    _first: Event | None
+    _rest: AsyncGenerator[Event, None]
+    _begun: bool = False
+    """Whether the first event was asked for."""
 
     @property
     def started(self) -> float:
@@ -36,8 +37,11 @@ class Answer:
     @property
     def placeholders(self) -> int:
         """How many private values were replaced in what the answering model got; 0 for a local one."""
+        placeholders = self.decision.signals.privacy.placeholders
+        if not placeholders:
+            return 0
         last = self._trail.last
-        return self.decision.signals.privacy.placeholders if last is not None and not last.card.local else 0
+        return placeholders if last is not None and not last.card.local else 0
 
     @property
     def model(self) -> str:
@@ -76,9 +80,10 @@ class Answer:
         return self
 
     def __anext__(self) -> Awaitable[Event]:
-        if self._untold is None:
+        first = self._first
+        if self._begun or first is None:
             return self._rest.__anext__()
-        first, self._untold = self._untold, None
+        self._begun = True
         return _at_once(first)
 
     async def aclose(self) -> None:

@@ -154,16 +154,11 @@ class Pipeline:
 
     async def understand(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> tuple[Signals, Mask | None]:
         """The signals, and the copy for remote models of a private request that may leave redacted."""
-        understand = partial(
-            self._understand,
-            request,
-            privacy_level=wishes.privacy_level,
-            priority=wishes.priority,
-            usual=caller.scopes.priority,
-        )
         try:
-            beside = request.size >= LARGE or self._takes_long(request)
-            signals = await self._beside(understand) if beside else understand()
+            if request.size >= LARGE or self._takes_long(request):
+                signals = await self._beside(partial(self._read, request, caller, wishes))
+            else:
+                signals = self._read(request, caller, wishes)
             if self._people is not None:
                 signals = await self._people(request, signals)
             if self._intents is not None:
@@ -175,6 +170,11 @@ class Pipeline:
         except PointsmanError as error:
             self.refused(error, caller, request)
             raise
+
+    def _read(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Signals:
+        return self._understand(
+            request, privacy_level=wishes.privacy_level, priority=wishes.priority, usual=caller.scopes.priority
+        )
 
     async def measure(self, request: ChatRequest) -> Needs:
         """What a request needs, its tokens among them; nothing is decided, called or logged.
@@ -211,12 +211,7 @@ class Pipeline:
 
     def preview(self, request: ChatRequest, caller: Caller, wishes: Wishes) -> Decision:
         """The decision that `run` would take now; nothing is called and nothing is logged."""
-        signals = self._understand(
-            request,
-            privacy_level=wishes.privacy_level,
-            priority=wishes.priority,
-            usual=caller.scopes.priority,
-        )
+        signals = self._read(request, caller, wishes)
         if self._people is not None:
             signals = self._people.judge(request, signals)
         if self._intents is not None:

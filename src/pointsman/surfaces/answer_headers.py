@@ -13,21 +13,21 @@ def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     """The `x-pointsman-*` headers of an answer."""
     decision = answer.decision
     model = answer.model
-    reason = header_reason(decision)
+    reason = header_reason(decision).encode()
     if model != decision.model:
-        reason = f"{_what_became(answer)}; {reason}"
+        reason = _ascii(f"{_what_became(answer)}; {reason.decode()}")
     headers = [
         (b"x-pointsman-decision", decision.id.encode()),
-        *_model_headers(model),
-        (b"x-pointsman-intent", decision.signals.intent.encode()),
-        (b"x-pointsman-reason", _ascii(reason)),
+        *_headers_of(model, decision.signals.intent),
+        (b"x-pointsman-reason", reason),
     ]
-    if decision.estimated_cost_micro_usd is not None:
-        headers.append((b"x-pointsman-estimated-cost-usd", format_usd(decision.estimated_cost_micro_usd).encode()))
-    if answer.placeholders:
-        headers.append((b"x-pointsman-redacted", str(answer.placeholders).encode()))
-    if answer.note is not None:
-        headers.append((b"x-pointsman-note", _ascii(answer.note)))
+    cost = decision.estimated_cost_micro_usd
+    if cost is not None:
+        headers.append((b"x-pointsman-estimated-cost-usd", b"%d.%06d" % divmod(cost, 1_000_000)))
+    if placeholders := answer.placeholders:
+        headers.append((b"x-pointsman-redacted", b"%d" % placeholders))
+    if (note := answer.note) is not None:
+        headers.append((b"x-pointsman-note", _ascii(note)))
     return headers
 
 
@@ -41,18 +41,17 @@ def _what_became(answer: Answer) -> str:
 
 
 @lru_cache(1024)
-def _model_headers(model: str) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    return (b"x-pointsman-model", _ascii(model)), (b"x-pointsman-provider", _ascii(model.partition(":")[0]))
+def _headers_of(model: str, intent: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-pointsman-model", _ascii(model)),
+        (b"x-pointsman-provider", _ascii(model.partition(":")[0])),
+        (b"x-pointsman-intent", intent.encode()),
+    )
 
 
 def dropped_header(dropped: Sequence[str]) -> tuple[bytes, bytes]:
     """What of the request was left out, by its place in the body."""
     return b"x-pointsman-dropped", _ascii(", ".join(dropped))
-
-
-def format_usd(micro_usd: int) -> str:
-    """Micro-dollars as dollars with six decimals."""
-    return f"{micro_usd // 1_000_000}.{micro_usd % 1_000_000:06d}"
 
 
 def _ascii(text: str) -> bytes:

@@ -50,9 +50,10 @@ def credentials_of(
         Forbidden: the settings do not allow them.
     """
     raw = request.fields.pop(FIELD, None)
-    found = _from_headers(headers)
-    if raw is None and not found and not rules.passes:
+    sent = HEADER in map(_name_of, headers)
+    if raw is None and not sent and not rules.passes:
         return NONE
+    found = _from_headers(headers) if sent else {}
     if raw is not None:
         for provider, credential in _from_body(bytes(raw)).items():
             if found.setdefault(provider, credential).api_key != credential.api_key:
@@ -90,8 +91,6 @@ _name_of = itemgetter(0)
 
 def _from_headers(headers: Headers) -> dict[str, Credential]:
     found: dict[str, Credential] = {}
-    if HEADER not in map(_name_of, headers):
-        return found
     for name, value in headers:
         if name != HEADER:
             continue

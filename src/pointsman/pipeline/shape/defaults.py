@@ -16,7 +16,7 @@ class Defaults:
     max_tokens: int | None = None
 
     def __call__(self, request: ChatRequest) -> ChatRequest:
-        if request.kind == "embeddings":
+        if (self.temperature is None and self.max_tokens is None) or request.kind == "embeddings":
             return request
         defaults: dict[str, float | int] = {}
         if self.temperature is not None:

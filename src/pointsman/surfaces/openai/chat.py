@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from pointsman.core.aside import aside
+from pointsman.core.aside import LARGE, aside
 from pointsman.core.caller import Caller
 from pointsman.core.errors import PointsmanError
 from pointsman.core.events import DONE, Body, Event
@@ -22,7 +22,10 @@ class ChatDialect:
     stream_headers = EVENT_STREAM
 
     async def read(self, http: HttpRequest, caller: Caller) -> ChatRequest:
-        return await aside(partial(ChatRequest.parse, http.body), len(http.body))
+        body = http.body
+        if len(body) < LARGE:
+            return ChatRequest.parse(body)
+        return await aside(partial(ChatRequest.parse, body), len(body))
 
     def writer(self, request: ChatRequest, answer: Answer) -> ChatDialect:
         return self
