@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from pointsman.testing import Page, Status, Stream
+from pointsman.testing import HangUp, Page, Reset, Stall, Status, Stream, Truncated
 from waiting import until
 
 from .dialects_in import DIALECTS
@@ -34,6 +35,8 @@ def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
             "codex": {**speaks, "models": ["gpt-5-codex"], "responses": True},
             "gemini": {**speaks, "models": ["gemini-2.5-flash"]},
             "litellm": speaks,
+            "hasty": {**speaks, "timeouts": {"first_byte": 0.5, "between_bytes": 0.5}},
+            "bounded": {**speaks, "timeouts": {"total": 0.5}},
             "farm": {"type": "ollama", "base_url": cloud_server.root, "models": ["llama"]},
             "ollama": {"enabled": False},
         },
@@ -166,6 +169,58 @@ def test_nor_where_no_chat_is_asked_for(gateway, cloud, user, path, model):
 def test_admins_alone_are_told_the_name_of_an_error_under_status_200(gateway, cloud, user, word, named, stream):
     cloud.default = stated(word)[stream][1]
     reply = gateway.chat(model="first:m", stream=stream)
-    assert message(reply) == f"{STATED} ({named})."
-    assert gateway.decision(reply)["outcome"]["attempts"][0]["error"] == f"upstream_error: {STATED} ({named})."
+    told = f"{STATED} ({named}).".replace("The model's provider", "first")
+    assert message(reply) == told
+    assert gateway.decision(reply)["outcome"]["attempts"][0]["error"] == f"upstream_error: {told}"
     assert message(gateway.chat(model="first:m", stream=stream, headers=user)) == f"{STATED}."
+
+
+TIMES = {"first byte": ("hasty:m", Stall()), "between bytes": ("hasty:m", Stall(200)), "total": ("bounded:m", Stall())}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("phase", TIMES)
+def test_admins_alone_are_told_who_took_too_long(gateway, cloud, user, phase, stream):
+    model, step = TIMES[phase]
+    if phase == "between bytes" and not stream:
+        step = Stall(20)
+    cloud.default = step
+    name = model.partition(":")[0]
+    for headers, who in ((ADMIN, name), (user, "The model's provider")):
+        reply = gateway.chat(model=model, stream=stream, headers=headers)
+        told = f"{who} took too long ({phase}: 0.5 s)."
+        assert told.encode() in reply.body
+        logged = gateway.decision(reply)["outcome"]["attempts"][0]["error"]
+        assert logged == f"upstream_timeout: {name} took too long ({phase}: 0.5 s)."
+
+
+def test_admins_alone_are_told_who_could_not_be_connected_to_in_time(tmp_path):
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # the queue of those who want to connect is full
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        tree = {"providers": {"far": {"base_url": url, "models": ["m"], "timeouts": {"connect": 0.5}},
+                              "ollama": {"enabled": False}}}  # fmt: skip
+        with running(tmp_path, tree) as other:
+            reply = other.chat(model="far:m")
+            assert (reply.status, reply.json["error"]["message"]) == (504, "far took too long (connect: 0.5 s).")
+            assert other.decision(reply)["outcome"]["attempts"][0]["error"].startswith("upstream_timeout: far took")
+        for one in waiting:
+            one.close()
+
+
+@pytest.mark.parametrize("step", [HangUp(200), Reset(200), Truncated(200)], ids=["closed", "reset", "truncated"])
+@pytest.mark.parametrize("model", ["first:m", "claude:claude-m", "farm:llama"])
+def test_admins_alone_are_told_who_broke_off(gateway, cloud, user, model, step):
+    cloud.default = step
+    name = model.partition(":")[0]
+    for headers in (ADMIN, user):
+        reply = gateway.chat(model=model, stream=True, headers=headers)
+        assert (name.encode() in reply.body.partition(b'"error"')[2]) == (headers is ADMIN), reply.body
+        assert (b"127.0.0.1" in reply.body) <= (headers is ADMIN)
+        logged = gateway.decision(reply)["outcome"]["attempts"][0]["error"]
+        assert logged.startswith((f"upstream_broken: {name} ", f"upstream_broken: {name}: ")), logged

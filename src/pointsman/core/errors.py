@@ -262,6 +262,15 @@ class UpstreamError(PointsmanError):
     code = "upstream_error"
     retryable: bool = True
     """Whether another attempt, at this model or the next of the plan, can help."""
+    ANYBODY: ClassVar[str] = "The model's provider"
+    """How messages begin where it does not matter to the reader which one it was, or is not known yet."""
+
+    def by(self, provider: str) -> None:
+        """Say for admins which provider it was; everybody else is told what they were before."""
+        if self.message.startswith(self.ANYBODY):
+            self.plain = self.plain or self.message
+            self.message = provider + self.message.removeprefix(self.ANYBODY)
+            self.args = (self.message,)
 
 
 class UpstreamConnectError(UpstreamError):
@@ -413,3 +422,9 @@ class UpstreamBroken(UpstreamError):
     """The model's provider broke off in the middle of its answer."""
 
     code = "upstream_broken"
+
+    def by(self, provider: str) -> None:
+        super().by(provider)
+        if provider not in self.message:  # it names an address
+            self.message = f"{provider}: {self.message}"
+            self.args = (self.message,)

@@ -18,6 +18,7 @@ from pointsman.core.errors import (
     UpstreamConnectError,
     UpstreamProtocolError,
     UpstreamStatus,
+    UpstreamTimeout,
     WeightsError,
 )
 from pointsman.transport.http import Headers
@@ -41,6 +42,8 @@ def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:
         return error
     if isinstance(error, UpstreamStatus):
         plain: PointsmanError = UpstreamStatus(error.upstream_status, error.body)
+    elif isinstance(error, UpstreamTimeout):
+        plain = UpstreamTimeout(error.phase, error.seconds)
     else:
         plain = kind() if kind is not None else type(error)(error.plain)
     plain.code, plain.param, plain.alternatives = error.code, error.param, error.alternatives

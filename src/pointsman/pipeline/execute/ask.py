@@ -257,6 +257,8 @@ class Ask:
             failure = error
             if isinstance(error, UpstreamTimeout) and error.phase == "total":
                 _told(error, job, self._clock.monotonic())
+            if isinstance(error, UpstreamError):
+                error.by(card.provider)
             if line is not None and leave is None:
                 sent = False
                 step.refused(error)
