@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache, partial
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -214,7 +215,11 @@ class OpenAICompatible:
                 calls = LooseCalls() if self._preset.gemini else None
                 silence = Silence(call.timeouts, stream.says_nothing)
                 async for block in response:
-                    silence.heard(block)
+                    now = monotonic()
+                    if now < silence.looks_at:
+                        silence.since = now
+                    else:
+                        silence.heard(block)
                     event = stream.feed(block)
                     if event is not None:
                         yield event if calls is None else calls.mend(event)

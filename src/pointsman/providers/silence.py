@@ -21,11 +21,13 @@ class Silence:
         says_nothing: whether a block that its stream's reader has not got yet brings no word of an answer.
     """
 
-    __slots__ = ("_looks_at", "_said", "_says_nothing", "_since", "_timeouts", "_unseen")
+    __slots__ = ("_said", "_says_nothing", "_timeouts", "_unseen", "looks_at", "since")
 
     def __init__(self, timeouts: Timeouts, says_nothing: Callable[[bytes], bool]) -> None:
         self._says_nothing = says_nothing
-        self._looks_at = self._since = time.monotonic()
+        self.looks_at = self.since = time.monotonic()
+        """Until `looks_at` blocks are taken for words, and who reads very many may note the time in `since` instead of
+        calling `heard`."""
         self._unseen = min(UNSEEN_SECONDS, timeouts.between_bytes / 10)
         self._said = False
         self._timeouts = timeouts
@@ -37,15 +39,15 @@ class Silence:
             UpstreamTimeout: nothing has been said for longer than is allowed.
         """
         now = time.monotonic()
-        if now < self._looks_at:
-            self._since = now
+        if now < self.looks_at:
+            self.since = now
             return
         if not self._says_nothing(block):
             self._said = True
-            self._since = now
-            self._looks_at = now + self._unseen
+            self.since = now
+            self.looks_at = now + self._unseen
             return
         phase = "between_bytes" if self._said else "first_byte"
         limit = self._timeouts.between_bytes if self._said else self._timeouts.first_byte
-        if now - self._since > limit:
+        if now - self.since > limit:
             raise UpstreamTimeout(phase, limit)
