@@ -47,8 +47,12 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detail: str
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Which model answers, in which order others follow, and everything needed to judge the choice later."""
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Which model answers, in which order others follow, and everything needed to judge the choice later.
+
+    Fields are given by name, but for the first six where every request makes one: beyond fifteen names the interpreter
+    builds a dictionary to call with.
+    """
 
     id: str
     created_at: float

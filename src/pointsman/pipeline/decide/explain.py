@@ -75,7 +75,7 @@ def why_auto(
         reasons.append(f"Complexity {score:.2f} is above {complexity_threshold:.2f}, so strength counts for more.")
     if len(ranked) > 1 and greedy is None:
         reasons.append(f"Next: {ranked[1].model}, {expected(ranked[1])}.")
-    return (*reasons, *_dropped(dropped))
+    return (*reasons, *_dropped(dropped)) if dropped else tuple(reasons)
 
 
 def why_forced(

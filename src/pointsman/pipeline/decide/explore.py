@@ -9,6 +9,7 @@ micro-dollars a day.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -42,8 +43,8 @@ class Explorer:
     def __init__(self, *, share: float, micro_usd_per_day: int, random: Callable[[], float]) -> None:
         self._random = random
         self._tries = BURST
-        self._money = float(micro_usd_per_day)
-        self._at: float | None = None
+        self._most = self._money = float(micro_usd_per_day)
+        self._at = math.inf
         self._share = share
         self._per_day = micro_usd_per_day
 
@@ -60,14 +61,17 @@ class Explorer:
             or signals.budget_tier == "low"
         ):
             return None
-        if self._at is not None:
-            self._money += max(now - self._at, 0.0) * self._per_day / DAY
+        money, most = self._money, self._most
+        if money < most:
+            if now > self._at:
+                money += (now - self._at) * self._per_day / DAY
+            self._money = money = money if money < most else most
         self._at = now
-        self._money = min(self._money, float(self._per_day))
-        self._tries = min(self._tries + self._share, BURST)
-        if self._tries < 1:
+        tries = self._tries + self._share
+        self._tries = tries = tries if tries < BURST else BURST
+        if tries < 1:
             return None
-        return Allowance(share=self._share, micro_usd=max(0, int(self._money)))
+        return Allowance(share=self._share, micro_usd=int(money) if money > 0 else 0)
 
     def draw(self, ranked: Sequence[Candidate]) -> Candidate:
         """One of them by their propensities, charged where it is not the first."""

@@ -7,6 +7,7 @@ should not come back with the next call. Of this process alone, and bounded.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from pointsman.core.signals import Stage
 
@@ -22,6 +23,8 @@ class Failures:
     def __init__(self, *, most: int = MOST) -> None:
         self._most = most
         self._failed: OrderedDict[str, tuple[tuple[str, ...], int]] = OrderedDict()
+        self.of_any: Mapping[str, object] = self._failed
+        """By conversation, what is known; looked at with every request, and nearly always empty."""
 
     def __len__(self) -> int:
         return len(self._failed)

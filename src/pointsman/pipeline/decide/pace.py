@@ -54,7 +54,7 @@ class Running:
         if not -FURTHEST <= value <= FURTHEST:
             value = copysign(FURTHEST, value)
         weight, mean = self.weight, self.mean
-        if weight < MEMORY:
+        if weight != MEMORY:
             self.weight = weight = min(weight + 1.0, MEMORY)
         share = 1.0 / weight
         gap = value - mean
@@ -82,9 +82,10 @@ class Paces:
         """Take up how a decision ended; only whole answers to chats that are not bounded say something."""
         signals = decision.signals
         needs = signals.needs
-        if outcome.status != "ok" or not outcome.attempts or needs.kind != "chat":
+        attempts = outcome.attempts
+        if outcome.status != "ok" or not attempts or needs.kind != "chat":
             return
-        last = outcome.attempts[-1]
+        last = attempts[-1]
         model, written, seconds = last.model, last.completion_tokens, last.asked_seconds
         card = catalog.get(model)
         if card is None or not written or written < 0 or seconds <= 0 or last.estimated:
@@ -101,17 +102,14 @@ class Paces:
             time = self._times.get(at) or _begun(self._times, at)
             time.observe(seconds / predicted)
 
-    def length(self, model: str, effort: str | None, intent: str) -> Running:
-        """Tokens of an answer, over those that are expected of any model."""
-        return self._lengths.get((model, effort, intent), UNKNOWN)
-
-    def time(self, model: str, hardness: str) -> Running:
-        """Seconds to the end of an answer, over those of the model's card.
+    def of(self, model: str, intent: str, hardness: str) -> tuple[Running, Running]:
+        """Of a model at its own effort: tokens of an answer, over those that are expected of any model, and seconds to
+        its end, over those of the model's card.
 
         Args:
             hardness: the request's `band`.
         """
-        return self._times.get((model, hardness), UNKNOWN)
+        return self._lengths.get((model, None, intent), UNKNOWN), self._times.get((model, hardness), UNKNOWN)
 
 
 UNKNOWN = Running()

@@ -90,10 +90,11 @@ class RulePolicy:
         qualities = [arm.quality for arm in arms]
         least = signals.quality_floor
         allowed = None if least is None else within(least, qualities, [0.0] * len(arms))
-        order = scale.order(arms, qualities, default_provider=self.default_provider, allowed=allowed)
+        prices = scale.prices(arms)
+        utilities, order = scale.order(arms, qualities, prices, default_provider=self.default_provider, allowed=allowed)
         return [
-            candidate_of(arms[place], utility=utility, propensity=0.0 if behind else 1.0)
-            for behind, (utility, place) in enumerate(order)
+            candidate_of(arms[place], utility=utilities[place], propensity=0.0 if behind else 1.0)
+            for behind, place in enumerate(order)
         ]
 
 

@@ -105,19 +105,32 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     intent = signals.intent
     complexity = signals.complexity.score
     ease, hardness = _ease(complexity), band(complexity)
-    prompt, choices, most = needs.prompt_tokens, needs.choices, needs.max_output
+    prompt, choices, most, usual = needs.prompt_tokens, needs.choices, needs.max_output, needs.expected_output
+    room = needs.prompt_tokens_high + MIN_OUTPUT
     arms = []
+    cost: int | None
+    dearest: int | None
     for card in cards:
-        model = card.id
-        length, time = paces.length(model, None, intent), paces.time(model, hardness)
-        expected, high = needs.expected_output * length.expected, needs.expected_output * length.high
-        if most is not None and (expected > most or high > most):
-            expected, high = min(expected, most), min(high, most)
+        length, time = paces.of(card.id, intent, hardness)
+        expected, high = usual * length.expected, usual * length.high
+        if most is not None:
+            if expected > most:
+                expected = most
+            if high > most:
+                high = most
         output = round(expected)
-        cost = card.cost_micro_usd(prompt, output * choices)
+        prices = card.prices_at(prompt)
+        price_input, price_output = prices or ASSUMED_PRICES
+        read = prompt * price_input
+        cost = weighed = -(-(read + output * choices * price_output) // 1_000_000)
+        dearest = -(-(read + round(high) * choices * price_output) // 1_000_000)
+        if prices is None:
+            cost = dearest = None
+            weighed = 0 if card.local else weighed
         seconds = latency(card, prompt, output)
         prior = card.qualities.get(intent, card.quality)
-        ability = fit(card, needs)
+        window = card.context_window
+        ability = 1.0 if window is None or room <= window else fit(card, needs)
         if needs.tools and "tools" in card.simulated:
             ability *= SIMULATED_TOOLS
         arms.append(
@@ -125,13 +138,14 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
                 card,
                 _with_odds(prior, ease) * ability,
                 cost,
-                cost if cost is not None else 0 if card.local else _assumed(prompt, output * choices),
+                weighed,
                 seconds * time.expected,
                 prior,
                 ability,
-                output_tokens=output,
-                cost_high_micro_usd=card.cost_micro_usd(prompt, round(high) * choices),
-                latency_high_seconds=seconds * time.high,
+                None,
+                output,
+                dearest,
+                seconds * time.high,
             )
         )
     return arms
@@ -143,10 +157,6 @@ _model_of = attrgetter("card.id")
 def models_of(arms: Iterable[Arm]) -> tuple[str, ...]:
     """Ids of the arms' models."""
     return tuple(map(_model_of, arms))
-
-
-def _assumed(prompt: int, output: int) -> int:
-    return -(-(prompt * ASSUMED_PRICES[0] + output * ASSUMED_PRICES[1]) // 1_000_000)
 
 
 def _ease(complexity: float) -> float:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pointsman.core.catalog import ModelCard
 
-REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE = 0.8, 5_000.0, 60.0
-LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE = 0.2, 200.0, 15.0
+REMOTE, LOCAL = (0.8, 5_000.0, 60.0), (0.2, 200.0, 15.0)
 """Seconds, tokens a second, tokens a second: what is assumed of a model of which no speed is known."""
 
 
 def latency(card: ModelCard, prompt_tokens: int, output_tokens: int) -> float:
     """Seconds to the end of an answer: to the first token, to read the prompt, to write the answer."""
-    if card.local:
-        first, prefill, decode = LOCAL_FIRST_TOKEN, LOCAL_PREFILL, LOCAL_DECODE
-    else:
-        first, prefill, decode = REMOTE_FIRST_TOKEN, REMOTE_PREFILL, REMOTE_DECODE
+    first, prefill, decode = LOCAL if card.local else REMOTE
     if card.first_token_seconds is not None:
         first = card.first_token_seconds
     return (

@@ -167,12 +167,12 @@ class Decide:
             )
         picked = choice.ranked[0]
         return Decision(
-            id=new_decision_id(now),
-            created_at=now,
-            model=picked.model,
-            plan=choice.plan,
-            mode=requested.mode,
-            requested_model=requested_model,
+            new_decision_id(now),
+            now,
+            picked.model,
+            choice.plan,
+            requested.mode,
+            requested_model,
             candidates=tuple(choice.ranked),
             dropped=tuple(choice.dropped),
             propensity=picked.propensity,

@@ -96,7 +96,7 @@ class Threads:
         if model is None:
             model, effort = decision.model, decision.effort
             stage = signals.conversation.stage
-            if stage == "stuck" or self._failures:
+            if stage == "stuck" or self._failures.of_any:
                 before = self.find(decision.key_id, signals, now) if stage == "stuck" else None
                 self._failures.note(conversation, stage, None if before is None else before.model)
         self._used[model] = now
@@ -118,7 +118,7 @@ class Threads:
     def place(self, key_id: str | None, signals: Signals, now: float) -> Place:
         """Where a request stands."""
         in_use = self.find(key_id, signals, now)
-        failed = self._failures.of(in_use.conversation) if in_use is not None and self._failures else ()
+        failed = self._failures.of(in_use.conversation) if in_use is not None and self._failures.of_any else ()
         return Place(in_use, now, self._used, failed)
 
 

@@ -8,10 +8,9 @@ utility = min(P(success), enough) − hard weight × (best P − P), above the c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
-from typing import NamedTuple
 
 import msgspec
 
@@ -89,12 +88,6 @@ def _weights(priority: str, given: Mapping[str, float], base: Weights) -> Weight
     return Weights(**{**asdict(base), **given})
 
 
-class Ranked(NamedTuple):
-    utility: float
-    place: int
-    """Of the arm, among those that were given."""
-
-
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """The weights as they hold for one request."""
 
@@ -108,28 +101,34 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Whether so little of the budget is left that local models go first."""
     preferred: Collection[str]
 
-    def price(self, arm: Arm) -> float:
-        """What an arm costs in every respect but success, in probability of success."""
-        price = self.per_micro_usd * arm.weighed_micro_usd + self.latency * arm.latency_seconds + arm.switching_cost
-        if self.remote and not arm.card.local:
-            price += self.remote
-        if self.preferred and arm.card.id in self.preferred:
-            price -= HINT_BONUS
-        return price
+    def prices(self, arms: Iterable[Arm]) -> list[float]:
+        """What each arm costs in every respect but success, in probability of success."""
+        per_micro_usd, latency, remote, preferred = self.per_micro_usd, self.latency, self.remote, self.preferred
+        prices = []
+        for arm in arms:
+            price = per_micro_usd * arm.weighed_micro_usd + latency * arm.latency_seconds + arm.switching_cost
+            if remote and not arm.card.local:
+                price += remote
+            if preferred and arm.card.id in preferred:
+                price -= HINT_BONUS
+            prices.append(price)
+        return prices
 
     def alone(self, arm: Arm, quality: float) -> float:
         """The utility of an arm beside which there is no other."""
-        return (quality if quality < self.enough else self.enough) - self.price(arm)
+        [price] = self.prices((arm,))
+        return (quality if quality < self.enough else self.enough) - price
 
     def order(
         self,
         arms: Sequence[Arm],
         qualities: Sequence[float],
+        prices: Sequence[float],
         *,
         default_provider: str | None,
         allowed: Collection[int] | None = None,
-    ) -> list[Ranked]:
-        """The arms, the one to pick first.
+    ) -> tuple[list[float], list[int]]:
+        """The utility of each arm, and the places of the arms, the one to pick first.
 
         Exactly equal utilities are told apart by the default provider, then the lower cost, then the lower price, then
         the id, then the effort, so that the order in which arms come never matters. When little of the budget is left
@@ -137,19 +136,17 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             qualities: the predicted success of each arm.
+            prices: of each arm, as `prices` has them.
             allowed: places of the arms that keep a quality floor: they go first, the cheapest of them before the
                 others. None: there is no floor.
         """
-        if len(arms) == 1:
-            return [Ranked(self.alone(arms[0], qualities[0]), 0)]
-        best = max(qualities)
+        enough, hard, best = self.enough, self.hard, max(qualities)
         utilities = [
-            min(quality, self.enough) - self.hard * (best - quality) - self.price(arm)
-            for arm, quality in zip(arms, qualities, strict=True)
+            (quality if quality < enough else enough) - hard * (best - quality) - price
+            for quality, price in zip(qualities, prices, strict=True)
         ]
         if allowed is None and not self.frugal and len(set(utilities)) == len(arms):  # utility alone decides
-            places = sorted(range(len(arms)), key=utilities.__getitem__, reverse=True)
-            return [Ranked(utilities[place], place) for place in places]
+            return utilities, sorted(range(len(arms)), key=utilities.__getitem__, reverse=True)
         keyed = []
         for place, arm in enumerate(arms):
             card, cost, quality = arm.card, arm.weighed_micro_usd, qualities[place]
@@ -163,7 +160,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
                 (outside, behind, first, -utilities[place], other, cost, price, card.id, arm.effort or "", place)
             )
         keyed.sort()
-        return [Ranked(utilities[key[-1]], key[-1]) for key in keyed]
+        return utilities, [key[-1] for key in keyed]
 
 
 class Scales:
@@ -176,17 +173,19 @@ class Scales:
     def __init__(self, weights: Mapping[Priority, Weights], threshold: float) -> None:
         self._weights = weights
         self._threshold = threshold
-        self._known: dict[tuple[Priority, Tier, bool], Scale] = {}
+        self._scales = {
+            (priority, tier, demanding): self._scale(priority, tier, demanding)
+            for priority in weights
+            for tier in TIER_COST
+            for demanding in (False, True)
+        }
 
     def of(self, signals: Signals, preferred: Collection[str] = ()) -> Scale:
         """
         Args:
             preferred: ids of models that the caller hinted at.
         """
-        kind = signals.priority, signals.budget_tier, signals.complexity.score > self._threshold
-        scale = self._known.get(kind)
-        if scale is None:
-            scale = self._known[kind] = self._scale(*kind)
+        scale = self._scales[signals.priority, signals.budget_tier, signals.complexity.score > self._threshold]
         return msgspec.structs.replace(scale, preferred=preferred) if preferred else scale
 
     def _scale(self, priority: Priority, tier: Tier, demanding: bool) -> Scale:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pointsman.core.features import EMBEDDED, STRUCTURE, WIDTH, decode, readable
+from pointsman.core.features import EMBEDDED, STRUCTURE, decode, readable
 from pointsman.core.signals import Intent, Signals
 from pointsman.pipeline.decide.predict import TYPICAL
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CONTEXT_VERSION = 3
 """Of the layout; what was learned over one cannot be read over another."""
-INTENTS = {intent: place for place, intent in enumerate(Intent)}
+INTENTS = {intent: tuple(float(one is intent) for one in Intent) for intent in Intent}
 SHAPE = 10
 LEADING = 16
 UNREAD = SHAPE + len(INTENTS)
@@ -64,22 +64,21 @@ TYPICAL_STRUCTURE = {
 
 def shape_of(signals: Signals) -> list[float]:
     """The part of φ that needs no feature vector: (UNREAD,)."""
-    conversation = signals.conversation
-    row = [
+    needs, conversation = signals.needs, signals.conversation
+    turn, stage = conversation.turn, conversation.stage
+    return [
         1.0,
         SHAPE_SCALE * (_finite(signals.complexity.score) - TYPICAL),
-        SHAPE_SCALE * (math.log2(1 + max(signals.needs.prompt_tokens, 0) / 500) / 8),
-        SHAPE_SCALE * signals.needs.tools,
-        SHAPE_SCALE * (min(conversation.turn, 20) / 20),
-        SHAPE_SCALE * conversation.awaiting_tool_result,
-        SHAPE_SCALE * (min(conversation.repeated_failures, 4) / 4),
-        SHAPE_SCALE * (conversation.stage == "stuck"),
-        SHAPE_SCALE * (conversation.stage == "done"),
-        SHAPE_SCALE * _finite(conversation.severity),
-        *[0.0] * len(INTENTS),
+        SHAPE_SCALE * (math.log2(1 + max(needs.prompt_tokens, 0) / 500) / 8),
+        SHAPE_SCALE if needs.tools else 0.0,
+        SHAPE_SCALE * ((turn if turn < 20 else 20) / 20),
+        SHAPE_SCALE if conversation.awaiting_tool_result else 0.0,
+        SHAPE_SCALE * (min(conversation.repeated_failures, 4) / 4) if conversation.repeated_failures else 0.0,
+        SHAPE_SCALE if stage == "stuck" else 0.0,
+        SHAPE_SCALE if stage == "done" else 0.0,
+        SHAPE_SCALE * _finite(conversation.severity) if conversation.severity else 0.0,
+        *INTENTS[signals.intent],
     ]
-    row[SHAPE + INTENTS[signals.intent]] = 1.0
-    return row
 
 
 def context(signals: Signals, x: NDArray[np.float32] | None) -> Floats:
@@ -93,9 +92,11 @@ def context(signals: Signals, x: NDArray[np.float32] | None) -> Floats:
     row = np.zeros(CONTEXT_WIDTH)
     row[:UNREAD] = shape_of(signals)
     if x is not None:
-        row[UNREAD:-LEADING] = _structure(x)
-        row[-LEADING:] = x[:LEADING]
-        row[-LEADING:] *= LEADING_SCALE
+        read = row[UNREAD:]
+        np.concatenate((x[EMBEDDED:], x[:LEADING]), out=read)
+        typical, scale = _typical()
+        read -= typical
+        read *= scale
     return row
 
 
@@ -110,23 +111,21 @@ def contexts(signals: Sequence[Signals]) -> Floats:
     read = [place for place, one in enumerate(signals) if readable(one.features)]
     if read:
         x = decode([signals[place].features for place in read])
-        rows[read, UNREAD:-LEADING] = _structure(x)
-        rows[read, -LEADING:] = LEADING_SCALE * x[:, :LEADING].astype(np.float64)
+        typical, scale = _typical()
+        rows[read, UNREAD:] = (np.concatenate((x[:, EMBEDDED:], x[:, :LEADING]), axis=1) - typical) * scale
     return rows
 
 
-def _structure(x: NDArray[np.float32]) -> Floats:
-    """Args:
-    x: (…, WIDTH)."""
-    return (x[..., EMBEDDED:WIDTH] - _typical()) * STRUCTURE_SCALE
-
-
 @cache
-def _typical() -> Floats:
-    """(len(STRUCTURE),)"""
+def _typical() -> tuple[Floats, Floats]:
+    """What is taken from what was read, and what it is multiplied with: each (CONTEXT_WIDTH - UNREAD,)."""
     import numpy as np
 
-    return np.array([TYPICAL_STRUCTURE[name] for name in STRUCTURE])
+    typical = [TYPICAL_STRUCTURE[name] for name in STRUCTURE]
+    return (
+        np.array([*typical, *[0.0] * LEADING]),
+        np.array([*[STRUCTURE_SCALE] * len(STRUCTURE), *[LEADING_SCALE] * LEADING]),
+    )
 
 
 def _finite(number: float) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import and_
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,10 @@ def propensities(
     arms: Sequence[Arm],
     qualities: Sequence[float],
     deviations: Sequence[float],
+    prices: Sequence[float],
     *,
     scale: Scale,
-    may: Sequence[bool],
+    may: Sequence[bool] | None,
     allowance: Allowance,
     seed: str,
 ) -> list[float]:
@@ -55,18 +57,22 @@ def propensities(
         arms: the one that is thought best first.
         qualities: predicted success of each arm.
         deviations: its standard deviation.
-        may: whether an arm may be tried at all.
+        prices: what each arm costs in every respect but success.
+        may: whether an arm may be tried at all; None: all may.
         seed: of the frozen draws.
     """
     dear = arms[0].weighed_micro_usd + allowance.micro_usd
     # What an arm of unknown price costs cannot be kept account of.
-    tried = [
-        allowed and arm.weighed_micro_usd <= dear and (arm.cost_micro_usd is not None or arm.card.local)
-        for arm, allowed in zip(arms, may, strict=True)
-    ]
-    wished = _by(method, arms, qualities, deviations, scale, seed)
-    picked = [probability if allowed else 0.0 for probability, allowed in zip(wished, tried, strict=True)]
-    picked[0] = 0.0
+    tried = [arm.weighed_micro_usd <= dear and (arm.cost_micro_usd is not None or arm.card.local) for arm in arms]
+    if may is not None:
+        tried = list(map(and_, tried, may))
+    tried[0] = False  # the best is picked with what the others leave
+    if not any(tried):
+        return [1.0, *[0.0] * (len(arms) - 1)]
+    picked = _by(method, arms, qualities, deviations, prices, scale, seed)
+    for place, allowed in enumerate(tried):
+        if not allowed:
+            picked[place] = 0.0
     others = sum(picked)
     if others > allowance.share:
         picked = [probability * allowance.share / others for probability in picked]
@@ -79,6 +85,7 @@ def _by(
     arms: Sequence[Arm],
     qualities: Sequence[float],
     deviations: Sequence[float],
+    prices: Sequence[float],
     scale: Scale,
     seed: str,
 ) -> list[float]:
@@ -86,21 +93,20 @@ def _by(
         return [0.0] * len(arms)
     import numpy as np
 
-    prices = np.array([scale.price(arm) for arm in arms])
-    mean, deviation = np.array(qualities), np.array(deviations)
+    mean, deviation, costs = np.array((qualities, deviations, prices))
     if method == "thompson":
         drawn = deviation * _columns(seed, models_of(arms))
         drawn += mean
         np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
-        won = _utilities(drawn, prices, scale).argmax(axis=1)
+        won = _utilities(drawn, costs, scale).argmax(axis=1)
         return [count / DRAWS for count in np.bincount(won, minlength=len(arms)).tolist()]
     if method == "igw":
-        worth = _utilities(mean[None, :], prices, scale)[0]
+        worth = _utilities(mean[None, :], costs, scale)[0]
         behind = np.maximum(worth[0] - worth, 0.0)
         return [1.0 / (len(arms) + GAMMA * gap) for gap in behind.tolist()]
     hopes = np.minimum(mean + BOUND * deviation, 1.0)
     utilities = [
-        float(_utilities(np.where(np.arange(len(arms)) == place, hopes, mean)[None, :], prices, scale)[0, place])
+        float(_utilities(np.where(np.arange(len(arms)) == place, hopes, mean)[None, :], costs, scale)[0, place])
         for place in range(len(arms))
     ]
     best = max(range(len(arms)), key=utilities.__getitem__)
@@ -111,7 +117,8 @@ def _utilities(qualities: Floats, prices: Floats, scale: Scale) -> Floats:
     """As `Scale.order` has them: (draws, arms)."""
     import numpy as np
 
-    worth = np.minimum(qualities, scale.enough) - prices
+    worth = np.minimum(qualities, scale.enough)
+    worth -= prices
     if scale.hard:
         worth -= scale.hard * (qualities.max(axis=1, keepdims=True) - qualities)
     return worth

@@ -101,14 +101,15 @@ class LearnedPolicy:
         scale = self._scales.of(signals, preferred)
         least = self.artefact.floor if signals.quality_floor is None else signals.quality_floor
         allowed = None if least is None else floor.within(least, qualities, deviations)
-        order = scale.order(arms, qualities, default_provider=self.rules.default_provider, allowed=allowed)
-        places = [place for _, place in order]
-        ranked = list(map(arms.__getitem__, places))
-        qualities = list(map(qualities.__getitem__, places))
-        deviations = list(map(deviations.__getitem__, places))
-        if allowance is None or len(arms) == 1:
-            picked = [1.0, *[0.0] * (len(arms) - 1)]
-        else:
+        prices = scale.prices(arms)
+        utilities, order = scale.order(
+            arms, qualities, prices, default_provider=self.rules.default_provider, allowed=allowed
+        )
+        ranked = list(map(arms.__getitem__, order))
+        qualities = list(map(qualities.__getitem__, order))
+        deviations = list(map(deviations.__getitem__, order))
+        picked = None
+        if allowance is not None:
             share = self.artefact.exploration.share
             if share is not None and share < allowance.share:
                 allowance = Allowance(share=share, micro_usd=allowance.micro_usd)
@@ -117,8 +118,9 @@ class LearnedPolicy:
                 ranked,
                 qualities,
                 deviations,
+                list(map(prices.__getitem__, order)),
                 scale=scale,
-                may=[True] * len(places) if allowed is None else [place in allowed for place in places],
+                may=None if allowed is None else [place in allowed for place in order],
                 allowance=allowance,
                 seed=self._version,
             )
@@ -137,8 +139,13 @@ class LearnedPolicy:
                 queue_seconds=arm.queue_seconds,
                 propensity=propensity,
             )
-            for arm, quality, deviation, (utility, _), propensity in zip(
-                ranked, qualities, deviations, order, picked, strict=True
+            for arm, quality, deviation, utility, propensity in zip(
+                ranked,
+                qualities,
+                deviations,
+                map(utilities.__getitem__, order),
+                picked or [1.0, *[0.0] * (len(arms) - 1)],
+                strict=True,
             )
         ]
 
@@ -151,7 +158,9 @@ class LearnedPolicy:
         x = decode_one(signals.features) if readable(signals.features) else None
         believed = self._success(arms, signals, x)
         means, deviations = self.bank.deviation(models, signals, now, x)
-        qualities = [min(max(before + mean, 0.0), 1.0) for before, mean in zip(believed, means, strict=True)]
+        qualities = believed
+        if any(means):
+            qualities = [min(max(before + mean, 0.0), 1.0) for before, mean in zip(believed, means, strict=True)]
         if not all(map(math.isfinite, map(add, qualities, deviations))):
             for place, arm in enumerate(arms):
                 if not math.isfinite(qualities[place] + deviations[place]):

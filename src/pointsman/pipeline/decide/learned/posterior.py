@@ -155,7 +155,7 @@ class PosteriorBank:
                 squares = sum(number * number for number in shape_of(signals))
             else:
                 phi = context(signals, x)
-                squares = float(phi @ phi)
+                squares = float(phi.dot(phi))
             return [0.0] * len(models), [self._numbers.prior_sd * math.sqrt(squares)] * len(models)
         self._begin()
         phi = context(signals, x)

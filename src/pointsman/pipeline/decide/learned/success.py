@@ -117,17 +117,19 @@ def _read(artefact: LearnedArtefact) -> _Arrays:
 
 
 def _of_one(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[list[float], float]:
-    """As `_logits`, of one request: (WIDTH,)."""
-    logits: list[float] = (x @ arrays.weights + arrays.bias).tolist()
-    if arrays.centres is None:
-        return logits, 1.0
-    embedded = x[:EMBEDDED]
-    length = math.sqrt(float(embedded @ embedded))
-    if not length > 0:
-        return logits, 0.0
-    nearest = float((arrays.centres @ embedded).max()) / max(length, LEAST)
-    gate = (arrays.outer - 1.0 + nearest) / (arrays.outer - arrays.inner)
-    return logits, min(max(gate, 0.0), 1.0)
+    """As `_logits`, of one request: (WIDTH,). Behind a closed gate there are no logits."""
+    gate = 1.0
+    if arrays.centres is not None:
+        embedded = x[:EMBEDDED]
+        length = math.sqrt(float(embedded.dot(embedded)))
+        if not length > 0:
+            return [], 0.0
+        nearest = float(arrays.centres.dot(embedded).max()) / max(length, LEAST)
+        gate = min(max((arrays.outer - 1.0 + nearest) / (arrays.outer - arrays.inner), 0.0), 1.0)
+        if not gate:
+            return [], 0.0
+    logits: list[float] = (x.dot(arrays.weights) + arrays.bias).tolist()
+    return logits, gate
 
 
 def _logits(arrays: _Arrays, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
