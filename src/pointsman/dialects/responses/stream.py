@@ -56,7 +56,7 @@ class ChatFromResponses:
                 written += [self._chunk(delta) for delta in self._deltas(told)]
             except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError) as error:
                 self.failure = unreadable(error)
-                return Frames(b"".join(written), event.usage, event.answer_id)
+                return Frames(b"".join(written), answer_id=event.answer_id)
         if event.finish_reason is not None:
             written.append(self._chunk({}, event.finish_reason))
             if self._wants_usage and event.usage is not None:
@@ -68,6 +68,8 @@ class ChatFromResponses:
         kind = told.get("type")
         if kind in _SAID:
             text = told["delta"]
+            if not text:
+                return []
             if kind == "response.reasoning_summary_text.delta":
                 part = (told.get("output_index"), told.get("summary_index"))
                 if self._part not in (None, part):
