@@ -367,9 +367,9 @@ def _checked(payload: bytes) -> _Envelope:
         envelope = _envelope_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise unreadable(error) from None
-    check_utf8(payload)
-    failure = _failure(envelope, payload)
-    if failure is not None:
+    if not payload.isascii():
+        check_utf8(payload)
+    if (envelope.error or envelope.object == "error") and (failure := _failure(envelope, payload)) is not None:
         raise failure
     return envelope
 
@@ -399,7 +399,8 @@ def _usage(envelope: _Envelope) -> Usage | None:
 
 
 def _id(envelope: _Envelope) -> str | None:
-    return envelope.id if isinstance(envelope.id, str) and 0 < len(envelope.id) <= MAX_ID else None
+    told = envelope.id
+    return told if isinstance(told, str) and 0 < len(told) <= MAX_ID else None
 
 
 def _ends(frames: bytes) -> list[int]:

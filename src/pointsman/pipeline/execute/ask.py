@@ -172,7 +172,7 @@ class Ask:
         answering = finished = told = late = False
         sent = False
         first: Event | None = None
-        restore = early = None
+        masked = restore = early = None
         failure: PointsmanError | None = None
         hears = Heard() if joins is None and job.request.stream else joins
         line = self._queues.line(card) if self._queues is not None else None
@@ -190,10 +190,9 @@ class Ask:
             if card.local and not self._is_local(card):
                 card = msgspec.structs.replace(card, local=False)
                 step.moved(card)
-            mask = job.mask
-            masked = mask if mask is not None and not card.local else None
-            restore = masked.restorer() if masked is not None else None
-            asked = job.request if masked is None else masked.request
+            mask, asked = job.mask, job.request
+            if mask is not None and not card.local:
+                masked, restore, asked = mask, mask.restorer(), mask.request
             if decision.effort is not None and card.id == decision.model:
                 asked = asked.with_defaults({"reasoning_effort": decision.effort})
             if alters is not None:
@@ -209,6 +208,7 @@ class Ask:
                 credential=credential,
             )
             events = provider.chat(call) if asked.kind == "chat" else _not_chat(provider, call)
+            passes = hears.passes if hears is not None else None
             sent = True
             try:
                 async for event in events:
@@ -230,14 +230,18 @@ class Ask:
                         finished = True
                     if event.note is not None:
                         step.noted(event.note)
-                    if event.usage is not None:
-                        step.used(event.usage, final=finished)
+                    usage = event.usage
+                    if usage is not None:
+                        step.used(usage, final=finished)
                         told = not finished or decision.signals.needs.choices > 1
-                    if event.went_on or (told and event.usage is None):
+                        if event.went_on:
+                            step.went_on()
+                            told = False
+                    elif told:
                         step.went_on()
                         told = False
-                    if hears is not None:
-                        passed = hears.passes(event)
+                    if passes is not None:
+                        passed = passes(event)
                         if passed is None:
                             continue
                         event = passed

@@ -74,7 +74,10 @@ class Order:
         for one in self._tries:
             if one.left <= 0:
                 continue
-            if one.at <= now or (not one.tells and one.at - now <= SHORT):
+            if one.at <= now:
+                one.left -= 1
+                return one.model, 0.0
+            if not one.tells and one.at - now <= SHORT:
                 best = one
                 break
             if best is None or one.at < best.at:
@@ -82,7 +85,7 @@ class Order:
         if best is None:
             return None
         best.left -= 1
-        return best.model, best.at - now if best.at > now else 0.0
+        return best.model, best.at - now
 
     @property
     def more(self) -> bool:

@@ -118,8 +118,8 @@ class Splice:
         sign, raw = self._sign, event.raw
         if sign is not None and event.finish_reason is None and sign not in raw:  # most events
             self._kept.append(raw)
-            self._size += len(raw)
-            if self._size > MOST:
+            self._size = size = self._size + len(raw)
+            if size > MOST:
                 self._lose()
             return event
         if not isinstance(event, Frames) or not self._joined:
