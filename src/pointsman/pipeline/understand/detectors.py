@@ -89,7 +89,7 @@ class Detectors:
         self._set = re2.Set.SearchSet(options)
         for detector in self._detectors:
             self._set.Add(detector.trigger or detector.expression)
-        self._canary: int = self._set.Add("(?:)")
+        self._canary: int = self._set.Add(r"\z")
         self._set.Compile()
         self._match = matcher(self._set)
 

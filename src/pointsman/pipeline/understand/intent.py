@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from operator import call
+from operator import call, itemgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -24,10 +24,8 @@ LEAST_WEIGHT = 1.5
 """Below it nothing telling was found, and the intent is `general`."""
 LEAST_LEAD = 0.15
 """Of the heaviest over the second, below which the intent is `general`."""
-AT_ONCE = 12
-"""Rules in one set. The states that all rules of a look have together are so many that a new text keeps meeting new
-ones; too many sets are passes without need. Microseconds an ask of some 700 bytes, all texts new, and met before: with
-sets of 6, 35 and 19; of 12, 36 and 16; of 30, 41 and 14."""
+SET_MEMORY = 24 << 20
+"""Bytes that the automaton of one set may take; when full it starts anew."""
 PRIOR = 2.0
 """Weight given to everything that the rules do not know, in the confidence."""
 
@@ -40,73 +38,53 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     weight: float
     pattern: str
     exact: bool = False
+    set: int = 0
+    """Of those in one place, which are searched for together."""
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...]
 
 
-class _Set(NamedTuple):
-    """Rules that look in the same place."""
-
-    look: Look
-    match: Match
-    rules: tuple[tuple[Intent, float], ...]
-    """Of each pattern, for what it speaks and how much it weighs."""
-
-
 class _Asked(NamedTuple):
     """Sets, column by column."""
 
-    looks: tuple[Look, ...]
+    looked: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    """Of the texts in the order of `PLACES`, what each set sees."""
     matchers: tuple[Match, ...]
     rules: tuple[tuple[tuple[Intent, float], ...], ...]
+    """For what each pattern speaks, and how much it weighs."""
 
 
-_LOOKED: Mapping[Look, Callable[[bool, bool], bool]] = {
-    "prose": lambda prose, code: prose,
-    "open": lambda prose, code: prose,
-    "close": lambda prose, code: prose,
-    "code": lambda prose, code: code,
-    "all": lambda prose, code: True,
-}
-"""Whether there is anything to look at."""
+PLACES: tuple[Look, ...] = ("prose", "open", "close", "code", "all")
 
 
 class IntentRules:
     """The table, compiled: RE2 sets for each place where patterns look. Threads may share it."""
 
     def __init__(self) -> None:
-        placed: dict[Look, list[Rule]] = {}
-        for rule in _table().rule:
-            placed.setdefault(rule.look, []).append(rule)
-        sets = [
-            _Set(look, matcher(_compile(part)), tuple([(rule.intent, rule.weight) for rule in part]))
-            for look, rules in placed.items()
-            for part in _parts(rules)
-        ]
-        self._asked = {
-            (prose, code): _Asked(*zip(*[one for one in sets if _LOOKED[one.look](prose, code)], strict=True))
-            for prose in (False, True)
-            for code in (False, True)
-        }
-        """The sets to ask by whether there is prose, and code: none is asked of nothing."""
+        rules = _table().rule
+        self._prose = _sets([rule for rule in rules if rule.look != "code"], {"all": "prose"})
+        self._code = _sets([rule for rule in rules if rule.look in ("code", "all")], {})
+        self._both = _sets(rules, {})
 
     def weigh(self, ask: Ask) -> dict[Intent, float]:
         """The weight of every intent that a rule speaks for."""
         weights: dict[Intent, float] = {}
-        prose, code = ask.prose, ask.code.encode("utf-8", "replace")
-        raw = prose.encode("utf-8", "replace")
-        even = len(raw) == len(prose)  # ASCII: letters are bytes
-        texts: dict[Look, bytes] = {
-            "prose": raw,
-            "open": raw[:OPENING] if even else prose[:OPENING].encode("utf-8", "replace"),
-            "close": raw[-CLOSING:] if even else prose[-CLOSING:].encode("utf-8", "replace"),
-            "code": code,
-            "all": b"%b\n%b" % (raw, code),
-        }
-        looks, matchers, rules = self._asked[raw != b"", code != b""]
-        for rows, found in zip(rules, map(call, matchers, map(texts.__getitem__, looks)), strict=True):
+        prose, raw = ask.prose, ask.raw
+        if len(raw) == len(prose):  # ASCII: letters are bytes
+            opening, closing = raw[:OPENING], raw[-CLOSING:]
+        else:
+            opening = prose[:OPENING].encode("utf-8", "replace")
+            closing = prose[-CLOSING:].encode("utf-8", "replace")
+        if ask.code:
+            code = ask.code.encode("utf-8", "replace")
+            texts = (raw, opening, closing, code, b"%b\n%b" % (raw, code))
+            looked, matchers, rules = self._both if raw else self._code
+        else:
+            texts = (raw, opening, closing)
+            looked, matchers, rules = self._prose
+        for rows, found in zip(rules, map(call, matchers, looked(texts)), strict=True):
             if found:
                 for index in found:
                     intent, weight = rows[index]
@@ -140,16 +118,28 @@ def _table() -> _Table:
     return msgspec.convert(table("intents"), _Table)
 
 
-def _parts(rules: list[Rule]) -> list[list[Rule]]:
-    return [rules[at : at + AT_ONCE] for at in range(0, len(rules), AT_ONCE)]
+def _sets(rules: Sequence[Rule], elsewhere: Mapping[Look, Look]) -> _Asked:
+    """
+    Args:
+        elsewhere: where rules look instead of their own place.
+    """
+    placed: dict[tuple[Look, int], list[Rule]] = {}
+    for rule in rules:
+        placed.setdefault((elsewhere.get(rule.look, rule.look), rule.set), []).append(rule)
+    return _Asked(
+        itemgetter(*(PLACES.index(look) for look, _ in placed)),
+        tuple([_compiled(tuple(together)) for together in placed.values()]),
+        tuple([tuple([(rule.intent, rule.weight) for rule in together]) for together in placed.values()]),
+    )
 
 
-def _compile(rules: list[Rule]) -> re2.Set:
+@cache
+def _compiled(rules: tuple[Rule, ...]) -> Match:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 16 << 20
+    options.max_mem = SET_MEMORY
     compiled = re2.Set.SearchSet(options)
     for rule in rules:
         compiled.Add(f"(?m{'' if rule.exact else 'i'}:{rule.pattern})")
     compiled.Compile()
-    return compiled
+    return matcher(compiled)

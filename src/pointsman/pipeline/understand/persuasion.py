@@ -11,8 +11,6 @@ import re
 
 import re2
 
-from .searching import matcher
-
 _options = re2.Options()
 _options.case_sensitive = False
 _options.log_errors = False
@@ -77,7 +75,7 @@ _ENCODED = re.compile(
 """Base64 of a sentence has letters of both cases and digits; numbers and hashes have not."""
 _LONG = re2.compile(r"[a-z0-9+]{28}|\\u00", _options)
 """What `_ENCODED` may match: it is slow."""
-_HINT = (
+HINT = (
     rf"mod[eè]l(?:s|l|lo|o|e|os)?\b|rout(?:er|ing)|urgent|(?:{_VERY}|highly) (?:{_HARD})|critical"
     r"|model_(?:hint|tier|choice|name)|\btier\b|most (?:capable|powerful|intelligent|advanced)"
     r"|(?:strong|smart|clever)est|flagship|frontier|quality ?[=:]"
@@ -86,17 +84,13 @@ _HINT = (
     r"|priority|complexity|difficulty|nothing cheaper|модел|模型|モデル|모델|[a-z0-9+]{28}|\\u00"
 )
 """Without one of these there is nothing to look for; hardly any prompt gets beyond it."""
-_HINTS = re2.compile(_HINT, _options)
-_HINT_SET = re2.Set.SearchSet(_options)  # a set of one answers in less time than an expression does
-_HINT_SET.Add(_HINT)
-_HINT_SET.Compile()
-_any_hint = matcher(_HINT_SET)
+_HINTS = re2.compile(HINT, _options)
 
 
 def without_persuasion(prose: str) -> str:
     """The prose without what speaks to the router; all of it where nothing else would be left."""
     raw = prose.encode("utf-8", "replace")
-    if not _any_hint(raw):
+    if _HINTS.search(raw) is None:
         return prose
     left = _BLOCK.sub(b" ", _ESCAPED.sub(_unescaped, raw) if b"\\u00" in raw else raw)
     left = _without_spoken(left)
