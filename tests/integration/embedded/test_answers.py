@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -36,6 +37,7 @@ async def test_a_whole_answer_has_openai_s_shape(bench: Bench) -> None:
     assert choice["message"] == {"role": "assistant", "content": heard.text}
     assert choice["finish_reason"] in ("stop", "length")
     assert heard.text.startswith("Hello")
+    assert body["system_fingerprint"] == f"xllamacpp-{version('xllamacpp')}"
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert heard.usage is not None

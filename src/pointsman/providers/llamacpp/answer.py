@@ -126,10 +126,13 @@ class Answer:
 
     Args:
         model: the name that the answer bears.
+        build: what writes it, with its version. The engine's own word for that is `b0-unknown`.
     """
 
-    def __init__(self, model: str, *, wants_usage: bool) -> None:
-        self._envelope: dict[str, Any] = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": model}
+    def __init__(self, model: str, *, build: str, wants_usage: bool) -> None:
+        self._envelope: dict[str, Any] = {
+            "id": "", "object": "chat.completion.chunk", "created": 0, "model": model, "system_fingerprint": build
+        }  # fmt: skip
         self._wants_usage = wants_usage
         self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
         self._choices: list[dict[str, Any]] = []
@@ -151,8 +154,6 @@ class Answer:
         """Take the answer's id and time from its first chunk."""
         if not self._envelope["id"]:
             self._envelope |= {"id": chunk.id or f"chatcmpl-{os.urandom(12).hex()}", "created": chunk.created}
-            if chunk.system_fingerprint:
-                self._envelope["system_fingerprint"] = chunk.system_fingerprint
 
     def count(self, usage: EngineUsage) -> None:
         """Add a choice's tokens. The prompt is the same for all and counts once."""

@@ -42,11 +42,12 @@ def main() -> None:
     os.putenv("OMP_WAIT_POLICY", "passive")
     _die_first()
     try:
-        server = _start(_import(), parameters)
+        engine = _import()
+        server = _start(engine, parameters)
     except _Failed as failure:
         _tell(descriptor, failure.report)
         sys.exit(1)
-    _tell(descriptor, {"address": server.listening_address})
+    _tell(descriptor, {"address": server.listening_address, "engine": f"xllamacpp-{engine.__version__}"})
     while True:
         signal.pause()
 

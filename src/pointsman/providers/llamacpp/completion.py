@@ -214,7 +214,6 @@ class EngineChunk(msgspec.Struct):
     choices: list[EngineChoice] = msgspec.field(default_factory=list)
     id: str | None = None
     created: int = 0
-    system_fingerprint: str | None = None
     usage: EngineUsage | None = None
     timings: Timings | None = None
     error: Any = None

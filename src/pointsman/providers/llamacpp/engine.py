@@ -103,6 +103,8 @@ class Engine:
         self._error: EngineError | None = None
         self._failed_at = 0.0
         self._start_seconds: float | None = None
+        self.build = ""
+        """What serves the model, with its version; empty until it has been loaded."""
         self._closed = False
 
     @property
@@ -257,7 +259,7 @@ class Engine:
                 origin = None
             if origin is not None:
                 loaded = time.monotonic()
-                self._origin, self._start_seconds = origin, loaded - launched
+                self._origin, self._start_seconds, self.build = origin, loaded - launched, child.engine
                 log.info("The engine of %s is ready after %.1f s", self.spec.name, self._start_seconds)
                 self._become(EngineState.READY, self.reason)
                 ending = await self._watch(child)

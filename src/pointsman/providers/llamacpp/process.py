@@ -60,6 +60,8 @@ class EngineProcess:
     _log: EngineLog
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     _pump: asyncio.Task[None] | None = None
+    engine: str = ""
+    """What serves the model, with its version, once it is loaded."""
 
     @classmethod
     async def launch(cls, spec: EngineSpec, *, environment: Mapping[str, str], log: EngineLog) -> EngineProcess:
@@ -109,6 +111,7 @@ class EngineProcess:
             return None
         report = json.loads(line)
         if "address" in report:
+            self.engine = report["engine"]
             address = urlsplit(report["address"])
             return Origin(scheme="http", host=address.hostname or "127.0.0.1", port=address.port or 0)
         await self.ended()

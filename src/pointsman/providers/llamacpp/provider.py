@@ -79,7 +79,7 @@ class LlamaCppProvider:
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         await engine.ready(timeout=call.timeouts.first_byte)
-        answer = Answer(name, wants_usage=call.request.wants_usage)
+        answer = Answer(name, build=engine.build, wants_usage=call.request.wants_usage)
         for index in range(call.request.params.n or 1):
             remaining = call.timeouts.total - (loop.time() - arrived)
             if remaining <= 0:
