@@ -281,7 +281,7 @@ def test_a_call_is_told_whole_and_once(gateway: Gateway, after: int, second: str
 
 
 def test_the_log_tells_both_attempts_and_the_answer_has_one_id(gateway: Gateway):
-    turns = [{"role": "user", "content": "how=reset after=2300 ."}]
+    turns = [{"role": "user", "content": "how=hang-up after=2300 ."}]  # a reset may take with it what had come
     body = {"model": "openai:dies-by-prompt", "messages": turns, "stream": True}
     reply = gateway.ask("POST", "/v1/chat/completions", body)
     outcome = gateway.decision(reply)["outcome"]
