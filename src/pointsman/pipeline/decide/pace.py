@@ -51,11 +51,11 @@ class Running:
     def observe(self, ratio: float) -> None:
         """Take up one ratio, above 0."""
         value = log(ratio)
-        if not -FURTHEST <= value <= FURTHEST:
+        if not abs(value) <= FURTHEST:
             value = copysign(FURTHEST, value)
         weight, mean = self.weight, self.mean
-        if weight != MEMORY:
-            self.weight = weight = min(weight + 1.0, MEMORY)
+        if weight < MEMORY:
+            self.weight = weight = weight + 1.0
         share = 1.0 / weight
         gap = value - mean
         step = share * gap

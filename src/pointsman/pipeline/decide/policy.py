@@ -90,7 +90,7 @@ class RulePolicy:
         qualities = [arm.quality for arm in arms]
         least = signals.quality_floor
         allowed = None if least is None else within(least, qualities, [0.0] * len(arms))
-        prices = scale.prices(arms)
+        prices = list(map(scale.price, arms))
         utilities, order = scale.order(arms, qualities, prices, default_provider=self.default_provider, allowed=allowed)
         return [
             candidate_of(arms[place], utility=utilities[place], propensity=0.0 if behind else 1.0)

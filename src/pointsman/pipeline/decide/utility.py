@@ -8,7 +8,7 @@ utility = min(P(success), enough) − hard weight × (best P − P), above the c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 
@@ -101,23 +101,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Whether so little of the budget is left that local models go first."""
     preferred: Collection[str]
 
-    def prices(self, arms: Iterable[Arm]) -> list[float]:
-        """What each arm costs in every respect but success, in probability of success."""
-        per_micro_usd, latency, remote, preferred = self.per_micro_usd, self.latency, self.remote, self.preferred
-        prices = []
-        for arm in arms:
-            price = per_micro_usd * arm.weighed_micro_usd + latency * arm.latency_seconds + arm.switching_cost
-            if remote and not arm.card.local:
-                price += remote
-            if preferred and arm.card.id in preferred:
-                price -= HINT_BONUS
-            prices.append(price)
-        return prices
+    def price(self, arm: Arm) -> float:
+        """What an arm costs in every respect but success, in probability of success."""
+        price = self.per_micro_usd * arm.weighed_micro_usd + self.latency * arm.latency_seconds + arm.switching_cost
+        if self.remote and not arm.card.local:
+            price += self.remote
+        if self.preferred and arm.card.id in self.preferred:
+            price -= HINT_BONUS
+        return price
 
     def alone(self, arm: Arm, quality: float) -> float:
         """The utility of an arm beside which there is no other."""
-        [price] = self.prices((arm,))
-        return (quality if quality < self.enough else self.enough) - price
+        return (quality if quality < self.enough else self.enough) - self.price(arm)
 
     def order(
         self,
@@ -136,7 +131,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             qualities: the predicted success of each arm.
-            prices: of each arm, as `prices` has them.
+            prices: the `price` of each arm.
             allowed: places of the arms that keep a quality floor: they go first, the cheapest of them before the
                 others. None: there is no floor.
         """

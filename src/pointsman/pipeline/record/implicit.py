@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from pointsman.core.caller import INTENT_KEY
 from pointsman.core.decision import Decision
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.observation import REJECTED, VERDICT, Implicit
-from pointsman.core.outcome import Outcome
+from pointsman.core.outcome import Attempt, Outcome
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest
 
@@ -35,10 +37,12 @@ FEWEST = 30
 """Answers of which callers spoke too, below which a kind counts for nothing."""
 STEP = 0.05
 """Weights are rounded down to it, so that they do not change with every case."""
+OWN_KEYS = frozenset({JUDGE_KEY, INTENT_KEY})
+"""Of whoever is no caller: the gateway itself asks."""
 KINDS = ("complaint", "praise", "retry", "tool_failed", "tool_worked", "tests_failed", "tests_passed")
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """An answer that something may yet be said of."""
 
     decision_id: str
@@ -67,9 +71,11 @@ class ImplicitSignals:
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """An answer has ended. What failed or was cut off is not the model's answer, and says nothing of it."""
         signals, key_id = decision.signals, decision.key_id
-        if outcome.status != "ok" or signals.needs.kind != "chat" or key_id in (JUDGE_KEY, INTENT_KEY):
+        if outcome.status != "ok" or signals.needs.kind != "chat" or key_id in OWN_KEYS:
             return
-        self._judged(decision, outcome)
+        for attempt in outcome.attempts:
+            if attempt.confidence is not None:
+                self._judged(decision, outcome, attempt, attempt.confidence)
         now, shape = self._clock.monotonic(), signals.conversation
         if decision.conversation:
             kept = Answered(decision.id, now, shape.turn, shape.tool_results, shape.tool_errors, shape.tests_passed)
@@ -93,15 +99,12 @@ class ImplicitSignals:
         for kind, success in _signs(last, decision, request):
             self._note(last.decision_id, kind, success)
 
-    def _judged(self, decision: Decision, outcome: Outcome) -> None:
-        """Note what a cascade thought of the answer, and of the one of the decision's model that it kept back."""
-        for attempt in outcome.attempts:
-            if attempt.confidence is None:
-                continue
-            if attempt is outcome.attempts[-1]:
-                self._note(decision.id, VERDICT, attempt.confidence)
-            elif attempt.status == "escalated" and attempt.model == decision.model:
-                self._note(decision.id, REJECTED, attempt.confidence)
+    def _judged(self, decision: Decision, outcome: Outcome, attempt: Attempt, confidence: float) -> None:
+        """Note what a cascade thought of the answer, or of the one of the decision's model that it kept back."""
+        if attempt is outcome.attempts[-1]:
+            self._note(decision.id, VERDICT, confidence)
+        elif attempt.status == "escalated" and attempt.model == decision.model:
+            self._note(decision.id, REJECTED, confidence)
 
     def _note(self, decision_id: str, kind: str, success: float) -> None:
         self._keep(Implicit(decision_id=decision_id, kind=kind, success=success, at=self._clock.now()))
@@ -146,5 +149,5 @@ def belief(right: int, cases: int) -> float:
 def _remember(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    while len(kept) > most:
+    if len(kept) > most:
         kept.popitem(last=False)

@@ -66,11 +66,12 @@ class Record:
 
     def _decided(self, decision: Decision, request: ChatRequest) -> None:
         """Queue a decision before it is acted on, with its prompt where the privacy setting allows."""
-        privacy = decision.signals.privacy
-        keep = self._store_prompts == "all" or (
-            self._store_prompts == "public" and not privacy.classes and not privacy.local_only
-        )
-        self._log.decided(decision, prompt=_encoder.encode(request.params.messages) if keep else None)
+        prompt = None
+        if self._store_prompts != "never":
+            privacy = decision.signals.privacy
+            if self._store_prompts == "all" or not (privacy.classes or privacy.local_only):
+                prompt = _encoder.encode(request.params.messages)
+        self._log.decided(decision, prompt=prompt)
 
     def refused(
         self,
@@ -116,7 +117,9 @@ class Record:
         self._decided(decision, request)
         for tell in self._asked:
             tell(decision, request)
-        listener = self._judge.listen(decision, request) if self._judge is not None else None
+        judge, listener = self._judge, None
+        if judge is not None:
+            listener = judge.listen(decision, request)
         self.tally.begin()
         outcome = Outcome(status="cancelled", http_status=499)  # nginx's word for a client that left
         try:
@@ -156,8 +159,8 @@ class Record:
             self.tally.end(outcome, stream=decision.stream)
             for tell_end in self._told:
                 tell_end(decision, outcome)
-            if self._judge is not None:
-                self._judge.ended(decision, request, outcome, listener)
+            if judge is not None:
+                judge.ended(decision, request, outcome, listener)
 
 
 _REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})

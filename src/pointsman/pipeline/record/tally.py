@@ -30,6 +30,26 @@ class Histogram:
         self.sum += value
 
 
+class Histograms(dict[str, Histogram]):
+    """By model; of one that was not asked before it begins empty."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+
+    def __missing__(self, model: str) -> Histogram:
+        found = self[model] = Histogram(self.bounds)
+        return found
+
+
+class Used:
+    """The tokens of a model."""
+
+    __slots__ = ("cached", "completion", "prompt")
+
+    def __init__(self) -> None:
+        self.prompt = self.completion = self.cached = 0
+
+
 class Tally:
     """Every mapping's first key is the id of the model that answered, or was asked last; '' where none was."""
 
@@ -38,13 +58,13 @@ class Tally:
         """Requests whose answers are under way."""
         self.requests: Counter[tuple[str, str]] = Counter()
         """By model and status."""
-        self.seconds: dict[str, Histogram] = {}
+        self.seconds = Histograms(SECONDS)
         """Of answers that ended well."""
-        self.first_byte: dict[str, Histogram] = {}
+        self.first_byte = Histograms(FIRST_BYTE_SECONDS)
         """Of streamed ones."""
-        self.queued: dict[str, Histogram] = {}
+        self.queued = Histograms(QUEUE_SECONDS)
         """Of every attempt before whose engine there is a queue, by its model; of those that were refused as well."""
-        self.tokens: Counter[Tokens] = Counter()
+        self._used: dict[str, Used] = {}
         self.cost_micro_usd: Counter[str] = Counter()
         self.policy_rollbacks = 0
         """Policies on trial that this process rolled back, because they did worse than what they replaced."""
@@ -57,6 +77,14 @@ class Tally:
 
         self.intents: Counter[str] = Counter()
         """What became of the messages that a language model was to tell the intent of."""
+
+    @property
+    def tokens(self) -> dict[Tokens, int]:
+        return {
+            (model, kind): count
+            for model, used in self._used.items()
+            for kind, count in (("prompt", used.prompt), ("completion", used.completion), ("cached", used.cached))
+        }
 
     def told_unusable(self, policies: Mapping[str, str]) -> None:
         self.unusable_policies = policies
@@ -73,27 +101,22 @@ class Tally:
         model = outcome.model or ""
         self.requests[model, outcome.status] += 1
         if outcome.status == "ok":
-            _of(self.seconds, model, SECONDS).observe(outcome.seconds)
+            self.seconds[model].observe(outcome.seconds)
             if stream and outcome.first_byte_seconds is not None:
-                _of(self.first_byte, model, FIRST_BYTE_SECONDS).observe(outcome.first_byte_seconds)
+                self.first_byte[model].observe(outcome.first_byte_seconds)
         for attempt in outcome.attempts:
             if attempt.queue_seconds is not None:
-                _of(self.queued, attempt.model, QUEUE_SECONDS).observe(attempt.queue_seconds)
+                self.queued[attempt.model].observe(attempt.queue_seconds)
             if attempt.prompt_tokens is not None:
-                tokens, asked = self.tokens, attempt.model
-                tokens[asked, "prompt"] += attempt.prompt_tokens
-                tokens[asked, "completion"] += attempt.completion_tokens or 0
-                tokens[asked, "cached"] += attempt.cached_tokens or 0
+                used = self._used.get(attempt.model)
+                if used is None:
+                    used = self._used[attempt.model] = Used()
+                used.prompt += attempt.prompt_tokens
+                used.completion += attempt.completion_tokens or 0
+                used.cached += attempt.cached_tokens or 0
             if attempt.cost_micro_usd and not attempt.caller_key:
                 self.cost_micro_usd[attempt.model] += attempt.cost_micro_usd
 
     def refuse(self, outcome: Outcome) -> None:
         """A request ended before any model was asked."""
         self.requests[outcome.model or "", outcome.status] += 1
-
-
-def _of(histograms: dict[str, Histogram], model: str, bounds: tuple[float, ...]) -> Histogram:
-    found = histograms.get(model)
-    if found is None:
-        found = histograms[model] = Histogram(bounds)
-    return found

@@ -101,7 +101,7 @@ class LearnedPolicy:
         scale = self._scales.of(signals, preferred)
         least = self.artefact.floor if signals.quality_floor is None else signals.quality_floor
         allowed = None if least is None else floor.within(least, qualities, deviations)
-        prices = scale.prices(arms)
+        prices = list(map(scale.price, arms))
         utilities, order = scale.order(
             arms, qualities, prices, default_provider=self.rules.default_provider, allowed=allowed
         )
