@@ -85,52 +85,34 @@ class ChatStream:
         several: whether the caller asked for more than one choice.
     """
 
-    __slots__ = (
-        "_answer_id",
-        "_begun",
-        "_called",
-        "_choices",
-        "_finished",
-        "_first",
-        "_frames",
-        "_held",
-        "_hollow",
-        "_left_out",
-        "_looks_for_id",
-        "_opens",
-        "_wants_usage",
-        "_words",
-        "done",
-        "failure",
-    )
+    done = False
+    """Whether the upstream has said that its stream is over."""
+    failure: UpstreamError | None = None
+    """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+    _begun = False
+    """Whether a chunk has come."""
+    _finished = False
+    _hollow = True
+    """Whether nothing has been said yet."""
+    _answer_id: str | None = None
+    _looks_for_id = LATEST_ID
+    _opens = True
+    """Whether words or the id are still looked for, or every chunk is looked at."""
+    _words = False
+    """Whether the next block may be a frame of words, of which nothing more is looked for."""
+    _called = False
+    """Whether a tool was called."""
+    _left_out = False
+    """Whether something came that is no chunk."""
+    _first = b""
+    """The data of the first chunk."""
 
     def __init__(self, *, wants_usage: bool, several: bool = False) -> None:
         self._frames = FrameBuffer()
         self._wants_usage = wants_usage
         self._choices = Choices() if several else None
-        self._begun = False
-        """Whether a chunk has come."""
-        self._finished = False
-        self._hollow = True
-        """Whether nothing has been said yet."""
         self._held = bytearray()
-        """What came until then."""
-        self._answer_id: str | None = None
-        self._opens = True
-        """Whether words or the id are still looked for, or every chunk is looked at."""
-        self._called = False
-        """Whether a tool was called."""
-        self._left_out = False
-        """Whether something came that is no chunk."""
-        self._first = b""
-        """The data of the first chunk."""
-        self._looks_for_id = LATEST_ID
-        self._words = False
-        """Whether the next block may be a frame of words, of which nothing more is looked for."""
-        self.done = False
-        """Whether the upstream has said that its stream is over."""
-        self.failure: UpstreamError | None = None
-        """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+        """What came before anything was said."""
 
     def says_nothing(self, block: bytes) -> bool:
         """Whether a block that is yet to be fed holds no word of an answer."""

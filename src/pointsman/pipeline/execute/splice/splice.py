@@ -25,6 +25,9 @@ from .seam import Seam
 from .telling import InChat, Telling, telling_for
 from .told import Told
 
+_OTHER_FORMS = frozenset({"audio", "functions"})
+"""Fields that ask for what is no text and no call of a tool."""
+
 
 class Splice:
     """Joins the attempts at one streamed answer.
@@ -37,35 +40,35 @@ class Splice:
         mask: where remote models see placeholders.
     """
 
+    goes_on = prefilled = False
+    """Whether the model of this attempt was asked to go on with a text, and whether by prefill."""
+    _lost = False
+    """Whether what was told is too much to be gone on with, or cannot be read."""
+    _size = _before = 0
+    """Bytes that went out, and those of earlier attempts."""
+    _beside = 0
+    """Bytes of text that the model of this attempt was shown of what others had told."""
+    _density = 0.0
+    """Of what was too much to be kept: the share that is text."""
+    _clear = False
+    """Whether a model that was shown the originals has told something."""
+    _shown = False
+    """Whether the model of this attempt is shown them."""
+    _sign: bytes | None = None
+    """Of a tool call; None while events must be looked at otherwise."""
+    _held: HeldCalls | None = None
+    _continuation: Continuation | None = None
+    _heard: Heard
+    """Everything that a model said that goes on, of which the caller is told a part."""
+
     def __init__(self, request: ChatRequest, mask: Mask | None = None) -> None:
         self._request = request
         self._mask = mask
-        self.holds = _may_be_joined(request)
+        self.holds = self._joined = _may_be_joined(request)
         """Whether another model may go on after this attempt, so that tool calls are told only when they are whole."""
-        self._joined = self.holds
-        self._lost = False
-        """Whether what was told is too much to be gone on with, or cannot be read."""
         self._told = Told()
         self._telling: Telling = InChat()
         self._kept: list[bytes] = []
-        self._size = self._before = 0
-        """Bytes that went out, and those of earlier attempts."""
-        self._beside = 0
-        """Bytes of text that the model of this attempt was shown of what others had told."""
-        self._density = 0.0
-        """Of what was too much to be kept: the share that is text."""
-        self._clear = False
-        """Whether a model that was shown the originals has told something."""
-        self._shown = False
-        """Whether the model of this attempt is shown them."""
-        self._sign: bytes | None = None
-        """Of a tool call; None while events must be looked at otherwise."""
-        self._held: HeldCalls | None = None
-        self._continuation: Continuation | None = None
-        self._heard = Heard()
-        """Everything that a model said that goes on, of which the caller is told a part."""
-        self.goes_on = self.prefilled = False
-        """Whether the model of this attempt was asked to go on with a text, and whether by prefill."""
 
     @property
     def begun(self) -> bool:
@@ -85,7 +88,6 @@ class Splice:
         self._settle()
         self._before, self._beside = self._size, 0
         self._held = self._continuation = self._sign = None
-        self._heard = Heard()
         self.goes_on = self.prefilled = False
         self._shown = mask is not None
         told = self._told
@@ -95,6 +97,7 @@ class Splice:
             return asked
         if self._clear and mask is None:
             raise PrivacyWall("What was told of this answer must stay on this machine.")
+        self._heard = Heard()
         json = wants_json(asked)
         text = told.text
         if mask is not None:
@@ -248,4 +251,5 @@ def _may_be_joined(request: ChatRequest) -> bool:
     params = request.params
     if request.kind != "chat" or not request.stream or (params.n or 1) > 1 or params.logprobs:
         return False
-    return all(bytes(request.fields.get(name, NOTHING)) == b"null" for name in ("audio", "functions"))
+    fields = request.fields
+    return _OTHER_FORMS.isdisjoint(fields) or all(bytes(fields.get(name, NOTHING)) == b"null" for name in _OTHER_FORMS)
