@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pointsman.testing import Stream
+from pointsman.testing import Answer, SeenRequest, Stream
+from pointsman.testing.answers import Wire
+from stream_frames import BAD, BEGIN, WORD, chunk
 
-from .running import Gateway, running
+from .running import Gateway, Reply, running
+
+FIRST = {"chat": "cloud:first", "messages": "claude:first", "responses": "speaks:gpt-5.4", "ollama": "ollama:first"}
+"""Way → a model behind which another stands."""
 
 
 @pytest.fixture(scope="module")
@@ -21,28 +26,26 @@ def data_plane() -> str:
 
 @pytest.fixture(scope="module")
 def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
-    cloud = {"base_url": cloud_server.base_url, "api_key": "sk-x", "models": ["m"]}
+    keyed = {"base_url": cloud_server.base_url, "api_key": "sk-x"}
     tree = {
         "providers": {
-            "cloud": {**cloud, "prices": {"m": {"input": 1000, "output": 1000}}},
-            "ollama": {"enabled": False},
+            "cloud": {**keyed, "models": ["m", "first", "next"], "prices": {"m": {"input": 1000, "output": 1000}}},
+            "claude": {"type": "anthropic", "base_url": cloud_server.root, "api_key": "sk-x", "models": ["m", "first"]},
+            "speaks": {**keyed, "models": ["gpt-5.5", "gpt-5.4", "gpt-5-codex"], "responses": True},
+            "ollama": {"base_url": cloud_server.root, "models": ["m", "first"]},
         },
+        "routing": {"fallbacks": {model: ["cloud:next"] for model in FIRST.values()}},
         "execution": {"retries": 0, "breaker": {"enabled": False}},
+        "limits": {"first_byte_timeout": 2.0, "between_bytes_timeout": 1.0},
     }
     with running(tmp_path_factory.mktemp("cuts"), tree) as gateway:
         yield gateway
 
 
-def frame(delta: dict[str, Any] | None = None, finish: str | None = None, **fields: object) -> bytes:
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
-    chunk = {"id": "c", "object": "chat.completion.chunk", "choices": choices, **fields}
-    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
-
-
-TEXT = [frame({"content": f"word number {at} "}) for at in range(8)]
-END = [frame({}, "stop"), frame(usage={"prompt_tokens": 10, "completion_tokens": 150, "total_tokens": 160})]
+TEXT = [chunk({"content": f"word number {at} "}) for at in range(8)]
+END = [chunk({}, "stop"), chunk(usage={"prompt_tokens": 10, "completion_tokens": 150, "total_tokens": 160})]
 ERROR = b'data: {"error": {"message": "x", "code": "server_error"}}\n\n'
-CALL = frame({"tool_calls": [{"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}]})
+CALL = chunk({"tool_calls": [{"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}]})
 
 
 @pytest.mark.parametrize(
@@ -73,3 +76,132 @@ def test_what_is_told_and_charged(
     assert reasons == (() if reason is None else (reason.encode(),))
     assert charged == cost if cost is not None else (charged or 0) >= 0
     assert status != "error" or charged > 0
+
+
+WAYS = {
+    "chat": ("/v1/chat/completions", "cloud:m", "chat"),
+    "messages": ("/v1/messages", "claude:m", "messages"),
+    "messages translated": ("/v1/chat/completions", "claude:m", "messages"),
+    "responses": ("/v1/responses", "speaks:gpt-5.5", "responses"),
+    "responses translated": ("/v1/chat/completions", "speaks:gpt-5-codex", "responses"),
+    "ollama": ("/v1/chat/completions", "ollama:m", "ollama"),
+}
+"""How a caller asks → the path, the model, and what its upstream speaks."""
+
+
+def ask(gateway: Gateway, way: str, model: str | None = None) -> Reply:
+    path, usual, _ = WAYS[way]
+    model = model or usual
+    turns = {"max_tokens": 500, "messages": [{"role": "user", "content": "hi"}]}
+    return gateway.ask(
+        "POST", path, {"model": model, "stream": True, **({"input": "hi"} if path == "/v1/responses" else turns)}
+    )
+
+
+def streamed(way: str, blocks: Sequence[bytes]) -> Stream:
+    return Stream(blocks, "application/x-ndjson" if way == "ollama" else "text/event-stream", delay=0.02)
+
+
+def blocks_of(frames: Sequence[bytes], last: bytes) -> list[list[bytes]]:
+    """Streams of these frames and one that ends them, cut in several places."""
+    before = b"".join(frames)
+    return [
+        [before + last],
+        [*frames, last],
+        [before, last],
+        [before[:-5], before[-5:] + last],
+        [before + last[:9], last[9:]],
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_good_before_a_bad_event_is_told(gateway, cloud, way: str) -> None:
+    wire = WAYS[way][2]
+    for bad in BAD[wire]:
+        came = set()
+        for blocks in blocks_of([*BEGIN[wire], WORD[wire], WORD[wire]], bad):
+            cloud.default = streamed(way, blocks)
+            reply = ask(gateway, way)
+            outcome = gateway.decision(reply)["outcome"]
+            attempt = outcome["attempts"][0]
+            said = reply.body.count(b'"word "')
+            came.add((reply.status, said, b"error" in reply.body, outcome["error"], attempt["completion_tokens"]))
+        ((status, said, failed, *_),) = came
+        assert (status, said, failed) == (200, 2, True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_behind_nothing_but_silence_a_bad_event_is_an_error_of_its_own(gateway, cloud, way: str) -> None:
+    wire = WAYS[way][2]
+    for bad in BAD[wire][-3:]:
+        came = set()
+        for blocks in blocks_of(BEGIN[wire], bad):
+            cloud.default = streamed(way, blocks)
+            reply = ask(gateway, way)
+            outcome = gateway.decision(reply)["outcome"]
+            came.add((reply.status, outcome["error"], outcome["attempts"][0]["first_byte_seconds"]))
+        ((status, error, first_byte),) = came
+        assert status >= 400
+        assert (error[:8], first_byte) == ("upstream", None)
+
+
+@pytest.mark.parametrize("way", FIRST)
+def test_behind_nothing_but_silence_another_model_steps_in(gateway, cloud, way: str) -> None:
+    for blocks in blocks_of(BEGIN[way], BAD[way][0]):
+        cloud.script(streamed(way, blocks), Answer(text="From the next."))
+        reply = ask(gateway, way, FIRST[way])
+        assert reply.status == 200
+        assert reply.headers["x-pointsman-model"] == "cloud:next"
+        assert b"word" not in reply.body
+        assert b"error" not in reply.body.replace(b'"error":null', b"")
+
+
+class Forever:
+    """A stream that goes on without a word, for longer than anybody should wait.
+
+    Args:
+        words: whether it begins with one.
+    """
+
+    def __init__(self, way: str, *, words: bool) -> None:
+        wire = WAYS[way][2]
+        self._begin = [*BEGIN[wire], WORD[wire]] if words else BEGIN[wire]
+        self._silent = BEGIN[wire][-1]
+        self._type = "application/x-ndjson" if wire == "ollama" else "text/event-stream"
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        await wire.head(200, {"content-type": self._type}, length=None)
+        for frame in self._begin:
+            await wire.body(frame)
+        for at in range(1000):
+            half = len(self._silent) // 2  # what is silent is silent in two pieces as well
+            for piece in [self._silent[:half], self._silent[half:]] if at % 2 else [self._silent]:
+                await wire.body(piece)
+                await asyncio.sleep(0.02)
+        await wire.end()
+
+
+class ByPath:
+    """Such a stream of whatever is asked for."""
+
+    def __init__(self, *, words: bool) -> None:
+        self._words = words
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        last = request.path.rpartition("/")[2]
+        way = {"messages": "messages", "responses": "responses", "chat": "ollama"}.get(last, "chat")
+        await Forever(way, words=self._words).play(request, wire)
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_silence_is_timed_in_every_dialect(gateway, cloud, words: bool) -> None:
+    cloud.default = ByPath(words=words)
+    with ThreadPoolExecutor(len(WAYS)) as pool:
+        replies = dict(zip(WAYS, pool.map(lambda way: ask(gateway, way), WAYS), strict=True))
+    for way, reply in replies.items():
+        assert (way, reply.status) == (way, 200 if words else 504)
+        outcome = gateway.decision(reply)["outcome"]
+        (attempt,) = outcome["attempts"]
+        assert (way, outcome["error"]) == (way, "upstream_timeout")
+        assert (attempt["first_byte_seconds"] is not None) is words
+        assert reply.body.count(b'"word "') == words
