@@ -254,7 +254,7 @@ class Decide:
             reasons = (reasons[0], tipped, *reasons[1:])
         if local_first:
             reasons = (reasons[0], why_local_first(ranked[0], catalog), *reasons[1:])
-        return Choice(ranked, plan, out, reasons, policy=turn.policy.version, explored=explored)
+        return Choice(ranked, plan, out, reasons, turn.policy.version, explored)
 
     def _forced(self, name: str, requested: Requested, signals: Signals, demand: Demand, known: Known) -> Choice:
         """The named model, its twins at other providers where a bare name has several, then a configured chain."""

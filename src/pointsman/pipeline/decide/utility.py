@@ -122,7 +122,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         *,
         default_provider: str | None,
         allowed: Collection[int] | None = None,
-    ) -> tuple[list[float], list[int]]:
+    ) -> tuple[Sequence[float], Sequence[int]]:
         """The utility of each arm, and the places of the arms, the one to pick first.
 
         Exactly equal utilities are told apart by the default provider, then the lower cost, then the lower price, then

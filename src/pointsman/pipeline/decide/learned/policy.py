@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from operator import add
+from operator import itemgetter
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.decision import Candidate
@@ -101,24 +101,25 @@ class LearnedPolicy:
         scale = self._scales.of(signals, preferred)
         least = self.artefact.floor if signals.quality_floor is None else signals.quality_floor
         allowed = None if least is None else floor.within(least, qualities, deviations)
-        prices = list(map(scale.price, arms))
+        prices: Sequence[float] = list(map(scale.price, arms))
         utilities, order = scale.order(
             arms, qualities, prices, default_provider=self.rules.default_provider, allowed=allowed
         )
-        ranked = list(map(arms.__getitem__, order))
-        qualities = list(map(qualities.__getitem__, order))
-        deviations = list(map(deviations.__getitem__, order))
         picked = None
+        if len(order) > 1:
+            in_order = itemgetter(*order)
+            arms, qualities, deviations = in_order(arms), in_order(qualities), in_order(deviations)
+            prices, utilities = in_order(prices), in_order(utilities)
         if allowance is not None:
             share = self.artefact.exploration.share
             if share is not None and share < allowance.share:
                 allowance = Allowance(share=share, micro_usd=allowance.micro_usd)
             picked = explore.propensities(
                 self.artefact.exploration.method,
-                ranked,
+                arms,
                 qualities,
                 deviations,
-                list(map(prices.__getitem__, order)),
+                prices,
                 scale=scale,
                 may=None if allowed is None else [place in allowed for place in order],
                 allowance=allowance,
@@ -140,16 +141,16 @@ class LearnedPolicy:
                 propensity=propensity,
             )
             for arm, quality, deviation, utility, propensity in zip(
-                ranked,
+                arms,
                 qualities,
                 deviations,
-                map(utilities.__getitem__, order),
+                utilities,
                 picked or [1.0, *[0.0] * (len(arms) - 1)],
                 strict=True,
             )
         ]
 
-    def predict(self, arms: Sequence[Arm], signals: Signals) -> tuple[list[float], list[float]]:
+    def predict(self, arms: Sequence[Arm], signals: Signals) -> tuple[Sequence[float], Sequence[float]]:
         """The predicted success of each arm, in [0, 1], and its standard deviation."""
         now = self._clock()
         models = models_of(arms)
@@ -161,7 +162,7 @@ class LearnedPolicy:
         qualities = believed
         if any(means):
             qualities = [min(max(before + mean, 0.0), 1.0) for before, mean in zip(believed, means, strict=True)]
-        if not all(map(math.isfinite, map(add, qualities, deviations))):
+        if not math.isfinite(sum(qualities) + sum(deviations)):
             for place, arm in enumerate(arms):
                 if not math.isfinite(qualities[place] + deviations[place]):
                     qualities[place], deviations[place] = arm.quality, 0.0
