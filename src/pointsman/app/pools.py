@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,7 +34,7 @@ def build_pool(name: str, own: ProviderSettings, ask: Ask, *, is_own: Callable[[
         SettingsError: its settings cannot be used.
     """
     instances = []
-    for url, slots in own.addresses.items():
+    for url in own.addresses:
         if is_own(url):
             log.warning("providers.%s.instances has this gateway's own address; it is left out", name)
             continue
@@ -43,23 +44,22 @@ def build_pool(name: str, own: ProviderSettings, ask: Ask, *, is_own: Callable[[
             raise SettingsError(error.key.replace(".base_url", ".instances"), error.value, error.mend) from None
         if built is None:
             return None
-        instances.append(_instance(name, *built, own, url=url, slots=slots))
+        instances.append(_instance(name, *built, own, url=url))
     if not instances:
         return None
     return Pool(name, instances, total=own.timeouts.total)
 
 
-def _instance(
-    name: str, provider: Provider, asked: Provider, own: ProviderSettings, *, url: str, slots: int
-) -> Instance:
+def _instance(name: str, provider: Provider, asked: Provider, own: ProviderSettings, *, url: str) -> Instance:
     shown = shown_address(url) or urlsplit(url).netloc
+    here = partial(Instance, provider, url=shown, slots=own.addresses[url], counted=url not in own.of_unknown_slots)
     if isinstance(asked, Ollama):
-        return Instance(provider, url=shown, slots=slots, look=OllamaLook(asked.library), library=asked.library)
+        return here(look=OllamaLook(asked.library), library=asked.library)
     if type(asked) is not OpenAICompatible:
         raise SettingsError(
             f"providers.{name}.instances", None, "can be Ollamas or servers that speak OpenAI's chat, and no others"
         )
     if isinstance(provider, CallerKeyed):  # never asked without a caller's key
-        return Instance(provider, url=shown, slots=slots, look=None)
+        return here(look=None)
     look = OpenAILook(asked, named=bool(own.models), deployments=own.deployment_of)
-    return Instance(provider, url=shown, slots=slots, look=look)
+    return here(look=look)

@@ -20,6 +20,7 @@ def build_queues(settings: Settings, keeper: CatalogKeeper, tiers: Tiers, clock:
     if embedded.enabled:
         seconds = settings.limits.first_byte_timeout if embedded.queue_seconds is None else embedded.queue_seconds
         queues.put_by_model(EMBEDDED, LineRules(slots=embedded.slots, queue=embedded.queue, seconds=seconds))
+    keeper.on_told = queues.look_again
     for name in settings.providers:
         put_queue(queues, name, settings, keeper)
     return queues

@@ -71,6 +71,8 @@ class CatalogKeeper:
         """Told the name of a provider that another one has taken the place of, or that is gone."""
         self.on_back: Callable[[str], None] = lambda name: None
         """Told the name of a provider that answers again."""
+        self.on_told: Callable[[str], None] = lambda name: None
+        """Told the name of a provider that was asked how it fares, when what it said is taken up."""
 
     @property
     def catalog(self) -> Catalog:
@@ -281,6 +283,7 @@ class CatalogKeeper:
             self._cards[name] = tuple(cards)
         if before != (self._cards[name], self._away.get(name), self._lacking.get(name)):
             self._rebuild()
+        self.on_told(name)
 
     async def _keep(self, name: str, first: asyncio.Task[None]) -> None:
         try:

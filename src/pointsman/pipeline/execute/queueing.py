@@ -94,6 +94,10 @@ class Line:
         self._rules, self._slots = rules, slots
         self._let_in()
 
+    def look_again(self) -> None:
+        """There may be more slots than there were."""
+        self._let_in()
+
     def end(self) -> None:
         """There is no queue any more: whoever waits may go."""
         self.adjust(LineRules(slots=max(1, self.running + self.waiting)))

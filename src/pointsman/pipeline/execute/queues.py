@@ -46,6 +46,12 @@ class EngineQueues:
         else:
             line.adjust(rules, slots)
 
+    def look_again(self, provider: str) -> None:
+        """A provider may have more slots than it had: servers came back."""
+        line = self._lines.get(provider)
+        if line is not None:
+            line.look_again()
+
     def put_by_model(self, provider: str, rules: LineRules) -> None:
         """Let each of a provider's models that write answers have a queue of its own."""
         self._by_model[provider] = rules

@@ -15,7 +15,8 @@ TO_STAY = 1.0
 
 def choose(instances: Sequence[Instance], name: str, *, now: float, last: Instance | None = None) -> Instance:
     """The least loaded of some servers, one without the model in memory counted as busier; of equals the one that was
-    not asked for longest.
+    not asked for longest. One whose slots are all taken is passed over while another has one free: a request waits for
+    a slot of any of them, so that it would wait for one that is not given to it.
 
     Args:
         name: the model.
@@ -26,6 +27,7 @@ def choose(instances: Sequence[Instance], name: str, *, now: float, last: Instan
     def load(instance: Instance) -> float:
         return instance.load(now) + (0.0 if instance.holds(name) else TO_LOAD)
 
+    instances = [instance for instance in instances if not instance.full] or instances
     best = min(instances, key=lambda instance: (load(instance), instance.last_picked))
     if last is not None and last in instances and load(last) <= load(best) + TO_STAY:
         return last
