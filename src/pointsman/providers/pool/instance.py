@@ -43,6 +43,7 @@ class Instance:
         provider: asks this server alone.
         url: as it may be shown.
         slots: how many answers it gives at once.
+        counted: whether somebody said so: while another server has a slot free, it is not asked for more.
         look: asks it how it fares; None: it is not asked, and taken to be up.
         library: its models, where it is an Ollama.
     """
@@ -53,12 +54,14 @@ class Instance:
         *,
         url: str,
         slots: int = 1,
+        counted: bool = False,
         look: Callable[[], Awaitable[Look]] | None,
         library: Library | None = None,
     ) -> None:
         self.provider = provider
         self.url = url
         self.slots = slots
+        self.counted = counted
         self.library = library
         self.up = True
         self.reason = ""
@@ -88,6 +91,11 @@ class Instance:
     def load(self, now: float) -> float:
         """How many requests it has for each of its slots; far more while it is shunned."""
         return (self.in_flight + self.others) / self.slots + (1000.0 if now < self.shunned_until else 0.0)
+
+    @property
+    def full(self) -> bool:
+        """Whether all of its slots are known to be taken."""
+        return self.counted and self.in_flight + self.others >= self.slots
 
     async def refresh(self) -> None:
         """Ask how it fares. Never raises; a server that does not answer is down."""
