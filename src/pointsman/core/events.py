@@ -240,7 +240,10 @@ def find_usage(raw: bytes, start: int = 0) -> int:
 
     Inside a JSON string the quotes would be escaped, so text that speaks of usage does not match.
     """
-    found = _USAGE.search(raw, start)
+    at = raw.find(b'"usage":', start)
+    if at < 0:
+        return -1
+    found = _USAGE.search(raw, at)
     return found.start() if found is not None else -1
 
 

@@ -149,9 +149,9 @@ def frame_end(data: bytes | bytearray, start: int = 0, stop: int | None = None) 
 
     Lines end in LF or CRLF, mixed as they like; a lone CR is not taken for a line's end.
     """
-    plain = data.rfind(b"\n\n", start, stop) + 2
-    crlf = data.rfind(b"\n\r\n", start, stop) + 3
-    return max(plain if plain > 1 else 0, crlf if crlf > 2 else 0)
+    plain = data.rfind(b"\n\n", start, stop)
+    crlf = data.rfind(b"\n\r\n", max(plain, start), stop)
+    return crlf + 3 if crlf >= 0 else plain + 2 if plain >= 0 else 0
 
 
 class FrameBuffer:

@@ -149,15 +149,16 @@ class ChatStream:
         went_on = False
         if b'"error"' in frames:
             frames = self._before_error(frames)
-        if b'"finish_reason":"' in frames or b'"finish_reason": "' in frames:
-            reasons = _FINISH.findall(frames)
-            if reasons:
-                finish, self._finished = reasons[-1].decode(), True
+        at = frames.rfind(b'"finish_reason":"')
+        if at < 0:
+            at = frames.rfind(b'"finish_reason": "')
+        if at >= 0 and (reasons := _FINISH.findall(frames, at) or _FINISH.findall(frames)):
+            finish, self._finished = reasons[-1].decode(), True
         opens = self._opens
         if opens:
             self._look(frames)
-        if find_usage(frames) >= 0:
-            frames, usage, went_on = self._take_usage(frames)
+        if (at := find_usage(frames)) >= 0:
+            frames, usage, went_on = self._take_usage(frames, at)
         if opens:
             if self._hollow:
                 hold(self._held, frames)
@@ -279,12 +280,16 @@ class ChatStream:
             start = end
         return frames
 
-    def _take_usage(self, frames: bytes) -> tuple[bytes, Usage | None, bool]:
-        """The frames to pass on, the last usage in them, and whether more of the answer follows it."""
+    def _take_usage(self, frames: bytes, at: int) -> tuple[bytes, Usage | None, bool]:
+        """The frames to pass on, the last usage in them, and whether more of the answer follows it.
+
+        Args:
+            at: where the first usage may be.
+        """
         usage: Usage | None = None
         kept = []
-        start = at = 0
-        while (at := find_usage(frames, at)) >= 0:
+        start = 0
+        while at >= 0:
             begin = frame_end(frames, start, at) or start
             blank = _BLANK.search(frames, at)
             end = blank.end() if blank is not None else len(frames)
@@ -296,7 +301,7 @@ class ChatStream:
                 if not envelope.choices and not self._wants_usage:
                     frame = b""
             kept.append(frame)
-            start = at = end
+            start, at = end, find_usage(frames, end)
         kept.append(frames[start:])
         return b"".join(kept), usage, b'"delta"' in kept[-1]
 
