@@ -113,6 +113,13 @@ class InvalidRequest(RequestError):
     """The request is malformed."""
 
 
+class ReadTooSlowly(RequestError):
+    """The answer was not read within the time that the whole request may take."""
+
+    status = 408
+    code = "read_too_slowly"
+
+
 class ContextTooLong(InvalidRequest):
     """The prompt is longer than every model's context window."""
 

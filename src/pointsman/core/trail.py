@@ -148,6 +148,8 @@ class Trail(msgspec.Struct, eq=False):
     clock: Clock
     started: float = 0.0
     """In seconds of the clock that never jumps: when it was made."""
+    deadline: float | None = None
+    """By the same clock, when the whole answer must have been told; None until a plan is carried out."""
     steps: list[Step] = []
     """In the order in which they were begun; but of two that ran at the same time the one that answered is last."""
 

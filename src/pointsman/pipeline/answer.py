@@ -24,15 +24,21 @@ class Answer(msgspec.Struct, eq=False):
 
     decision: Decision
     _trail: Trail
-    _first: Event | None
+    _untold: Event | None
     _rest: AsyncGenerator[Event, None]
-    _begun: bool = False
-    """Whether the first event was asked for."""
+    _first: Event | None = None
+    """Once it is told."""
 
     @property
     def started(self) -> float:
         """When the first attempt began, in seconds of the clock that never jumps."""
         return self._trail.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the whole answer must have been told; None: there is no such time."""
+        deadline = self._trail.deadline
+        return None if deadline is None else max(0.0, deadline - self._trail.clock.monotonic())
 
     @property
     def placeholders(self) -> int:
@@ -51,7 +57,8 @@ class Answer(msgspec.Struct, eq=False):
     @property
     def dialect(self) -> Dialect:
         """What the answer comes in."""
-        return self._first.dialect if self._first is not None else "chat"
+        first = self._untold or self._first
+        return first.dialect if first is not None else "chat"
 
     @property
     def note(self) -> str | None:
@@ -80,10 +87,10 @@ class Answer(msgspec.Struct, eq=False):
         return self
 
     def __anext__(self) -> Awaitable[Event]:
-        first = self._first
-        if self._begun or first is None:
+        first = self._untold
+        if first is None:
             return self._rest.__anext__()
-        self._begun = True
+        self._first, self._untold = first, None
         return _at_once(first)
 
     async def aclose(self) -> None:

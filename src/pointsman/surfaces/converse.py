@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from pointsman.core.caller import Caller
-from pointsman.core.errors import PointsmanError, UpstreamProtocolError
+from pointsman.core.errors import PointsmanError, ReadTooSlowly, UpstreamProtocolError
 from pointsman.core.events import Body, Event
 from pointsman.core.lifecycle import Stopping
 from pointsman.core.request import ChatRequest
@@ -129,8 +129,11 @@ class Converse:
                 respond.write(begun)
             async for event in answer:
                 if event.raw and (data := writer.write(event)) and respond.write(data):
-                    await respond.drain()
+                    await _taken(respond, answer.seconds_left)
             respond.write(await writer.end())
+        except ReadTooSlowly as error:  # no fault of the model's: to the log it is as if the client had left
+            await answer.aclose()
+            respond.write(writer.broken(error))
         except PointsmanError as error:
             await answer.unusable(error)
             respond.write(writer.broken(for_caller(error, caller)))
@@ -155,6 +158,19 @@ class Converse:
         except PointsmanError as error:
             self._pipeline.refused(error, caller, request)
             raise
+
+
+async def _taken(respond: Responder, seconds: float | None) -> None:
+    """Wait until the client has taken what was written, or enough of it.
+
+    Raises:
+        ReadTooSlowly: it did not so in these seconds; an engine's slot is not held for longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await respond.drain()
+    except TimeoutError:
+        raise ReadTooSlowly from None
 
 
 async def _whole(writer: Writer, events: AsyncIterator[Event]) -> bytes:

@@ -132,12 +132,13 @@ class Execute:
         """
         allowed = timeout if timeout is not None and timeout < self._timeouts.total else None
         total = self._timeouts.total if allowed is None else allowed
+        trail.deadline = deadline = trail.started + total
         job = Job(
             decision=decision,
             request=request,
             catalog=catalog,
             trail=trail,
-            deadline=trail.started + total,
+            deadline=deadline,
             allowed=allowed,
             tier=tier,
             mask=mask,
