@@ -40,6 +40,7 @@ CODES = {
     "UpstreamTimeout": "provider_error",
     "UpstreamStatus": "provider_error",
     "UpstreamBroken": "provider_error",
+    "UpstreamClosed": "provider_error",
     "Overloaded": "provider_error",
     "StoreError": "system_error",
     "StoreUnavailable": "system_error",

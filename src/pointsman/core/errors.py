@@ -29,6 +29,7 @@
     │   ├── UpstreamLacks          400; has no word for something in the request, so it was not asked
     │   ├── UpstreamProtocolError  answered with something that is not the protocol
     │   └── UpstreamBroken         broke off after the first byte
+    │       └── UpstreamClosed     closed the connection on the request, which it may have worked on
     ├── Overloaded                 503; a local queue is full; carries retry_after
     └── StoreError                 a database or file of ours failed
         ├── StoreUnavailable       503; the database does not answer, and may do so again
@@ -347,6 +348,8 @@ class UpstreamStatus(UpstreamError):
 
     RETRYABLE: ClassVar[frozenset[int]] = frozenset({401, 402, 403, 404, 408, 409, 429})
     """Beside every 5xx. 401 to 404 cannot be mended by the same model, but the next of the plan may do."""
+    LONGEST_WAIT: ClassVar[float] = 300.0
+    """Seconds that a Retry-After is believed, and told on: some name the end of the month."""
     MENDS: ClassVar[dict[int, str]] = {
         401: "it does not take the key; check providers.{}.api_key",
         402: "its account has nothing left to pay with; look there, or set another providers.{}.api_key",
@@ -360,7 +363,8 @@ class UpstreamStatus(UpstreamError):
         self.retryable = upstream_status >= 500 or upstream_status in self.RETRYABLE
         if upstream_status == 402:
             self.headers = NO_RETRY
-        super().__init__(f"The model's provider answered {upstream_status}.", retry_after=retry_after)
+        wait = None if retry_after is None else min(retry_after, self.LONGEST_WAIT)
+        super().__init__(f"The model's provider answered {upstream_status}.", retry_after=wait)
 
     def named(self, provider: str, word: str | None, *, ours: bool) -> None:
         """Say for admins which provider it was, and the setting that mends it; everybody else is told neither.
@@ -435,3 +439,7 @@ class UpstreamBroken(UpstreamError):
         if provider not in self.message:  # it names an address
             self.message = f"{provider}: {self.message}"
             self.args = (self.message,)
+
+
+class UpstreamClosed(UpstreamBroken):
+    """The model's provider closed the connection before it answered."""

@@ -231,7 +231,7 @@ def retry_after(headers: Headers, now: float | None = None) -> float | None:
         moment = parsedate_to_datetime(value.decode("latin-1")).timestamp()
     except (ValueError, OverflowError):
         return None
-    return max(0.0, moment - (time.time() if now is None else now))
+    return _told(max(0.0, moment - (time.time() if now is None else now)))
 
 
 def unreadable(name: str, what: str, error: Exception) -> UpstreamError:
@@ -244,7 +244,11 @@ def _number(value: bytes | None) -> float | None:
         number = float(value or b"")
     except ValueError:
         return None
-    return number if 0 <= number < 1e9 else None
+    return _told(number)
+
+
+def _told(seconds: float) -> float | None:
+    return seconds if 0 <= seconds < 1e9 else None
 
 
 async def _bounded(response: UpstreamResponse) -> bytes:

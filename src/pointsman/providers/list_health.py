@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from pointsman.core.errors import UpstreamConnectError, UpstreamError, UpstreamStatus
+from pointsman.core.errors import UpstreamClosed, UpstreamConnectError, UpstreamError, UpstreamStatus
 from pointsman.core.ports import Health
 
 
@@ -28,7 +28,7 @@ async def list_health(
             return Health(ok=True, detail=f"{where} answers; it lists no models, the settings do.")
         mend = f"Check providers.{name}.base_url, or name its models in providers.{name}.models."
         return Health(ok=False, detail=f"{where} answered {error.upstream_status}.", mend=mend)
-    except UpstreamConnectError as error:
+    except (UpstreamConnectError, UpstreamClosed) as error:
         return Health(ok=False, detail=f"{where}: {error.message}", mend=unreachable)
     except UpstreamError as error:
         return Health(ok=False, detail=f"{where}: {error.message}", mend=f"Check providers.{name}.base_url.")

@@ -20,6 +20,7 @@ import msgspec
 from pointsman.core.aside import aside
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
+    UpstreamClosed,
     UpstreamConnectError,
     UpstreamError,
     UpstreamStatus,
@@ -254,7 +255,7 @@ class Ollama:
         where = self._endpoint.shown_url
         try:
             version = await self._descriptions.version()
-        except UpstreamConnectError as error:
+        except (UpstreamConnectError, UpstreamClosed) as error:
             mend = f"Start it with `ollama serve`, or set OLLAMA_HOST (providers.{self.name}.base_url)."
             return Health(ok=False, detail=f"{where}: {error.message}", mend=mend)
         except UpstreamError as error:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from pointsman.core.caller import DEFAULT_TAG
-from pointsman.core.errors import UpstreamConnectError, UpstreamStatus
+from pointsman.core.errors import UpstreamClosed, UpstreamConnectError, UpstreamStatus
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.dialects.ollama.manage import (
@@ -78,7 +78,7 @@ class Library:
                 body=msgspec.json.encode({"model": name, "stream": True}),
                 accept=b"application/x-ndjson",
             )
-        except UpstreamConnectError as error:
+        except (UpstreamConnectError, UpstreamClosed) as error:
             mend = f"Start that Ollama, or mend `providers.{self._endpoint.name}.base_url`."
             raise UpstreamConnectError(f"{error.message} {mend}") from None
         try:

@@ -15,6 +15,7 @@ from pointsman.core.errors import (
     RequestError,
     StoreError,
     UpstreamBroken,
+    UpstreamClosed,
     UpstreamConnectError,
     UpstreamProtocolError,
     UpstreamStatus,
@@ -28,8 +29,16 @@ from .openai.errors import to_openai
 Shape = Callable[[PointsmanError], tuple[int, list[tuple[bytes, bytes]], bytes]]
 
 
-NAMING_PLACES = (EngineError, WeightsError, OutOfFiles, UpstreamConnectError, UpstreamProtocolError, UpstreamBroken)
-"""Errors of upstreams whose messages may name addresses and files."""
+NAMING_PLACES = (
+    EngineError,
+    WeightsError,
+    OutOfFiles,
+    UpstreamConnectError,
+    UpstreamProtocolError,
+    UpstreamClosed,
+    UpstreamBroken,
+)
+"""Errors of upstreams whose messages may name addresses and files; what is a kind of another stands before it."""
 
 
 def for_caller(error: PointsmanError, caller: Caller | None) -> PointsmanError:

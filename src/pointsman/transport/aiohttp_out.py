@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pointsman.core.errors import (
     UpstreamBroken,
-    UpstreamConnectError,
+    UpstreamClosed,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamTimeout,
 )
 from pointsman.core.ports import Timeouts
 
-from .dial import failed_to_open, place, reason_of, unreachable
+from .dial import STALE_SECONDS, failed_to_open, place, reason_of, unreachable
 from .http import Origin, Outbound, UpstreamRequest, UpstreamResponse
 from .outgoing import host_value, request_head
 
@@ -28,24 +29,32 @@ if TYPE_CHECKING:
 
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 _LARGE_BODY = 512 * 1024
-_STALE_SECONDS = 1.0
-_STALE_TRIES = 3
-"""aiohttp chooses the connection: after one stale connection it may hand out another."""
+
+log = logging.getLogger(__name__)
 
 
 class AiohttpOut(Outbound):
-    """An `Outbound` over aiohttp sessions: one for TCP, one for each Unix socket.
+    """An `Outbound` over aiohttp sessions: one for TCP, one for each Unix socket, and twins of them whose connections
+    are all new.
 
-    `ca_file` names PEM certificates trusted beside the public ones.
+    Args:
+        ca_file: PEM certificates trusted beside the public ones.
+        idle_seconds, max_head_bytes, stale_seconds: as the pool's.
     """
 
     def __init__(
-        self, *, ca_file: str | None = None, idle_seconds: float = 30.0, max_head_bytes: int = 64 * 1024
+        self,
+        *,
+        ca_file: str | None = None,
+        idle_seconds: float = 30.0,
+        max_head_bytes: int = 64 * 1024,
+        stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self._ca_file = ca_file
         self._idle_seconds = idle_seconds
         self._max_head_bytes = max_head_bytes
-        self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+        self._stale_seconds = stale_seconds
+        self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
         self._context: ssl.SSLContext | None = None
 
     async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
@@ -56,14 +65,14 @@ class AiohttpOut(Outbound):
 
             self._context = await loop.run_in_executor(None, client_context, self._ca_file)
         total_at = loop.time() + request.timeouts.total
-        for _ in range(_STALE_TRIES):
-            call = _Call(request.timeouts, total_at)
-            try:
-                return await self._attempt(request, call)
-            except _ClosedBeforeAnswer:
-                if not call.reused or loop.time() - call.sent_at > _STALE_SECONDS:
-                    raise
-        return await self._attempt(request, _Call(request.timeouts, total_at))
+        call = _Call(request.timeouts, total_at)
+        try:
+            return await self._attempt(request, call)
+        except UpstreamClosed:
+            if not call.reused or loop.time() - call.sent_at > self._stale_seconds:
+                raise
+        log.info("%s closed an idle connection under a request: it is sent again", place(request.origin))
+        return await self._attempt(request, _Call(request.timeouts, total_at), fresh=True)
 
     async def close(self) -> None:
         """Close every connection, those in use too."""
@@ -72,7 +81,7 @@ class AiohttpOut(Outbound):
         for session in sessions:
             await session.close()
 
-    async def _attempt(self, request: UpstreamRequest, call: _Call) -> UpstreamResponse:
+    async def _attempt(self, request: UpstreamRequest, call: _Call, *, fresh: bool = False) -> UpstreamResponse:
         import aiohttp
         import yarl
 
@@ -81,7 +90,7 @@ class AiohttpOut(Outbound):
         secure = origin.scheme == "https"
         try:
             async with asyncio.timeout_at(call.total_at) as call.timer:
-                response = await self._session(origin).request(
+                response = await self._session(origin, fresh=fresh).request(
                     request.method,
                     yarl.URL(f"{origin.scheme}://{host}:{origin.port}{request.target}", encoded=True),
                     data=_body(request.body),
@@ -98,20 +107,30 @@ class AiohttpOut(Outbound):
                 raise UpstreamTimeout("connect", timeouts.connect) from None
             raise call.timed_out("first_byte", call.first_byte_at) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _failed_before_head(origin, error) from None
+            raise _failed_before_head(origin, error, sent=call.sent_at > 0) from None
         return AiohttpResponse(response, origin, call)
 
-    def _session(self, origin: Origin) -> aiohttp.ClientSession:
+    def _session(self, origin: Origin, *, fresh: bool) -> aiohttp.ClientSession:
+        """
+        Args:
+            fresh: whether its connections carry one request each. Elsewhere aiohttp chooses, and after one that was
+                closed it may hand out another.
+        """
         import aiohttp
 
-        session = self._sessions.get(origin.unix_socket)
+        session = self._sessions.get((origin.unix_socket, fresh))
         if session is None:
             connector: aiohttp.BaseConnector
+            seconds = None if fresh else self._idle_seconds
             if origin.unix_socket is not None:
-                connector = aiohttp.UnixConnector(origin.unix_socket, limit=0, keepalive_timeout=self._idle_seconds)
+                connector = aiohttp.UnixConnector(
+                    origin.unix_socket, limit=0, keepalive_timeout=seconds, force_close=fresh
+                )
             else:
-                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=self._idle_seconds, use_dns_cache=False)
-            session = self._sessions[origin.unix_socket] = aiohttp.ClientSession(
+                connector = aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=seconds, force_close=fresh, use_dns_cache=False
+                )
+            session = self._sessions[origin.unix_socket, fresh] = aiohttp.ClientSession(
                 connector=connector,
                 trust_env=False,
                 auto_decompress=False,
@@ -170,10 +189,6 @@ class AiohttpResponse(UpstreamResponse):
 
     def close(self) -> None:
         self._response.close()
-
-
-class _ClosedBeforeAnswer(UpstreamConnectError):
-    """The provider closed the connection without answering."""
 
 
 class _Call:
@@ -238,7 +253,7 @@ def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:
     return headers
 
 
-def _failed_before_head(origin: Origin, error: Exception) -> UpstreamError:
+def _failed_before_head(origin: Origin, error: Exception, *, sent: bool) -> UpstreamError:
     import aiohttp
 
     if isinstance(error, aiohttp.ClientResponseError):
@@ -256,7 +271,7 @@ def _failed_before_head(origin: Origin, error: Exception) -> UpstreamError:
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return UpstreamBroken(f"{place(origin)} broke off in the middle of its answer.")
     why = "the connection was closed" if isinstance(error, aiohttp.ServerDisconnectedError) else reason_of(error)
-    return _ClosedBeforeAnswer(f"{place(origin)} did not answer: {why}.")
+    return UpstreamClosed(f"{place(origin)} did not answer: {why}.") if sent else unreachable(origin, why)
 
 
 def _failed_in_body(origin: Origin, error: Exception) -> UpstreamError:

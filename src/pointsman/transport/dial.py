@@ -15,6 +15,9 @@ from pointsman.core.errors import OutOfFiles, UpstreamConnectError
 
 from .http import Origin
 
+STALE_SECONDS = 0.05
+"""An idle connection that the upstream had closed says so within a round trip. One that closes later may have died at
+work, and the request is not sent a second time unasked: it may be billed, or be what its reader died of."""
 _STAGGER = 0.25
 """Seconds before the next address is tried beside the one that has not answered (RFC 8305, section 5)."""
 

@@ -162,7 +162,7 @@ class Outbound(ABC):
 
         Raises:
             PrivacyWall: the request is local-only, the destination is not local, and the body is not clear of it.
-            UpstreamConnectError, UpstreamTimeout, UpstreamProtocolError: as they say.
+            UpstreamConnectError, UpstreamClosed, UpstreamTimeout, UpstreamProtocolError: as they say.
         """
         if request.local_only:
             if request.clears is not None and len(request.body) > LARGE_TO_CLEAR:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pointsman.core.errors import UpstreamTimeout
+from pointsman.core.errors import UpstreamClosed, UpstreamTimeout
 
-from .dial import connect_socket, reason_of, release, unreachable
+from .dial import STALE_SECONDS, connect_socket, place, reason_of, release, unreachable
 from .http import Origin, Outbound, UpstreamRequest, UpstreamResponse
 from .outgoing import request_head
-from .pool_connection import ClosedBeforeAnswer, PoolConnection
+from .pool_connection import PoolConnection
 
 if TYPE_CHECKING:
     import ssl
 
-_STALE_SECONDS = 1.0
-"""An idle connection that the upstream had closed says so within a round trip. One that dies later died at work, and
-the request is not sent a second time."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +53,8 @@ class Pool(Outbound):
         idle_seconds: after which an idle connection is closed. Below the usual keep-alive time of servers.
         max_head_bytes: of an answer.
         buffer_bytes: of a body that wait for their reader before the upstream is held back.
+        stale_seconds: within which a connection that was idle says that it had been closed, and what was sent on it is
+            sent once more.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Pool(Outbound):
         idle_seconds: float = 30.0,
         max_head_bytes: int = 64 * 1024,
         buffer_bytes: int = 256 * 1024,
+        stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self.max_head_bytes = max_head_bytes
         self.buffer_bytes = buffer_bytes
         self._ca_file = ca_file
         self._max_idle = max_idle_per_origin
         self._idle_seconds = idle_seconds
+        self._stale_seconds = stale_seconds
         self._connections: dict[Origin, OriginConnections] = {}
         self._tls: ssl.SSLContext | None = None
         self._closed = False
@@ -84,9 +87,10 @@ class Pool(Outbound):
             try:
                 await response.head()
                 return response
-            except ClosedBeforeAnswer:
-                if asyncio.get_running_loop().time() - connection.sent_at > _STALE_SECONDS:
+            except UpstreamClosed:
+                if asyncio.get_running_loop().time() - connection.sent_at > self._stale_seconds:
                     raise
+                log.info("%s closed an idle connection under a request: it is sent again", place(request.origin))
             except BaseException:
                 response.close()
                 raise

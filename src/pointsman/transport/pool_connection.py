@@ -12,7 +12,7 @@ import httptools
 
 from pointsman.core.errors import (
     UpstreamBroken,
-    UpstreamConnectError,
+    UpstreamClosed,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamTimeout,
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 _JOINED_BYTES = 64 * 1024
 
 _name_of = itemgetter(0)
-
-
-class ClosedBeforeAnswer(UpstreamConnectError):
-    """The provider closed the connection without answering."""
 
 
 class PoolConnection(asyncio.Protocol):
@@ -233,7 +229,7 @@ class PoolConnection(asyncio.Protocol):
             response.end(UpstreamBroken(f"{place(self.origin)} broke off in the middle of its answer: {why}."))
         else:
             why = reason_of(error) if error is not None else "the connection was closed"
-            response.end(ClosedBeforeAnswer(f"{place(self.origin)} did not answer: {why}."))
+            response.end(UpstreamClosed(f"{place(self.origin)} did not answer: {why}."))
 
     # What the parser calls
 

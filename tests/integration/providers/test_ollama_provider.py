@@ -16,7 +16,7 @@ from pointsman.core.errors import (
     InvalidRequest,
     PrivacyWall,
     UpstreamBroken,
-    UpstreamConnectError,
+    UpstreamClosed,
     UpstreamContextTooLong,
     UpstreamError,
     UpstreamProtocolError,
@@ -96,7 +96,7 @@ async def test_connections_are_used_again(upstream, provider):
 @pytest.mark.parametrize(
     ("step", "stream", "error"),
     [
-        (Reset(), True, UpstreamConnectError),
+        (Reset(), True, UpstreamClosed),
         (Reset(after_bytes=20), False, UpstreamBroken),
         (HangUp(after_bytes=200), True, UpstreamBroken),
         (Truncated(after_bytes=200), True, UpstreamBroken),

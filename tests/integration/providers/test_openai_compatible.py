@@ -15,6 +15,7 @@ from pointsman.core.errors import (
     PrivacyWall,
     SettingsError,
     UpstreamBroken,
+    UpstreamClosed,
     UpstreamConnectError,
     UpstreamError,
     UpstreamProtocolError,
@@ -160,8 +161,8 @@ STATED_FRAME = b'data: {"error": {"message": "boom"}}\n\n'
 @pytest.mark.parametrize(
     ("step", "stream", "error"),
     [
-        (Reset(), False, UpstreamConnectError),
-        (Reset(), True, UpstreamConnectError),
+        (Reset(), False, UpstreamClosed),
+        (Reset(), True, UpstreamClosed),
         (Reset(after_bytes=20), False, UpstreamBroken),
         (Reset(after_bytes=200), True, UpstreamBroken),
         (HangUp(after_bytes=20), False, UpstreamBroken),
@@ -226,14 +227,19 @@ async def test_what_came_before_a_break_is_given_first(upstream, provider):
         (3, 3.0),
         ("0.5", 0.5),
         ("in half a minute", 30.0),
+        ("in half a month", 300.0),
+        (86_400, 300.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", None),
+        (1e9, None),
         ("soon", None),
         ("-3", None),
     ],
 )
 async def test_retry_after(upstream, provider, given, seconds):
-    if given == "in half a minute":
-        given = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    ahead = {"in half a minute": timedelta(seconds=30), "in half a month": timedelta(days=15)}.get(given)
+    if ahead is not None:
+        given = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
     upstream.script(Status(429, retry_after=given))
     with pytest.raises(UpstreamStatus) as caught:
         await events_of(provider, call_for(card(), stream=True))

@@ -18,6 +18,7 @@ from pointsman.providers.ollama import Ollama
 from pointsman.providers.openai_compatible import OpenAICompatible
 from pointsman.providers.pool import Instance, OllamaLook, OpenAILook, Pool
 from pointsman.testing import Answer, HangUp, Page, Pulling, ScriptedUpstream, Stall, Status
+from pointsman.testing.answers import SeenRequest, Wire
 from pointsman.transport.pool import Pool as Connections
 
 # The token tables' package opens its data in a way that Python 3.11 deprecates.
@@ -331,17 +332,28 @@ async def test_what_is_wrong_with_a_callers_key_is_not_wrong_with_the_server(ser
     }
 
 
-async def test_a_priced_request_is_not_sent_again_when_it_may_have_been_answered(servers, pool):
+class AtWork:
+    """It ends behind the moments in which an idle connection says that it had been closed."""
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        await asyncio.sleep(0.1)
+        wire.hang_up()
+
+
+@pytest.mark.parametrize("ending", [AtWork(), HangUp(after_bytes=20)], ids=["before the head", "behind it"])
+async def test_a_connection_that_ends_ends_the_attempt_and_the_next_goes_elsewhere(servers, pool, ending):
+    """Whoever read the request may have worked on it, and the next who reads it may die of it too."""
     gpus = vllms(servers, pool)
     await gpus.discover()
-    priced = card("m:1b", provider="gpus", local=True, price_input=1, price_output=1)
-    for found, times in ((priced, 1), (msgspec.structs.replace(priced, price_input=0, price_output=0), 2)):
-        for server in servers:
-            server.reset()
-            server.script(HangUp(after_bytes=20))
+    for server in servers:
+        server.reset()
+        server.script(ending)
+    for asked_by_then in (1, 2):
         with pytest.raises(UpstreamBroken):
-            await events_of(gpus, call_for(found))
-        assert sum(len(server.chats) for server in servers) == times
+            await asked(gpus)
+        assert sum(len(server.chats) for server in servers) == asked_by_then
+    assert [len(server.chats) for server in servers] == [1, 1]
+    assert [one.up for one in gpus.standing()] == [True, True]
 
 
 async def test_a_silent_server_does_not_hold_up_the_start(servers, pool):

@@ -18,6 +18,7 @@ from pointsman.core.errors import (
     PointsmanError,
     PrivacyWall,
     UpstreamBroken,
+    UpstreamClosed,
     UpstreamConnectError,
     UpstreamProtocolError,
     UpstreamTimeout,
@@ -136,7 +137,7 @@ async def test_blocks_come_as_they_were_sent(out: Outbound, start_upstream: Star
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (b"", UpstreamConnectError),
+        (b"", UpstreamClosed),
         (b"HTTP/1.1 200 OK\r\nContent-Le", UpstreamBroken),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", UpstreamBroken),
         (CHUNKED + b"5\r\nabc", UpstreamBroken),
@@ -182,7 +183,12 @@ async def test_a_unix_socket(out: Outbound, start_upstream: StartUpstream, tmp_p
     assert b"host: localhost\r\n" in upstream.requests[0].lower()
 
 
-async def test_a_dead_idle_connection_is_replaced_without_a_word(out: Outbound, start_upstream: StartUpstream) -> None:
+async def test_a_dead_idle_connection_is_replaced(
+    make_out: Callable[..., Outbound], start_upstream: StartUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pointsman.transport")
+    out = make_out(stale_seconds=60.0)
+
     async def dies_at_its_second_request(
         upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
@@ -195,6 +201,30 @@ async def test_a_dead_idle_connection_is_replaced_without_a_word(out: Outbound, 
     for _ in range(2):
         assert await (await out.send(outgoing(upstream.origin))).read() == b"{}"
     assert upstream.connections == 2
+    [said] = [record.getMessage() for record in caplog.records if record.name.startswith("pointsman.transport")]
+    assert said.startswith(f"127.0.0.1:{upstream.port} closed an idle connection")
+
+
+async def test_of_several_dead_idle_connections_one_is_tried(
+    make_out: Callable[..., Outbound], start_upstream: StartUpstream
+) -> None:
+    out, all_open = make_out(stale_seconds=60.0), asyncio.Event()
+
+    async def dies(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = upstream.connections
+        if number == 3:
+            all_open.set()
+        await upstream.read_request(reader)
+        await all_open.wait()
+        writer.write(OK)
+        if number <= 3:
+            await upstream.read_request(reader)
+
+    upstream = await start_upstream(dies)
+    first = await asyncio.gather(*(out.send(outgoing(upstream.origin)) for _ in range(3)))
+    assert [await response.read() for response in first] == [b"{}"] * 3
+    assert await (await out.send(outgoing(upstream.origin))).read() == b"{}"
+    assert (upstream.connections, len(upstream.requests)) == (4, 5)
 
 
 async def test_a_connection_that_dies_at_work_is_not_asked_again(out: Outbound, start_upstream: StartUpstream) -> None:
@@ -202,18 +232,18 @@ async def test_a_connection_that_dies_at_work_is_not_asked_again(out: Outbound, 
         await upstream.read_request(reader)
         writer.write(OK)
         await upstream.read_request(reader)
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(0.1)
 
     upstream = await start_upstream(dies_at_work)
     await (await out.send(outgoing(upstream.origin))).read()
-    with pytest.raises(UpstreamConnectError):
+    with pytest.raises(UpstreamClosed):
         await out.send(outgoing(upstream.origin))
     assert len(upstream.requests) == 2
 
 
 async def test_a_fresh_connection_that_dies_is_not_tried_again(out: Outbound, start_upstream: StartUpstream) -> None:
     upstream = await start_upstream(answering(b"", then_close=True))
-    with pytest.raises(UpstreamConnectError):
+    with pytest.raises(UpstreamClosed):
         await out.send(outgoing(upstream.origin))
     assert upstream.connections == 1
 

@@ -10,7 +10,14 @@ import pytest
 from test_execute_and_record import CATALOG, CHEAP, Log, Script, decision
 
 from pointsman.core.budget import charges, worst_case_micro_usd
-from pointsman.core.errors import UpstreamBroken, UpstreamConnectError, UpstreamError, UpstreamStatus, UpstreamTimeout
+from pointsman.core.errors import (
+    UpstreamBroken,
+    UpstreamClosed,
+    UpstreamConnectError,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
 from pointsman.core.events import Body, Frames, PromptDetails, Usage, encode_frame, payloads
 from pointsman.core.outcome import Outcome
 from pointsman.core.ports import SystemClock, Timeouts
@@ -213,6 +220,7 @@ async def test_what_a_whole_stream_took_is_estimated_when_nobody_tells_it(splice
         (UpstreamTimeout("first_byte", 3.0), True),
         (UpstreamTimeout("total", 3.0), True),
         (UpstreamBroken(), True),
+        (UpstreamClosed(), True),
         (UpstreamTimeout("connect", 3.0), False),
         (UpstreamConnectError(), False),
         (UpstreamStatus(502, b""), False),

@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from pointsman.core.catalog import ModelCard
-from pointsman.core.errors import ProviderShort
+from pointsman.core.errors import ProviderShort, UpstreamStatus
 from pointsman.core.ports import Clock, Share
 from pointsman.core.shared import Bucket, SharedState, StateUnavailable, Taken
 from pointsman.core.signals import Needs
@@ -28,9 +28,6 @@ from .tiers import Place, Tiers
 
 LEAVES: Mapping[Place, float] = {"high": 0.0, "normal": 0.1, "low": 0.3}
 """The part of a bucket that a priority must leave."""
-
-LONGEST_WAIT = 300.0
-"""Seconds that a provider's Retry-After is believed: some name the end of the month."""
 
 
 class ProviderRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -138,7 +135,7 @@ class ProviderLimits:
         now = self._clock.monotonic()
         if len(self._until) > 1000:
             self._until = {model: until for model, until in self._until.items() if until > now}
-        self._until[card.id] = max(self._until.get(card.id, now), now + min(seconds, LONGEST_WAIT))
+        self._until[card.id] = max(self._until.get(card.id, now), now + min(seconds, UpstreamStatus.LONGEST_WAIT))
 
     def waiting(self, card: ModelCard) -> float:
         if not self._until:

@@ -136,11 +136,11 @@ class Instance:
             self._loaded |= {name}
 
     def failed(self, error: UpstreamError, call: ChatCall) -> bool:
-        """Take note of a call that failed; returns whether another server may be asked instead when nothing of the
-        answer has come: this one did nothing for it, or what it did cost nothing."""
+        """Take note of a call that failed; returns whether another server may be asked instead within the attempt: this
+        one did nothing for it. One whose connection broke may have, or may have died of the request as others would."""
         if isinstance(error, OutOfFiles):
             return False
-        card, name = call.card, call.card.name
+        name = call.card.name
         if isinstance(error, UpstreamConnectError) or (isinstance(error, UpstreamTimeout) and error.phase == "connect"):
             self.went_down(error.message)
             return True
@@ -151,7 +151,7 @@ class Instance:
         now = time.monotonic()
         if isinstance(error, UpstreamBroken):
             self.shunned_until = now + REFUSED_SECONDS
-            return not card.price_input and not card.price_output
+            return False
         if isinstance(error, UpstreamStatus):
             if error.upstream_status == 404:
                 if self._stored is not None:

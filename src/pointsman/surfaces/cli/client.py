@@ -209,7 +209,7 @@ class GatewayClient:
         )
         try:
             response = await self._outbound.send(request)
-        except errors.UpstreamConnectError as error:
+        except (errors.UpstreamConnectError, errors.UpstreamClosed) as error:
             reason = ""
             if self._origin.scheme == "https":  # a certificate that is not trusted, or another name's
                 reason = f" {error.message} A certificate of your own is trusted with --ca-file FILE, under its name."
