@@ -102,7 +102,8 @@ class GoesOn:
 
 
 class ByModel:
-    """`dies` breaks off as the message says (`how=reset after=700`), others go on; `picky` not by prefill, and
+    """`dies` breaks off as the message says (`how=reset after=700`), others go on; `picky` not by prefill, `brittle`
+    neither, `sick` not at all, and
     `pickier` not at all."""
 
     async def play(self, request: SeenRequest, wire: Wire) -> None:
@@ -110,6 +111,8 @@ class ByModel:
         step: Step = GoesOn()
         if asked["model"] == "pickier" or (asked["model"] == "picky" and _prefilled(request)):
             step = Status(400)
+        if asked["model"] == "sick" or (asked["model"] == "brittle" and _prefilled(request)):
+            step = Status(500)
         if asked["model"].startswith(("dies", "claude-dies")):
             wish = re.search(rb"how=([a-z-]+) after=(\d+)", request.body)
             assert wish is not None
@@ -138,7 +141,7 @@ def upstream(background) -> Iterator[ScriptedUpstream]:
 
 FIRST = {"chat": "openai:dies", "messages": "claude:claude-dies", "responses": "speaks:dies"}
 SECOND = {"by-prefill": "vllm:goes-on", "by-prompt": "plain:goes-on", "at-Claude": "claude:claude-goes-on"}
-ALONE = ("dies-alone", "dies-by-pickier")
+ALONE = ("dies-alone", "dies-by-pickier", "dies-by-brittle", "dies-by-sick")
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +160,15 @@ def gateway(upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[Gateway]:
                 "models": [*claudes, {**able, "name": "claude-goes-on"}],
             },
             "plain": {"base_url": upstream.base_url, "api_key": "sk-a", "models": [able]},
-            "vllm": {"base_url": upstream.base_url, "models": [able, "picky", "pickier"]},
+            "vllm": {"base_url": upstream.base_url, "models": [able, "picky", "pickier", "brittle", "sick"]},
             "ollama": {"enabled": False},
         },
         "routing": {
             "fallbacks": {
                 **{f"{first}-{name}": [SECOND[name]] for first in FIRST.values() for name in SECOND},
                 **{f"{first}-by-picky": ["vllm:picky"] for first in FIRST.values()},
-                "openai:dies-by-pickier": ["vllm:pickier", "plain:goes-on"],
+                **{f"openai:dies-by-{name}": [f"vllm:{name}", "plain:goes-on"] for name in ("pickier", "sick")},
+                "openai:dies-by-brittle": ["vllm:brittle"],
             }
         },
         "limits": {"first_byte_timeout": 10.0, "between_bytes_timeout": 1.0, "connect_timeout": 5.0},
@@ -364,6 +368,26 @@ def test_where_a_model_refuses_to_go_on_at_all_the_next_one_does(gateway: Gatewa
         ("openai:dies-by-pickier", "error"), ("vllm:pickier", "error"), ("vllm:pickier", "error"),
         ("plain:goes-on", "ok"),
     ]  # fmt: skip
+
+
+def test_a_model_that_stumbles_over_prefill_is_asked_in_words(gateway: Gateway, upstream: ScriptedUpstream):
+    upstream.requests.clear()
+    for asked, tries in (([True, False], ["error", "error", "ok"]), ([True, False, False], ["error", "ok"])):
+        told, attempts = streamed(gateway, "openai:dies-by-brittle")
+        assert told == TEXT
+        assert [attempt["status"] for attempt in attempts] == tries
+        brittle = [request for request in upstream.requests if request.json["model"] == "brittle"]
+        assert [_prefilled(request) for request in brittle] == asked
+
+
+def test_of_a_model_that_is_sick_nothing_is_learned_of_prefill(gateway: Gateway, upstream: ScriptedUpstream):
+    upstream.requests.clear()
+    for _ in range(2):
+        told, attempts = streamed(gateway, "openai:dies-by-sick")
+        assert told == TEXT
+        assert [attempt["model"] for attempt in attempts[1:]] == ["vllm:sick", "vllm:sick", "plain:goes-on"]
+    sick = [request for request in upstream.requests if request.json["model"] == "sick"]
+    assert [_prefilled(request) for request in sick] == [True, False, True, False]
 
 
 def test_where_nobody_follows_the_stream_ends_with_an_error(gateway: Gateway):

@@ -82,9 +82,10 @@ class Delivery:
         self.failed(UpstreamConnectError(f"{model} has left the catalog."), asked=False)
 
     def refused(self, error: PointsmanError) -> bool:
-        """Whether a model that was to go on by prefill says that it will not take that."""
+        """Whether a model that was to go on by prefill says that it will not take that: with a 500 as well, as servers
+        do whose template stumbles over it. One that is sick says the same when it is asked in words."""
         prefilled = self.splice is not None and self.splice.prefilled
-        return prefilled and isinstance(error, UpstreamStatus) and not error.retryable
+        return prefilled and isinstance(error, UpstreamStatus) and (not error.retryable or error.upstream_status == 500)
 
     def rest(self, attempt: Attempt | None) -> Event | None:
         """What is left to tell of an answer that broke off and needs no other model; None: it does.

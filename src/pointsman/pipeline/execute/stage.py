@@ -26,6 +26,7 @@ from pointsman.core.errors import (
     ProviderShort,
     UpstreamConnectError,
     UpstreamError,
+    UpstreamStatus,
     UpstreamTimeout,
 )
 from pointsman.core.events import Event
@@ -220,7 +221,7 @@ class Execute:
                     self._refusals.note(asked)
                     order.give_back(asked)
                     continue
-                if goes_on and ends:
+                if goes_on and (ends or (isinstance(error, UpstreamStatus) and error.upstream_status == 500)):
                     self._refusals.forget(asked)
                 order.failed(asked, error, clock.monotonic())
                 delivery.failed(error, asked=not isinstance(error, ProviderShort))
