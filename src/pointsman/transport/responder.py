@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,25 +58,26 @@ class Answer(msgspec.Struct, eq=False):
         if connection is None:
             self.started = True
             return
-        if status in _BODILESS:
-            self._without_body = True
-        elif self._http10:
+        bodiless = status in _BODILESS
+        if self._http10 and not bodiless:
             self._keep_alive = False
-        else:
-            self._chunked = True
         head = self._compose(connection, status, headers)
         self.started = True
+        self._without_body |= bodiless
+        self._chunked = not (bodiless or self._http10)
         self._head = head + (b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
-        asyncio.get_running_loop().call_soon(self._flush_head)
+        connection.loop.call_soon(self._flush_head)
 
     def write(self, data: bytes) -> bool:
-        if not self.started:
-            raise RuntimeError("the answer is not under way")
         connection = self._connection
         if connection is None or self._without_body or not data:
+            if not self.started:
+                raise RuntimeError("the answer is not under way")
             return False
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif not self.started:
+            raise RuntimeError("the answer is not under way")
         if self._head:
             head, self._head = self._head, b""
             data = head + data

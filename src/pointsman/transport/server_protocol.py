@@ -50,7 +50,6 @@ class Connection(asyncio.Protocol):
         "_held",
         "_lingered",
         "_longest_head",
-        "_loop",
         "_most_body",
         "_most_requests",
         "_reading_paused",
@@ -64,6 +63,7 @@ class Connection(asyncio.Protocol):
         "congested",
         "head_start",
         "last",
+        "loop",
         "peer",
         "refuse_all",
         "write",
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: NativeServer) -> None:
         self._server = server
-        self._loop = server.loop
+        self.loop = server.loop
         self._longest_head = server.limits.max_header_bytes - len(_END_OF_HEAD)
         self._most_body = server.limits.max_body_bytes
         self._most_requests = server.limits.max_requests_per_connection
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
     async def drained(self) -> None:
         while self.congested:
             if self._congestion is None or self._congestion.done():
-                self._congestion = self._loop.create_future()
+                self._congestion = self.loop.create_future()
             await self._congestion
 
     def answered(self, keep_alive: bool) -> None:

@@ -49,10 +49,8 @@ def header_block(headers: Headers, without: frozenset[bytes]) -> bytes:
     """
     if not without.isdisjoint(map(_name_of, headers)):
         headers = [pair for pair in headers if pair[0] not in without]
-    lines = list(map(b"%b: %b\r\n".__mod__, headers))
-    block = b"".join(lines)
-    count = len(lines)
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+    block = b"\r\n".join([*map(b": ".join, headers), b""])
+    if len(block) - len(block.translate(None, b"\r\n\0")) != 2 * len(headers):
         raise UnsafeHeader(f"header {offender(headers)} holds a line break or NUL")
     return block
 
