@@ -11,7 +11,7 @@ import msgspec
 from .signals import Signals
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A model that may be chosen, with what is predicted of it for this request."""
 
     model: str

@@ -51,7 +51,7 @@ class Complexity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     structure: float
 
 
-class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What was found, under which level, and whether the request must stay on the machine."""
 
     level: PrivacyLevel = "standard"
@@ -65,7 +65,7 @@ class Privacy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many different values were replaced."""
 
 
-class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Needs(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What a model must be able to do, and how many tokens the request takes."""
 
     kind: Kind = "chat"
@@ -102,7 +102,7 @@ Stage = Literal["chat", "explore", "edit", "test", "stuck", "done"]
 failing again and again; tests pass and what is left is to say so."""
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What the shape of the conversation says."""
 
     turn: int = 1
@@ -125,7 +125,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last message is a tool's result: the model is in the middle of its work."""
 
 
-class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Everything the decision may look at. Holds no text of the prompt."""
 
     intent: Intent = Intent.GENERAL

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 
-from pointsman.core.decision import Decision
+from pointsman.core.decision import Candidate, Decision
 from pointsman.core.figures import Figure
-from pointsman.core.outcome import Feedback, Outcome
+from pointsman.core.outcome import Attempt, Feedback, Outcome
+from pointsman.core.signals import Signals
+from pointsman.core.whole import whole
 
 Row = tuple[Any, ...]
 
@@ -52,11 +55,16 @@ SELECT = (
 )
 
 
+# OR FAIL: of a statement that fails the rows before the failure stay, and are written again with the others. OR ABORT,
+# which is what goes without saying, would keep a copy of every page that a statement of many rows touches in a
+# temporary file, to take them back.
+
+
 @cache
 def insert_decisions(count: int) -> str:
     """A statement that inserts `count` decision rows into SQLite."""
     return (
-        f"INSERT INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES {_values(count, len(DECISION_COLUMNS))}"  # noqa: S608 - our own names
+        f"INSERT OR FAIL INTO decisions ({', '.join(DECISION_COLUMNS)}) VALUES {_values(count, len(DECISION_COLUMNS))}"  # noqa: S608 - our own names
         " ON CONFLICT (id) DO NOTHING"
     )
 
@@ -67,7 +75,7 @@ def insert_whole(count: int) -> str:
     its outcome."""
     columns = DECISION_COLUMNS + OUTCOME_COLUMNS
     return (
-        f"INSERT INTO decisions ({', '.join(columns)}) VALUES {_values(count, len(columns))}"  # noqa: S608 - our own names
+        f"INSERT OR FAIL INTO decisions ({', '.join(columns)}) VALUES {_values(count, len(columns))}"  # noqa: S608 - our own names
         f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in OUTCOME_COLUMNS)}"
     )
 
@@ -92,7 +100,7 @@ def decision_row(decision: Decision) -> Row:
     """The values of `INSERT_DECISION`, or of one row of `insert_decisions`; those of `insert_whole` go on with the
     outcome's."""
     signals = decision.signals
-    return (
+    return (  # no bool or enumeration: for each SQLite's driver looks for an adapter, ten times as long as it binds
         decision.id,
         decision.created_at,
         decision.key_id,
@@ -102,16 +110,16 @@ def decision_row(decision: Decision) -> Row:
         decision.policy,
         decision.propensity,
         decision.estimated_cost_micro_usd,
-        decision.stream,
-        signals.intent,
+        int(decision.stream),
+        signals.intent.value,
         signals.intent_confidence,
         signals.complexity.score,
         signals.priority,
         signals.privacy.level,
         _json(signals.privacy.classes),
-        signals.privacy.local_only,
-        signals.needs.tools,
-        signals.needs.vision,
+        int(signals.privacy.local_only),
+        int(signals.needs.tools),
+        int(signals.needs.vision),
         signals.needs.prompt_tokens,
         signals.conversation.turn,
         signals.prompt_hash,
@@ -120,7 +128,7 @@ def decision_row(decision: Decision) -> Row:
         _json(decision.dropped),
         _json(decision.reasons),
         _json(signals),
-        decision.explored,
+        int(decision.explored),
         decision.conversation,
         decision.effort,
     )
@@ -128,6 +136,15 @@ def decision_row(decision: Decision) -> Row:
 
 def outcome_row(decision_id: str, outcome: Outcome) -> Row:
     """The values of `UPDATE_OUTCOME`, or of one row of `update_outcomes`."""
+    return (*_ended(outcome), decision_id)
+
+
+def whole_row(decision: Decision, outcome: Outcome) -> Row:
+    """The values of one row of `insert_whole`."""
+    return decision_row(decision) + _ended(outcome)
+
+
+def _ended(outcome: Outcome) -> Row:
     return (
         outcome.status,
         outcome.model,
@@ -142,13 +159,7 @@ def outcome_row(decision_id: str, outcome: Outcome) -> Row:
         outcome.finish_reason,
         outcome.answer_id,
         _json(outcome.attempts),
-        decision_id,
     )
-
-
-def whole_row(decision: Decision, outcome: Outcome) -> Row:
-    """The values of one row of `insert_whole`."""
-    return decision_row(decision) + outcome_row(decision.id, outcome)[:-1]
 
 
 def feedback_row(feedback: Feedback) -> Row:
@@ -191,13 +202,15 @@ def record(row: Row) -> dict[str, Any]:
     }  # fmt: skip
     for name in ("stream", "explored"):
         decision[name] = bool(columns[name])
-    for name in ("plan", "candidates", "dropped", "reasons", "signals"):
+    for name in ("plan", "dropped", "reasons"):
         decision[name] = msgspec.json.decode(columns[name])
+    decision["candidates"] = [whole(Candidate, one) for one in msgspec.json.decode(columns["candidates"])]
+    decision["signals"] = whole(Signals, msgspec.json.decode(columns["signals"]))
     outcome = None
     if columns["status"] is not None:
         outcome = {name: columns[name] for name in OUTCOME_COLUMNS if name not in ("answered_by", "attempts")}
         outcome["model"] = columns["answered_by"]
-        outcome["attempts"] = msgspec.json.decode(columns["attempts"])
+        outcome["attempts"] = [whole(Attempt, one) for one in msgspec.json.decode(columns["attempts"])]
     return {
         "decision": decision,
         "outcome": outcome,
@@ -231,5 +244,7 @@ def figure(row: Row) -> Figure:
     return Figure(**{**values, "stream": bool(values["stream"]), "feedback": feedback})
 
 
-def _json(value: object) -> str:
-    return _encoder.encode(value).decode()
+def _json(value: Signals | Sequence[object]) -> str:
+    """Fields at their defaults are left out of most structs, or else they would be half of a row; `whole` brings them
+    back to those who read rows without the struct."""
+    return _encoder.encode(value).decode() if value else "[]"

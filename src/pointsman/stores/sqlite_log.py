@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,14 +74,20 @@ class SqliteLogWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Most requests end before their decision is written: their rows are written once, and whole.
+            whole: list[Whole] = []
+            begun: list[Item] = []
             ended = {outcome[0]: outcome for outcome in outcomes}
-            whole = [(decision, ended.pop(decision[0].id)) for decision in decisions if decision[0].id in ended]
-            written = {decision[0].id for decision, _ in whole}
-            for chunk in _chunks(whole):
-                bad += _write_chunk(connection, _write_whole, chunk)
-            for chunk in _chunks([decision for decision in decisions if decision[0].id not in written]):
+            for decision in decisions:
+                outcome = ended.pop(decision[0].id, None)
+                if outcome is None:
+                    begun.append(decision)
+                else:
+                    whole.append((decision, outcome))
+            for both in _chunks(whole):
+                bad += _write_chunk(connection, _write_whole, both)
+            for chunk in _chunks(begun):
                 bad += _write_chunk(connection, _write_decisions, chunk)
-            for chunk in _chunks([outcome for outcome in outcomes if outcome[0] in ended]):
+            for chunk in _chunks(list(ended.values())):
                 bad += _write_chunk(connection, _write_outcomes, chunk)
             connection.execute("COMMIT")
         finally:
@@ -151,8 +158,8 @@ def _of_the_file(error: Exception) -> bool:
 
 def _write_whole(connection: sqlite3.Connection, chunk: list[Whole]) -> list[Exception]:
     try:
-        values = [value for (decision, _), (_, outcome) in chunk for value in rows.whole_row(decision, outcome)]
-        connection.execute(rows.insert_whole(len(chunk)), values)
+        found = [rows.whole_row(decision, outcome) for (decision, _), (_, outcome) in chunk]
+        connection.execute(rows.insert_whole(len(chunk)), list(chain.from_iterable(found)))
     except Exception as error:
         if len(chunk) > 1 or _of_the_file(error):
             raise

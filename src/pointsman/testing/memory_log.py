@@ -12,6 +12,7 @@ from pointsman.core.errors import StoreError
 from pointsman.core.figures import Figure
 from pointsman.core.outcome import Feedback, Outcome
 from pointsman.core.ports import LogStatus
+from pointsman.core.whole import whole
 
 ENDED = (
     "status", "prompt_tokens", "completion_tokens", "cached_tokens", "cost_micro_usd", "first_byte_seconds", "seconds",
@@ -87,10 +88,14 @@ class MemoryDecisionLog:
         )
 
     def _record(self, decision: Decision) -> dict[str, Any]:
-        record = {
-            "decision": decision,
-            "outcome": self.outcomes.get(decision.id),
-            "feedback": self.feedbacks.get(decision.id),
+        outcome, feedback = self.outcomes.get(decision.id), self.feedbacks.get(decision.id)
+        return {
+            "decision": whole(Decision, _plain(decision)),
+            "outcome": None if outcome is None else whole(Outcome, _plain(outcome)),
+            "feedback": None if feedback is None else _plain(feedback),
         }
-        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
-        return plain
+
+
+def _plain(said: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(said))
+    return plain

@@ -104,7 +104,11 @@ def outcome(**changes: object) -> Outcome:
 
 
 def plain(value: object) -> object:
-    """A value as JSON says it."""
+    """A value as JSON says it, with every field of every struct."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(field) for name, field in msgspec.structs.asdict(value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

@@ -7,7 +7,9 @@ import asyncio
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from pointsman.core.decision import Decision
 from pointsman.core.request import ChatRequest
+from pointsman.core.whole import whole
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.credentials_of import credentials_of
 from pointsman.surfaces.schemas import json_body, ref
@@ -34,7 +36,7 @@ def router(services: Services) -> APIRouter:
         wishes = msgspec.structs.replace(read_wishes(chat, headers), credentials=credentials)
         # In a thread, as a prompt of many megabytes takes seconds to understand.
         decision = await asyncio.to_thread(services.decide, chat, caller, wishes)
-        body = msgspec.json.encode({**msgspec.to_builtins(decision), "dry_run": True})
+        body = msgspec.json.encode({**whole(Decision, msgspec.to_builtins(decision)), "dry_run": True})
         return Response(body, media_type="application/json")
 
     return routes
