@@ -9,27 +9,10 @@ from typing import Any
 import openai
 import pytest
 
+from gateway.responding import CHAT, CLAUDE, CODEX, LOOK, MODEL, PATCH, SECRET, WHOLE, paths, sent, streamed
 from pointsman.testing import Answer, ToolUse
 
-from .responding import CHAT, CLAUDE, CODEX, LOOK, MODEL, PATCH, SECRET, WHOLE, in_front_of, paths, sent, streamed
-
 pytestmark = pytest.mark.client
-
-
-@pytest.fixture(scope="module")
-def data_plane():
-    return "native"
-
-
-@pytest.fixture(scope="module")
-def settings(cloud_server, lan_server):
-    return in_front_of(cloud_server, lan_server)
-
-
-@pytest.fixture
-def client(gateway):
-    with openai.OpenAI(base_url=gateway.base_url, api_key="unused", max_retries=0, timeout=20) as client:
-        yield client
 
 
 def test_what_only_chat_has_goes_in_chat(client, cloud):
