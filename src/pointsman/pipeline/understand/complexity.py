@@ -19,11 +19,11 @@ names a hard problem with several conditions above 0.65; `tests/unit/test_comple
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, count, repeat
+from math import exp
 from operator import sub
 
 import re2
@@ -79,24 +79,26 @@ class ComplexityScore:
         self._weight_of = weights().__getitem__
 
     def __call__(self, ask: Ask) -> Complexity:
-        kinds = kinds_of(ask.raw)
+        raw, code = ask.raw, ask.code
+        kinds = kinds_of(raw)
         told, listed, found = _sift(ask, kinds)
-        light = len(ask.code) + len(ask.raw) - len(told)
-        tokens = (max(ask.length - light, 0) + light / 8) / BYTES_PER_TOKEN_TYPICAL
-        length = 1 - math.exp(-tokens / LENGTH_SCALE)
+        size: float = ask.length
         specialised = sum(map(self._weight_of, found))
-        if ask.code or listed:
-            specialised += self._beside(ask.code.encode("utf-8", "replace"), found, 1 / 4, 1.0)
-            specialised += self._beside(listed, found, 1 / 8, 0.5)
-        terms = 1 - math.exp(-specialised / TERMS_SCALE)
-        if told is ask.raw:
-            structured = counted(told, kinds, found & COUNTS)
+        if told is raw:
+            structured = counted(raw, kinds, found & COUNTS)
         else:  # where a sentence was cut out, a line may begin anew
             structured = counted(told, kinds_of(told), found & COUNTS | _ITEMS) if told else 0.0
-        structured += min(ask.blocks, BLOCK_MOST) * BLOCK_EACH
-        if ask.code:
-            structured += min(depth(ask.code), DEPTH_MOST) * DEPTH_EACH
-        structure = 1 - math.exp(-structured / STRUCTURE_SCALE)
+        if code or told is not raw:
+            light = len(code) + len(raw) - len(told)
+            size = max(size - light, 0) + light / 8
+            specialised += self._beside(code.encode("utf-8", "replace"), found, 1 / 4, 1.0)
+            specialised += self._beside(listed, found, 1 / 8, 0.5)
+        if ask.blocks:
+            structured += min(ask.blocks, BLOCK_MOST) * BLOCK_EACH
+            structured += min(depth(code), DEPTH_MOST) * DEPTH_EACH
+        length = 1 - exp(-size / BYTES_PER_TOKEN_TYPICAL / LENGTH_SCALE)
+        terms = 1 - exp(-specialised / TERMS_SCALE)
+        structure = 1 - exp(-structured / STRUCTURE_SCALE)
         first, second, third = self._weights
         score = first * length + second * terms + third * structure
         return Complexity(

@@ -146,7 +146,7 @@ class Detectors:
 
     def _triggered(self, block: bytes) -> Sequence[int]:
         """Places of the detectors that may match."""
-        triggered = self._match(block) or ()
+        triggered = self._match(block)
         if self._canary not in triggered:
             # The set reports a failure of its automaton as "nothing matched"; the canary always does.
             return range(len(self._detectors))

@@ -120,6 +120,7 @@ class _RoleAndText(msgspec.Struct, forbid_unknown_fields=True):
     content: str
 
 
+_BACKSLASH = ord("\\")
 _role_and_text_decoder = msgspec.json.Decoder(_RoleAndText)
 
 
@@ -130,7 +131,7 @@ def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
     are left to the reader of everything.
     """
     quotes = raw.count(b'"')
-    if b"\\" in raw:
+    if _BACKSLASH in raw:
         quotes -= raw.count(b'\\"')
         if b"\\ud" in raw or b"\\uD" in raw:
             return None
@@ -140,27 +141,26 @@ def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
         message = _role_and_text_decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    said = message.content
-    if is_data_url(said) or (message.role == "user" and is_tool_result(said)):
-        return None
-    if message.role == "assistant" and writes_edits(said):
+    role, said = message.role, message.content
+    user_turn = role == "user"
+    if is_data_url(said) or (user_turn and is_tool_result(said)) or (role == "assistant" and writes_edits(said)):
         return None
     if raw.startswith(b'{"role"'):
-        text = f"role: {message.role}{SEPARATOR}content: {said}"
+        text = f"role: {role}{SEPARATOR}content: {said}"
     elif raw.startswith(b'{"content"'):
-        text = f"content: {said}{SEPARATOR}role: {message.role}"
+        text = f"content: {said}{SEPARATOR}role: {role}"
     else:
         return None
     found = detectors.find(text)
     caches = CACHE_MARK in text
     return MessageFacts(
-        role=message.role,
+        role=role,
         bytes=utf8_length(text),
         values=3,
         caches=caches,
         detectors=found,
         usual=not found and not caches,
-        user_turn=message.role == "user",
+        user_turn=user_turn,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from operator import call, itemgetter
 from typing import Literal, NamedTuple
 
@@ -52,8 +53,8 @@ class _Asked(NamedTuple):
     looked: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
     """Of the texts in the order of `PLACES`, what each set sees."""
     matchers: tuple[Match, ...]
-    rules: tuple[tuple[tuple[Intent, float], ...], ...]
-    """For what each pattern speaks, and how much it weighs."""
+    rules: tuple[Callable[[int], tuple[Intent, float]], ...]
+    """For what each pattern speaks, and how much it weighs, by its place in the set."""
 
 
 PLACES: tuple[Look, ...] = ("prose", "open", "close", "code", "all")
@@ -77,18 +78,14 @@ class IntentRules:
         else:
             opening = prose[:OPENING].encode("utf-8", "replace")
             closing = prose[-CLOSING:].encode("utf-8", "replace")
+        texts: tuple[bytes, ...] = (raw, opening, closing)
         if ask.code:
             code = ask.code.encode("utf-8", "replace")
-            texts = (raw, opening, closing, code, b"%b\n%b" % (raw, code))
-            looked, matchers, rules = self._both if raw else self._code
-        else:
-            texts = (raw, opening, closing)
-            looked, matchers, rules = self._prose
-        for rows, found in zip(rules, map(call, matchers, looked(texts)), strict=True):
-            if found:
-                for index in found:
-                    intent, weight = rows[index]
-                    weights[intent] = weights.get(intent, 0.0) + weight
+            texts += (code, b"%b\n%b" % (raw, code))
+        looked, matchers, rules = (self._both if raw else self._code) if ask.code else self._prose
+        found = map(call, matchers, looked(texts))
+        for intent, weight in chain.from_iterable(map(map, rules, found)):
+            weights[intent] = weights.get(intent, 0.0) + weight
         return weights
 
     def __call__(self, ask: Ask) -> tuple[Intent, float]:
@@ -105,8 +102,7 @@ def judge(found: Mapping[Intent, float]) -> tuple[Intent, float]:
     if not found:
         return Intent.GENERAL, 0.0
     first = max(found, key=found.__getitem__)
-    w1 = found[first]
-    w2 = sorted(found.values())[-2] if len(found) > 1 else 0.0
+    *_, w2, w1 = 0.0, *sorted(found.values())
     confidence = (w1 - w2 / 2) / (w1 + w2 / 2 + PRIOR)
     if w1 < LEAST_WEIGHT or w1 - w2 < LEAST_LEAD:
         return Intent.GENERAL, round(min(confidence, 0.2), 3)
@@ -129,7 +125,7 @@ def _sets(rules: Sequence[Rule], elsewhere: Mapping[Look, Look]) -> _Asked:
     return _Asked(
         itemgetter(*(PLACES.index(look) for look, _ in placed)),
         tuple([_compiled(tuple(together)) for together in placed.values()]),
-        tuple([tuple([(rule.intent, rule.weight) for rule in together]) for together in placed.values()]),
+        tuple([[(rule.intent, rule.weight) for rule in together].__getitem__ for together in placed.values()]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,9 @@ from pointsman.core.request import NOTHING, ChatRequest
 from pointsman.core.signals import Intent, Needs
 
 from .facts import MessageFacts
+
+if TYPE_CHECKING:
+    from .beside import Beside
 
 EXPECTED_OUTPUT = {
     Intent.COMPLETION: 450,
@@ -59,15 +62,12 @@ def needs_of_fields(request: ChatRequest) -> Needs:
 
 
 def find_needs(
-    asked: Needs,
+    beside: Beside,
     messages: Sequence[MessageFacts],
     *,
     usual: bool,
     size: int,
     values: int,
-    disguised: int = 0,
-    cache_marks: int = 0,
-    searches: bool = False,
     intent: Intent,
     complexity: float,
     windows: Sequence[int],
@@ -76,18 +76,15 @@ def find_needs(
     """What the request needs.
 
     Args:
-        asked: what the fields beside the messages say of it.
+        beside: what the fields beside the messages say of it.
         usual: whether every message is (`MessageFacts.usual`).
         size: text bytes of the messages and of the fields beside them (tool definitions, schemas).
         values: JSON values in all of them.
-        disguised: bytes in the fields that are written like a picture, and read as text.
-        cache_marks: how many of the fields speak of a cache.
-        searches: whether the provider may add to the prompt by itself.
         windows: context windows, in tokens, of the models that are known; ascending.
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
-    most = asked.max_output
-    tools, images, unmeasured = asked.tools, 0, 0
+    asked, disguised, cache_marks = beside.needs, beside.disguised, beside.cache_marks
+    most, tools, images, unmeasured = asked.max_output, asked.tools, 0, 0
     for message in () if usual else messages:
         images += message.images
         unmeasured += message.unmeasured
@@ -122,7 +119,7 @@ def find_needs(
         prompt_tokens=typical,
         prompt_tokens_high=high,
         prompt_tokens_most=UNMEASURED
-        if unmeasured or searches
+        if unmeasured or beside.searches
         else _most_tokens(size + disguised, len(messages), values, images, tools=tools),
         expected_output=output,
     )

@@ -33,6 +33,8 @@ _KEPT = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _HIDDEN = f"[{_INVISIBLE}{_WIDE}{_SPACES}{_HYPHENS}{_OTHER_DIGITS}]+"
 _hidden_quickly = re2.compile(_HIDDEN)
 _hidden = re.compile(_HIDDEN)
+_COLOUR_BEGINS, _BACKSLASH, _PERCENT_SIGN = b"\x1b\\%"
+"""As numbers: whether bytes hold a number is told at once; of bytes an error is made first, and passed over."""
 _code_point = re.compile(rb"\\u([0-9a-fA-F]{4})")
 _colour = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
 """What terminals are told between letters, as by `grep --color`."""
@@ -50,11 +52,11 @@ _ESCAPES = ((b"\\n", b"\n"), (b"\\r", b"\n"), (b"\\t", b"\t"), (b'\\"', b'"'), (
 
 def plain(text: bytes) -> bytes:
     """A text for matching, UTF-8 in and out. Linear in the length of the text."""
-    if b"\x1b" in text:
+    if _COLOUR_BEGINS in text:
         text = _colour.sub(b"", text)
-    if b"\\" in text:
+    if _BACKSLASH in text:
         text = _unescape(text)
-    if b"%" in text:
+    if _PERCENT_SIGN in text:
         text = _percent.sub(_unquoted, text)
     if not text.isascii() and _hidden_quickly.search(text):
         text = _hidden.sub(_shown, text.decode("utf-8", "replace")).encode("utf-8", "replace")
@@ -105,11 +107,11 @@ def _unquote(code: bytes) -> bytes:
 def aligned(text: bytes) -> tuple[bytes, Sequence[int]]:
     """`plain(text)`, and where in `text` each of its bytes came from; one more entry for the end."""
     origins: Sequence[int] = range(len(text) + 1)
-    if b"\x1b" in text:
+    if _COLOUR_BEGINS in text:
         text, origins = _replaced(text, origins, _colour.finditer(text), _nothing)
-    if b"\\" in text:
+    if _BACKSLASH in text:
         text, origins = _replaced(text, origins, _escape.finditer(text), _escaped)
-    if b"%" in text:
+    if _PERCENT_SIGN in text:
         text, origins = _replaced(text, origins, _percent.finditer(text), _unquoted)
     if not text.isascii() and _hidden_quickly.search(text):
         text, origins = _aligned_shown(text, origins)

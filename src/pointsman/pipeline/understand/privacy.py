@@ -57,7 +57,7 @@ def strictest(*levels: PrivacyLevel | None) -> PrivacyLevel:
     return max((level for level in levels if level is not None), key=LEVELS.index, default="standard")
 
 
-_NOTHING_FOUND = {level: Privacy(level=level, local_only=level == "max") for level in LEVELS}
+NOTHING_FOUND = {level: Privacy(level=level, local_only=level == "max") for level in LEVELS}
 
 
 def judge(level: PrivacyLevel, detectors: Iterable[str], classes: Mapping[str, PrivacyClass]) -> Privacy:
@@ -68,7 +68,7 @@ def judge(level: PrivacyLevel, detectors: Iterable[str], classes: Mapping[str, P
     """
     names = tuple(dict.fromkeys(detectors))
     if not names:
-        return _NOTHING_FOUND[level]
+        return NOTHING_FOUND[level]
     found = {classes[name] for name in names}
     return Privacy(
         level=level,

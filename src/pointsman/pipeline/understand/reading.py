@@ -59,24 +59,25 @@ class Reader:
         ask = find_ask(text)
         complexity = self._complexity(ask)
         weights = self._intent.weigh(ask)
-        features, by_rules = b"", judge(weights)
-        intent, confidence = by_rules
-        ruled = intent
+        by_rules = ruled, _ = intent, confidence = judge(weights)
+        source: IntentSource = "rules"
+        features = b""
         if featured and self._features is not None:
             try:
                 features = self._features(ask, complexity)
                 intent, confidence = read_intent(features, weights, by_rules)
+                if readable(features) and (intent is not ruled or ruled is Intent.GENERAL):
+                    source = "classifier"
             except Exception:  # a broken file or NumPy keeps no request from its answer
                 if not self._failed:
                     log.exception("Prompts cannot be embedded, or their intents not told from that; the rules speak.")
                 self._failed = True
             self.is_cold = False
-        own = readable(features) and (intent is not ruled or ruled is Intent.GENERAL)
         return Reading(
             assent=not ask.code and is_assent(ask.prose),
             intent=intent,
             confidence=confidence,
-            source="classifier" if own else "rules",
+            source=source,
             complexity=complexity,
             features=features,
             cloud_asked=self._allow is not None and self._allow(text),

@@ -23,7 +23,7 @@ HINTED = len(COUNTED)
 
 def scan(prose: bytes) -> set[int]:
     """Places of the patterns that occur in a prose, which is UTF-8."""
-    return set(_scanner()(prose.lower()) or ())
+    return set(_scanner()(prose.lower()))
 
 
 def has_term(found: set[int]) -> bool:

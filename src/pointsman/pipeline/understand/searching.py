@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import re2
 
-Match = Callable[[bytes], Sequence[int] | None]
-"""Places of the patterns that occur in a text; nothing, or None, where none does."""
+Match = Callable[[bytes], Sequence[int]]
+"""Places of the patterns that occur in a text."""
 
 
 def matcher(compiled: re2.Set) -> Match:
@@ -16,5 +16,5 @@ def matcher(compiled: re2.Set) -> Match:
     The package's own method first asks whether it was given a string, which takes as long as matching a short text:
     where the set of the library itself can be reached, it is asked.
     """
-    match: Match = getattr(compiled, "_set", compiled).Match
-    return match
+    own = getattr(compiled, "_set", None)
+    return own.Match if own is not None else lambda text: compiled.Match(text) or ()

@@ -16,7 +16,7 @@ from pointsman.core import tokens
 from pointsman.core.errors import InvalidRequest
 from pointsman.core.features import without_embedding
 from pointsman.core.mask import Mask
-from pointsman.core.request import ChatRequest, Priority, PrivacyLevel
+from pointsman.core.request import ChatRequest, Priority, PrivacyLevel, RoutingPreferences
 from pointsman.core.signals import Privacy, PrivacyClass, Signals
 
 from .allow import AllowPatterns
@@ -28,7 +28,7 @@ from .facts import FieldFacts, MessageFacts, read_field, read_message
 from .features import FeatureReader
 from .memo import Memo
 from .needs import find_needs
-from .privacy import REDACTABLE, PrivacyRules, judge, strictest
+from .privacy import NOTHING_FOUND, REDACTABLE, PrivacyRules, judge, strictest
 from .reading import Reader, Reading
 from .redact import KINDS, Part, Redactor
 from .strings import MOST_VALUES, SEPARATOR, all_strings, too_many_values
@@ -111,14 +111,15 @@ class Understand:
         Raises:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
         """
+        raws = request.params.messages
         digests: list[bytes] = []
         copy = self._hasher.copy
-        for raw in request.params.messages:
+        for raw in raws:
             hasher = copy()
             hasher.update(raw)
             digests.append(hasher.digest())
-        messages = self._read_messages(request, digests)
-        turns = list(compress(range(len(messages)), map(_is_user_turn, messages)))
+        messages = self._read_messages(raws, digests)
+        turns = [*compress(range(len(messages)), map(_is_user_turn, messages))]
         plain = all(map(_is_usual, messages))
         values = sum(map(_values_of, messages))
         if values > MOST_VALUES:
@@ -128,9 +129,17 @@ class Understand:
         if beside.detectors or request.also_read:
             found = {*found, *beside.detectors, *self._find_beside(request)}
         reading, _, short_reply = self._read_ask(request, turns, digests)
-        privacy = self._judge(request, privacy_level, found)
+        wishes = request.params.routing_preferences
+        if found or privacy_level is not None or wishes is not None:
+            privacy = self._judge(found, privacy_level, wishes)
+        else:
+            privacy = NOTHING_FOUND[self._rules.level]
+        features = reading.features
+        if features and (privacy.classes or privacy.local_only or not self._embeddings):
+            features = without_embedding(features)
+        if priority is None and wishes is not None:
+            priority = wishes.priority or wishes.latency_preference
         prompt_hash, prefixes = self._hashes(turns, digests)
-        shown = self._embeddings and not privacy.classes and not privacy.local_only
         return Signals(
             intent=reading.intent,
             intent_confidence=reading.confidence,
@@ -138,14 +147,11 @@ class Understand:
             complexity=reading.complexity,
             privacy=privacy,
             needs=find_needs(
-                beside.needs,
+                beside,
                 messages,
                 usual=plain,
                 size=sum(map(_bytes_of, messages)) + beside.bytes,
                 values=values + beside.values,
-                disguised=beside.disguised,
-                cache_marks=beside.cache_marks,
-                searches=beside.searches,
                 intent=reading.intent,
                 complexity=reading.complexity.score,
                 windows=self._windows(),
@@ -154,8 +160,8 @@ class Understand:
             conversation=observe(
                 messages, turns=len(turns), usual=plain, short_reply=short_reply, tools=bool(request.params.tools)
             ),
-            priority=priority or _wish(request) or usual or self._priority,
-            features=reading.features if shown or not reading.features else without_embedding(reading.features),
+            priority=priority or usual or self._priority,
+            features=features,
             cloud_asked=reading.cloud_asked,
             prefixes=prefixes,
             prompt_hash=prompt_hash,
@@ -223,20 +229,19 @@ class Understand:
         hasher.update(raw)
         return hasher.digest()
 
-    def _read_messages(self, request: ChatRequest, digests: Sequence[bytes]) -> list[MessageFacts]:
+    def _read_messages(self, raws: Sequence[Raw], digests: Sequence[bytes]) -> list[MessageFacts]:
         """
         Raises:
             InvalidRequest: one is of a wrong type, cannot be decoded, or holds more values than are read.
         """
-        raws = request.params.messages
-        found = [*map(self._messages.peek, digests), None]
+        found = [*map(self._messages.peek, digests)]
         at = values = 0
-        while (at := found.index(None, at)) < len(digests):
+        for _ in range(found.count(None)):
+            at = found.index(None, at)
             message = found[at] = self._read_message(digests[at], raws[at], at)
             values += message.values
             if values > MOST_VALUES:
                 raise _one_too_many(found[: at + 1])
-        del found[at]
         self._messages.use(digests)
         return found  # type: ignore[return-value]  # no None is left
 
@@ -256,10 +261,9 @@ class Understand:
         first = turns[0] if turns else len(digests) - 1
         start = max(first, len(digests) - MOST_PREFIXES)
         hasher = self._prompt_hasher.copy()
-        if start:
-            hasher.update(b"".join(digests[:start]))
-        hashes = []
-        for digest in digests[start:]:
+        hasher.update(b"".join(digests[: start + 1]))
+        hashes = [hasher.digest()]
+        for digest in digests[start + 1 :]:
             hasher.update(digest)
             hashes.append(hasher.digest())
         return hashes[-1].hex(), b"".join(map(_head_of, reversed(hashes)))
@@ -269,11 +273,11 @@ class Understand:
         Args:
             values: JSON values in the messages.
         """
-        names, fields = fields_read(request), request.fields
+        names = fields_read(request)
         hasher = self._hasher.copy()
         # No name holds a NUL as it is written here, and no JSON does.
-        hasher.update(f"{request.kind}{names!r}".encode())
-        hasher.update(b"\0".join(map(fields.__getitem__, names)))
+        told = f"{request.kind}{names!r}".encode()
+        hasher.update(b"\0".join((told, *map(request.fields.__getitem__, names))))
         digest = hasher.digest()
         beside = self._besides.peek(digest)
         if beside is None or values + beside.values > MOST_VALUES:
@@ -285,15 +289,9 @@ class Understand:
         return self._fields.get(digest, read_field, name, raw, self._detectors)
 
     def _judge(
-        self,
-        request: ChatRequest,
-        privacy_level: PrivacyLevel | None,
-        found: Collection[str],
+        self, found: Collection[str], privacy_level: PrivacyLevel | None, wishes: RoutingPreferences | None
     ) -> Privacy:
-        preferences = request.params.routing_preferences
-        asked = preferences.privacy_level if preferences is not None else None
-        if not found and asked is None and privacy_level is None:
-            return judge(self._rules.level, (), self._detectors.classes)
+        asked = wishes.privacy_level if wishes is not None else None
         names = [name for name in self._detectors.classes if name in found] if found else []
         return judge(strictest(self._rules.level, asked, privacy_level), names, self._detectors.classes)
 
@@ -354,13 +352,6 @@ _head_of = itemgetter(slice(8))
 def _one_too_many(messages: Iterable[MessageFacts | None]) -> InvalidRequest:
     sums = enumerate(accumulate(map(_values_of, messages)))
     return too_many_values(f"messages[{next(index for index, values in sums if values > MOST_VALUES)}]")
-
-
-def _wish(request: ChatRequest) -> Priority | None:
-    preferences = request.params.routing_preferences
-    if preferences is None:
-        return None
-    return preferences.priority or preferences.latency_preference
 
 
 def _count(raw: bytes | Raw, where: str) -> int:
