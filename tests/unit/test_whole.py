@@ -124,7 +124,7 @@ def test_what_was_written_is_not_replaced():
     told = {"turn": 4, "stage": "edit", "of_a_later_version": [1]}
     read = whole(Conversation, told)
     assert {name: read[name] for name in told} == told
-    assert list(read)[:3] == list(told)
+    assert list(read) == [field.name for field in msgspec.structs.fields(Conversation)] + ["of_a_later_version"]
     assert told == {"turn": 4, "stage": "edit", "of_a_later_version": [1]}
 
 

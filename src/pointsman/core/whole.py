@@ -13,48 +13,48 @@ import msgspec
 from msgspec import Struct
 
 
-class _Field(NamedTuple):
-    name: str
-    default: Any
-    """As plain JSON values; NODEFAULT where there is none."""
-    inner: type[Struct] | None
-    """The struct that it holds."""
-    many: bool
-    """Whether it holds a tuple or list of them."""
+class _Shape(NamedTuple):
+    """What `whole` knows of a struct."""
+
+    empty: dict[str, Any]
+    """All fields in order, with their defaults as plain JSON values; None where there is none."""
+    lists: tuple[str, ...]
+    """Fields whose default is an empty list: each reader gets one of its own."""
+    inner: tuple[tuple[str, type[Struct], bool], ...]
+    """Fields that hold a struct, or a tuple of structs; which, and whether it is a tuple."""
 
 
 def whole(kind: type[Struct], told: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of a struct as plain JSON values: first those that were written, then those at their defaults.
+    """All fields of a struct as plain JSON values, those at their defaults included.
 
     Args:
         kind: what was written.
         told: the object as it stands in the JSON. Fields that `kind` does not know stay as they are.
     """
-    full = dict(told)
-    for name, default, inner, many in _fields(kind):
+    shape = _shape(kind)
+    full = {**shape.empty, **told}
+    for name in shape.lists:
         if name not in told:
-            if default is not msgspec.NODEFAULT:
-                full[name] = list(default) if isinstance(default, list) else default
-        elif inner is not None:
-            full[name] = [whole(inner, one) for one in told[name]] if many else whole(inner, told[name])
+            full[name] = []
+    for name, inner, many in shape.inner:
+        full[name] = [whole(inner, one) for one in full[name]] if many else whole(inner, full[name])
     return full
 
 
 @cache
-def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
-    """The fields that `whole` has something to do for."""
-    found = []
+def _shape(kind: type[Struct]) -> _Shape:
+    empty: dict[str, Any] = {}
+    inner = []
     for field in msgspec.structs.fields(kind):
-        default = field.default
+        default = None if field.default is msgspec.NODEFAULT else field.default
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        if default is not msgspec.NODEFAULT:
-            default = msgspec.json.decode(msgspec.json.encode(default))
+        empty[field.name] = msgspec.json.decode(msgspec.json.encode(default))
         inside = get_args(field.type)
-        inner = next((one for one in inside or (field.type,) if _is_struct(one)), None)
-        if default is not msgspec.NODEFAULT or inner is not None:
-            found.append(_Field(field.name, default, inner, bool(inside)))
-    return tuple(found)
+        held = next((one for one in inside or (field.type,) if _is_struct(one)), None)
+        if held is not None:
+            inner.append((field.name, held, bool(inside)))
+    return _Shape(empty, tuple(name for name, default in empty.items() if default == []), tuple(inner))
 
 
 def _is_struct(kind: object) -> bool:
