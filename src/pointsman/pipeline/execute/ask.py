@@ -93,6 +93,9 @@ class Alters(Protocol):
     def asks(self, asked: ChatRequest, *, logprobs: bool) -> ChatRequest:
         """What it is asked. `logprobs`: whether it can tell log-probabilities."""
 
+    def takes(self, event: Event) -> Event:
+        """What is made of an event of its answer, before anybody else has it."""
+
 
 class Tells(Protocol):
     """Whoever wants to know the attempt at once."""
@@ -240,6 +243,8 @@ class Ask:
                     elif told:
                         step.went_on()
                         told = False
+                    if alters is not None:
+                        event = alters.takes(event)
                     if passes is not None:
                         passed = passes(event)
                         if passed is None:

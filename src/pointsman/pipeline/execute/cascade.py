@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.decision import Decision
+from pointsman.core.errors import PointsmanError, UpstreamLacks, UpstreamStatus
 from pointsman.core.events import Body, Event, Frames
 from pointsman.core.ports import Clock
 from pointsman.core.request import ChatRequest, Priority
@@ -96,17 +97,26 @@ class Watch:
     Args:
         expected: how likely the model's answer was to be good, as the decision saw it.
         covered: whether a stronger model can be paid for. Asked before a stream is cut, which cannot be taken back.
+        mute: the model is known to refuse log-probabilities.
     """
 
     def __init__(
-        self, rules: Escalation, clock: Clock, expected: float, covered: Callable[[], Awaitable[bool]]
+        self,
+        rules: Escalation,
+        clock: Clock,
+        expected: float,
+        covered: Callable[[], Awaitable[bool]],
+        *,
+        mute: bool = False,
     ) -> None:
         self._covered = covered
         self._rules = rules
         self._expected = expected
         self._clock = clock
+        self.mute = mute
         self._verifier: Verifier | None = None
         self._strips = False
+        self._judged = False
         self.confidence: float | None = None
         """The probability of a good answer that it came to; None: it has not judged."""
 
@@ -114,11 +124,24 @@ class Watch:
         """What the model is asked: the same, in the inner dialect, with log-probabilities where it can give them."""
         if asked.dialect != "chat":  # a relayed answer cannot be read here
             asked = asked.redacted(asked.fields)
-        if logprobs and not asked.params.logprobs:
+        if logprobs and not self.mute and not asked.params.logprobs:
             self._strips = True
             asked = asked.redacted({**asked.fields, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
         self._verifier = Verifier(asked, self._rules.model)
         return asked
+
+    def takes(self, event: Event) -> Event:
+        """Hear an event of the model's, and return it as the caller asked for it."""
+        if not self._judged and self._verifier is not None:
+            self._verifier.feed(event)
+        return without_logprobs(event) if self._strips else event
+
+    def refused(self, error: PointsmanError) -> bool:
+        """Whether the model refused the request: for the log-probabilities, it may be, which the caller did not ask
+        for; where they were left out (`mute`), for something else."""
+        if not (self._strips or self.mute):
+            return False
+        return isinstance(error, UpstreamLacks) or (isinstance(error, UpstreamStatus) and not error.retryable)
 
     async def convincing(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """The events, once what has come is convincing.
@@ -150,9 +173,8 @@ class Watch:
                     if (doubt := self._doubt(verifier, held, whole=True)) is not None:
                         raise doubt
                     for one in held:
-                        yield self._told(one)
+                        yield one
                     return
-                verifier.feed(event)
                 held.append(event)
                 if isinstance(event, Frames) and until is None:
                     until = self._clock.monotonic() + self._rules.hold_seconds
@@ -165,14 +187,14 @@ class Watch:
             if doubt is not None and await self._covered():
                 raise doubt
             for one in held:
-                yield self._told(one)
+                yield one
             if coming is not None:
                 event, coming = await coming, None
                 if event is None:
                     return
-                yield self._told(event)
+                yield event
             async for event in events:
-                yield self._told(event)
+                yield event
         finally:
             # Whoever waits for the next event must have let go before the attempt can be closed.
             if coming is not None:
@@ -185,18 +207,15 @@ class Watch:
     def _doubt(self, verifier: Verifier, held: list[Event], *, whole: bool) -> Unconvincing | None:
         confidence = verifier.confidence(whole=whole, prior=self._expected)
         self.confidence = confidence.probability
+        self._judged = True
         if confidence.probability >= self._rules.below(whole=whole, expected=self._expected):
             return None
         said = f" ({'; '.join(confidence.reasons[:3])})" if confidence.reasons else ""
         what = "answer" if whole else "beginning"
         return Unconvincing(
             f"Its {what} was likely good with {confidence.probability:.0%} only{said}.",
-            [self._told(event) for event in held] if whole else None,
+            held if whole else None,
         )
-
-    def _told(self, event: Event) -> Event:
-        """The event as the caller asked for it."""
-        return without_logprobs(event) if self._strips else event
 
 
 async def _following(events: AsyncGenerator[Event, None]) -> Event | None:

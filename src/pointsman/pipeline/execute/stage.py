@@ -40,7 +40,7 @@ from .cascade import Escalation, Unconvincing, Watch, qualities, stronger
 from .delivery import Delivery
 from .hedge import Hedges, Hedging, hedged
 from .order import Order, Retries
-from .splice.refusals import NOTE, Refusals
+from .refusals import NO_LOGPROBS, NO_PREFILL, Refusals
 
 
 class ExecutionRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,8 @@ class Execute:
         self._clock = clock
         self.rules = rules
         self._hedges = Hedges(lambda: self.rules.hedging)
-        self._refusals = Refusals(clock)
+        self._no_prefill = Refusals(clock)
+        self._no_logprobs = Refusals(clock)
 
     async def __call__(
         self,
@@ -173,14 +174,16 @@ class Execute:
             if wait > 0:
                 await asyncio.sleep(wait)
             goes_on = delivery.begun
-            if goes_on:
-                card = self._refusals.heeded(card)
+            if goes_on and card.prefill is not None and self._no_prefill.refuses(model_id):
+                card = msgspec.structs.replace(card, prefill=None)
+            watch = None
             try:
                 joins = delivery.joins(last=not order.more) if delivery.splices else None
-                watch = None
                 if above and model_id == plan[0] and not delivery.begun:
                     expected = qualities(decision)[model_id]
-                    watch = Watch(rules.escalation, clock, expected, partial(_covers_any, job, above))
+                    covered = partial(_covers_any, job, above)
+                    mute = self._no_logprobs.refuses(model_id)
+                    watch = Watch(rules.escalation, clock, expected, covered, mute=mute)
                 events = self._ask(job, card, joins, watch, tells=delivery)
                 if watch is not None:
                     events = watch.convincing(events)
@@ -208,6 +211,13 @@ class Execute:
                 order.done_with(model_id)
                 delivery.failed(error, asked=False)
             except PointsmanError as error:
+                if watch is not None and watch.refused(error) and delivery.step is not None:
+                    if not watch.mute:
+                        delivery.step.noted(NO_LOGPROBS)
+                        self._no_logprobs.note(model_id)
+                        order.give_back(model_id)
+                        continue
+                    self._no_logprobs.forget(model_id)
                 ends = not isinstance(error, (UpstreamError, Overloaded, ProviderShort))
                 if isinstance(error, UpstreamError):
                     ends = not error.retryable
@@ -217,12 +227,12 @@ class Execute:
                 step = delivery.step
                 asked = step.attempt.model if step is not None else model_id
                 if goes_on and delivery.refused(error) and step is not None:
-                    step.noted(NOTE)
-                    self._refusals.note(asked)
+                    step.noted(NO_PREFILL)
+                    self._no_prefill.note(asked)
                     order.give_back(asked)
                     continue
                 if goes_on and (ends or (isinstance(error, UpstreamStatus) and error.upstream_status == 500)):
-                    self._refusals.forget(asked)
+                    self._no_prefill.forget(asked)
                 order.failed(asked, error, clock.monotonic())
                 delivery.failed(error, asked=not isinstance(error, ProviderShort))
                 if delivery.begun:

@@ -1,6 +1,5 @@
 """What is left to be done when a model breaks off in the middle of its answer."""
 
-from .refusals import Refusals
 from .splice import Splice
 
-__all__ = ["Refusals", "Splice"]
+__all__ = ["Splice"]
