@@ -358,6 +358,11 @@ class Connection(asyncio.Protocol):
             self._server.bodies.give_back(self._held)
             self._held = 0
 
+    def _hold_until(self, task: asyncio.Task[None]) -> None:
+        """Let go of a body when what answers it has ended."""
+        held, self._held = self._held, 0
+        task.add_done_callback(lambda _: self._server.bodies.give_back(held))
+
     def _read_chunked(self, chunked: ChunkedBody, data: bytes) -> None:
         rest = chunked.feed(data)
         if rest is not None:
@@ -377,8 +382,7 @@ class Connection(asyncio.Protocol):
             HttpRequest(head.method, head.path, head.query, head.headers, body, self.peer, head.same), answer
         )
         if self._held:
-            held, self._held = self._held, 0
-            task.add_done_callback(lambda _: self._server.bodies.give_back(held))
+            self._hold_until(task)
 
     def _next_request(self) -> None:
         self._state = _READING_HEAD
