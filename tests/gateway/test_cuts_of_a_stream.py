@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,11 @@ def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
     keyed = {"base_url": cloud_server.base_url, "api_key": "sk-x"}
     tree = {
         "providers": {
-            "cloud": {**keyed, "models": ["m", "first", "next"], "prices": {"m": {"input": 1000, "output": 1000}}},
+            "cloud": {
+                **keyed,
+                "models": ["m", "first", "next", "gpt-3.5-turbo-instruct"],
+                "prices": {"m": {"input": 1000, "output": 1000}},
+            },
             "claude": {"type": "anthropic", "base_url": cloud_server.root, "api_key": "sk-x", "models": ["m", "first"]},
             "speaks": {**keyed, "models": ["gpt-5.5", "gpt-5.4", "gpt-5-codex"], "responses": True},
             "ollama": {"base_url": cloud_server.root, "models": ["m", "first"]},
@@ -205,3 +210,19 @@ def test_silence_is_timed_in_every_dialect(gateway, cloud, words: bool) -> None:
         assert (way, outcome["error"]) == (way, "upstream_timeout")
         assert (attempt["first_byte_seconds"] is not None) is words
         assert reply.body.count(b'"word "') == words
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+def test_of_several_choices_without_an_end_each_is_given_one(gateway, cloud, kind: str) -> None:
+    said = {"text": "word "} if kind == "completion" else {"delta": {"content": "word "}}
+    choices = [{"index": at, **said, "finish_reason": "length" if at == 1 else None} for at in (0, 1, 2)]
+    frames = [b'data: {"id": "c", "choices": %b}\n\n' % json.dumps([choice]).encode() for choice in choices]
+    cloud.default = Stream([*frames, b"data: [DONE]\n\n"])
+    if kind == "chat":
+        reply = gateway.chat(model="cloud:m", stream=True, n=3)
+    else:
+        asked = {"model": "cloud:gpt-3.5-turbo-instruct", "prompt": "hi", "stream": True, "n": 3}
+        reply = gateway.ask("POST", "/v1/completions", asked)
+    told = [json.loads(line[6:])["choices"][0] for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
+    finishes = [(choice["index"], choice["finish_reason"]) for choice in told if choice["finish_reason"]]
+    assert finishes == [(1, "length"), (0, "stop"), (2, "stop")]
