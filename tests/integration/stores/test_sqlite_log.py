@@ -14,6 +14,7 @@ from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
 from pointsman.stores import decision_log
 from pointsman.stores.rows import SELECT
+from pointsman.stores.sqlite_file import PAGE_BYTES
 from pointsman.stores.sqlite_log import SqliteDecisionLog, SqliteLogWriter
 from waiting import eventually
 
@@ -232,3 +233,49 @@ async def test_an_outcome_that_cannot_be_stored_leaves_its_decision(path: Path):
     writer.close()
     assert [type(error) for error in refused] == [OverflowError]
     assert rows(path, "SELECT id, status FROM decisions ORDER BY id") == [(good.id, "ok"), (bad.id, None)]
+
+
+def written_by_this_process() -> int:
+    """Bytes, as the kernel counts them."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("wchar:")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel does not tell what was written")
+def test_a_batch_is_written_once_and_nothing_beside_it(path: Path):
+    """No statement keeps copies of the pages that it touches in a temporary file."""
+    writer = SqliteLogWriter(path)
+    wal = path.with_name(f"{path.name}-wal")
+    made = [decision() for _ in range(750)]
+    try:
+        for start in (0, 250):  # pages that were there before are what would be copied
+            batch = made[start : start + 250]
+            writer.write([(one, None) for one in batch], [(one.id, outcome()) for one in batch])
+        before, length = written_by_this_process(), wal.stat().st_size
+        writer.write([(one, None) for one in made[500:]], [(one.id, outcome()) for one in made[500:]])
+        after, grown = written_by_this_process(), wal.stat().st_size - length
+    finally:
+        writer.close()
+    assert grown > 100_000
+    assert after - before < grown + 4096
+
+
+def test_a_new_file_has_pages_for_several_decisions(path: Path):
+    writer = SqliteLogWriter(path)
+    writer.connect()
+    writer.close()
+    assert rows(path, "PRAGMA page_size") == [(PAGE_BYTES,)]
+
+
+def test_a_file_with_pages_of_another_size_keeps_them(path: Path):
+    path.parent.mkdir()
+    before = sqlite3.connect(path)
+    before.execute("PRAGMA page_size = 4096")
+    before.execute("CREATE TABLE other (value TEXT)")
+    before.close()
+    writer = SqliteLogWriter(path)
+    made = [decision() for _ in range(300)]
+    writer.write([(one, None) for one in made], [(one.id, outcome()) for one in made])
+    writer.close()
+    assert rows(path, "PRAGMA page_size") == [(4096,)]
+    assert counted(path) == (300, 300)
