@@ -191,4 +191,3 @@ class PoolResponse(UpstreamResponse):
 def _fail(waiting: asyncio.Future[Any], error: BaseException) -> None:
     if not waiting.done():
         waiting.set_exception(error)
-        waiting.exception()  # whoever is cancelled at this moment looks no more

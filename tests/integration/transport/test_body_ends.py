@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from transport_support import RawUpstream, StartUpstream, answering, outgoing
 
-from pointsman.core.errors import UpstreamProtocolError
+from pointsman.core.errors import UpstreamBroken, UpstreamProtocolError
 from pointsman.core.ports import Timeouts
 from pointsman.providers.endpoint import settled
-from pointsman.transport.http import Outbound
+from pointsman.transport.http import Outbound, UpstreamResponse
 from pointsman.transport.pool import Pool
+from pointsman.transport.pool_response import PoolResponse
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -111,3 +113,55 @@ async def test_a_body_of_single_bytes_is_put_together_as_it_comes(start_upstream
             await response.read(40_000)
     finally:
         await pool.close()
+
+
+@pytest.mark.parametrize("error", [None, UpstreamBroken("it broke off")])
+async def test_a_reader_that_is_called_off_as_its_answer_ends_leaves_nothing_behind(
+    start_upstream: StartUpstream, error: UpstreamBroken | None
+) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+    upstream = await start_upstream(answering(CHUNKED + b"3\r\nabc\r\n"))
+    pool = Pool()
+    response = await pool.send(outgoing(upstream.origin))
+    assert isinstance(response, PoolResponse)
+    assert await anext(aiter(response)) == b"abc"
+    reading = asyncio.ensure_future(_all(response))
+    await asyncio.sleep(0)
+    response.end(error)  # the reader is woken by this, and in the same turn of the loop its caller leaves
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    del reading, response
+    gc.collect()
+    assert complaints == []
+    await pool.close()
+
+
+async def test_blocks_that_nobody_waits_for_are_read_as_one(start_upstream: StartUpstream) -> None:
+    more = asyncio.Event()
+
+    async def script(upstream: RawUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upstream.read_request(reader)
+        for block in (b"ab", b"cd", b"ef"):
+            writer.write(CHUNKED * (block == b"ab") + b"2\r\n%b\r\n" % block)
+            await asyncio.sleep(0.01)
+        await more.wait()
+        writer.write(b"2\r\ngh\r\n" + END)
+
+    upstream = await start_upstream(script)
+    pool = Pool()
+    response = await pool.send(outgoing(upstream.origin))
+    assert isinstance(response, PoolResponse)
+    async with asyncio.timeout(10):
+        while len(response.blocks) < 3:
+            await asyncio.sleep(0.01)
+    first = await anext(aiter(response))
+    more.set()
+    assert [first, *await _all(response)] == [b"abcdef", b"gh"]
+    assert response.ended
+    await pool.close()
+
+
+async def _all(response: UpstreamResponse) -> list[bytes]:
+    return [block async for block in response]

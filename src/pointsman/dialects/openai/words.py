@@ -35,9 +35,12 @@ _decoder = msgspec.json.Decoder(_Words)
 def words_alone(block: bytes) -> bool:
     """Whether a block is one frame of one line, UTF-8, that holds a chunk with a list of choices and tells of no
     usage, finish, call or error. One decoding finds all of it; where it fails, a closer look says what it is."""
-    if not block.startswith(b"data: {") or block.find(b"\n") != len(block) - 2 or not block.endswith(b"\n\n"):
-        return False
-    if b'"error"' in block:
+    if (
+        not block.startswith(b"data: {")
+        or not block.endswith(b"\n\n")
+        or block.count(b"\n") != 2
+        or b'"error"' in block
+    ):
         return False
     try:
         _decoder.decode(block[6:])
