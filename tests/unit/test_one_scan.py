@@ -37,6 +37,9 @@ FRAGMENTS = [
     '[{"role":"user","content":"a"} ,{"role":"user","content":"b"}]',
     '"n":1',
     '"user":"u"',
+    '"tools":[{"a":0},{"b":[]}]',
+    '"tools":0',
+    '"metadata":{"tools":[{"a":0},{"b":[]}]}',
     '"metadata":{"messages":' + HI + "}",
     '"x\\"messages":' + HI,
     "]}}",
@@ -76,10 +79,12 @@ def test_however_it_is_written(separators, indent, place):
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
 def test_what_clients_write_is_read_in_one_scan(separators):
     messages = [{"role": "user", "content": "a, b"}, {"role": "user", "content": "c"}]
-    body = json.dumps({"model": "m", "messages": messages, "seed": 1}, separators=separators).encode()
-    with mock.patch.object(reading, "LARGE", 0), mock.patch.object(reading, "decode_body") as twice:
+    fields = {"model": "m", "messages": messages, "seed": 1, "tools": [{"tools": [1, 2]}, {"messages": {}}]}
+    body = json.dumps(fields, separators=separators).encode()
+    with mock.patch.object(reading, "LARGE", 0), mock.patch.object(reading, "_refuse_repeated") as checked:
         assert len(ChatRequest.parse(body).params.messages) == 2
-    twice.assert_not_called()
+    around = json.dumps({**fields, "messages": 0, "tools": 0}, separators=separators).encode()
+    checked.assert_called_once_with(around, mock.ANY)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,9 @@ def test_what_clients_write_is_read_in_one_scan(separators):
         f'{{"messages":{HI},"m\\u0065ssages":{HI}}}',
         f'{{"messages":{HI},"user":"a","user":"a"}}',
         f'{{"messages":{HI},"messages":0}}',
+        f'{{"messages":{HI},"tools":[{{}}],"tools":[{{}}]}}',
+        f'{{"messages":{HI},"tools":[{{}}],"tools":0}}',
+        f'{{"messages":{HI},"tools":[1]}}',
         f'{{"model":1,"messages":{HI}',
         f'{{"model":"m","messages":{HI}}}]',
         f'{{"messages":{HI},"\\ud800":1}}',

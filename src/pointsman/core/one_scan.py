@@ -1,8 +1,8 @@
 """A large body in one scan instead of two.
 
-Reading a body as typed fields finds its messages, which are nearly all of it. Where they stand in the body as most
-clients write them, their list is found again by comparing bytes; what is left around it is small and is soon read as a
-table of raw fields.
+Reading a body as typed fields finds its messages and tools, which are nearly all of it. Where they stand in the body as
+most clients write them, their lists are found again by comparing bytes; what is left around them is small and is soon
+read as a table of raw fields.
 """
 
 from __future__ import annotations

@@ -231,19 +231,21 @@ def _read_once(body: bytes) -> tuple[dict[str, Raw], ChatParams] | None:
     Raises:
         InvalidRequest: a field stands twice.
     """
+    around, lists = body, {}
     try:
         params = _params_decoder.decode(body)
-        cut = cut_out(body, b"messages", params.messages)
-        if cut is None:
+        for name, items in (("messages", params.messages), ("tools", params.tools)):
+            if items and (cut := cut_out(around, name.encode(), items)) is not None:
+                around, lists[name] = cut
+        if not lists:
             return None
-        around, messages = cut
         fields = _fields_decoder.decode(around)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
-    if bytes(fields.get("messages", NOTHING)) != INSTEAD:
+    if any(bytes(fields.get(name, NOTHING)) != INSTEAD for name in lists):
         return None
     _refuse_repeated(around, fields)
-    fields["messages"] = messages
+    fields.update(lists)
     return fields, params
 
 
