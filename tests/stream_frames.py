@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **fields: Any) -> bytes:
+def chunk(delta: Any = None, finish: Any = None, **fields: Any) -> bytes:
     """Of a chat."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
     told = {"id": "c", "object": "chat.completion.chunk", "choices": choices, **fields}

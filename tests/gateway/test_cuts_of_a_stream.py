@@ -226,3 +226,29 @@ def test_of_several_choices_without_an_end_each_is_given_one(gateway, cloud, kin
     told = [json.loads(line[6:])["choices"][0] for line in reply.body.split(b"\n") if line.startswith(b"data: {")]
     finishes = [(choice["index"], choice["finish_reason"]) for choice in told if choice["finish_reason"]]
     assert finishes == [(1, "length"), (0, "stop"), (2, "stop")]
+
+
+CALLERS = {
+    "messages": ("/v1/messages", {"max_tokens": 500}),
+    "responses": ("/v1/responses", {}),
+    "ollama": ("/api/chat", {}),
+}
+"""Who is told a chat in another dialect."""
+ODD = [chunk({"content": 5}), chunk({"tool_calls": [7]}), chunk({"content": "x"}, 5), chunk(5)]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_chunk_that_nobody_can_translate_takes_none_before_it_along(gateway, cloud, caller: str) -> None:
+    path, more = CALLERS[caller]
+    turns = {"input": "hi"} if caller == "responses" else {"messages": [{"role": "user", "content": "hi"}]}
+    for bad in ODD:
+        came = set()
+        for blocks in blocks_of([*BEGIN["chat"], WORD["chat"], WORD["chat"]], bad):
+            cloud.script(Stream(blocks, delay=0.02))
+            reply = gateway.ask("POST", path, {"model": "cloud:m", "stream": True, **turns, **more})
+            said, status = reply.body.count(b'"word "'), gateway.decision(reply)["outcome"]["status"]
+            came.add((reply.status, said, b"error" in reply.body, status))
+        assert came == {(200, 2, True, "error")}
+    cloud.script(Stream([*BEGIN["chat"], WORD["chat"], ODD[0]]), Answer(text="and the rest"))
+    reply = gateway.ask("POST", path, {"model": "cloud:first", "stream": True, **turns, **more})
+    assert gateway.decision(reply)["outcome"]["status"] == "ok", "another model goes on"

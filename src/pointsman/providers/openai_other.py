@@ -54,7 +54,7 @@ async def complete(
     )
     answer = TextAnswer()
     try:
-        async for event in _events(endpoint, response, call):
+        async for event in _events(endpoint, response, call, translated=as_chat):
             if not as_chat:
                 yield event
             elif isinstance(event, Body):
@@ -91,8 +91,11 @@ async def embed(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str
         response.close()
 
 
-async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall) -> AsyncGenerator[Event, None]:
+async def _events(
+    endpoint: Endpoint, response: UpstreamResponse, call: ChatCall, *, translated: bool
+) -> AsyncGenerator[Event, None]:
     request = call.request
+    translated = translated or request.origin != "chat"
     media = await endpoint.accepted(response, *_secrets(call))
     if not request.stream:
         if media == "text/event-stream":
@@ -104,7 +107,7 @@ async def _events(endpoint: Endpoint, response: UpstreamResponse, call: ChatCall
         yield streamed(body, wants_usage=request.wants_usage)
         return
     several = len(texts_of(request)) > 1 or (request.params.n or 1) > 1
-    stream = ChatStream(wants_usage=request.wants_usage, several=several)
+    stream = ChatStream(wants_usage=request.wants_usage, several=several, translated=translated)
     silence = Silence(call.timeouts, stream.says_nothing)
     async for block in response:
         silence.heard(block)

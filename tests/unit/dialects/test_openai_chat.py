@@ -170,9 +170,10 @@ CALL = frame({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "
 GARBLED = frame({"content": "hi"}).replace(b"hi", b"\xc3\x28")
 
 
-def told(blocks: Iterable[bytes]) -> tuple[bytes, Usage | None, str | None, str]:
+def told(blocks: Iterable[bytes], *, translated: bool = False) -> tuple[bytes, Usage | None, str | None, str]:
     """What came of a stream: its bytes, usage, finish, and how it failed."""
-    stream, out, usage, finish, failed = ChatStream(wants_usage=False), b"", None, None, ""
+    stream = ChatStream(wants_usage=False, translated=translated)
+    out, usage, finish, failed = b"", None, None, ""
     try:
         for block in blocks:
             if (event := stream.feed(block)) is not None:
@@ -217,6 +218,15 @@ def test_where_a_stream_is_cut_changes_nothing(
     assert told(frames) == once
     assert told(whole[at : at + 1] for at in range(len(whole))) == once
     assert all(told([whole[:at], whole[at:]]) == once for at in range(1, len(whole)))
+
+
+@pytest.mark.parametrize("odd", [{"content": 5}, {"tool_calls": "x"}, {"reasoning": {}}])
+def test_what_nobody_can_translate_is_an_error_only_on_its_way_to_another_dialect(odd: dict) -> None:
+    whole = b"".join([OPENING, TEXT, frame(odd), TEXT, LAST, DONE])
+    assert raw(relay(whole)) == whole.removesuffix(DONE)
+    once = told([whole], translated=True)
+    assert (once[0], once[3].partition(":")[0]) == (OPENING + TEXT, "UpstreamProtocolError")
+    assert all(told([whole[:at], whole[at:]], translated=True) == once for at in range(1, len(whole)))
 
 
 def test_text_that_speaks_of_errors_and_usage_is_text() -> None:

@@ -24,6 +24,7 @@ from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, hold, obj
 from .ending import Choices, ending
 from .errors import stated_error
 from .hollow import hollow
+from .strict import strict_decoder
 from .words import words_alone
 
 MAX_ID = 200
@@ -83,6 +84,7 @@ class ChatStream:
         wants_usage: whether the caller asked for the usage chunk; else it is withheld, and its figures are told beside
             the bytes all the same.
         several: whether the caller asked for more than one choice.
+        translated: whether the chunks are read on their way to the caller, so that one of another shape is an error.
     """
 
     done = False
@@ -106,8 +108,12 @@ class ChatStream:
     """Whether something came that is no chunk."""
     _first = b""
     """The data of the first chunk."""
+    _decoder: msgspec.json.Decoder[Any] = _chunk_decoder
+    """Of what every chunk must be."""
 
-    def __init__(self, *, wants_usage: bool, several: bool = False) -> None:
+    def __init__(self, *, wants_usage: bool, several: bool = False, translated: bool = False) -> None:
+        if translated:
+            self._decoder = strict_decoder
         self._frames = FrameBuffer()
         self._wants_usage = wants_usage
         self._choices = Choices() if several else None
@@ -142,7 +148,7 @@ class ChatStream:
         try:
             if not frames.isascii():
                 check_utf8(frames)
-            frames = objects_only(frames, _chunk_decoder)
+            frames = objects_only(frames, self._decoder)
         except UpstreamProtocolError:
             frames = self._chunks_only(frames)
         usage = finish = answer_id = None
@@ -175,7 +181,8 @@ class ChatStream:
             if self.failure is not None:
                 raise self.failure
             return None
-        self._words = apart and usage is None and finish is None and not self._opens and not self._called
+        if apart and usage is None and finish is None and not self._opens and not self._called:
+            self._words = self._decoder is _chunk_decoder
         return Frames(frames, usage, answer_id, finish, went_on)
 
     def end(self) -> Frames | None:
@@ -242,7 +249,7 @@ class ChatStream:
             try:
                 check_utf8(frame)
                 try:
-                    kept.append(objects_only(frame, _chunk_decoder))
+                    kept.append(objects_only(frame, self._decoder))
                 except UpstreamProtocolError:
                     kept.append(self._made_chunk(frame))
             except UpstreamError as error:
@@ -258,6 +265,8 @@ class ChatStream:
         """
         payload = next(payloads(frame))
         envelope = _checked(payload)
+        if envelope.choices is not None:
+            raise UpstreamProtocolError("The model's provider sent a chunk of an unknown shape.")
         fields = _object_decoder.decode(payload)
         if _ERROR_EVENT.search(frame) or not _FAILING.isdisjoint(fields):
             raise stated_error(msgspec.json.decode(payload))
