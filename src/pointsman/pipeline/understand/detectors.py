@@ -95,9 +95,12 @@ class Detectors:
 
     def find(self, text: str) -> tuple[str, ...]:
         """Names of the detectors that match, in the table's order."""
-        if not text:
+        return self.find_in(text.encode("utf-8", "replace"))
+
+    def find_in(self, whole: bytes) -> tuple[str, ...]:
+        """The same of a text in UTF-8."""
+        if not whole:
             return ()
-        whole = text.encode("utf-8", "replace")
         proven: set[int] = set()
         tried: defaultdict[int, int] = defaultdict(int)
         for raw in (whole,) if len(whole) <= _BLOCK else [raw for _, raw in _blocks(whole)]:

@@ -84,6 +84,15 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
     Raises:
         InvalidRequest: naming the field, as `messages[3].content`.
     """
+    return read_message_and_text(raw, index, detectors)[0]
+
+
+def read_message_and_text(raw: bytes | Raw, index: int, detectors: Detectors) -> tuple[MessageFacts, str]:
+    """The same, and the text of the content, which was decoded for it.
+
+    Raises:
+        InvalidRequest: as `read_message` does.
+    """
     whole = bytes(raw)
     usual = _usual(whole, detectors)
     if usual is not None:
@@ -95,7 +104,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
     if left_out and pictures:
         left_out -= sum(all_strings(part.image_url, f"messages[{index}].content").left_out for part in pictures)
     result = message.role in ("tool", "function") or (message.role == "user" and is_tool_result(message.text))
-    return MessageFacts(
+    facts = MessageFacts(
         role=message.role,
         bytes=utf8_length(text),
         disguised=left_out,
@@ -113,6 +122,7 @@ def read_message(raw: bytes | Raw, index: int, detectors: Detectors) -> MessageF
         print=hash(_NUMBERED.sub("", message.text[:4_000])) if result else 0,
         detectors=detectors.find(text + _seams(message)),
     )
+    return facts, message.text
 
 
 class _RoleAndText(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,8 +134,8 @@ _BACKSLASH = ord("\\")
 _role_and_text_decoder = msgspec.json.Decoder(_RoleAndText)
 
 
-def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
-    """The facts of a message that is a role and a text; None where it may be anything else.
+def _usual(raw: bytes, detectors: Detectors) -> tuple[MessageFacts, str] | None:
+    """The facts and the text of a message that is a role and a text; None where it may be anything else.
 
     Eight quotes that are not escaped are two keys with a string each, so that none stands twice. Halves of characters
     are left to the reader of everything.
@@ -151,17 +161,19 @@ def _usual(raw: bytes, detectors: Detectors) -> MessageFacts | None:
         text = f"content: {said}{SEPARATOR}role: {role}"
     else:
         return None
-    found = detectors.find(text)
+    read = text.encode("utf-8", "replace")
+    found = detectors.find_in(read)
     caches = CACHE_MARK in text
-    return MessageFacts(
+    facts = MessageFacts(
         role=role,
-        bytes=utf8_length(text),
+        bytes=len(read),
         values=3,
         caches=caches,
         detectors=found,
         usual=not found and not caches,
         user_turn=user_turn,
     )
+    return facts, said
 
 
 _NUMBERED = re.compile(r"\S*\d\S*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pointsman.core.features import EMBEDDED, EMBEDDING_SCALE, VERSION
@@ -57,7 +58,7 @@ class FeatureReader:
         """Never fails on a text: an empty one has a vector too."""
         import numpy as np
 
-        vector = self._embed(_embedded(ask))[:EMBEDDED] * np.float32(EMBEDDING_SCALE)
+        vector = self._embed(_embedded(ask))[:EMBEDDED] * EMBEDDING_SCALE
         np.rint(vector, out=vector)
         np.minimum(vector, 127, out=vector)
         np.maximum(vector, -127, out=vector)
@@ -128,5 +129,6 @@ def _counts(raw: bytes) -> list[int]:
     return counts[:10]
 
 
+@lru_cache(maxsize=1_024)
 def _saturated(count: int, scale: float) -> float:
     return 1 - math.exp(-count / scale)

@@ -60,15 +60,17 @@ def rule_inputs(weights: Mapping[Intent, float], verdict: Intent | None = None) 
     """
     if verdict is None:
         verdict = judge(weights)[0]
-    inputs = [0.0] * (len(RULED) + len(CLASSES))
+    inputs = [0.0] * _RULE_INPUTS
     for intent, weight in weights.items():
         if intent in _RULED_AT:
             inputs[_RULED_AT[intent]] = min(weight, MOST_WEIGHT) / FULL_WEIGHT
-    inputs[len(RULED) + CLASSES.index(verdict)] = 1.0
+    inputs[_CHOSEN_AT[verdict]] = 1.0
     return inputs
 
 
 _RULED_AT = {intent: place for place, intent in enumerate(RULED)}
+_CHOSEN_AT = {intent: place for place, intent in enumerate(CLASSES, len(RULED))}
+_RULE_INPUTS = len(RULED) + len(CLASSES)
 
 
 class IntentModel:

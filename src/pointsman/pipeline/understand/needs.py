@@ -84,7 +84,7 @@ def find_needs(
         count: counts the prompt's text exactly; called only when a window lies between the bounds.
     """
     asked, disguised, cache_marks = beside.needs, beside.disguised, beside.cache_marks
-    most, tools, images, unmeasured = asked.max_output, asked.tools, 0, 0
+    kind, most, tools, images, unmeasured = asked.kind, asked.max_output, asked.tools, 0, 0
     for message in () if usual else messages:
         images += message.images
         unmeasured += message.unmeasured
@@ -92,9 +92,8 @@ def find_needs(
         cache_marks += message.caches
         if message.tool_calls or message.role in _TOOL_ROLES:
             tools = True
-    if asked.kind == "embeddings":
-        output = 0
-    else:
+    output = 0
+    if kind != "embeddings":
         output = expected_output(intent, complexity, in_the_middle=messages[-1].tool_result, most=most)
     low, high = tokens.bounds(size)
     typical = tokens.estimate(size)
@@ -113,7 +112,7 @@ def find_needs(
         tools=tools,
         vision=images > 0,
         # each prompt of a completion is answered `n` times
-        choices=asked.choices * len(messages) if asked.kind == "completion" else asked.choices,
+        choices=asked.choices * len(messages) if kind == "completion" else asked.choices,
         cache_marks=cache_marks,
         prompt_tokens_low=low,
         prompt_tokens=typical,
@@ -132,10 +131,12 @@ def expected_output(intent: Intent, complexity: float, *, in_the_middle: bool, m
         in_the_middle: of an agent's work: what came last is a tool's result.
         most: what the caller allows.
     """
-    share = LEAST_SHARE + (1 - LEAST_SHARE) * complexity / TYPICAL_COMPLEXITY
-    typical = int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
-    output = TOOL_STEP_OUTPUT if in_the_middle else typical
-    return output if most is None else min(output, most)
+    if in_the_middle:
+        output = TOOL_STEP_OUTPUT
+    else:
+        share = LEAST_SHARE + (1 - LEAST_SHARE) * complexity / TYPICAL_COMPLEXITY
+        output = int(EXPECTED_OUTPUT[intent] * min(MOST_SHARE, share))
+    return output if most is None or output < most else most
 
 
 _EFFORTS = frozenset({"reasoning_effort", "reasoning", "thinking", "output_config"})

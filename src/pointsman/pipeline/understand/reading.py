@@ -66,7 +66,7 @@ class Reader:
             try:
                 features = self._features(ask, complexity)
                 intent, confidence = read_intent(features, weights, by_rules)
-                if readable(features) and (intent is not ruled or ruled is Intent.GENERAL):
+                if intent is not ruled or (ruled is Intent.GENERAL and readable(features)):
                     source = "classifier"
             except Exception:  # a broken file or NumPy keeps no request from its answer
                 if not self._failed:

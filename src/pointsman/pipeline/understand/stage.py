@@ -24,7 +24,7 @@ from .beside import NOT_TEXT, Beside, fields_read, read_beside
 from .complexity import ComplexityRules, ComplexityScore
 from .conversation import observe
 from .detectors import Detectors
-from .facts import FieldFacts, MessageFacts, read_field, read_message
+from .facts import FieldFacts, MessageFacts, read_field, read_message, read_message_and_text
 from .features import FeatureReader
 from .memo import Memo
 from .needs import find_needs
@@ -118,7 +118,7 @@ class Understand:
             hasher = copy()
             hasher.update(raw)
             digests.append(hasher.digest())
-        messages = self._read_messages(raws, digests)
+        messages, texts = self._read_messages(raws, digests)
         turns = [*compress(range(len(messages)), map(_is_user_turn, messages))]
         plain = all(map(_is_usual, messages))
         values = sum(map(_values_of, messages))
@@ -128,7 +128,7 @@ class Understand:
         found = () if plain else {name for message in messages for name in message.detectors}
         if beside.detectors or request.also_read:
             found = {*found, *beside.detectors, *self._find_beside(request)}
-        reading, _, short_reply = self._read_ask(request, turns, digests)
+        reading, _, short_reply = self._read_ask(request, turns, digests, texts)
         wishes = request.params.routing_preferences
         if found or privacy_level is not None or wishes is not None:
             privacy = self._judge(found, privacy_level, wishes)
@@ -229,21 +229,32 @@ class Understand:
         hasher.update(raw)
         return hasher.digest()
 
-    def _read_messages(self, raws: Sequence[Raw], digests: Sequence[bytes]) -> list[MessageFacts]:
-        """
+    def _read_messages(
+        self, raws: Sequence[Raw], digests: Sequence[bytes]
+    ) -> tuple[list[MessageFacts], dict[bytes, str]]:
+        """The facts of the messages, and by its digest the text of the last user turn that is new.
+
         Raises:
             InvalidRequest: one is of a wrong type, cannot be decoded, or holds more values than are read.
         """
         found = [*map(self._messages.peek, digests)]
+        texts: dict[bytes, str] = {}
         at = values = 0
         for _ in range(found.count(None)):
             at = found.index(None, at)
-            message = found[at] = self._read_message(digests[at], raws[at], at)
+            digest = digests[at]
+            message = self._messages.peek(digest)  # the same message may stand there twice
+            if message is None:
+                message, text = read_message_and_text(raws[at], at, self._detectors)
+                self._messages.keep(digest, message, len(message.steps))
+                if message.user_turn:
+                    texts = {digest: text}
+            found[at] = message
             values += message.values
             if values > MOST_VALUES:
                 raise _one_too_many(found[: at + 1])
         self._messages.use(digests)
-        return found  # type: ignore[return-value]  # no None is left
+        return found, texts  # type: ignore[return-value]  # no None is left
 
     def _read_message(self, digest: bytes, raw: bytes | Raw, index: int) -> MessageFacts:
         message = self._messages.peek(digest)
@@ -303,35 +314,38 @@ class Understand:
             for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
         ]
         turns = [index for index, user_turn in enumerate(user_turns) if user_turn]
-        _, index, _ = self._read_ask(request, turns, digests)
+        _, index, _ = self._read_ask(request, turns, digests, {})
         return digests[index], request.message(index).text
 
     def _read_ask(
-        self, request: ChatRequest, turns: Sequence[int], digests: Sequence[bytes]
+        self, request: ChatRequest, turns: Sequence[int], digests: Sequence[bytes], texts: Mapping[bytes, str]
     ) -> tuple[Reading, int, bool]:
         """The reading that holds for the request, of which message, and whether the last user turn only assents to an
         earlier one.
 
         Args:
             turns: places of the user turns.
+            texts: of a message that was decoded, by its digest.
         """
         at = turns[-1] if turns else len(digests) - 1
-        last = reading = self._reading(request, at, digests)
+        last = reading = self._reading(request, at, digests[at], texts)
         if not last.assent:
             return last, at, False
         for index in reversed(turns[-1 - MOST_ASSENTS : -1]):
             if not reading.assent:
                 break
-            at, reading = index, self._reading(request, index, digests)
+            at, reading = index, self._reading(request, index, digests[index], texts)
         return reading, at, len(turns) > 1
 
-    def _reading(self, request: ChatRequest, index: int, digests: Sequence[bytes]) -> Reading:
-        if self._chooses(request.model):
-            return self._featured.get(digests[index], self._read_turn, request, index, featured=True)
-        return self._readings.get(digests[index], self._read_turn, request, index)
-
-    def _read_turn(self, request: ChatRequest, index: int, *, featured: bool = False) -> Reading:
-        return self._read(request.message(index).text, featured=featured)
+    def _reading(self, request: ChatRequest, index: int, digest: bytes, texts: Mapping[bytes, str]) -> Reading:
+        featured = self._chooses(request.model)
+        memo = self._featured if featured else self._readings
+        reading = memo.peek(digest)
+        if reading is None:
+            text = texts[digest] if digest in texts else request.message(index).text
+            return memo.keep(digest, self._read(text, featured=featured))
+        memo.use((digest,))
+        return reading
 
     def _count(self, request: ChatRequest, digests: Sequence[bytes]) -> int:
         total = 0

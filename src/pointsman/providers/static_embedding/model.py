@@ -55,14 +55,32 @@ class StaticEmbedder:
         width = dimensions or self.dimensions
         made = np.empty((len(pieces), width), dtype=np.float32)
         for row, found in enumerate(pieces):
-            numbers, counts = _counted(np.array(found, dtype=np.int32))
-            weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
-            made[row] = weights @ self._table[numbers, :width].astype(np.float32)
+            made[row] = self._sum(found, width)
         lengths: NDArray[np.float32] = np.sqrt((made * made).sum(axis=1, keepdims=True))
         if not lengths.all():  # cut so short that nothing is left of one: any direction is as good
             made[lengths[:, 0] == 0, 0] = 1
             lengths[lengths == 0] = 1
         made /= lengths
+        return made
+
+    def vector(self, pieces: Sequence[int]) -> NDArray[np.float32]:
+        """The only one of `vectors` for one text, (dimensions,), in less time."""
+        import numpy as np
+
+        made = self._sum(pieces, self._table.shape[1])
+        length = np.sqrt(np.add.reduce(made * made))
+        if not length:
+            made = self.vectors([pieces])[0]
+        else:
+            made /= length
+        return made
+
+    def _sum(self, pieces: Sequence[int], width: int) -> NDArray[np.float32]:
+        import numpy as np
+
+        numbers, counts = _counted(np.array(pieces, dtype=np.int32))
+        weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
+        made: NDArray[np.float32] = weights @ self._table[numbers, :width].astype(np.float32)
         return made
 
     def embed(self, texts: Sequence[str], dimensions: int | None = None) -> NDArray[np.float32]:
@@ -86,8 +104,7 @@ def embedded_model() -> StaticEmbedder:
 def embed_one(text: str) -> NDArray[np.float32]:
     """The vector of one text, (dimensions,), by the model that comes with the package."""
     model = embedded_model()
-    vector: NDArray[np.float32] = model.vectors([model.pieces(text)])[0]
-    return vector
+    return model.vector(model.pieces(text))
 
 
 def _counted(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -98,7 +115,8 @@ def _counted(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.
     import numpy as np
 
     numbers.sort()
-    begins = np.ones(len(numbers) + 1, dtype=bool)
+    begins = np.empty(len(numbers) + 1, dtype=bool)
+    begins[0] = begins[-1] = True
     np.not_equal(numbers[1:], numbers[:-1], out=begins[1:-1])
     places = begins.nonzero()[0]
     return numbers[places[:-1]], places[1:] - places[:-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, repeat
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
@@ -44,7 +44,10 @@ class WordPieces:
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        self._ids = {piece: number for number, piece in enumerate(vocabulary) if piece}
+        pieces = {piece: number for number, piece in enumerate(vocabulary) if piece}
+        self._begin = pieces
+        """The pieces that a word may begin with, and those that may stand in it anywhere else, without their `##`."""
+        self._continue = {piece[2:]: number for piece, number in pieces.items() if piece.startswith("##")}
         self._words: dict[str, tuple[int, ...]] = {}
         self._runs = _Runs(self._of_run)
 
@@ -78,22 +81,17 @@ class WordPieces:
         return found
 
     def _of_word(self, word: str) -> tuple[int, ...]:
-        whole = self._ids.get(word)
+        whole = self._begin.get(word)
         if whole is not None:
             return (whole,)
         if len(word) > LONGEST_WORD:
             return ()
-        found = []
-        start = 0
+        found, start, pieces = [], 0, self._begin
         while start < len(word):
-            end = len(word)
-            while end > start:
-                piece = self._ids.get(word[start:end] if start == 0 else "##" + word[start:end])
-                if piece is not None:
-                    found.append(piece)
-                    break
-                end -= 1
-            else:
+            ends = range(len(word), start, -1)
+            longest = next(filter(pieces.__contains__, map(word.__getitem__, map(slice, repeat(start), ends))), None)
+            if longest is None:
                 return ()
-            start = end
+            found.append(pieces[longest])
+            start, pieces = start + len(longest), self._continue
         return tuple(found)
