@@ -97,7 +97,9 @@ def _by(
     if method == "thompson":
         drawn = deviation * _columns(seed, models_of(arms))
         drawn += mean
-        np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
+        np.maximum(drawn, 0.0, out=drawn)
+        if scale.hard or scale.enough > 1.0:  # otherwise what is enough bounds them
+            np.minimum(drawn, 1.0, out=drawn)
         won = _utilities(drawn, costs, scale).argmax(axis=1)
         return [count / DRAWS for count in np.bincount(won, minlength=len(arms)).tolist()]
     if method == "igw":
@@ -126,10 +128,10 @@ def _utilities(qualities: Floats, prices: Floats, scale: Scale) -> Floats:
 
 @lru_cache(64)
 def _columns(seed: str, models: tuple[str, ...]) -> Floats:
-    """(DRAWS, models)"""
+    """(DRAWS, models), the models of a draw side by side: who has won is asked draw by draw."""
     import numpy as np
 
-    return np.array([_column(seed, model) for model in models]).T
+    return np.array([_column(seed, model) for model in models]).T.copy()
 
 
 @lru_cache(4096)
