@@ -117,12 +117,13 @@ def _with_data(frames: bytes) -> bytes:
 
 def _are_objects(frames: bytes, decoder: msgspec.json.Decoder[Any]) -> bool:
     """Whether frames of one line each hold one JSON object each, read in one go; False where it takes a closer look."""
-    count = frames.count(b"\n\ndata: {") + 1
-    lines = frames[6:-2].replace(b"\n\ndata: {", b"\n{")
-    if not (frames.startswith(b"data: {") and frames.endswith(b"\n\n") and lines.count(b"\n") == count - 1):
+    if not (frames.startswith(b"data: {") and frames.endswith(b"\n\n")):
+        return False
+    lines = frames[6:-2].split(b"\n\ndata: ")
+    if b"\n" in b"".join(lines):
         return False
     try:
-        return len(decoder.decode_lines(lines)) == count  # an object over two frames would count once
+        return len(decoder.decode_lines(b"\n".join(lines))) == len(lines)  # an object over two frames would count once
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
 
@@ -181,7 +182,8 @@ class FrameBuffer:
         tail = self._tail
         if not tail and block.endswith(b"\n\n") and (self._started or block.startswith(_BEGINNINGS)):
             self._started = True  # most blocks are whole frames: nothing is copied
-            return self._until_done(block) if b"[DONE]" in block else block
+            at = block.find(b"[DONE]")
+            return block if at < 0 else self._until_done(block, at)
         searched = len(tail)
         tail += block
         if not self._started:
@@ -196,7 +198,7 @@ class FrameBuffer:
         del tail[:end]
         if len(tail) > self._limit:
             raise UpstreamProtocolError(f"The model's provider sent a frame of more than {self._limit} bytes.")
-        return self._until_done(frames) if frames else b""
+        return self._until_done(frames, frames.find(b"[DONE]")) if frames else b""
 
     def says_nothing(self, block: bytes, hollow: Callable[[bytes], bool]) -> bool:
         """Whether a block that is yet to be fed makes no frame whole but such as say nothing.
@@ -225,8 +227,12 @@ class FrameBuffer:
             self.done = True
         return bool(rest) and not self.done
 
-    def _until_done(self, frames: bytes) -> bytes:
-        at = frames.find(b"[DONE]")
+    def _until_done(self, frames: bytes, at: int) -> bytes:
+        """The frames before the one that ends the stream; all of them when none does.
+
+        Args:
+            at: where `[DONE]` stands first; negative: nowhere.
+        """
         while at >= 0:
             line = frames.rfind(b"\n", 0, at) + 1
             if _DONE_LINE.match(frames, line):
