@@ -55,7 +55,7 @@ def test_nine_of_ten_stay_below_the_high_figure():
     lengths = [max(1, int(chance.lognormvariate(5.0, 0.8))) for _ in range(2_000)]
     for tokens in lengths[:1_000]:
         paces.told(decision, ended(CHEAP.id, tokens=tokens, seconds=latency(CHEAP, 2_000, tokens)), CATALOG)
-    length, _ = paces.of(CHEAP.id, what.intent, "easy")
+    length = paces.lengths[CHEAP.id, None, what.intent]
     below = sum(tokens <= 200 * length.high for tokens in lengths[1_000:]) / 1_000
     assert 0.86 <= below <= 0.94
     assert 200 * length.expected == pytest.approx(sum(lengths[1_000:]) / 1_000, rel=0.2)
@@ -88,7 +88,8 @@ def test_an_answer_that_was_cut_says_nothing_of_its_length():
     what, paces = signals(expected_output=100), Paces()
     for _ in range(50):
         paces.told(decided(what, CHEAP.id), ended(CHEAP.id, tokens=900, seconds=9.0, reason="length"), CATALOG)
-    assert paces.of(CHEAP.id, what.intent, "easy")[0] == paces.of("never:seen", what.intent, "easy")[0]
+    assert not paces.lengths
+    assert paces.times
 
 
 def test_one_answer_moves_little_and_old_ones_are_forgotten():

@@ -75,8 +75,10 @@ class Paces:
     """What is measured of models: the length of answers by intent, the time they take by band of complexity."""
 
     def __init__(self) -> None:
-        self._lengths: dict[tuple[str, str | None, str], Running] = {}
-        self._times: dict[tuple[str, str], Running] = {}
+        self.lengths: dict[tuple[str, str | None, str], Running] = {}
+        """By model, effort and intent: tokens of an answer, over those that are expected of any model."""
+        self.times: dict[tuple[str, str], Running] = {}
+        """By model and `band`: seconds to the end of an answer, over those of the model's card."""
 
     def told(self, decision: Decision, outcome: Outcome, catalog: Catalog) -> None:
         """Take up how a decision ended; only whole answers to chats that are not bounded say something."""
@@ -93,26 +95,18 @@ class Paces:
         predicted_output = needs.expected_output
         if outcome.finish_reason != "length" and predicted_output > 0:
             key = model, decision.effort if model == decision.model else None, signals.intent
-            length = self._lengths.get(key) or _begun(self._lengths, key)
+            length = self.lengths.get(key) or _begun(self.lengths, key)
             length.observe(written / (predicted_output * needs.choices))
         prompt = (last.prompt_tokens or needs.prompt_tokens) - (last.cached_tokens or 0)
         predicted = latency(card, prompt if prompt > 0 else 0, written)
         if predicted > 0:
             at = model, band(signals.complexity.score)
-            time = self._times.get(at) or _begun(self._times, at)
+            time = self.times.get(at) or _begun(self.times, at)
             time.observe(seconds / predicted)
-
-    def of(self, model: str, intent: str, hardness: str) -> tuple[Running, Running]:
-        """Of a model at its own effort: tokens of an answer, over those that are expected of any model, and seconds to
-        its end, over those of the model's card.
-
-        Args:
-            hardness: the request's `band`.
-        """
-        return self._lengths.get((model, None, intent), UNKNOWN), self._times.get((model, hardness), UNKNOWN)
 
 
 UNKNOWN = Running()
+"""Of what was not measured."""
 K = TypeVar("K")
 
 

@@ -24,7 +24,7 @@ from pointsman.core.catalog import ModelCard
 from pointsman.core.signals import Needs, Signals
 
 from .constraints import MIN_OUTPUT
-from .pace import Paces, band
+from .pace import UNKNOWN, Paces, band
 from .speed import latency
 
 SLOPE = 5.0
@@ -101,6 +101,7 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
         paces: what was measured of them; None: the priors alone.
     """
     paces = paces or UNMEASURED
+    lengths, times = paces.lengths.get, paces.times.get
     needs = signals.needs
     intent = signals.intent
     complexity = signals.complexity.score
@@ -111,7 +112,8 @@ def predict(cards: Iterable[ModelCard], signals: Signals, paces: Paces | None = 
     cost: int | None
     dearest: int | None
     for card in cards:
-        length, time = paces.of(card.id, intent, hardness)
+        model = card.id
+        length, time = lengths((model, None, intent), UNKNOWN), times((model, hardness), UNKNOWN)
         expected, high = usual * length.expected, usual * length.high
         if most is not None:
             if expected > most:
