@@ -138,7 +138,8 @@ class IntentModel:
 def calibrated(chance: float, by: tuple[float, float]) -> float:
     """Platt's curve at a chance in [0, 1]."""
     held = min(max(chance, 1e-6), 1 - 1e-6)
-    return 1 / (1 + math.exp(-by[0] - by[1] * math.log(held / (1 - held))))
+    a, b = by
+    return 1 / (1 + math.exp(-a - b * math.log(held / (1 - held))))
 
 
 @cache

@@ -78,9 +78,9 @@ class StaticEmbedder:
     def _sum(self, pieces: Sequence[int], width: int) -> NDArray[np.float32]:
         import numpy as np
 
-        numbers, counts = _counted(np.array(pieces, dtype=np.int32))
-        weights = self._scales[numbers] * np.sqrt(counts, dtype=np.float32)
-        made: NDArray[np.float32] = weights @ self._table[numbers, :width].astype(np.float32)
+        numbers, counts = _counted(np.fromiter(pieces, np.int32, len(pieces)))
+        weights = self._scales.take(numbers) * np.sqrt(counts, dtype=np.float32)
+        made: NDArray[np.float32] = weights @ self._table.take(numbers, axis=0)[:, :width].astype(np.float32)
         return made
 
     def embed(self, texts: Sequence[str], dimensions: int | None = None) -> NDArray[np.float32]:
