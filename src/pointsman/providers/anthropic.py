@@ -29,7 +29,7 @@ from pointsman.dialects.messages.relay import MessagesRelay, relay_message
 from pointsman.dialects.messages.stream import MessagesStream, read_message
 from pointsman.dialects.messages.tools import custom_names
 from pointsman.dialects.messages.upstream import Abilities, to_messages
-from pointsman.dialects.openai.chat import frames_of
+from pointsman.dialects.openai.whole import frames_of
 from pointsman.transport.http import Outbound
 
 from .cards import DATA, card_for

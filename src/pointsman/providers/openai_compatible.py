@@ -23,9 +23,10 @@ from pointsman.core.errors import (
 from pointsman.core.events import Event
 from pointsman.core.ports import ChatCall, Health
 from pointsman.core.request import ChatRequest
-from pointsman.dialects.openai.chat import ChatStream, frames_of, read_body
+from pointsman.dialects.openai.chat import ChatStream
 from pointsman.dialects.openai.loose_calls import LooseCalls, signed
 from pointsman.dialects.openai.plain import plain_chat
+from pointsman.dialects.openai.whole import frames_of, read_body
 from pointsman.transport.http import Outbound
 
 from .azure import per_deployment, under

@@ -11,10 +11,11 @@ from pointsman.core.errors import InvalidRequest, UpstreamProtocolError, Upstrea
 from pointsman.core.events import Body, Event
 from pointsman.core.ports import ChatCall
 from pointsman.dialects.ollama.only import ollama_only
-from pointsman.dialects.openai.chat import ChatStream, read_body
+from pointsman.dialects.openai.chat import ChatStream
 from pointsman.dialects.openai.completions import dropped, suffix_of, texts_of, to_completion
 from pointsman.dialects.openai.completions_answer import TextAnswer, streamed
 from pointsman.dialects.openai.embeddings import read_embeddings, to_embeddings
+from pointsman.dialects.openai.whole import read_body
 from pointsman.transport.http import UpstreamResponse
 
 from .cards import CompletionRoute, completion_route, presets

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError, UpstreamStatus
 from pointsman.core.events import Finish, Frames, Text, ToolCallDelta, Usage, chunks, deltas
-from pointsman.dialects.openai.chat import ChatStream, frames_of, read_body
+from pointsman.dialects.openai.chat import ChatStream
+from pointsman.dialects.openai.whole import frames_of, read_body
 from pointsman.dialects.sse import MAX_HELD
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2}}

@@ -17,21 +17,19 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
-from pointsman.core.events import Body, Frames, Usage, encode_frame, find_usage, payloads
-from pointsman.dialects.checks import check_utf8, unreadable
+from pointsman.core.events import Frames, Usage, encode_frame, find_usage, payloads
+from pointsman.dialects.checks import check_utf8
 from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, hold, objects_only
 
 from .ending import Choices, ending
+from .envelope import checked, failure_in, id_in, loosely, usage_in
 from .errors import stated_error
 from .hollow import hollow
 from .strict import strict_decoder
 from .words import words_alone
 
-MAX_ID = 200
-"""Characters; a longer id could not be asked for, and the log keeps ids."""
 LATEST_ID = 4
 """The last chunk in which an answer's id is looked for: some upstreams begin with one that has none."""
-MAX_WORD = 64
 _CALLED = re.compile(rb'"(?:tool_calls|function_call)"\s*:\s*(?:\[\s*)?\{')
 """Not an empty list, and no null: some upstreams tell these in every chunk."""
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([^"\\]{1,64})"')
@@ -39,22 +37,6 @@ _BLANK = re.compile(rb"\n\r?\n")
 _ERROR_EVENT = re.compile(rb"^event: ?error\b", re.MULTILINE)
 _FAILING = frozenset({"detail", "errors", "message"})
 """What tells of a failure where there are no choices; beside `error`."""
-
-
-class _Choice(msgspec.Struct):
-    finish_reason: Any = None
-    message: msgspec.Raw = msgspec.Raw(b"")
-    text: Any = None
-
-
-class _Envelope(msgspec.Struct):
-    """An answer or a chunk, as far as a relay looks. Types are loose where a relay need not care."""
-
-    id: Any = None
-    object: Any = None
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-    error: Any = None
 
 
 class _Member(msgspec.Struct, gc=False):
@@ -68,10 +50,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
-_usage_decoder = msgspec.json.Decoder(Usage | None)
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_choice_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
 
@@ -219,11 +198,11 @@ class ChatStream:
             UpstreamError: it states an error.
             UpstreamProtocolError: it is no chunk.
         """
-        envelope = _checked(payload)
+        envelope = checked(payload)
         if envelope.choices is None and envelope.id is None:
             raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
         self._begun, self._first = True, payload
-        if (answer_id := _id(envelope)) is not None:
+        if (answer_id := id_in(envelope)) is not None:
             self._answer_id, self._looks_for_id = answer_id, 0
 
     def _look(self, frames: bytes) -> None:
@@ -233,8 +212,8 @@ class ChatStream:
         if self._looks_for_id:
             for payload in islice(payloads(frames), self._looks_for_id):
                 self._looks_for_id -= 1
-                envelope = _loosely(payload)
-                if envelope is not None and (answer_id := _id(envelope)) is not None:
+                envelope = loosely(payload)
+                if envelope is not None and (answer_id := id_in(envelope)) is not None:
                     self._answer_id, self._looks_for_id = answer_id, 0
                     break
         if self._choices is not None:
@@ -264,13 +243,13 @@ class ChatStream:
             UpstreamError: it tells of a failure, or cannot be read.
         """
         payload = next(payloads(frame))
-        envelope = _checked(payload)
+        envelope = checked(payload)
         if envelope.choices is not None:
             raise UpstreamProtocolError("The model's provider sent a chunk of an unknown shape.")
         fields = _object_decoder.decode(payload)
         if _ERROR_EVENT.search(frame) or not _FAILING.isdisjoint(fields):
             raise stated_error(msgspec.json.decode(payload))
-        if _usage(envelope) is None:
+        if usage_in(envelope) is None:
             self._left_out = True
             return b""
         return encode_frame(_encoder.encode({**fields, "choices": []}))
@@ -282,8 +261,8 @@ class ChatStream:
             frame = frames[start:end]
             if b'"error"' in frame:
                 for payload in payloads(frame):
-                    envelope = _loosely(payload)
-                    if envelope is not None and (failure := _failure(envelope, payload)) is not None:
+                    envelope = loosely(payload)
+                    if envelope is not None and (failure := failure_in(envelope, payload)) is not None:
                         self.failure = failure
                         return frames[:start]
             start = end
@@ -304,8 +283,8 @@ class ChatStream:
             end = blank.end() if blank is not None else len(frames)
             kept.append(frames[start:begin])
             frame = frames[begin:end]
-            envelope = _loosely(first_data(frame) or b"")
-            if envelope is not None and (found := _usage(envelope)) is not None:
+            envelope = loosely(first_data(frame) or b"")
+            if envelope is not None and (found := usage_in(envelope)) is not None:
                 usage = found
                 if not envelope.choices and not self._wants_usage:
                     frame = b""
@@ -313,90 +292,6 @@ class ChatStream:
             start, at = end, find_usage(frames, end)
         kept.append(frames[start:])
         return b"".join(kept), usage, b'"delta"' in kept[-1]
-
-
-def read_body(raw: bytes) -> Body:
-    """A whole unstreamed answer, checked.
-
-    Raises:
-        UpstreamError: the body states an error.
-        UpstreamProtocolError: it is not JSON, not UTF-8, or not an answer.
-    """
-    envelope = _checked(raw)
-    if not envelope.choices:
-        raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
-    finish = None
-    for choice in envelope.choices:
-        if choice.text is None and bytes(choice.message)[:1] != b"{":
-            raise UpstreamProtocolError("The model's provider answered with a choice that holds no message.")
-        if isinstance(choice.finish_reason, str):
-            finish = choice.finish_reason[:MAX_WORD]
-    return Body(raw, _usage(envelope), _id(envelope), finish)
-
-
-def frames_of(body: Body, *, wants_usage: bool) -> Frames:
-    """A whole answer as the frames of a streamed one, for callers that asked an upstream to stream that does not.
-
-    Raises:
-        UpstreamProtocolError: the choices cannot be read.
-    """
-    try:
-        fields = _object_decoder.decode(body.raw)
-        choices = _choice_decoder.decode(fields.pop("choices"))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise unreadable(error) from None
-    usage = fields.pop("usage", None)
-    fields["object"] = msgspec.Raw(b'"chat.completion.chunk"')
-    for choice in choices:
-        delta = choice.pop("message", None) or {}
-        for index, call in enumerate(delta.get("tool_calls") or ()):
-            call.setdefault("index", index)
-        choice["delta"] = delta
-    frames = encode_frame(_encoder.encode({**fields, "choices": choices}))
-    if wants_usage and usage is not None:
-        frames += encode_frame(_encoder.encode({**fields, "choices": [], "usage": usage}))
-    return Frames(frames, body.usage, body.answer_id, body.finish_reason)
-
-
-def _checked(payload: bytes) -> _Envelope:
-    try:
-        envelope = _envelope_decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise unreadable(error) from None
-    if not payload.isascii():
-        check_utf8(payload)
-    if (envelope.error or envelope.object == "error") and (failure := _failure(envelope, payload)) is not None:
-        raise failure
-    return envelope
-
-
-def _loosely(payload: bytes) -> _Envelope | None:
-    try:
-        return _envelope_decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-
-
-def _failure(envelope: _Envelope, payload: bytes) -> UpstreamError | None:
-    if envelope.error:
-        return stated_error(envelope.error)
-    if envelope.object == "error":  # the error's own fields stand at the top
-        return stated_error(msgspec.json.decode(payload))
-    return None
-
-
-def _usage(envelope: _Envelope) -> Usage | None:
-    """The usage, or None: an answer is not thrown away because its bill cannot be read."""
-    try:
-        usage: Usage | None = _usage_decoder.decode(envelope.usage)
-    except msgspec.MsgspecError:
-        return None
-    return usage if usage is not None and usage.plausible else None
-
-
-def _id(envelope: _Envelope) -> str | None:
-    told = envelope.id
-    return told if isinstance(told, str) and 0 < len(told) <= MAX_ID else None
 
 
 def _ends(frames: bytes) -> list[int]:

@@ -14,7 +14,7 @@ import msgspec
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, payloads
 from pointsman.dialects.checks import check_utf8, unreadable
-from pointsman.dialects.openai.chat import MAX_ID
+from pointsman.dialects.openai.envelope import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
 from pointsman.dialects.sse import FrameBuffer, hold, readable
 
