@@ -1,10 +1,10 @@
-"""What a process holds, seen from outside; and the rows of a decision log."""
+"""What a process holds, seen from outside; and the rows of a decision log, which may be locked."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,3 +58,12 @@ def rows(database: Path, query: str = "SELECT * FROM decisions ORDER BY created_
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(query)]
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """As a backup or a shell may hold it."""
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")

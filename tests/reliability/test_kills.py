@@ -9,7 +9,6 @@ import mmap
 import os
 import random
 import signal
-import sqlite3
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +24,7 @@ from pointsman.testing.answers import Answer, Tokens
 from pointsman.testing.upstream import ScriptedUpstream
 
 from .http_client import Client, post
-from .measures import eventually, rows
+from .measures import eventually, locked, rows
 
 OUTPUT, PRICE = 100, 10.0
 EACH = round(OUTPUT * PRICE)
@@ -103,15 +102,6 @@ class Load:
         tasks = [asyncio.create_task(self._ask(number)) for number in range(CLIENTS)]
         yield
         await asyncio.gather(*tasks)
-
-
-@contextlib.contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """As a backup or a shell may hold it."""
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
 
 
 @contextlib.contextmanager

@@ -20,11 +20,16 @@ from pointsman.testing.upstream import ScriptedUpstream
 from waiting import PATIENCE
 
 from .http_client import Client, post
-from .measures import eventually, rows
+from .measures import eventually, locked, rows
 
 CHAT = post(
     json.dumps(
         {"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    ).encode()
+)
+LONG = post(
+    json.dumps(
+        {"model": "openai:gpt-4o-mini", "messages": [{"role": "user", "content": "words " * 10_000}], "stream": True}
     ).encode()
 )
 
@@ -45,12 +50,12 @@ def database(gateway: Gateway) -> Path:
     return gateway.folder / "data" / "pointsman.sqlite3"
 
 
-async def answers(gateway: Gateway, count: int) -> set[str]:
+async def answers(gateway: Gateway, count: int, request: bytes = CHAT) -> set[str]:
     """Ask so many times; every one must be answered, and soon. Returns the decisions' ids."""
     client = Client(gateway.port)
     found = set()
     for _ in range(count):
-        seen = await client.ask(CHAT)
+        seen = await client.ask(request)
         assert seen.answered, seen
         assert seen.seconds < 1.0, seen
         assert seen.decision is not None
@@ -128,6 +133,45 @@ async def test_a_disk_that_is_full(upstream, tmp_path):
         health = await until_log(gateway, ok=True)
         assert health["dropped"] == 0
         await eventually(lambda: before | during <= logged(gateway))
+
+
+async def test_a_disk_that_the_spool_has_filled_needs_no_room_from_elsewhere(upstream, tmp_path):
+    upstream.default = Answer(pieces=2)
+    keeps = settings(upstream, privacy={"store_prompts": "all"})
+    with small_disk(tmp_path / "data", "size=24m"), running(tmp_path, keeps) as gateway:
+        every = await answers(gateway, 5)
+        await eventually(lambda: every <= logged(gateway))
+        with locked(database(gateway)):
+            every |= await answers(gateway, 260, LONG)  # 17 MB in the database, 22 MB in the spool
+            async with asyncio.timeout(PATIENCE):
+                while "left to the database" not in ((health := await log_health(gateway))["last_error"] or ""):
+                    await asyncio.sleep(0.05)
+            assert health["pending"] > 0
+            assert health["spooled"] > 200
+            assert b"pointsman_decision_log_up 0.0" in (await asyncio.to_thread(gateway.ask, "GET", "/metrics")).body
+        async with asyncio.timeout(PATIENCE):
+            while (health := await until_log(gateway, ok=True))["spooled"] or health["pending"]:
+                await asyncio.sleep(0.05)
+        assert health["dropped"] == 0
+        assert every <= logged(gateway)
+
+
+async def test_a_disk_that_the_log_itself_has_filled_holds_little_but_the_log(upstream, tmp_path):
+    upstream.default = Answer(pieces=2)
+    data = tmp_path / "data"
+    keeps = settings(upstream, privacy={"store_prompts": "all"})
+    with small_disk(data, "size=24m"), running(tmp_path, keeps) as gateway:
+        every = await answers(gateway, 200, LONG)
+        async with asyncio.timeout(PATIENCE):
+            while (await log_health(gateway))["ok"]:
+                every |= await answers(gateway, 20, LONG)
+        every |= await answers(gateway, 20, LONG)
+        assert "free some space" in ((await log_health(gateway))["last_error"] or "")
+        assert database(gateway).stat().st_size > 18 * 2**20
+        subprocess.run(["mount", "-o", "remount,size=64m", str(data)], check=True)
+        health = await until_log(gateway, ok=True)
+        await eventually(lambda: every <= logged(gateway))
+        assert health["dropped"] == 0
 
 
 async def test_a_folder_that_is_read_only_from_the_start(upstream, tmp_path):

@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 FLUSH_SECONDS = 0.25
 BATCH = 500
+BATCH_BYTES = 1024 * 1024
+"""Of prompts in one transaction, unless one alone is longer: on a disk that runs short it needs its room twice."""
 MAX_PENDING = 20_000
 """Items, two a request, that may wait in memory: some 2.5 KB each with two candidates, 10 KB with fifty. From half of
 them on the disk takes them."""
@@ -187,7 +189,9 @@ class StoredDecisionLog:
             pending=len(self._queue),
             spooled=self._spooled,
             dropped=self._refused + self._lost,
-            last_error=self._last_error,
+            last_error=self._last_error
+            if self._spool_failure is None
+            else f"{self._last_error}; {self._spool_failure}",
         )
 
     async def close(self) -> None:
@@ -273,7 +277,7 @@ class StoredDecisionLog:
             return
         left = len(self._queue)
         while left or self._failure is not None:  # after a failure an empty batch tells whether it is over
-            batch = [self._queue[index] for index in range(min(left, BATCH))]
+            batch = self._oldest(left)
             if not self._write(batch):
                 return
             left -= len(batch)
@@ -326,13 +330,13 @@ class StoredDecisionLog:
             return
         left = len(self._queue)
         while left:
-            batch = [self._queue[index] for index in range(min(left, BATCH))]
+            batch = self._oldest(left)
             try:
                 self._lost += self._spool.append(batch)
             except OSError as error:
                 if self._spool_failure is None:
                     log.error("The decision log cannot be kept on disk either and stays in memory: %s", error)
-                self._spool_failure = str(error)
+                self._spool_failure = f"nor can it be kept on disk: {error}"
                 return
             if self._spool_failure is not None or not self._spooled:
                 log.warning("The decision log is kept on disk until the database takes it.")
@@ -340,6 +344,17 @@ class StoredDecisionLog:
             self._spooled = self._spool.items
             left -= len(batch)
             self._drop(len(batch))
+
+    def _oldest(self, most: int) -> list[Item]:
+        """What is written next of the queue's first items."""
+        batch = [self._queue[index] for index in range(min(most, BATCH))]
+        if self._prompt_bytes_in > self._prompt_bytes_out:
+            size = 0
+            for place, (_, detail) in enumerate(batch):
+                size += len(detail) if isinstance(detail, bytes) else 0
+                if size > BATCH_BYTES and place:
+                    return batch[:place]
+        return batch
 
     def _drop(self, count: int) -> None:
         """Take the oldest from the queue."""

@@ -14,7 +14,6 @@ import os
 import time
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import msgspec
 from pointsman.core.decision import Decision
 from pointsman.core.outcome import Outcome
 
+from . import disk_room
 from .locked_file import open_locked
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ SUFFIX = ".jsonl"
 FILE_BYTES = 16 * 1024 * 1024
 """Size at which a new file is begun, so that room is given back bit by bit while they are replayed."""
 MAX_BYTES = 1024**3
+PEEK_BYTES = 1024 * 1024
+"""Of lines that are looked at together, unless one alone is longer."""
+HOLE_BYTES = 256 * 1024
+"""Replayed bytes of a file from which on their room is given back before the file is done."""
 
 
 class _Decided(msgspec.Struct, tag="decided", gc=False):
@@ -60,6 +64,8 @@ class _File:
     """Lines that wait to be replayed."""
     read: int = 0
     """Bytes that were replayed."""
+    given_back: int = 0
+    """Bytes whose room the disk has again."""
 
 
 class Spool:
@@ -89,7 +95,9 @@ class Spool:
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    begins = disk_room.beginning(descriptor)
                     with open(descriptor, "rb", closefd=False) as reader:
+                        reader.seek(begins)
                         lines = sum(1 for _ in reader)
                         size = reader.tell()
                 except BaseException:
@@ -101,7 +109,7 @@ class Spool:
                 log.warning("The spooled log %s cannot be read: %s", path, error.strerror or error)
                 continue
             if size:
-                self._files.append(_File(path, descriptor, size, lines))
+                self._files.append(_File(path, descriptor, size, lines, begins, begins))
             else:  # its process was killed on a full disk
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -119,6 +127,8 @@ class Spool:
         data = b"".join(lines)
         if sum(file.size for file in self._files) + len(data) > self._max_bytes:
             raise OSError(errno.EDQUOT, f"it holds as much as it may (database.spool_max_bytes = {self._max_bytes})")
+        if disk_room.left(self._folder) < len(data) + disk_room.KEPT_FREE:
+            raise OSError(errno.ENOSPC, "what is left on its disk is left to the database")
         file = self._writing
         if file is None or file.size >= FILE_BYTES:
             file = self._new()
@@ -136,14 +146,14 @@ class Spool:
         return len(items) - len(lines)
 
     def peek(self, count: int) -> list[Item]:
-        """The oldest items, at most `count`; `advance` says that they are written. A line that cannot be read is left
-        out: the last one of a process that was killed may be half of one.
+        """The oldest items, at most `count` and about `PEEK_BYTES`; `advance` says that they are written. A line that
+        cannot be read is left out: the last one of a process that was killed may be half of one.
         """
         while self._files:
             file = self._files[0]
             with open(file.descriptor, "rb", closefd=False) as reader:
                 reader.seek(file.read)
-                lines = list(islice(reader, count))
+                lines = reader.readlines(PEEK_BYTES)[:count]
             if not lines:
                 file.read = file.size
             self._peeked = sum(map(len, lines)), len(lines)
@@ -166,6 +176,9 @@ class Spool:
             with contextlib.suppress(FileNotFoundError):
                 file.path.unlink()
             os.close(file.descriptor)
+        elif file.read - file.given_back >= HOLE_BYTES:
+            disk_room.give_back(file.descriptor, file.read)
+            file.given_back = file.read
 
     def close(self) -> None:
         """Leave what waits to the next process."""
@@ -183,7 +196,7 @@ class Spool:
 
     def _item(self, line: bytes, file: _File) -> Item | None:
         try:
-            found = _decoder.decode(line)
+            found = _decoder.decode(line.lstrip(b"\0"))  # what was given back before it
         except (msgspec.MsgspecError, UnicodeDecodeError):
             if line.endswith(b"\n"):
                 log.warning("A line of %s cannot be read and is left out.", file.path)

@@ -16,6 +16,7 @@ from pointsman.core.errors import StoreError
 from . import rows
 from .database import Conflict, Statement
 from .decision_log import MAX_PENDING, StoredDecisionLog
+from .disk_room import KEPT_FREE, left
 from .spool import Item, Spool
 from .sqlite_file import CORRUPT, SqliteFile, explain, named, result_code
 
@@ -32,6 +33,9 @@ loop is not held up either."""
 PATIENCE_MS = 250
 """How long the log waits for a file that another process holds. What it has in memory meanwhile a kill would take: it
 rather goes to the spool."""
+SCARCE = 8 * KEPT_FREE
+"""Bytes left on the disk below which the WAL is emptied after every batch: once the disk is full, what is in it could
+not be moved to the file any more, and its room would be lost."""
 MOVE_ASIDE_SECONDS = 60.0
 """At least so long between two corrupt files that are moved aside: a dying disk must not fill up with them."""
 ITEM_ERRORS = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.ProgrammingError)
@@ -94,6 +98,9 @@ class SqliteLogWriter:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error, OSError):  # what was written is safe where it is
+                if left(self._file.path.parent) < SCARCE:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return bad
 
     def fetch(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:

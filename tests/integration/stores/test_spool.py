@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.stores import disk_room
 from pointsman.stores import spool as spools
 from pointsman.stores.spool import Item, Spool
 
@@ -70,6 +71,44 @@ def test_what_is_left_is_taken_over_from_the_beginning_of_its_file(folder: Path)
     assert after.items == len(made)
     assert drained(after) == made
     assert list(folder.iterdir()) == []
+
+
+def test_the_room_of_what_was_replayed_is_given_back_before_the_file_is_done(folder: Path, caplog):
+    made = items(600)
+    before = Spool(folder)
+    before.append(made)
+    [path] = folder.iterdir()
+    held = path.stat().st_blocks
+    done = before.peek(len(made) // 2)
+    before.advance()
+    if path.stat().st_blocks == held:
+        pytest.skip("this disk does not take room back")
+    assert path.stat().st_blocks < 0.6 * held
+    assert before.peek(1) == made[len(done) : len(done) + 1]
+    before.close()  # or killed
+    after = Spool(folder)
+    after.adopt()
+    assert after.items == len(made) - len(done)
+    assert drained(after, 100) == made[len(done) :]
+    assert "cannot be read" not in caplog.text
+
+
+def test_what_is_looked_at_together_is_bounded_by_its_size(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(spools, "PEEK_BYTES", 4000)
+    spool = Spool(folder)
+    spool.append(made := items(20))
+    assert 0 < len(spool.peek(40)) < 10
+    assert drained(spool, 40) == made
+
+
+def test_room_is_left_to_the_database(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    spool = Spool(folder)
+    spool.append(made := items(1))
+    monkeypatch.setattr(disk_room, "left", lambda folder: disk_room.KEPT_FREE + 100)
+    with pytest.raises(OSError, match="left to the database"):
+        spool.append(items(1))
+    monkeypatch.undo()
+    assert drained(spool) == made
 
 
 def test_files_of_a_process_that_lives_are_its_own(folder: Path):
