@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate, compress
-from operator import attrgetter, itemgetter
+from itertools import accumulate, compress, repeat
+from operator import attrgetter, call, itemgetter, methodcaller
 
 import msgspec
 from msgspec import Raw
@@ -112,12 +113,7 @@ class Understand:
             InvalidRequest: a message or field that is of a wrong type or cannot be decoded; names it.
         """
         raws = request.params.messages
-        digests: list[bytes] = []
-        copy = self._hasher.copy
-        for raw in raws:
-            hasher = copy()
-            hasher.update(raw)
-            digests.append(hasher.digest())
+        digests = self._digests(raws)
         messages, texts = self._read_messages(raws, digests)
         turns = [*compress(range(len(messages)), map(_is_user_turn, messages))]
         plain = all(map(_is_usual, messages))
@@ -222,6 +218,12 @@ class Understand:
         found = self._detectors.find(text)
         return bool(found) and judge(self._rules.level, found, self._detectors.classes).local_only
 
+    def _digests(self, raws: Sequence[Raw]) -> list[bytes]:
+        """Of messages: histories are long, so none takes a step of its own."""
+        hashers = [*map(call, repeat(self._hasher.copy, len(raws)))]
+        deque(map(_feed, hashers, raws), maxlen=0)
+        return [*map(_digest_of, hashers)]
+
     def _digest(self, raw: bytes | Raw, name: bytes = b"") -> bytes:
         hasher = self._hasher.copy()
         if name:
@@ -274,9 +276,7 @@ class Understand:
         hasher = self._prompt_hasher.copy()
         hasher.update(b"".join(digests[: start + 1]))
         hashes = [hasher.digest()]
-        for digest in digests[start + 1 :]:
-            hasher.update(digest)
-            hashes.append(hasher.digest())
+        hashes += [hasher.digest() for _ in map(hasher.update, digests[start + 1 :])]
         return hashes[-1].hex(), b"".join(map(_head_of, reversed(hashes)))
 
     def _read_beside(self, request: ChatRequest, values: int) -> Beside:
@@ -308,7 +308,7 @@ class Understand:
 
     def asked(self, request: ChatRequest) -> tuple[bytes, str]:
         """The turn that the intent was read from: a digest of its message, and its text."""
-        digests = [self._digest(raw) for raw in request.params.messages]
+        digests = self._digests(request.params.messages)
         user_turns = [
             self._read_message(digest, raw, index).user_turn
             for index, (digest, raw) in enumerate(zip(digests, request.params.messages, strict=True))
@@ -359,6 +359,7 @@ class Understand:
 
 
 _bytes_of, _values_of, _is_usual, _is_user_turn = map(attrgetter, ("bytes", "values", "usual", "user_turn"))
+_feed, _digest_of = type(hashlib.sha256()).update, methodcaller("digest")
 _head_of = itemgetter(slice(8))
 """Of a hash, the bytes that are kept of a beginning's."""
 
