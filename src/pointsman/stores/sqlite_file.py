@@ -21,9 +21,6 @@ from .migrate import prepare
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 5000
-PAGE_BYTES = 8192
-"""Of new files; those that are there keep theirs. A decision takes 1.3 to 2.5 KB: on pages of 4 KB nearly half of the
-room would be lost behind the last one."""
 
 CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -169,10 +166,9 @@ def make_private(path: Path) -> None:
 
 
 def use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode, a new file to pages of `PAGE_BYTES` too. Of several processes that do it at the same moment
-    SQLite turns some away at once, whatever the busy timeout says; these try again.
+    """Switch to WAL mode. Of several processes that do it at the same moment SQLite turns some away at once, whatever
+    the busy timeout says; these try again.
     """
-    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:

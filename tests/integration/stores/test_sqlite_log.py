@@ -14,7 +14,6 @@ from pointsman.core.errors import StoreError
 from pointsman.core.outcome import Feedback
 from pointsman.stores import decision_log
 from pointsman.stores.rows import SELECT
-from pointsman.stores.sqlite_file import PAGE_BYTES
 from pointsman.stores.sqlite_log import SqliteDecisionLog, SqliteLogWriter
 from waiting import eventually
 
@@ -258,24 +257,3 @@ def test_a_batch_is_written_once_and_nothing_beside_it(path: Path):
         writer.close()
     assert grown > 100_000
     assert after - before < grown + 4096
-
-
-def test_a_new_file_has_pages_for_several_decisions(path: Path):
-    writer = SqliteLogWriter(path)
-    writer.connect()
-    writer.close()
-    assert rows(path, "PRAGMA page_size") == [(PAGE_BYTES,)]
-
-
-def test_a_file_with_pages_of_another_size_keeps_them(path: Path):
-    path.parent.mkdir()
-    before = sqlite3.connect(path)
-    before.execute("PRAGMA page_size = 4096")
-    before.execute("CREATE TABLE other (value TEXT)")
-    before.close()
-    writer = SqliteLogWriter(path)
-    made = [decision() for _ in range(300)]
-    writer.write([(one, None) for one in made], [(one.id, outcome()) for one in made])
-    writer.close()
-    assert rows(path, "PRAGMA page_size") == [(4096,)]
-    assert counted(path) == (300, 300)
