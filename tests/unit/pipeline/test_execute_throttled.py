@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 import pytest
 from test_execute_and_record import CATALOG, CHEAP, REQUEST, STRONG, Script, decision
 
+from pointsman.core.budget import charges
 from pointsman.core.errors import Overloaded, ProviderShort, UpstreamConnectError, UpstreamStatus, UpstreamTimeout
 from pointsman.core.events import Frames, Usage
 from pointsman.core.ports import SystemClock, Timeouts
 from pointsman.core.shared import Bucket
+from pointsman.core.signals import Needs
 from pointsman.core.trail import Trail
 from pointsman.pipeline.admit.provider_limits import ProviderLimits, ProviderRule
 from pointsman.pipeline.admit.tiers import Tier, Tiers
@@ -132,3 +135,26 @@ async def test_an_error_without_a_time_to_wait_asks_for_no_patience():
     await setup.play({CHEAP.id: Script(UpstreamStatus(429, b"")), STRONG.id: Script(ANSWER)})
     await setup.play({CHEAP.id: Script(ANSWER), STRONG.id: Script(ANSWER)})
     assert setup.told() == [(CHEAP.id, "ok")]
+
+
+async def test_whoever_leaves_while_the_limit_is_asked_for_has_cost_nothing():
+    class Slow:
+        """A throttle whose store does not answer."""
+
+        async def take(self, *_: object) -> None:
+            await asyncio.sleep(60)
+
+        def waiting(self, card: object) -> float:
+            return 0.0
+
+    script = Script(ANSWER)
+    execute = Execute(provider_for=lambda card: script, timeouts=Timeouts(), clock=SystemClock(), throttle=Slow())
+    trail = Trail(SystemClock())
+    asked = execute(decision(CHEAP.id), REQUEST, catalog=CATALOG, trail=trail)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await anext(asked)
+    assert not script.calls
+    [step] = trail.steps
+    assert (step.attempt.status, step.attempt.tokens) == ("cancelled", None)
+    assert [charge.micro_usd for charge in charges(trail, Needs(max_output=1000))] == [0]
