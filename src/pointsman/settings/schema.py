@@ -34,7 +34,7 @@ class Server(Section):
     max_body_memory: int = 512 * 1024 * 1024
     """Bytes that all bodies above 64 KiB may take together; a request beyond it gets a 503."""
     max_connections: int = 2048
-    """Beyond them a client is told 503. Fewer where the system lets the gateway have fewer files open than that needs."""
+    """Beyond them a client is told 503. Fewer where the system lets the gateway have fewer files open than two each."""
     header_timeout: float = 10.0
     """Seconds that a client may take to send a request's head, and between two reads of its body."""
     keep_alive_timeout: float = 75.0
