@@ -1,10 +1,11 @@
 """Answers of an OpenAI-compatible upstream, relayed as the bytes that came.
 
 What is looked at, and what it costs: the first frames of a stream are decoded, up to one that says something, because
-an answer must be known for one before anything is promised to the caller. Of later blocks only four byte searches are
-made (`[DONE]`, `"error"`, `"usage":`, `"finish_reason":"`) and a check that they are UTF-8 and JSON with a list of
-choices, as clients stumble over what is not; a frame is decoded when one of the searches hits. The quotes make the
-searches safe: inside a JSON string they would be escaped. What the fields hold is passed on as it is.
+an answer must be known for one before anything is promised to the caller. A later block that is a chunk of words is
+told by one decoding (`words`). Of others only four byte searches are made (`[DONE]`, `"error"`, `"usage":`,
+`"finish_reason":"`) and a check that they are UTF-8 and JSON with a list of choices, as clients stumble
+over what is not; a frame is decoded when one of the searches hits. The quotes make the searches safe: inside a JSON
+string they would be escaped. What the fields hold is passed on as it is.
 """
 
 from __future__ import annotations
