@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from gateway.running import Gateway, Reply, running
 from pointsman.testing.answers import Answer, SeenRequest, Stall, Step, Wire
 from pointsman.testing.upstream import ScriptedUpstream
 from pointsman.transport.limits import LAST_REQUESTS_SECONDS
+from waiting import until
 
 from .http_client import SMOLLM2_GOES_ON, Client, Seen, ask_once, post
 from .measures import eventually, rows
@@ -326,3 +328,41 @@ async def test_the_folder_of_a_gateway_that_was_stopped_holds_no_leftovers(tmp_p
         pass
     left = {path.name for path in (tmp_path / "data").iterdir()}
     assert left == {"pointsman.sqlite3", "secret.key"}, left
+
+
+IN_A_TERMINAL = """
+import os, pty, signal, sys
+out, err = os.dup(1), os.dup(2)
+child, terminal = pty.fork()
+if not child:
+    os.dup2(out, 1), os.dup2(err, 2)
+    os.execvp(sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGTERM, lambda *_: os.close(terminal))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+"""Runs a command with a terminal for its input, which is closed at SIGTERM."""
+
+
+async def test_the_end_of_its_terminal_stops_it_in_good_order(upstream, tmp_path):
+    upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.05)
+    with running(tmp_path, settings(upstream), under=(sys.executable, "-c", IN_A_TERMINAL)) as gateway:
+        stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=30)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert b"data: [DONE]" in (await stream).body
+        assert await ended(gateway, within=30) == 0
+
+
+async def test_a_hangup_alone_has_the_settings_read_and_ends_nothing(upstream, tmp_path):
+    upstream.default = Answer(text="slow but whole " * 20, pieces=20, delay=0.05)
+    with running(tmp_path, settings(upstream)) as gateway:
+        stream = asyncio.create_task(ask_once(gateway.port, post(STREAM)))
+        await upstream.wait_until(lambda upstream: len(upstream.chats) == 1, timeout=30)
+
+        def loaded_at() -> float:
+            return float(gateway.ask("GET", "/api/v1/health").json["configuration"]["loaded_at"])
+
+        before = await asyncio.to_thread(loaded_at)
+        gateway.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(until, lambda: loaded_at() > before)
+        assert b"data: [DONE]" in (await stream).body

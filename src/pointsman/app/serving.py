@@ -30,7 +30,8 @@ async def run(
     on_progress: OnProgress | None = None,
 ) -> None:
     """Run the gateway until SIGINT or SIGTERM; a second one ends it without waiting for running answers, a third one
-    without waiting for anything.
+    without waiting for anything. SIGHUP has the certificate and the settings of providers read anew; where it comes
+    because the terminal was closed, the gateway stops.
 
     Args:
         source: where the settings came from; providers follow it. None: they stay as they are.
@@ -51,9 +52,16 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
+    terminals = [number for number in range(3) if os.isatty(number)]
     async with Gateway(settings, source=source, on_progress=on_progress) as gateway:
-        if settings.server.tls_certificate is not None:
-            loop.add_signal_handler(signal.SIGHUP, gateway.hang_up)
+
+        def hung_up() -> None:
+            if any(map(_is_gone, terminals)):
+                told()
+            else:
+                gateway.hang_up()
+
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +71,15 @@ async def run(
         ready.cancel()
         log.info("stopping; running answers get %g s", settings.server.shutdown_grace)
         await gateway.drain(hurry)
+
+
+def _is_gone(terminal: int) -> bool:
+    """Whether a terminal was closed: it is nobody's controlling terminal any more."""
+    try:
+        os.tcgetpgrp(terminal)
+    except OSError:
+        return True
+    return False
 
 
 async def _tell(gateway: Gateway, on_ready: OnReady | None) -> None:
