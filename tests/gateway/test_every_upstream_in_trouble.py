@@ -52,6 +52,7 @@ def gateway(upstream: ScriptedUpstream, tmp_path_factory) -> Iterator[Gateway]:
         yield gateway
 
 
+NO_FAULT = "nothing"
 ASKED = {name: dialect for name, dialect in DIALECTS.items() if dialect.kind != "nothing"}
 PAIRS = [
     pytest.param(dialect, upstream, id=f"{name}-{kind}")
@@ -63,7 +64,8 @@ PAIRS = [
 
 @pytest.mark.parametrize(("dialect", "kind"), PAIRS)
 def test_every_fault(gateway: Gateway, dialect: Dialect, kind: Upstream):
-    """All at once, so that those who wait wait together."""
+    """All at once, so that those who wait wait together; whatever has no fault alone, for a machine that has so much to
+    do at once may keep a good answer waiting for longer than is allowed."""
     model = kind.model(dialect.kind)
     cases = [(fault, stream) for fault in FAULTS for stream in dialect.streams if stream or fault not in STREAMS_ALONE]
 
@@ -79,7 +81,9 @@ def test_every_fault(gateway: Gateway, dialect: Dialect, kind: Upstream):
         return None
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = [told for told in pool.map(one, cases) if told is not None]
+        told = [*pool.map(one, [case for case in cases if case[0] != NO_FAULT])]
+    told += [one(case) for case in cases if case[0] == NO_FAULT]
+    wrong = [each for each in told if each is not None]
     assert not wrong, "\n".join(wrong)
 
 
