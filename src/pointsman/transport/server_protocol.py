@@ -264,9 +264,10 @@ class Connection(asyncio.Protocol):
         if self._state == _READING_HEAD:
             if self.refuse_all:
                 raise Refusal(503, "overloaded", "The server has as many connections as it may have.")
-            if self._buffer:
+            kept = len(self._buffer)
+            if kept:
                 data = self._buffer + data
-            elif data.startswith(b"\r\n"):
+            if kept < 2 and data.startswith(b"\r\n"):
                 # RFC 9112, 2.2: one empty line before a request is passed over.
                 data = data[2:]
             end = data.find(_END_OF_HEAD, self._scanned)

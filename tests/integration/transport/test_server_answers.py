@@ -59,6 +59,18 @@ async def test_a_connection_serves_many_requests(start_server: StartServer) -> N
         assert await client.closed()
 
 
+@pytest.mark.parametrize("pieces", [[b"\r\n"], [b"\r", b"\n"]], ids=["at once", "apart"])
+async def test_an_empty_line_before_a_request_is_passed_over(start_server: StartServer, pieces: list[bytes]) -> None:
+    server = await start_server(echo)
+    async with connect(server.port) as client:
+        for number in range(2):
+            for piece in pieces:
+                client.send(piece)
+                await asyncio.sleep(0.05)
+            client.send(post(b"%d" % number))
+            assert (await client.response()).body == b"%d" % number
+
+
 async def test_pipelined_requests_are_answered_in_order(start_server: StartServer) -> None:
     async def slower_first(request: HttpRequest, respond: Responder) -> None:
         await asyncio.sleep(0.05 / (1 + int(request.body)))
