@@ -20,6 +20,7 @@
     ├── UpstreamError              what a provider did to us (502 when nothing is left to try)
     │   ├── UpstreamConnectError   could not be reached: refused, DNS, TLS
     │   │   └── EngineError        the embedded engine does not run; its code says what is missing
+    │   │       └── EngineDied     died under the call, and is started again; carries retry_after
     │   ├── WeightsError           an embedded model's weights cannot be had; its code says why
     │   ├── CircuitOpen            503; failed too often lately, and is left alone for a while
     │   ├── NoHealthyModel         503; every model that could answer is away or left alone
@@ -300,6 +301,14 @@ class EngineError(UpstreamConnectError):
     """The embedded engine does not run."""
 
     code = "engine_unavailable"
+
+
+class EngineDied(EngineError):
+    """The embedded engine died in the middle of its work, and is started again."""
+
+    retry_after = 1.0
+    counts: bool = True
+    """Whether it is the one that counts against the model: of all calls that one death ended, only one does."""
 
 
 class WeightsError(UpstreamError):

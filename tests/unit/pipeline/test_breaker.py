@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pointsman.core.catalog import Catalog, ModelCard
 from pointsman.core.errors import (
     CallerKeyRefused,
+    EngineDied,
     EngineError,
     OutOfFiles,
     Overloaded,
@@ -228,6 +229,7 @@ def test_what_was_under_way_when_it_opened_changes_nothing():
         (UpstreamClosed(), Blame.FAILED),
         (UpstreamProtocolError(), Blame.FAILED),
         (EngineError("It does not start."), Blame.FAILED),
+        (EngineDied(), Blame.FAILED),
         (OutOfFiles(), Blame.NOTHING),
         (EngineError("It is loaded just now.", retry_after=2.0), Blame.NOTHING),
         (UpstreamContextTooLong("m", 10, 5), Blame.NOTHING),
@@ -245,6 +247,15 @@ def test_what_counts(error, learned):
     for _ in range(20):
         setup.breakers.told(AX, error, None)
     assert (setup.state(AX.id) == "open") == (learned is not Blame.NOTHING)
+
+
+def test_all_that_one_death_of_an_engine_ended_count_as_one_failure():
+    setup = Setup()
+    for number in range(20):
+        died = EngineDied()
+        died.counts = number == 0
+        setup.breakers.told(AX, died, None)
+    assert setup.breakers.opened() == {}
 
 
 def test_calls_that_take_much_longer_than_usual_open_it():

@@ -6,6 +6,7 @@ import pytest
 
 from pointsman.core.errors import (
     CircuitOpen,
+    EngineDied,
     EngineError,
     Overloaded,
     ProviderShort,
@@ -48,6 +49,7 @@ def order(*plan: str, most: int = 1, longest: float = 10.0, chance: float = 0.0)
         (UpstreamTimeout("total", 1), False),
         (UpstreamLacks("seed"), False),
         (EngineError(), False),
+        (EngineDied(), True),
         (CircuitOpen(retry_after=1), False),
     ],
     ids=repr,

@@ -7,6 +7,7 @@ from enum import Enum
 from pointsman.core.errors import (
     CallerKeyRefused,
     CircuitOpen,
+    EngineDied,
     EngineError,
     OutOfFiles,
     PointsmanError,
@@ -45,6 +46,8 @@ def blame(error: PointsmanError) -> Blame:
         if status == 429:
             return Blame.NOTHING if error.retry_after else Blame.SLOW
         return Blame.FAILED if status >= 500 or status in NOT_THE_REQUESTS else Blame.NOTHING
+    if isinstance(error, EngineDied):  # one death ends every call under way, and says no more by that
+        return Blame.FAILED if error.counts else Blame.NOTHING
     if isinstance(error, EngineError):  # each embedded model has a process of its own
         return Blame.FAILED if error.retry_after is None else Blame.NOTHING  # it is being loaded, and says how long
     if isinstance(error, OutOfFiles):  # our own

@@ -10,6 +10,7 @@ import msgspec
 
 from pointsman.core.errors import (
     CircuitOpen,
+    EngineDied,
     EngineError,
     Overloaded,
     PointsmanError,
@@ -166,6 +167,6 @@ def can_help(error: PointsmanError) -> bool:
     if isinstance(error, UpstreamTimeout):
         return error.phase == "connect"
     if isinstance(error, EngineError):
-        return False
+        return isinstance(error, EngineDied)
     again = (UpstreamConnectError, UpstreamBroken, UpstreamProtocolError, Overloaded, ProviderShort)
     return isinstance(error, again) and not isinstance(error, CircuitOpen)

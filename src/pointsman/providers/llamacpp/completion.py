@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,11 +12,14 @@ import msgspec
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import (
     InvalidRequest,
+    OutOfFiles,
     UpstreamBroken,
+    UpstreamConnectError,
     UpstreamContextTooLong,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamStatus,
+    UpstreamTimeout,
 )
 from pointsman.core.events import payloads
 from pointsman.core.ports import Timeouts
@@ -26,7 +30,7 @@ from pointsman.dialects.prompted.tool_prompt import ToolPlan, action_schema, pla
 from pointsman.dialects.prompted.tool_schema import Schema, SchemaBook
 from pointsman.dialects.sse import FrameBuffer
 from pointsman.providers.endpoint import settled
-from pointsman.transport.http import Outbound, UpstreamRequest, header
+from pointsman.transport.http import Origin, Outbound, UpstreamRequest, UpstreamResponse, header
 
 from .engine import Engine
 
@@ -246,23 +250,11 @@ async def complete(
 
     Raises:
         UpstreamContextTooLong: the prompt is longer than the engine's context.
+        EngineDied: it died over this.
         UpstreamError: the engine refused, failed or broke off.
     """
-    response = await outbound.send(
-        UpstreamRequest(
-            destination=card.destination,
-            local_only=local_only,
-            origin=engine.origin,
-            method="POST",
-            target=target,
-            headers=(
-                (b"content-type", b"application/json"),
-                (b"accept", b"text/event-stream"),
-                (b"authorization", b"Bearer " + engine.api_key.encode()),
-            ),
-            body=body,
-            timeouts=timeouts,
-        )
+    origin, response = await _ask(
+        outbound, engine, body, card=card, local_only=local_only, timeouts=timeouts, target=target
     )
     try:
         if response.status != 200:
@@ -282,8 +274,61 @@ async def complete(
                 break
         if not finished:
             raise UpstreamBroken(f"The engine of {card.name} broke off in the middle of its answer.")
+    except UpstreamBroken as error:
+        if await engine.died(origin):
+            raise engine.death(origin) from error
+        raise
     finally:
         response.close()
+
+
+async def _ask(
+    outbound: Outbound,
+    engine: Engine,
+    body: bytes,
+    *,
+    card: ModelCard,
+    local_only: bool,
+    timeouts: Timeouts,
+    target: str,
+) -> tuple[Origin, UpstreamResponse]:
+    """The head of the engine's answer, and where it was asked.
+
+    Who is refused by an engine that has died waits for the next one, but once only: a connection that was kept open is
+    renewed without a word when it is found closed, so that the request may be what the engine died of.
+    """
+    clock = asyncio.get_running_loop().time
+    begun, anew = clock(), False
+    while True:
+        left = timeouts.total - (clock() - begun)
+        if left <= 0:
+            raise UpstreamTimeout("total", timeouts.total)
+        await engine.ready(timeout=min(timeouts.first_byte, left))
+        origin = engine.origin
+        request = UpstreamRequest(
+            destination=card.destination,
+            local_only=local_only,
+            origin=origin,
+            method="POST",
+            target=target,
+            headers=(
+                (b"content-type", b"application/json"),
+                (b"accept", b"text/event-stream"),
+                (b"authorization", b"Bearer " + engine.api_key.encode()),
+            ),
+            body=body,
+            timeouts=msgspec.structs.replace(timeouts, total=left) if anew else timeouts,
+        )
+        try:
+            return origin, await outbound.send(request)
+        except OutOfFiles:
+            raise
+        except (UpstreamConnectError, UpstreamBroken) as error:
+            if not await engine.died(origin):
+                raise
+            if anew or isinstance(error, UpstreamBroken):
+                raise engine.death(origin) from error
+            anew = True
 
 
 def _decode(payload: bytes, card: ModelCard) -> EngineChunk:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pointsman.core.errors import EngineError, UpstreamError
+from pointsman.core.errors import EngineDied, EngineError, UpstreamError
 from pointsman.core.locality import Destination
 from pointsman.core.ports import Timeouts
 from pointsman.transport.http import Origin, Outbound, UpstreamRequest
@@ -27,7 +27,7 @@ class EngineState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     BACKING_OFF = "backing_off"
-    """It died, and will be started again in a moment."""
+    """It died, or seems to have, and will be started again in a moment."""
     FAILED = "failed"
     """It cannot run as things are; `ready` tries again after a while, `start` at once."""
 
@@ -51,6 +51,8 @@ class Patience:
     probe_timeout: float = 10.0
     probe_failures: int = 3
     """Probes in a row without an answer, after which the child is killed and started again."""
+    doubt: float = 1.0
+    """For a child to be seen dead after it refused or broke off a call, before it is probed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,10 @@ class Engine:
         self.build = ""
         """What serves the model, with its version; empty until it has been loaded."""
         self._closed = False
+        self._doubted = asyncio.Event()
+        """A call was refused or broken off, and it is not known yet whether the child died."""
+        self._counted: Origin | None = None
+        """Of the child whose death was counted last."""
 
     @property
     def state(self) -> EngineState:
@@ -174,6 +180,25 @@ class Engine:
         if not self._is(EngineState.READY):
             raise self._unready()
 
+    async def died(self, origin: Origin) -> bool:
+        """Whether the child that was served at `origin` is dead, after it refused or broke off a call there.
+
+        Nobody is sent to it until that is known: its connections end before the supervisor sees its death.
+        """
+        if self._origin == origin and self._is(EngineState.READY):
+            self._doubted.set()
+            self._become(EngineState.BACKING_OFF, "its process refused or broke off a call")
+        while self._origin == origin and self._doubted.is_set():
+            await self._changed.wait()
+        return self._origin != origin
+
+    def death(self, origin: Origin) -> EngineDied:
+        """The error of a call that was ended by the death of the child at `origin`; the first of them counts."""
+        error = EngineDied(f"The engine of {self.spec.name} died in the middle of its work, and is started again.")
+        error.counts = self._counted != origin
+        self._counted = origin
+        return error
+
     async def stop(self) -> None:
         """End the child; answers that are under way break off. Returns when no process is left."""
         self._closed = True
@@ -185,7 +210,7 @@ class Engine:
 
     async def healthy(self) -> bool:
         """Whether the child answers its health check now."""
-        if self._origin is None or self._state is not EngineState.READY:
+        if self._origin is None:
             return False
         limit = self._patience.probe_timeout
         request = UpstreamRequest(
@@ -246,6 +271,7 @@ class Engine:
     async def _run(self) -> tuple[bool, float, str]:
         """One child, from launch to death: whether it was ready, for how many seconds, and how it ended."""
         launched = time.monotonic()
+        self._doubted.clear()
         child = self._child = await EngineProcess.launch(self.spec, environment=self._environment, log=self._log)
         loaded: float | None = None
         ending = ""
@@ -266,7 +292,7 @@ class Engine:
             ending = ending or describe_exit(await child.ended())
         finally:
             self._origin = None
-            if self._state is EngineState.READY:
+            if self._state is EngineState.READY or self._doubted.is_set():
                 self._become(EngineState.BACKING_OFF, f"its process {ending or 'ends'}")
             await child.end()
             self._child = None
@@ -277,18 +303,31 @@ class Engine:
         """Until the child is dead; kills it, and says why, when it no longer answers."""
         patience = self._patience
         end = asyncio.ensure_future(child.ended())
+        doubt = asyncio.ensure_future(self._doubted.wait())
         try:
-            missed = 0
+            missed, reason = 0, self.reason
             while True:
-                done, _ = await asyncio.wait((end,), timeout=patience.probe_every)
-                if done:
+                doubted = doubt.done()
+                if doubted:
+                    await asyncio.wait((end,), timeout=patience.doubt)
+                else:
+                    wait_for = asyncio.FIRST_COMPLETED
+                    await asyncio.wait((end, doubt), timeout=patience.probe_every, return_when=wait_for)
+                if end.done():
                     return ""
+                if doubt.done() and not doubted:
+                    continue
                 missed = 0 if await self.healthy() else missed + 1
                 if missed >= patience.probe_failures:
                     child.kill()
                     return f"gave no answer to {missed} health checks"
+                if doubted and not missed:
+                    self._doubted.clear()
+                    doubt = asyncio.ensure_future(self._doubted.wait())
+                    self._become(EngineState.READY, reason)
         finally:
             end.cancel()
+            doubt.cancel()
 
     def _unlaunched(self, error: OSError) -> EngineError:
         return EngineError(f"The engine of {self.spec.name} cannot be started: {error}.", code="engine_unlaunched")
