@@ -265,6 +265,32 @@ async def test_a_client_that_leaves_cancels_its_handler(start_server: StartServe
             await cancelled.wait()
 
 
+async def test_a_client_that_leaves_amid_pipelined_requests_cancels_the_one_that_runs(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: HttpRequest, respond: Responder) -> None:
+        respond.start(200, [JSON])
+        begun.set()
+        try:
+            while True:
+                respond.write(b"more")
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    server = await start_server(wait)
+    async with connect(server.port) as client:
+        client.send(get() * 3)
+        await begun.wait()
+    async with asyncio.timeout(30):
+        await cancelled.wait()
+    await server.close(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 async def test_work_after_the_answer_outlives_the_client(start_server: StartServer) -> None:
     recorded = asyncio.Event()
 
