@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.core.events import payloads
+from pointsman.dialects.hollow import reader
 
 
 class _Event(msgspec.Struct):
@@ -20,18 +20,6 @@ class _Event(msgspec.Struct):
 _WORDS = re.compile(rb'"(?:text|thinking|partial_json)":\s?"[^"]')
 """Inside a JSON string the quotes would be escaped."""
 _SILENT = frozenset({"message_start", "ping", "content_block_stop"})
-_decoder = msgspec.json.Decoder(_Event)
-
-
-def hollow(frames: bytes) -> bool:
-    """Whether no event of whole frames holds a word, a call, a thought, an end or an error. That a model begins to
-    think tells a caller something, that it begins a text does not."""
-    if _WORDS.search(frames) is not None:  # most blocks
-        return False
-    try:
-        return not any(map(_says_something, map(_decoder.decode, payloads(frames))))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return False
 
 
 def _says_something(event: _Event) -> bool:
@@ -42,3 +30,8 @@ def _says_something(event: _Event) -> bool:
     if event.type == "message_delta":
         return any(event.delta.values())
     return event.type not in _SILENT
+
+
+hollow = reader(_WORDS, msgspec.json.Decoder(_Event), _says_something)
+"""Whether no event of whole frames holds a word, a call, a thought, an end or an error. That a model begins to think
+tells a caller something, that it begins a text does not."""

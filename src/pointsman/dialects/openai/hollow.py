@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.core.events import payloads
+from pointsman.dialects.hollow import reader
 
 
 class _Chunk(msgspec.Struct):
@@ -17,22 +17,10 @@ class _Chunk(msgspec.Struct):
 
 _WORDS = re.compile(rb'"(?:content|text|reasoning_content)": ?"[^"]')
 """Inside a JSON string the quotes would be escaped."""
-_decoder = msgspec.json.Decoder(_Chunk)
 
 
-def hollow(block: bytes) -> bool:
-    """Whether a block is made of whole frames, and no chunk among them holds text, reasoning, a call, a finish or
-    anything else of an answer that is neither empty nor null, but for a role."""
-    if _WORDS.search(block) is not None:  # most blocks
-        return False
-    try:
-        for payload in payloads(block):
-            chunk = _decoder.decode(payload)
-            if chunk.error or any(map(_says_something, chunk.choices or ())):
-                return False
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return False
-    return True
+def _tells(chunk: _Chunk) -> bool:
+    return bool(chunk.error) or any(map(_says_something, chunk.choices or ()))
 
 
 def _says_something(choice: dict[str, Any]) -> bool:
@@ -47,3 +35,8 @@ def _says_something(choice: dict[str, Any]) -> bool:
 def _holds_something(value: Any) -> bool:
     """Log-probabilities of no token are an object of empty lists."""
     return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
+hollow = reader(_WORDS, msgspec.json.Decoder(_Chunk), _tells)
+"""Whether a block is made of whole frames, and no chunk among them holds text, reasoning, a call, a finish or anything
+else of an answer that is neither empty nor null, but for a role."""
