@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +21,7 @@ EFFORTS = ("low", "medium", "high")
 """Words of `think`."""
 IMAGE_GENERATION = ("width", "height", "steps")
 
+T = TypeVar("T")
 Fields = dict[str, Any]
 
 _DATA_TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"BM", "bmp"))
@@ -42,7 +43,7 @@ class Common(msgspec.Struct):
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
-def read_body(body: bytes, kind: type[Any]) -> tuple[Any, Fields]:
+def read_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> tuple[T, Fields]:
     """A body, typed, and every one of its fields raw.
 
     Raises:
@@ -51,7 +52,7 @@ def read_body(body: bytes, kind: type[Any]) -> tuple[Any, Fields]:
     if not body:
         raise InvalidRequest("missing request body")
     try:
-        return msgspec.json.decode(body, type=kind), _fields_decoder.decode(body)
+        return decoder.decode(body), _fields_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

@@ -63,6 +63,11 @@ class _Embed(msgspec.Struct):
     prompt: str | None = None
 
 
+_chat_decoder = msgspec.json.Decoder(_Chat)
+_generate_decoder = msgspec.json.Decoder(_Generate)
+_embed_decoder = msgspec.json.Decoder(_Embed)
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request that was read."""
 
@@ -88,7 +93,7 @@ def read_chat(body: bytes) -> Asked | Load:
     Raises:
         InvalidRequest: the body cannot be read, or holds what has no inner form.
     """
-    asked, raw = read_body(body, _Chat)
+    asked, raw = read_body(body, _chat_decoder)
     fields = common_fields(asked, raw, handled=frozenset({"messages", "tools"}))
     if not asked.messages:
         return _load(asked)
@@ -109,7 +114,7 @@ def read_generate(body: bytes) -> Asked | Load:
     Raises:
         InvalidRequest: the body cannot be read, or holds what has no inner form: `template`, `context`.
     """
-    asked, raw = read_body(body, _Generate)
+    asked, raw = read_body(body, _generate_decoder)
     handled = frozenset({"prompt", "suffix", "system", "template", "context", "raw", "images"})
     fields = common_fields(asked, raw, handled=handled)
     if asked.template:
@@ -140,7 +145,7 @@ def read_embed(body: bytes, *, old: bool = False) -> Asked:
     Raises:
         InvalidRequest: the body cannot be read, or names no model; one of several texts is empty.
     """
-    asked, raw = read_body(body, _Embed)
+    asked, raw = read_body(body, _embed_decoder)
     if not asked.model:
         raise InvalidRequest("model is required", param="model")
     given = asked.prompt if old else asked.input

@@ -66,6 +66,9 @@ def to_embed(request: ChatRequest, name: str, keep_alive: str | float | None) ->
     return msgspec.json.encode(fields)
 
 
+_embedded_decoder = msgspec.json.Decoder(_Embedded)
+
+
 def read_embedded(raw: bytes, *, model: str, count: int) -> Body:
     """The vectors as OpenAI's list.
 
@@ -74,7 +77,7 @@ def read_embedded(raw: bytes, *, model: str, count: int) -> Body:
         UpstreamProtocolError: it is no list of so many vectors.
     """
     try:
-        found = msgspec.json.decode(raw, type=_Embedded)
+        found = _embedded_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UpstreamProtocolError(f"The model's provider sent embeddings that cannot be read: {error}.") from None
     if found.error:

@@ -142,11 +142,16 @@ def calibrated(chance: float, by: tuple[float, float]) -> float:
     return 1 / (1 + math.exp(-a - b * math.log(held / (1 - held))))
 
 
+_decoder = msgspec.json.Decoder(IntentArtefact)
+"""Made here, and not by the first thread that reads one: two that make what msgspec knows of a type at the same time
+crash."""
+
+
 @cache
 def built_in_model() -> IntentModel:
     """The model that comes with the package; read at the first call."""
     raw = resources.files(__package__).joinpath("intent_model.json").read_bytes()
-    return IntentModel(msgspec.json.decode(raw, type=IntentArtefact))
+    return IntentModel(_decoder.decode(raw))
 
 
 def read_intent(

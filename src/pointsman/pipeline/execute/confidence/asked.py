@@ -93,9 +93,12 @@ class _Tool(msgspec.Struct):
     custom: _Named | None = None
 
 
+_tool_decoder = msgspec.json.Decoder(_Tool)
+
+
 def _name(raw: msgspec.Raw) -> str | None:
     try:
-        tool = msgspec.json.decode(raw, type=_Tool)
+        tool = _tool_decoder.decode(raw)
     except msgspec.MsgspecError:
         return None
     named = tool.function or tool.custom

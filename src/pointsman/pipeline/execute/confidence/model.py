@@ -247,13 +247,17 @@ def built_in_model() -> Model:
     return parse_model(resources.files(__package__).joinpath("model.json").read_bytes())
 
 
+_decoder = msgspec.json.Decoder(Artefact)
+"""Made here, and not by whoever is first: two threads that make what msgspec knows of a type at the same time crash."""
+
+
 def parse_model(raw: bytes) -> Model:
     """What `pointsman eval confidence --fit` wrote.
 
     Raises:
         ValueError: it is something else.
     """
-    return Model(msgspec.json.decode(raw, type=Artefact))
+    return Model(_decoder.decode(raw))
 
 
 def threshold_for(
