@@ -133,3 +133,27 @@ async def test_all_or_none_and_what_is_equal_is_not_built_anew():
         finally:
             await keeper.close()
             await outbound.close()
+
+
+async def test_a_local_pool_that_grows_or_shrinks_stays_local_at_every_moment():
+    async with ScriptedUpstream() as first, ScriptedUpstream() as second:
+
+        def farm(*servers: ScriptedUpstream) -> ProviderSettings:
+            addresses = [server.base_url for server in servers]
+            return ProviderSettings(instances=addresses, models=["m"], local=True)
+
+        settings, outbound, clock = settings_with(farm=farm(first)), Pool(), SystemClock()
+        keeper = CatalogKeeper(build_providers(settings, outbound))
+        await keeper.start()
+        live = LiveProviders(
+            settings, outbound=outbound, keeper=keeper, credentials=NoStored(),
+            limits=build_limits(settings, MemoryState(clock), clock).providers, queues=EngineQueues(clock=clock),
+        )  # fmt: skip
+        try:
+            for servers in ((first, second), (second,)):
+                live.apply(settings_with(farm=farm(*servers)))
+                assert keeper.catalog.resolve("farm:m").local
+            assert outbound.remote  # nothing private goes to the one that left
+        finally:
+            await keeper.close()
+            await outbound.close()

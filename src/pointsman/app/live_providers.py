@@ -102,11 +102,12 @@ class LiveProviders:
         trusted, withdrawn, distrusted = _local(now), set[Origin](), set[str]()
         for name in changed:
             addresses = _local({name: before[name]} if name in before else {}) | self._moving.pop(name, frozenset())
-            if name in moved and _local({name: now[name]} if name in now else {}):
+            still = _local({name: now[name]} if name in now else {})
+            if name in moved and still:
                 self._moving[name] = addresses
             elif addresses:
                 withdrawn |= addresses - trusted
-                if name in now or not addresses <= trusted:
+                if not still and (name in now or not addresses <= trusted):
                     distrusted.add(name)
         self._outbound.remote = (self._outbound.remote | withdrawn) - trusted
         return distrusted
