@@ -44,6 +44,9 @@ class _Show(msgspec.Struct):
     """What the field was called before."""
 
 
+_show_decoder = msgspec.json.Decoder(_Show)
+
+
 class Catalogue:
     """The handlers; each answers the models that the caller may use.
 
@@ -70,7 +73,7 @@ class Catalogue:
 
     async def show(self, http: HttpRequest, respond: Responder, caller: Caller) -> None:
         try:
-            asked, _ = read_body(http.body, _Show)
+            asked, _ = read_body(http.body, _show_decoder)
             name = known_name(asked.model or asked.name, self._models.catalog, caller)
             if not name:
                 raise InvalidRequest("model is required", param="model")

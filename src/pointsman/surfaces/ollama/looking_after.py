@@ -41,10 +41,16 @@ class _Pull(msgspec.Struct):
     stream: bool | None = None
 
 
+_pull_decoder = msgspec.json.Decoder(_Pull)
+
+
 class _Ensure(msgspec.Struct):
     model: str = ""
     provider: str | None = None
     stream: bool | None = None
+
+
+_ensure_decoder = msgspec.json.Decoder(_Ensure)
 
 
 class Refuse:
@@ -177,7 +183,7 @@ class Pull:
 
     def _begin(self, body: bytes) -> tuple[AsyncGenerator[Progress | Ensured, None], bool]:
         """What is told of the work, and whether as it comes. Raises PointsmanError."""
-        asked, _ = read_body(body, _Pull)
+        asked, _ = read_body(body, _pull_decoder)
         return self._servers.pull(*self._which(asked.model or asked.name)), asked.stream is not False
 
     def _which(self, model: str) -> tuple[str, str]:
@@ -204,7 +210,7 @@ class Ensure(Pull):
         super().__init__(servers, native=True)
 
     def _begin(self, body: bytes) -> tuple[AsyncGenerator[Progress | Ensured, None], bool]:
-        asked, _ = read_body(body, _Ensure)
+        asked, _ = read_body(body, _ensure_decoder)
         return self._servers.ensure(checked_name(asked.model), asked.provider), asked.stream is not False
 
 
