@@ -56,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         if said == "begin":
             time.sleep(60)
         if said == "cease":  # nobody can reach it any more, and its process is there for a while
+            self.server.socket.shutdown(socket.SHUT_RDWR)  # whoever watches it would keep it open
             self.server.socket.close()
             threading.Timer(0.5, os._exit, (3,)).start()
         self.tell({"content": "two"}, "stop")
