@@ -36,6 +36,18 @@ def settings_with(**providers: ProviderSettings) -> Settings:
     return Settings(providers={**absent, **providers})
 
 
+async def followed(settings: Settings, outbound: Pool) -> tuple[CatalogKeeper, LiveProviders]:
+    """The catalog of the settings' providers, and what has them follow a change."""
+    clock = SystemClock()
+    keeper = CatalogKeeper(build_providers(settings, outbound))
+    await keeper.start()
+    limits = build_limits(settings, MemoryState(clock), clock).providers
+    queues = EngineQueues(clock=clock)
+    return keeper, LiveProviders(
+        settings, outbound=outbound, keeper=keeper, credentials=NoStored(), limits=limits, queues=queues
+    )
+
+
 def private(model: str) -> Decision:
     signals = Signals(
         complexity=Complexity(score=0.0, length=0.0, terms=0.0, structure=0.0),
@@ -57,17 +69,7 @@ async def test_one_that_must_stay_does_not_leave_for_a_provider_that_became_remo
         local = ProviderSettings(base_url=before.base_url, models=["m"], local=True)
         remote = ProviderSettings(base_url=(after if elsewhere else before).base_url, models=["m"])
         settings, outbound, clock = settings_with(lab=local), Pool(), SystemClock()
-        keeper = CatalogKeeper(build_providers(settings, outbound))
-        await keeper.start()
-        limits = build_limits(settings, MemoryState(clock), clock).providers
-        live = LiveProviders(
-            settings,
-            outbound=outbound,
-            keeper=keeper,
-            credentials=NoStored(),
-            limits=limits,
-            queues=EngineQueues(clock=clock),
-        )
+        keeper, live = await followed(settings, outbound)
         catalog = keeper.catalog
         card = catalog.resolve("lab:m")
         request = ChatRequest.build({"model": "lab:m", "messages": [{"role": "user", "content": "private"}]})
@@ -113,13 +115,8 @@ async def test_one_that_must_stay_does_not_leave_for_a_provider_that_became_remo
 async def test_all_or_none_and_what_is_equal_is_not_built_anew():
     async with ScriptedUpstream() as upstream:
         one = ProviderSettings(base_url=upstream.base_url, models=["a"])
-        settings, outbound, clock = settings_with(one=one), Pool(), SystemClock()
-        keeper = CatalogKeeper(build_providers(settings, outbound))
-        await keeper.start()
-        live = LiveProviders(
-            settings, outbound=outbound, keeper=keeper, credentials=NoStored(),
-            limits=build_limits(settings, MemoryState(clock), clock).providers, queues=EngineQueues(clock=clock),
-        )  # fmt: skip
+        settings, outbound = settings_with(one=one), Pool()
+        keeper, live = await followed(settings, outbound)
         try:
             [first] = keeper.providers
             same = ProviderSettings(base_url=upstream.base_url, models=["a"])
@@ -142,13 +139,8 @@ async def test_a_local_pool_that_grows_or_shrinks_stays_local_at_every_moment():
             addresses = [server.base_url for server in servers]
             return ProviderSettings(instances=addresses, models=["m"], local=True)
 
-        settings, outbound, clock = settings_with(farm=farm(first)), Pool(), SystemClock()
-        keeper = CatalogKeeper(build_providers(settings, outbound))
-        await keeper.start()
-        live = LiveProviders(
-            settings, outbound=outbound, keeper=keeper, credentials=NoStored(),
-            limits=build_limits(settings, MemoryState(clock), clock).providers, queues=EngineQueues(clock=clock),
-        )  # fmt: skip
+        settings, outbound = settings_with(farm=farm(first)), Pool()
+        keeper, live = await followed(settings, outbound)
         try:
             for servers in ((first, second), (second,)):
                 live.apply(settings_with(farm=farm(*servers)))
