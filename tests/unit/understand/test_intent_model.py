@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import struct
+from importlib import resources
 
 import msgspec
 import numpy as np
 import pytest
 
+from pointsman.core.features import decode
 from pointsman.core.signals import Intent
 from pointsman.learn.intent.asks import own_asks
 from pointsman.learn.intent.softmax import SoftmaxRegression, platt, softmax
@@ -24,6 +26,7 @@ from pointsman.pipeline.understand.intent_model import (
     IntentModel,
     built_in_model,
     read_intent,
+    rule_inputs,
 )
 from pointsman.providers.static_embedding.model import embed_one
 
@@ -48,6 +51,21 @@ RULES, FEATURES, SCORE = IntentRules(), FeatureReader(embed_one), ComplexityScor
 def features_and_weights(text: str):
     ask = find_ask(text)
     return FEATURES(ask, SCORE(ask)), RULES.weigh(ask)
+
+
+def test_the_model_reckons_with_the_inputs_that_it_was_trained_with(known):
+    artefact = msgspec.json.decode(
+        resources.files("pointsman.pipeline.understand").joinpath("intent_model.json").read_bytes(), type=IntentArtefact
+    )
+    table = np.frombuffer(base64.b64decode(artefact.weights), dtype="<f4").reshape(INPUTS, len(CLASSES))
+    heavy = dict.fromkeys(Intent, 50.0)
+    for features, weights in [
+        *[features_and_weights(ask.text) for ask in known[:50]],
+        (FEATURES(find_ask(""), SCORE(find_ask(""))), heavy),
+    ]:
+        inputs = [*decode([features])[0], *rule_inputs(weights)]
+        expected = np.array(inputs) @ table + np.array(artefact.bias)
+        assert built_in_model().logits(features, weights) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_the_shipped_model_beats_the_rules_on_templates_that_it_never_saw(heldout):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from operator import add
 
 import msgspec
 
@@ -52,19 +53,13 @@ class IntentArtefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: int
 
 
-def rule_inputs(weights: Mapping[Intent, float], verdict: Intent | None = None) -> list[float]:
-    """What the model sees of the rules.
-
-    Args:
-        verdict: what they say together; None: it is worked out.
-    """
-    if verdict is None:
-        verdict = judge(weights)[0]
+def rule_inputs(weights: Mapping[Intent, float]) -> list[float]:
+    """What the model sees of the rules."""
     inputs = [0.0] * _RULE_INPUTS
     for intent, weight in weights.items():
         if intent in _RULED_AT:
             inputs[_RULED_AT[intent]] = min(weight, MOST_WEIGHT) / FULL_WEIGHT
-    inputs[_CHOSEN_AT[verdict]] = 1.0
+    inputs[_CHOSEN_AT[judge(weights)[0]]] = 1.0
     return inputs
 
 
@@ -95,8 +90,11 @@ class IntentModel:
         scale = np.full(WIDTH, 127.0, dtype=np.float32)
         scale[:EMBEDDED] = EMBEDDING_SCALE
         self._features = table[:WIDTH] / scale[:, None]  # the bytes need not be scaled one by one
-        self._rules = table[WIDTH:]
-        self._bias = np.asarray(artefact.bias, dtype=np.float32)
+        rules = table[WIDTH:]
+        weighed, chosen = rules[: len(RULED)] / FULL_WEIGHT, rules[len(RULED) :] + np.asarray(artefact.bias)
+        # Few of the rules speak of an ask: what each adds to the logits.
+        self._by_rule = dict(zip(RULED, weighed.tolist(), strict=True))
+        self._by_verdict = dict(zip(CLASSES, chosen.tolist(), strict=True))
         self._artefact = artefact
 
     def __call__(
@@ -126,13 +124,15 @@ class IntentModel:
         return (CLASSES[best] if sure else Intent.GENERAL), round(by_model, 3)
 
     def logits(self, features: bytes, weights: Mapping[Intent, float], verdict: Intent | None = None) -> list[float]:
-        """Of `CLASSES`."""
+        """Of `CLASSES`: the features, and `rule_inputs`, times the model's weights."""
         import numpy as np
 
         raw = np.frombuffer(features, dtype=np.int8, offset=1).astype(np.float32)
-        rules = np.array(rule_inputs(weights, verdict), dtype=np.float32)
-        made: list[float] = (raw @ self._features + rules @ self._rules + self._bias).tolist()
-        return made
+        made = map(add, raw.dot(self._features).tolist(), self._by_verdict[verdict or judge(weights)[0]])
+        for intent, weight in weights.items():
+            if intent in self._by_rule:
+                made = map(add, made, map(min(weight, MOST_WEIGHT).__mul__, self._by_rule[intent]))
+        return [*made]
 
 
 def calibrated(chance: float, by: tuple[float, float]) -> float:
