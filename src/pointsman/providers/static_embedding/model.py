@@ -69,9 +69,10 @@ class StaticEmbedder:
         """The only one of `vectors` for one text, (dimensions,), in less time."""
         made = self._sum(pieces, self.dimensions)
         length = math.sqrt(made.dot(made))
-        if not length:
-            return self.vectors([pieces])[0]
-        made /= length
+        if length:
+            made /= length
+        else:
+            made = self.vectors([pieces])[0]
         return made
 
     def _sum(self, pieces: Sequence[int], width: int) -> NDArray[np.float32]:
