@@ -13,7 +13,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -21,10 +20,11 @@ import msgspec
 from pointsman.core.books import Booked, Entry, Item, Raise, Settle, Spent
 from pointsman.core.budget import Scope
 from pointsman.core.errors import StoreError, StoreUnavailable
-from pointsman.core.periods import bounds_of, period_of
 
-from .database import Database, Row, Statement
+from .database import Database, Statement
+from .ledger_rows import booked, inserts, raises, settles
 from .ledger_spool import LedgerSpool
+from .ledger_sums import LedgerSums
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,6 @@ QUIET = 3.0
 rows to bring that they spooled."""
 BRINGING = 30
 """Seconds for which a process that brings spooled rows is waited for, after each batch of them."""
-LATE = 10.0
-"""Seconds for which a row that was settled late still counts by its worst case when counters are seeded: whoever
-settled it corrects them afterwards, and must not find the correction made."""
 
 
 class Ledger:
@@ -54,14 +51,13 @@ class Ledger:
             folder: where rows are spooled while the database is away.
         """
         self._database = database
+        self._sums = LedgerSums(database)
         self.process = f"{os.getpid():x}-{os.urandom(6).hex()}"
         """Names this process, for the life of it."""
         self._spool: LedgerSpool[Item] = LedgerSpool(folder, msgspec.json.Decoder(Item), self.process)
         self._queue: list[tuple[Item, asyncio.Future[bool]]] = []
         self._wake = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
-        self._summed: dict[str, str] = {}
-        """Closed month → the day on which this process last summed it up."""
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.spooled = 0
@@ -138,34 +134,7 @@ class Ledger:
         """What (scope, name, period) stand at: what was settled, and the worst case of what was not."""
         if not under_way:
             await self._check_whole()
-        found = []
-        counted, counted_model = (_UNDER_WAY, _UNDER_WAY_MODEL) if under_way else (_COUNTED, _COUNTED_MODEL)
-        for scope, name, period in wanted:
-            column = "month" if len(period) == 7 else "day"
-            # Of calls under way there are few, and an index of their own finds them; the period's would find all calls.
-            at = f"{column} || '' = $2 AND l.state IN ('reserved', 'unsettled')" if under_way else f"{column} = $2"
-            archived = await self._database.fetch(
-                "SELECT micro_usd FROM spend WHERE scope = $1 AND name = $2 AND period = $3 AND final = 1",
-                scope, name, period,
-            )  # fmt: skip
-            if archived:
-                found.append(int(archived[0][0]))
-                continue
-            if scope == "model":
-                sql = (
-                    f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger l CROSS JOIN ledger_models m"  # noqa: S608
-                    f" WHERE l.{at} AND m.id = l.id AND m.model = $3"
-                    if under_way
-                    else f"SELECT COALESCE(SUM({counted_model}), 0) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
-                    f" WHERE m.{at} AND m.model = $3"
-                )
-            elif scope == "key":
-                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{at} AND l.key_id = $3"  # noqa: S608
-            else:
-                sql = f"SELECT COALESCE(SUM({counted}), 0) FROM ledger l WHERE l.{at}"  # noqa: S608
-            values = (now, period, name) if scope != "global" else (now, period)
-            found.append(int((await self._database.fetch(sql, *values))[0][0]))
-        return found
+        return [await self._sums.stands_at(*total, now, under_way=under_way) for total in wanted]
 
     async def _check_whole(self) -> None:
         """Raise StoreUnavailable while rows are still on the way from a disk: counters that were seeded without them
@@ -187,71 +156,10 @@ class Ledger:
         return await self._database.execute(sql, total, at) == 1
 
     async def spent(self, period: str) -> list[Spent]:
-        """What everybody and every model spent in a day or month, from the archive or the rows."""
-        rows = await self._database.fetch(
-            "SELECT scope, name, micro_usd, requests FROM spend WHERE period = $1 ORDER BY scope, name", period
-        )
-        if not rows:
-            column = "month" if len(period) == 7 else "day"
-            for select in _summaries(column):
-                rows += [row[:2] + row[3:] for row in await self._database.fetch(select, period)]
-        if not rows:  # no budget held in it: the decision log knows what was paid
-            for select in _LOGGED:
-                rows += await self._database.fetch(select, *bounds_of(period))
-        return [
-            Spent(scope=scope, name=name, period=period, micro_usd=int(sum_), requests=int(count))
-            for scope, name, sum_, count in rows
-        ]
+        return await self._sums.spent(period)
 
     async def archive(self, now: float, *, keep_seconds: float) -> int:
-        """Sum up closed periods, and drop their rows after a while; returns how many rows went.
-
-        Several replicas may do this at once: the sums are the same whoever writes them, and are final once rows go.
-        A month with calls that nobody settled keeps its rows.
-        """
-        today = period_of(now)
-        months = [row[0] for row in await self._database.fetch(
-            "SELECT DISTINCT month FROM ledger WHERE month < $1", today.month)]  # fmt: skip
-        days = [row[0] for row in await self._database.fetch(
-            "SELECT DISTINCT day FROM ledger WHERE day < $1", today.day)]  # fmt: skip
-        archived = {row[0] for row in await self._database.fetch("SELECT DISTINCT period FROM spend")}
-        soon = period_of(now - 2 * 86_400).day
-        # A closed month is summed up again once a day, for what was settled or released late: it may have many rows.
-        old = period_of(now - keep_seconds).month
-        stale = [
-            month for month in months
-            if month not in archived or month < old or self._summed.get(month) != today.day
-        ]  # fmt: skip
-        for period in [*stale, *(day for day in days if day not in archived or day >= soon)]:
-            column = "month" if len(period) == 7 else "day"
-            statements = [
-                Statement(
-                    f"INSERT INTO spend (scope, name, period, micro_usd, requests) {select}"
-                    " ON CONFLICT (scope, name, period) DO UPDATE SET micro_usd = excluded.micro_usd,"
-                    " requests = excluded.requests WHERE spend.final = 0",
-                    (period,),
-                )
-                for select in _summaries(column)
-            ]
-            await self._database.transaction(statements)
-        self._summed = dict.fromkeys(months, today.day)
-        dropped = 0
-        for month in (month for month in months if month < old):
-            open_rows = await self._database.fetch(
-                "SELECT 1 FROM ledger WHERE month = $1 AND state IN ('reserved', 'unsettled') LIMIT 1", month
-            )
-            if not open_rows:
-                touched = await self._database.transaction(
-                    [
-                        Statement(
-                            "UPDATE spend SET final = 1 WHERE period = $1 OR period LIKE $2", (month, f"{month}-%")
-                        ),
-                        Statement("DELETE FROM ledger_models WHERE month = $1", (month,)),
-                        Statement("DELETE FROM ledger WHERE month = $1", (month,)),
-                    ]
-                )
-                dropped += touched[-1]
-        return dropped
+        return await self._sums.archive(now, keep_seconds=keep_seconds)
 
     async def _rows(self, where: str, *values: object, limit: int = 1) -> list[Booked]:
         rows = await self._database.fetch(
@@ -264,7 +172,7 @@ class Ledger:
             models = await self._database.fetch(
                 "SELECT model, reserved, settled FROM ledger_models WHERE id = $1", row[0]
             )
-            found.append(_booked(row, models))
+            found.append(booked(row, models))
         return found
 
     async def _put(self, item: Item) -> bool:
@@ -380,13 +288,13 @@ class Ledger:
         """
         entries = [item for item in items if isinstance(item, Entry)]
         statements = [statement for start in range(0, len(entries), 50)
-                      for statement in _inserts(entries[start : start + 50], self.process)]  # fmt: skip
+                      for statement in inserts(entries[start : start + 50], self.process)]  # fmt: skip
         places: list[int | None] = []
         for item in items:
             if isinstance(item, Entry):
                 places.append(None)
                 continue
-            statements += _raise(item) if isinstance(item, Raise) else _settle(item)
+            statements += raises(item) if isinstance(item, Raise) else settles(item)
             places.append(len(statements) - 1)
         if bringing and self._database.dialect == "postgres":
             statements.append(Statement(_BRINGING, (self._bringing,)))
@@ -399,134 +307,3 @@ _BRINGING = (
     f"INSERT INTO revisions VALUES ($1, {_POSTGRES_NOW} + {BRINGING})"  # noqa: S608
     " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
-_COUNTED = (
-    "CASE WHEN l.state = 'released' THEN 0"
-    " WHEN l.state = 'settled' AND l.late_until IS NOT NULL AND l.late_until > $1 AND l.reserved > l.settled"
-    " THEN l.reserved WHEN l.state = 'settled' THEN l.settled ELSE l.reserved END"
-)
-_UNDER_WAY = "CASE WHEN l.state = 'reserved' AND l.at <= $1 THEN l.reserved ELSE 0 END"
-_UNDER_WAY_MODEL = "CASE WHEN l.state = 'reserved' AND l.at <= $1 THEN m.reserved ELSE 0 END"
-_COUNTED_MODEL = (
-    "CASE WHEN l.state = 'released' THEN 0"
-    " WHEN l.state = 'settled' AND l.late_until IS NOT NULL AND l.late_until > $1"
-    " AND m.reserved > COALESCE(m.settled, 0)"
-    " THEN m.reserved WHEN l.state = 'settled' THEN COALESCE(m.settled, 0) ELSE m.reserved END"
-)
-
-
-@cache
-def _summaries(column: str) -> tuple[str, ...]:
-    """Scope, name, period, sum and count of every scope, for one period ($1)."""
-    row = "CASE WHEN l.state = 'released' THEN 0 WHEN l.state = 'settled' THEN l.settled ELSE l.reserved END"
-    model = (
-        "CASE WHEN l.state = 'released' THEN 0 WHEN l.state = 'settled' THEN COALESCE(m.settled, 0) ELSE m.reserved END"
-    )
-    return (
-        f"SELECT 'global', '', l.{column}, SUM({row}), COUNT(*) FROM ledger l WHERE l.{column} = $1"  # noqa: S608
-        f" GROUP BY l.{column}",
-        f"SELECT 'key', COALESCE(l.key_id, ''), l.{column}, SUM({row}), COUNT(*) FROM ledger l"  # noqa: S608
-        f" WHERE l.{column} = $1 GROUP BY COALESCE(l.key_id, ''), l.{column}",
-        f"SELECT 'model', m.model, m.{column}, SUM({model}), COUNT(*) FROM ledger_models m JOIN ledger l ON l.id = m.id"  # noqa: S608
-        f" WHERE m.{column} = $1 GROUP BY m.model, m.{column}",
-    )
-
-
-_OF_LOG = (
-    "SUM(cost_micro_usd), COUNT(*) FROM decisions WHERE created_at >= $1 AND created_at < $2 AND cost_micro_usd > 0"
-)
-_LOGGED = (
-    f"SELECT 'global', '', {_OF_LOG} HAVING COUNT(*) > 0",
-    f"SELECT 'key', COALESCE(key_id, ''), {_OF_LOG} GROUP BY COALESCE(key_id, '')",
-    f"SELECT 'model', COALESCE(answered_by, ''), {_OF_LOG} GROUP BY COALESCE(answered_by, '')",
-)
-
-
-def _values(rows: int, columns: int) -> str:
-    return ", ".join(
-        "(" + ", ".join(f"${row * columns + column}" for column in range(1, columns + 1)) + ")" for row in range(rows)
-    )
-
-
-@cache
-def _insert_rows(count: int) -> str:
-    return (
-        "INSERT INTO ledger (id, at, month, day, key_id, process, lease_until, reserved, state) VALUES"  # noqa: S608
-        f" {_values(count, 9)} ON CONFLICT (id) DO NOTHING"
-    )
-
-
-@cache
-def _insert_models(count: int) -> str:
-    return (
-        "INSERT INTO ledger_models (id, model, month, day, reserved) VALUES"  # noqa: S608
-        f" {_values(count, 5)} ON CONFLICT (id, model) DO NOTHING"
-    )
-
-
-def _inserts(entries: Sequence[Entry], process: str) -> list[Statement]:
-    rows: list[object] = []
-    models: list[object] = []
-    for entry in entries:
-        period = period_of(entry.at)
-        rows += (entry.id, entry.at, period.month, period.day, entry.key_id, process, entry.lease_until,
-                 entry.reserved, "reserved")  # fmt: skip
-        for model, reserved in entry.models.items():
-            models += (entry.id, model, period.month, period.day, reserved)
-    statements = [Statement(_insert_rows(len(entries)), tuple(rows))]
-    if models:
-        statements.append(Statement(_insert_models(len(models) // 5), tuple(models)))
-    return statements
-
-
-def _raise(change: Raise) -> list[Statement]:
-    found = [
-        Statement(
-            "INSERT INTO ledger_models (id, model, month, day, reserved)"
-            " SELECT id, $2, month, day, CAST($3 AS BIGINT) FROM ledger"
-            " WHERE id = $1 ON CONFLICT (id, model) DO UPDATE SET reserved = excluded.reserved",
-            (change.id, model, reserved),
-        )
-        for model, reserved in change.models.items()
-    ]
-    return [*found, Statement("UPDATE ledger SET reserved = $2 WHERE id = $1 AND state = 'reserved'",
-                              (change.id, change.reserved))]  # fmt: skip
-
-
-def _settle(settled: Settle) -> list[Statement]:
-    """The models first: whether the row is open still decides for both. A row becomes unsettled only from reserved."""
-    if settled.state == "unsettled":
-        return [Statement("UPDATE ledger SET state = 'unsettled' WHERE id = $1 AND state = 'reserved'", (settled.id,))]
-    found = [
-        Statement(
-            "INSERT INTO ledger_models (id, model, month, day, reserved, settled)"
-            " SELECT id, $2, month, day, 0, CAST($3 AS BIGINT) FROM ledger"
-            " WHERE id = $1 AND state IN ('reserved', 'unsettled')"
-            " ON CONFLICT (id, model) DO UPDATE SET settled = excluded.settled",
-            (settled.id, model, micro_usd),
-        )
-        for model, micro_usd in settled.models.items()
-    ]
-    values = (settled.id, settled.state, settled.micro_usd, settled.at, settled.at + LATE if settled.late else None)
-    found.append(
-        Statement(
-            "UPDATE ledger SET state = $2, settled = $3, settled_at = $4, late_until = $5"
-            " WHERE id = $1 AND state IN ('reserved', 'unsettled')",
-            values,
-        )
-    )
-    return found
-
-
-def _booked(row: Row, models: Sequence[Row]) -> Booked:
-    identifier, at, key_id, process, lease_until, reserved, settled, state = row
-    return Booked(
-        id=identifier,
-        at=at,
-        key_id=key_id,
-        process=process,
-        lease_until=lease_until,
-        reserved=int(reserved),
-        settled=None if settled is None else int(settled),
-        state=state,
-        models={model: (int(most), int(cost or 0)) for model, most, cost in models},
-    )

@@ -24,7 +24,8 @@ from pointsman.pipeline.admit.budget_rules import BudgetRules, Caps
 from pointsman.pipeline.admit.budgets import Budgets
 from pointsman.pipeline.admit.purse import Grant
 from pointsman.stores.database import Database
-from pointsman.stores.ledger import LATE, Ledger
+from pointsman.stores.ledger import Ledger
+from pointsman.stores.ledger_rows import LATE
 from pointsman.stores.memory_state import MemoryState
 from pointsman.stores.redis_link import Address
 from pointsman.stores.redis_state import RedisState

@@ -15,7 +15,8 @@ from pointsman.core.errors import StoreError
 from pointsman.pipeline.admit.totals import SEED_PAUSE
 from pointsman.stores import ledger as ledger_module
 from pointsman.stores.database import Database
-from pointsman.stores.ledger import LATE, LINGER, Ledger
+from pointsman.stores.ledger import LINGER, Ledger
+from pointsman.stores.ledger_rows import LATE
 from pointsman.stores.postgres_database import PostgresDatabase
 from pointsman.stores.postgres_log import PostgresDecisionLog
 from pointsman.stores.sqlite_database import SqliteDatabase
