@@ -13,7 +13,8 @@ from pointsman.core.errors import SettingsError
 
 from .checks import check
 from .conversion import choices_of, convert
-from .schema import BreakerSettings, EscalationSettings, HedgingSettings, Settings
+from .execution_schema import BreakerSettings, EscalationSettings, HedgingSettings
+from .schema import Settings
 
 CHANGEABLE: tuple[str, ...] = (
     "routing.policy", "routing.weights", "routing.quality_floor", "routing.priority", "routing.model_names",

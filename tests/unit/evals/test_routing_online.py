@@ -9,7 +9,7 @@ from pointsman.core.features import EMBEDDED, EMBEDDING_SCALE, STRUCTURE, VERSIO
 from pointsman.core.signals import Complexity, Conversation, Needs, Privacy, Signals
 from pointsman.evals.routing.online import SHARE, AtRandom, OnlineUCB, Served, arms_of
 from pointsman.pipeline.decide.learned.context import contexts
-from pointsman.settings.schema import ExplorationSettings
+from pointsman.settings.routing_schema import ExplorationSettings
 
 PRICE = 0.3
 ROWS = 400

@@ -22,7 +22,7 @@ from pointsman.pipeline.decide import Decide, DecideRules, Explorer, LearnedPoli
 from pointsman.pipeline.decide.learned.context import TYPICAL_STRUCTURE
 from pointsman.pipeline.decide.learned.shipped import shipped
 from pointsman.pipeline.decide.predict import success
-from pointsman.settings.schema import ExplorationSettings
+from pointsman.settings.routing_schema import ExplorationSettings
 
 EVERY = DAY / 200
 """Between two requests."""
