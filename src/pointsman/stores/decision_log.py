@@ -3,8 +3,9 @@
 `decided` and `ended` only append to a queue. One thread owns the connection: it takes what has gathered, at the latest
 after a quarter of a second, and writes it in one transaction. A killed process loses what was queued since, and never
 more. While the database cannot be written, items go from memory to files on disk after a moment (`stores/spool.py`),
-and the thread tries again with back-off; what lies on disk is then written first, in order. Writing something twice
-changes nothing, so that it may be tried again whenever it is not known whether it went through.
+and the thread tries again with back-off; what lies on disk is then written first, in order, and what comes meanwhile
+goes behind it. Writing something twice changes nothing, so that it may be tried again whenever it is not known whether
+it went through.
 """
 
 from __future__ import annotations
@@ -321,12 +322,13 @@ class StoredDecisionLog:
             return True
 
     def _keep_on_disk(self) -> None:
-        """Move what is queued to the spool when the database fails for longer than a moment, or memory runs short."""
+        """Move what is queued to the spool when the database fails for longer than a moment, when there is more on disk
+        than could be written in a turn, for what is queued has to wait behind it, or when memory runs short."""
         if self._spool is None or not self._queue:
             return
         full = len(self._queue) > self._max_pending // 2
         failing = self._failure is not None and time.monotonic() - self._failing_since >= SPOOL_AFTER
-        if not (full or failing or self._closing):
+        if not (full or failing or self._spooled or self._closing):
             return
         left = len(self._queue)
         while left:

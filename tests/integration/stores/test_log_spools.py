@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +188,36 @@ async def test_memory_that_runs_short_is_relieved_by_the_disk(store: Store, monk
     await log.close()
     assert log.status().dropped == 0
     assert await store.counted() == (120, 120)
+
+
+async def test_what_comes_while_the_disk_is_written_out_is_soon_on_it_too(store: Store, monkeypatch):
+    """However long that takes: who is killed meanwhile loses a moment."""
+    log = await store.opened()
+    store.take_away()
+    put(log, 100)
+    await eventually(lambda: log.status().spooled == 200)
+    monkeypatch.setattr(decision_log, "BATCH", 20)
+    monkeypatch.setattr(decision_log, "REPLAY_SECONDS", 0.02)
+    may, write = threading.Semaphore(0), log._write
+
+    def slowly(batch):
+        may.acquire()
+        time.sleep(0.03)
+        return write(batch)
+
+    monkeypatch.setattr(log, "_write", slowly)
+    store.give_back()
+    for _ in range(3):
+        put(log, 1)
+        may.release()
+        await eventually(lambda: log.status().pending == 0, seconds=20)
+        assert log.status().spooled > 100
+    may.release(1000)
+    await log.close()
+    again = await store.opened()
+    await eventually(lambda: again.status().spooled == 0)
+    await again.close()
+    assert await store.counted() == (103, 103)
 
 
 KILLED = """
