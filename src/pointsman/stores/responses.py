@@ -29,6 +29,9 @@ MOST_TURNS = MOST_ASKED = 500
 """In a conversation, and fetched by their ids at once."""
 MOST_ITEMS = 5_000
 """Of a turn, and looked for at once."""
+LINGER, LINGER_SHARE = 3600.0, 0.01
+"""Seconds, and share of its time, by which a conversation may be kept longer, whichever is less: its turns need not be
+written anew with each that is added, nor do those who go on from one at the same time wait for one another."""
 MOST_OF_CONVERSATION = 32 * 1024**2
 """Bytes of a conversation that can still be continued by its id: as many as a request's body may have by default."""
 
@@ -91,11 +94,15 @@ class ResponseStore:
         if turn.previous_id is not None:
             rows = await self._database.fetch("SELECT root_id FROM responses WHERE id = $1", turn.previous_id)
             root = rows[0][0] if rows else root
-        ends = self._clock.now() + self._seconds
+        until = self._clock.now() + self._seconds
+        ends = until + min(LINGER, LINGER_SHARE * self._seconds)
         nonce = os.urandom(NONCE)
         content = nonce + _aead(await self._key_at_hand()).encrypt(nonce, turn.content, _bound(turn.id, turn.owner))
+        longer = "UPDATE responses SET expires_at = $1 WHERE expires_at < $2"
         await self._database.transaction(
             [
+                # The first turn before all others: two transactions that took them in different orders would deadlock.
+                Statement(f"{longer} AND id = $3", (ends, until, root)),
                 Statement(
                     "INSERT INTO responses (id, owner, previous_id, root_id, created_at, expires_at, size, content)"
                     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -103,7 +110,7 @@ class ResponseStore:
                     1,
                 ),
                 *_items_of(turn),
-                Statement("UPDATE responses SET expires_at = $1 WHERE root_id = $2", (ends, root)),
+                Statement(f"{longer} AND root_id = $3", (ends, until, root)),
             ]
         )
         self._written += len(content)

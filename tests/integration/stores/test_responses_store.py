@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pointsman.core.errors import StoreUnavailable
@@ -122,6 +124,19 @@ async def test_a_conversation_is_its_turns_in_order_and_lives_as_long_as_its_las
     assert await store.get("resp_4", owner="key_a") is None
     assert await store.purge() == 4
     assert await count(database) == 0
+
+
+@pytest.mark.parametrize("days", [0, 20])
+async def test_many_go_on_from_one_turn_at_once(store, database, clock, days):
+    """Those of several gateways too, each with connections of its own."""
+    await store.keep(turn(0))
+    for number in range(1, 30):
+        await store.keep(turn(number, after=number - 1))
+    clock.time += days * DAY
+    await asyncio.gather(*(store.keep(turn(number, after=29)) for number in range(30, 90)))
+    ends = await database.fetch("SELECT MIN(expires_at), COUNT(*) FROM responses WHERE root_id = 'resp_0'")
+    assert ends[0][0] >= clock.time + 30 * DAY
+    assert ends[0][1] == 90
 
 
 async def test_a_conversation_that_lost_a_turn_shows_it(store):
