@@ -109,6 +109,21 @@ class Postgres:
                 assert time.monotonic() < until, children
                 time.sleep(0.01)
 
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing."""
+        self._each("suspend")
+
+    def thaw(self) -> None:
+        self._each("resume")
+
+    def _each(self, what: str) -> None:
+        """Do it to the server and all of its children."""
+        assert self._process is not None
+        process = psutil.Process(self._process.pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                getattr(one, what)()
+
     def stop(self) -> None:
         """End it in good order; connections are cut."""
         if self._process is not None and self.alive:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import signal
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from gateway.running import Gateway, running
@@ -55,16 +53,6 @@ class Services:
         name = self.url.split("/")[3].split("?")[0]
         return [line.split("|") for line in self.postgres.sql(query, name).splitlines()]
 
-    def freeze_postgres(self, signals: str = "suspend") -> None:
-        assert self.postgres._process is not None
-        process = psutil.Process(self.postgres._process.pid)
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                getattr(one, signals)()
-
-    def thaw_postgres(self) -> None:
-        self.freeze_postgres("resume")
-
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Services]:
@@ -77,7 +65,7 @@ def shared(servers: Services) -> Iterator[Services]:
     servers.url = servers.postgres.migrated()
     yield servers
     servers.valkey.thaw()
-    servers.thaw_postgres()
+    servers.postgres.thaw()
 
 
 def tree(upstream: ScriptedUpstream, shared: Services, *, timeout: float = 5.0) -> dict[str, Any]:
@@ -311,14 +299,14 @@ async def test_outages_in_the_middle_of_a_load(upstream: ScriptedUpstream, share
         await load.more(50)
 
         load.seconds.clear()
-        await run(shared.freeze_postgres)
+        await run(shared.postgres.freeze)
         await load.more(300)
         assert statistics.median(load.seconds) < 0.5, "nobody waits for a database that hangs, but the first"
-        await run(shared.thaw_postgres)
+        await run(shared.postgres.thaw)
         await load.more(100)
 
         # It is stopped while everything hangs: in time, and what is on its disk is written by the next.
-        await run(shared.freeze_postgres)
+        await run(shared.postgres.freeze)
         await load.more(50)
         await run(shared.valkey.freeze)
         await load.more(5, refused=True)
@@ -330,7 +318,7 @@ async def test_outages_in_the_middle_of_a_load(upstream: ScriptedUpstream, share
         assert time.monotonic() - begun < 10, "its grace"
         assert not load.odd
         shared.valkey.thaw()
-        shared.thaw_postgres()
+        shared.postgres.thaw()
         a, b = (stack.enter_context(running(tmp_path / name, settings, env=shared.env)) for name in "ab")
         # What came of it: its last answers may be read from the sockets long after it is gone.
         unsure = {one for one, at in load.paid[dead] if at > lately}

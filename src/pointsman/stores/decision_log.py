@@ -48,8 +48,8 @@ MAX_PROMPT_BYTES = 64 * 1024 * 1024
 FIRST_RETRY, LAST_RETRY = 0.5, 2.0
 """Seconds between two attempts at a database that fails: doubled each time, up to the last."""
 SPOOL_AFTER = 0.5
-"""Seconds that a database fails before items go to disk: a hiccup should not be worth a file, and no item should be in
-memory alone for longer than a second."""
+"""Seconds that a database fails or hangs before items go to disk: a hiccup should not be worth a file, and no item
+should be in memory alone for longer than a second."""
 REPLAY_SECONDS = 0.5
 """How long items from the disk are written before those who wait to read get their turn."""
 
@@ -281,6 +281,8 @@ class StoredDecisionLog:
             batch = self._oldest(left)
             if not self._write(batch):
                 return
+            if self._spooled:  # it took so long that all of it lies on disk, and is written from there once more
+                return
             left -= len(batch)
             self._drop(len(batch))
 
@@ -321,14 +323,19 @@ class StoredDecisionLog:
                 log.info("The decision log is written again.")
             return True
 
-    def _keep_on_disk(self) -> None:
+    def keep_while_waiting(self) -> None:
+        """For a writer to call from within a method that waits for a database which may not answer for long: what is
+        queued goes to the spool meanwhile."""
+        self._keep_on_disk(waiting=True)
+
+    def _keep_on_disk(self, *, waiting: bool = False) -> None:
         """Move what is queued to the spool when the database fails for longer than a moment, when there is more on disk
         than could be written in a turn, for what is queued has to wait behind it, or when memory runs short."""
         if self._spool is None or not self._queue:
             return
         full = len(self._queue) > self._max_pending // 2
         failing = self._failure is not None and time.monotonic() - self._failing_since >= SPOOL_AFTER
-        if not (full or failing or self._spooled or self._closing):
+        if not (full or failing or waiting or self._spooled or self._closing):
             return
         left = len(self._queue)
         while left:
@@ -341,7 +348,8 @@ class StoredDecisionLog:
                 self._spool_failure = f"nor can it be kept on disk: {error}"
                 return
             if self._spool_failure is not None or not self._spooled:
-                log.warning("The decision log is kept on disk until the database takes it.")
+                level = logging.INFO if waiting else logging.WARNING  # a long look into it is no failure
+                log.log(level, "The decision log is kept on disk until the database takes it.")
             self._spool_failure = None
             self._spooled = self._spool.items
             left -= len(batch)

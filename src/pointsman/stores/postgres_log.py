@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -13,7 +13,7 @@ from pointsman.core.errors import StoreError
 
 from . import rows
 from .database import Conflict, Statement
-from .decision_log import MAX_PENDING, StoredDecisionLog
+from .decision_log import MAX_PENDING, SPOOL_AFTER, StoredDecisionLog
 from .migrate import READ_VERSION, check_version
 from .postgres_database import AWAY, PAUSE, connect, explain, shown_url
 from .spool import Item, Spool
@@ -39,15 +39,21 @@ class PostgresDecisionLog(StoredDecisionLog):
             timeout: seconds that connecting, and each transaction, may take.
             spool, max_pending: as of `StoredDecisionLog`.
         """
-        super().__init__(PostgresLogWriter(url, timeout=timeout), spool=spool, max_pending=max_pending)
+        writer = PostgresLogWriter(url, timeout=timeout, meanwhile=self.keep_while_waiting)
+        super().__init__(writer, spool=spool, max_pending=max_pending)
 
 
 class PostgresLogWriter:
     """A `LogWriter`."""
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, meanwhile: Callable[[], None]) -> None:
+        """
+        Args:
+            meanwhile: called every `SPOOL_AFTER` seconds while the server is waited for.
+        """
         self._url = url
         self._timeout = timeout
+        self._meanwhile = meanwhile
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._checked = False
@@ -62,7 +68,7 @@ class PostgresLogWriter:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         try:
-            self._connection = self._loop.run_until_complete(self._connect())
+            self._connection = self._wait(self._loop, self._connect())
         except Exception as error:
             self._failed, self._failed_at = error, time.monotonic()
             raise
@@ -135,7 +141,7 @@ class PostgresLogWriter:
             assert self._connection is not None
             assert self._loop is not None
             try:
-                return self._loop.run_until_complete(bounded(self._connection))
+                return self._wait(self._loop, bounded(self._connection))
             except (*AWAY, asyncpg.InternalClientError) as error:
                 if isinstance(error, ValueError):
                     raise  # a value that the driver cannot send
@@ -144,6 +150,15 @@ class PostgresLogWriter:
                     raise
                 again = False
                 self.connect()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+        async def wait() -> T:
+            task = asyncio.create_task(work)
+            while not (await asyncio.wait({task}, timeout=SPOOL_AFTER))[0]:
+                self._meanwhile()
+            return task.result()
+
+        return loop.run_until_complete(wait())
 
 
 async def _write(connection: Connection, decisions: list[Item], outcomes: list[Item]) -> None:

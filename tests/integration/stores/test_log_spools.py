@@ -220,6 +220,29 @@ async def test_what_comes_while_the_disk_is_written_out_is_soon_on_it_too(store:
     assert await store.counted() == (103, 103)
 
 
+async def test_what_comes_while_the_database_hangs_is_soon_on_disk(own_server: Postgres, tmp_path: Path):
+    """Long before it is known that it does not answer; what it wrote all the same is there once."""
+    url = own_server.migrated()
+    log = PostgresDecisionLog(url, timeout=30, spool=Spool(tmp_path))
+    await log.open()
+    own_server.freeze()
+    try:
+        put(log, 20)
+        await eventually(lambda: log.status().spooled == 40 and log.status().pending == 0, seconds=15)
+        put(log, 600)
+        await eventually(lambda: log.status().spooled == 1240 and log.status().pending == 0, seconds=15)
+        assert log.status().ok
+    finally:
+        own_server.thaw()
+    await eventually(lambda: log.status().spooled == 0)
+    put(log, 1)
+    found = await log.recent(10_000)
+    assert len(found) == 621
+    assert all(record["outcome"] is not None for record in found)
+    assert list(tmp_path.iterdir()) == []
+    await log.close()
+
+
 KILLED = """
     import asyncio, sys
     from pathlib import Path
