@@ -93,3 +93,18 @@ def test_what_a_local_model_failed_to_tell_keeps_no_remote_one_away():
     splice.asks(PREFILLS, asking(), mask)
     assert splice.can_go_on(REPEATS)
     assert splice.asks(REPEATS, mask.request, None) is mask.request
+
+
+def test_letters_that_begin_placeholders_too_are_not_told_twice_behind_a_local_model():
+    clear = "Never remember red or rare words. Their order matters; the reader stays here, and there, forever more."
+    for stop in range(1, len(streamed(clear, size=1)) - 2):
+        mask = masked()
+        splice, told = Splice(asking(), mask), Told()
+        for stops in (stop, None):
+            asked = splice.asks(PREFILLS, asking(), mask)
+            said = begun(asked) if len(asked.params.messages) > 1 else ""
+            for event in streamed(clear[len(said) :], size=1)[:stops]:
+                told.see(splice.passes(event))
+            assert splice.can_go_on(PREFILLS) == (stops is not None)
+        told.see(splice.end())
+        assert told.text == clear, stop

@@ -242,7 +242,7 @@ class Splice:
             except UpstreamProtocolError:
                 self._lost = True
                 return
-            if self._mask is not None:  # the beginning of a placeholder was held back, and is told no more
+            if self._mask is not None and not self._shown:  # a placeholder's beginning was held back, and is not told
                 self._told.text = self._mask.split(self._told.text)[0]
 
 
