@@ -32,6 +32,9 @@ REMEMBERED = 10_000
 """Tokens whose signature need not be checked again."""
 SKEW = 60.0
 """Seconds by which the clocks of two replicas may differ."""
+ENDED = 3600.0
+"""Seconds for which sessions that ended are known beyond the life of their tokens: a gateway whose clock is slower than
+it may be can end one all the same."""
 
 SCOPES: Mapping[EndpointClass, str] = {
     "chat": "Send prompts to models",
@@ -120,7 +123,7 @@ class Sessions:
         begun = self._begun
         people = await self._database.fetch("SELECT id, name, role, disabled FROM users")
         ended = await self._database.fetch(
-            "SELECT id FROM sessions WHERE ended_at > $1", self._clock.now() - self.lifetime - 2 * SKEW
+            "SELECT id FROM sessions WHERE ended_at > $1", self._clock.now() - self.lifetime - ENDED
         )
         if begun < self._read:
             return

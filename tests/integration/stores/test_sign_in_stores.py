@@ -444,6 +444,17 @@ async def test_changes_of_users_and_sessions_reach_tokens_at_the_reload(world: W
     assert sessions.caller(mine) is None, "a snapshot that old is not believed"
 
 
+async def test_a_session_that_a_gateway_with_a_slow_clock_ended_has_ended(world: World, clock: Time):
+    ada = await world.users.add("ada", "member", PASSWORD)
+    session = (await world.families.begin(ada.id)).session.id
+    token = world.sessions.issue(ada.id, "member", session)
+    clock.time -= 1800
+    await world.families.end(session, "signed out")
+    clock.time += 1800
+    await world.sessions.reload()
+    assert world.sessions.caller(token) is None
+
+
 async def test_a_slow_reload_brings_back_nothing_that_ended(world: World, monkeypatch: pytest.MonkeyPatch):
     ada = await world.users.add("ada", "admin", PASSWORD)
     session = (await world.families.begin(ada.id)).session.id
