@@ -15,7 +15,7 @@ from pointsman.core.signals import PrivacyClass
 from pointsman.evals.privacy.cases import cases
 from pointsman.pipeline.understand.detectors import Detectors
 from pointsman.pipeline.understand.privacy import LEVELS, fate
-from pointsman.testing.answers import Answer, Page, Raw, SeenRequest, Status, Stream, Wire
+from pointsman.testing.answers import Answer, HangUp, Page, Raw, SeenRequest, Status, Stream, Wire
 
 from .running import Gateway, running
 
@@ -162,6 +162,26 @@ def test_fallbacks_between_here_and_there_each_get_their_own(tmp_path, settings,
             assert TOKEN in lan.chats[0].body.decode()
             assert all(TOKEN not in request.body.decode() for request in cloud.requests)
             assert cloud.chats
+
+
+def test_an_answer_that_may_not_leave_is_gone_on_with_here(tmp_path, settings, cloud, lan):
+    """A remote model wrote what has the form of a secret, and broke off: the next remote one is passed over."""
+    chain = {"openai:gpt-4o": ["openai:gpt-4o-mini", "lan:llama3.1:8b"]}
+    tree = {**settings, "privacy": {"redaction": True}, "routing": {"fallbacks": chain}}
+    wrote = "A token looks like ghp_Qk9vW3sR5xT2yC8nN4cS6dG1gJ7jM3pFaVi9, as you can see, and so on, and so forth."
+    with running(tmp_path, tree) as gateway:
+        cloud.script(HangUp(after_bytes=4000, answer=Answer(text=wrote, pieces=30)))
+        lan.script(Answer(text="!", id="second"))
+        reply = gateway.chat(f"My token is {TOKEN}", model="openai:gpt-4o", stream=True)
+        told = said(reply, True, "content")
+        assert wrote.startswith(told[:-1]), told
+        assert told.endswith("!"), told
+        assert b"error" not in reply.body
+        assert len(cloud.chats) == 1
+        assert TOKEN in lan.chats[0].body.decode()
+        outcome = gateway.decision(reply)["outcome"]
+        assert outcome["status"] == "ok"
+        assert [attempt["status"] for attempt in outcome["attempts"]] == ["error", "error", "ok"]
 
 
 def test_what_cannot_be_replaced_is_refused_for_remote_models(masking, cloud, lan):

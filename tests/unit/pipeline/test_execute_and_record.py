@@ -32,7 +32,8 @@ STRONG = ModelCard(
     id="b:strong", provider="b", name="strong", price_input=10_000_000, price_cached_input=0, price_output=20_000_000
 )
 UNPRICED = ModelCard(id="c:unpriced", provider="c", name="unpriced")
-CATALOG = Catalog([CHEAP, STRONG, UNPRICED])
+NEAR = [ModelCard(id=f"near:{name}", provider="near", name=name, local=True) for name in ("one", "two")]
+CATALOG = Catalog([CHEAP, STRONG, UNPRICED, *NEAR])
 
 
 class Script:
@@ -196,6 +197,16 @@ async def test_the_wall_stops_the_plan():
     _, error, outcome = await play({"a:cheap": Script(PrivacyWall()), "b:strong": strong})
     assert isinstance(error, PrivacyWall)
     assert not strong.calls
+    assert (outcome.status, outcome.http_status) == ("refused", 403)
+
+
+async def test_a_model_that_is_not_local_any_more_is_passed_over():
+    second = Script(Frames(b"here"))
+    events, error, outcome = await play({"near:one": Script(PrivacyWall()), "near:two": second})
+    assert (error, [event.raw for event in events]) == (None, [b"here"])
+    assert [attempt.status for attempt in outcome.attempts] == ["error", "ok"]
+    _, error, outcome = await play({card.id: Script(PrivacyWall()) for card in NEAR})
+    assert isinstance(error, PrivacyWall)
     assert (outcome.status, outcome.http_status) == ("refused", 403)
 
 

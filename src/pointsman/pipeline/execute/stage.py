@@ -23,6 +23,7 @@ from pointsman.core.errors import (
     CircuitOpen,
     Overloaded,
     PointsmanError,
+    PrivacyWall,
     ProviderShort,
     UpstreamConnectError,
     UpstreamError,
@@ -130,7 +131,7 @@ class Execute:
             ProviderShort: the limit of the last provider is used up.
             BudgetExceeded: no budget covers another attempt.
             StateUnavailable: limits cannot be counted, and the settings say to refuse then.
-            PrivacyWall: a stage asked for what must never happen.
+            PrivacyWall: a stage asked for what must never happen, or no model that is left is local any more.
         """
         allowed = timeout if timeout is not None and timeout < self._timeouts.total else None
         total = self._timeouts.total if allowed is None else allowed
@@ -211,6 +212,11 @@ class Execute:
                 order.done_with(model_id)
                 delivery.failed(error, asked=False)
             except PointsmanError as error:
+                if isinstance(error, PrivacyWall) and (delivery.begun or card.local):
+                    # It was local when it was chosen, or what was told may not leave: another may go on all the same.
+                    order.done_with(model_id)
+                    delivery.failed(error, asked=False)
+                    continue
                 if watch is not None and watch.refused(error) and delivery.step is not None:
                     if not watch.mute:
                         delivery.step.noted(NO_LOGPROBS)
