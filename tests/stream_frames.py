@@ -84,14 +84,14 @@ BAD = {
         response("failed", status="failed", error={"code": "server_error", "message": "no"}),
         b'event: response.output_text.delta\ndata: {"type": "response.output_te\n\n',
         b"data: [1]\n\n",
-        response("completed", usage=5),
+        response("completed", output=5),
     ],
     "ollama": [
         b'{"error": "no"}\n',
         b'{"message": {"content": "wo\n',
         b"null\n",
         b"{}\n",
-        line("x", eval_count="many"),
+        line("x", done="many"),
     ],
 }
 """Events that end an answer as a failure."""

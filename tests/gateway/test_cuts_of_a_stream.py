@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -35,7 +37,13 @@ def gateway(cloud_server, tmp_path_factory) -> Iterator[Gateway]:
                 "models": ["m", "first", "next", "gpt-3.5-turbo-instruct"],
                 "prices": {"m": {"input": 1000, "output": 1000}},
             },
-            "claude": {"type": "anthropic", "base_url": cloud_server.root, "api_key": "sk-x", "models": ["m", "first"]},
+            "claude": {
+                "type": "anthropic",
+                "base_url": cloud_server.root,
+                "api_key": "sk-x",
+                "models": ["m", "first"],
+                "prices": {name: {"input": 1000, "output": 1000} for name in ("m", "first")},
+            },
             "speaks": {**keyed, "models": ["gpt-5.5", "gpt-5.4", "gpt-5-codex"], "responses": True},
             "ollama": {"base_url": cloud_server.root, "models": ["m", "first"]},
         },
@@ -161,6 +169,21 @@ def test_behind_nothing_but_silence_another_model_steps_in(gateway, cloud, way: 
         assert b"error" not in reply.body.replace(b'"error":null', b"")
 
 
+@pytest.mark.parametrize("way", ["messages", "messages translated"])
+def test_what_the_prompt_took_is_charged_where_an_error_follows(gateway, cloud, way: str) -> None:
+    for bad in BAD["messages"][:2]:
+        for blocks in [*blocks_of(BEGIN["messages"], bad), BEGIN["messages"]]:
+            cloud.script(streamed(way, blocks))
+            outcome = gateway.decision(ask(gateway, way))["outcome"]
+            (attempt,) = outcome["attempts"]
+            assert (attempt["status"], attempt["prompt_tokens"], attempt["estimated"]) == ("error", 7, False)
+            assert outcome["cost_micro_usd"] == attempt["cost_micro_usd"] == 7000
+    cloud.script(streamed(way, [*BEGIN["messages"], BAD["messages"][0]]), Answer(text="From the next."))
+    outcome = gateway.decision(ask(gateway, way, FIRST["messages"]))["outcome"]
+    assert outcome["attempts"][0]["prompt_tokens"] == 7
+    assert outcome["status"] == "ok"
+
+
 class Forever:
     """A stream that goes on without a word, for longer than anybody should wait.
 
@@ -232,23 +255,67 @@ CALLERS = {
     "messages": ("/v1/messages", {"max_tokens": 500}),
     "responses": ("/v1/responses", {}),
     "ollama": ("/api/chat", {}),
+    "completions": ("/v1/completions", {}),
 }
 """Who is told a chat in another dialect."""
-ODD = [chunk({"content": 5}), chunk({"tool_calls": [7]}), chunk({"content": "x"}, 5), chunk(5)]
+ODD = [chunk({"content": 5}), chunk({"tool_calls": [7]}), chunk({"content": "x"}, 5), chunk(5), ERROR]
+
+
+def asked(caller: str) -> dict[str, Any]:
+    """A question in this dialect, for a stream."""
+    turns = {"responses": {"input": "hi"}, "completions": {"prompt": "hi"}}
+    question = turns.get(caller, {"messages": [{"role": "user", "content": "hi"}]})
+    return {"model": "cloud:m", "stream": True, **question, **CALLERS[caller][1]}
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_chunk_that_nobody_can_translate_takes_none_before_it_along(gateway, cloud, caller: str) -> None:
-    path, more = CALLERS[caller]
-    turns = {"input": "hi"} if caller == "responses" else {"messages": [{"role": "user", "content": "hi"}]}
+    path, body = CALLERS[caller][0], asked(caller)
     for bad in ODD:
         came = set()
         for blocks in blocks_of([*BEGIN["chat"], WORD["chat"], WORD["chat"]], bad):
             cloud.script(Stream(blocks, delay=0.02))
-            reply = gateway.ask("POST", path, {"model": "cloud:m", "stream": True, **turns, **more})
+            reply = gateway.ask("POST", path, body)
             said, status = reply.body.count(b'"word "'), gateway.decision(reply)["outcome"]["status"]
             came.add((reply.status, said, b"error" in reply.body, status))
         assert came == {(200, 2, True, "error")}
     cloud.script(Stream([*BEGIN["chat"], WORD["chat"], ODD[0]]), Answer(text="and the rest"))
-    reply = gateway.ask("POST", path, {"model": "cloud:first", "stream": True, **turns, **more})
+    reply = gateway.ask("POST", path, {**body, "model": "cloud:first"})
     assert gateway.decision(reply)["outcome"]["status"] == "ok", "another model goes on"
+
+
+SEVERAL = chunk(choices=[{"index": at, "delta": {"content": "word "}} for at in (0, 1)])
+STRANGE: dict[str, tuple[Sequence[bytes], int, int]] = {
+    "no choices": ([chunk({"content": "word "}), b'data: {"id": "c"}\n\n', *END], 200, 1),
+    "choices of null": ([b'data: {"id": "c", "choices": null}\n\n', WORD["chat"], *END], 200, 1),
+    "several choices": ([BEGIN["chat"][0], SEVERAL, WORD["chat"], *END], 200, 2),
+    "a role before an error": ([chunk({"role": "assistant"}), ERROR], 502, 0),
+    "an error among good ones": ([WORD["chat"], ERROR, WORD["chat"], *END], 200, 1),
+    "an error behind a bill": ([*BEGIN["chat"], WORD["chat"], *END, ERROR, WORD["chat"]], 200, 1),
+    "no id": ([chunk({"content": "word "}, id=None), chunk({"content": "word "}, model=5, created="x"), *END], 200, 2),
+    "odd log-probabilities": (
+        [chunk(choices=[{"index": 0, "delta": {"content": "word "}, "logprobs": 5}]), *END],
+        200,
+        1,
+    ),
+}
+"""Name → a chat's frames, the status, and how often a caller who asked for one answer is told the word in choice 0."""
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_chat_as_a_completion(gateway, cloud, name: str) -> None:
+    frames, status, words = STRANGE[name]
+    whole, came, chance = b"".join(frames), set(), random.Random(7)
+    for at in (0, len(whole), -5, *(chance.randrange(1, len(whole)) for _ in range(3))):
+        cloud.script(Stream([whole[:at], whole[at:]] if at else frames, delay=0.01))
+        reply = gateway.ask("POST", "/v1/completions", asked("completions"))
+        outcome = gateway.decision(reply)["outcome"]
+        attempt = outcome["attempts"][0]
+        told = tuple(line for line in reply.body.split(b"\n") if line.startswith(b'data: {"id"'))
+        bill = (outcome["cost_micro_usd"], attempt["completion_tokens"], attempt["estimated"], outcome["answer_id"])
+        came.add((reply.status, told, b'"error"' in reply.body, outcome["status"], outcome["finish_reason"], *bill))
+    assert len(came) == 1, came
+    ((code, told, failed, ended, *_),) = came
+    choices = [choice for line in told for choice in json.loads(line[6:])["choices"] if choice["index"] == 0]
+    assert (code, [choice["text"] for choice in choices].count("word ")) == (status, words)
+    assert (ended == "error") is failed

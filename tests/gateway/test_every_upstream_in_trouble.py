@@ -29,7 +29,7 @@ RELAYS = {
     "/v1/messages": ("anthropic",),
 }
 """Path → the kinds of upstream whose bytes pass through."""
-PASSED_ON = frozenset(fault for fault in FAULTS if fault.startswith("odd-"))
+PASSED_ON = frozenset(fault for fault in FAULTS if fault.startswith(("odd-", "usage-")))
 INTERNAL = ("went wrong inside", "internal_error")
 
 
@@ -100,7 +100,11 @@ def _judge(gateway: Gateway, dialect: Dialect, fault: str, stream: bool, reply: 
     last = outcome["attempts"][-1]
     if expected == "answer":
         assert trouble is None, trouble
-        assert text_of(dialect, reply) in (HELLO, "vector")
+        assert (relayed and fault in PASSED_ON) or text_of(dialect, reply) in (HELLO, "vector")
+        assert reply.status == 200
+    if fault.startswith("usage-"):  # what was told is not believed
+        assert dialect.kind == "embeddings" or last["estimated"], last
+        assert all(0 <= (last[name] or 0) < 1000 for name in ("prompt_tokens", "completion_tokens")), last
     if expected == "error":
         assert trouble is not None, "an error is expected"
     if trouble is None:

@@ -122,6 +122,60 @@ class Changed:
         await Good().play(request, _Changed(wire, self.change, self.content_type))
 
 
+class _Accounted:
+    """A wire on which the accounts of a right answer are changed on their way."""
+
+    def __init__(self, wire: Wire, change: Callable[[dict[str, Any]], None]) -> None:
+        self._wire, self._change = wire, change
+        self._head: tuple[int, Mapping[str, str], int | None] | None = None
+        self.write, self.end, self.until_closed = wire.write, wire.end, wire.until_closed
+        self.reset, self.hang_up = wire.reset, wire.hang_up
+
+    async def head(self, status: int, headers: Mapping[str, str], *, length: int | None) -> None:
+        self._head = (status, headers, length)
+
+    async def body(self, data: bytes) -> None:
+        changed = b"\n".join(map(self._line, data.split(b"\n")))
+        if self._head is not None:
+            status, headers, length = self._head
+            self._head = None
+            await self._wire.head(status, headers, length=None if length is None else len(changed))
+        await self._wire.body(changed)
+
+    def _line(self, line: bytes) -> bytes:
+        at = line.find(b"{")
+        if at < 0:
+            return line
+        told = json.loads(line[at:])
+        for holder in (told, told.get("message"), told.get("response")):
+            if isinstance(holder, dict):
+                self._change(holder)
+        return line[:at] + json.dumps(told).encode()
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """A right answer whose usage is this, or each count in its usage."""
+
+    usage: Any
+    each: bool = True
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        await Good().play(request, _Accounted(wire, self._change))
+
+    def _change(self, holder: dict[str, Any]) -> None:
+        for name in ("prompt_eval_count", "eval_count"):
+            if name in holder:
+                holder[name] = self.usage
+        if holder.get("usage") is not None:
+            holder["usage"] = self._counts(holder["usage"]) if self.each else self.usage
+
+    def _counts(self, told: Any) -> Any:
+        if isinstance(told, dict):
+            return {name: self._counts(value) for name, value in told.items()}
+        return self.usage if isinstance(told, int) else told
+
+
 def _error(request: SeenRequest) -> dict[str, Any] | str:
     message = "scripted trouble"
     if _wire(request) == "ollama":
@@ -276,6 +330,13 @@ FAULTS: dict[str, tuple[Expected, Step]] = {
             after=True,
         ),
     ),
+    "usage-of-text": ("answer", Accounts("many", each=False)),
+    "usage-of-a-list": ("answer", Accounts([{"prompt_tokens": 5}], each=False)),
+    "usage-of-texts": ("answer", Accounts("5")),
+    "usage-of-nulls": ("answer", Accounts(None)),
+    "usage-below-zero": ("answer", Accounts(-5)),
+    "usage-of-no-number": ("answer", Accounts(float("nan"))),
+    "usage-without-end": ("answer", Accounts(10**30)),
 }
 """Name → what the caller must get, and what the upstream plays."""
 

@@ -51,6 +51,8 @@ class Usage(msgspec.Struct, frozen=True):
         counts: tuple[int, ...] = (self.prompt_tokens, self.completion_tokens, self.total_tokens or 0)
         if self.prompt_tokens_details is not None:
             counts += (self.cached_tokens, *self.cache_writes)
+        if self.completion_tokens_details is not None:
+            counts += (self.completion_tokens_details.reasoning_tokens or 0,)
         return min(counts) >= 0 and max(counts) <= MOST_TOKENS
 
     @property
@@ -183,8 +185,14 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
-_USAGE = re.compile(rb'"usage":\s{0,7}\{')
+_USAGE = re.compile(rb'"usage":\s{0,7}[^\sn]')
+"""Anything but null."""
+_HOLDERS = ("message", "response")
+"""What the usage stands in, where it does not stand beside the answer."""
 _chunk_decoder = msgspec.json.Decoder(Chunk)
+_usage_decoder = msgspec.json.Decoder(Usage | None)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder = msgspec.json.Encoder()
 
 
 def payloads(raw: bytes) -> Iterator[bytes]:
@@ -206,7 +214,34 @@ def parse_chunk(payload: bytes) -> Chunk:
     try:
         return _chunk_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(payload)) is not None:
+            return parse_chunk(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
+
+
+def read_usage(raw: msgspec.Raw) -> Usage | None:
+    """A usage, or None: an answer is not thrown away because its bill cannot be read."""
+    try:
+        usage: Usage | None = _usage_decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return usage if usage is not None and usage.plausible else None
+
+
+def without_usage(payload: bytes) -> bytes | None:
+    """An answer, or a piece of one, without its usage; None: it has none, or cannot be read. For a decoder that has
+    refused it: nothing of an answer is thrown away because its bill cannot be read."""
+    try:
+        fields = _fields_decoder.decode(payload)
+        told = "usage" in fields
+        fields.pop("usage", None)
+        for name in _HOLDERS:
+            if bytes(fields.get(name, b""))[:1] == b"{" and "usage" in (held := _fields_decoder.decode(fields[name])):
+                del held["usage"]
+                fields[name], told = msgspec.Raw(_encoder.encode(held)), True
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return _encoder.encode(fields) if told else None
 
 
 def chunks(event: Event) -> list[Chunk]:
@@ -231,12 +266,12 @@ def deltas(event: Event) -> Iterator[Delta]:
                     yield ToolCallDelta(call.index, call.id, function.name, function.arguments or "", choice.index)
             if choice.finish_reason:
                 yield Finish(choice.finish_reason, choice.index)
-        if chunk.usage is not None:
+        if chunk.usage is not None and chunk.usage.plausible:
             yield chunk.usage
 
 
 def find_usage(raw: bytes, start: int = 0) -> int:
-    """Where a block of JSON may hold a usage object, or -1: a cheap search that spares parsing every chunk.
+    """Where a block of JSON may hold a usage that is not null, or -1: a cheap search that spares parsing every chunk.
 
     Inside a JSON string the quotes would be escaped, so text that speaks of usage does not match.
     """

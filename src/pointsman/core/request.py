@@ -327,7 +327,19 @@ def _refuse_odd_tools(tools: Iterable[Raw]) -> None:
 class ChatRequest:
     """A chat request. Immutable by convention; `render` makes the body for one upstream."""
 
-    __slots__ = ("also_read", "dialect", "dropped", "fields", "kind", "origin", "params", "passed", "size", "stream")
+    __slots__ = (
+        "also_read",
+        "dialect",
+        "dropped",
+        "fields",
+        "kind",
+        "origin",
+        "params",
+        "passed",
+        "size",
+        "stream",
+        "translated",
+    )
 
     def __init__(
         self,
@@ -346,6 +358,8 @@ class ChatRequest:
         A redacted copy is always `chat`, so that its answer can be read and restored."""
         self.origin = dialect
         """What the caller speaks, of a redacted copy too: which fields of other dialects may stand in the body."""
+        self.translated = dialect != "chat"
+        """Whether a chat's answer is written in other words for the caller, so that each chunk must be one."""
         self.passed = passed
         """Headers, in lower case, for an upstream of the caller's dialect."""
         self.params = params
@@ -409,7 +423,7 @@ class ChatRequest:
     def redacted(self, fields: Mapping[str, Any]) -> ChatRequest:
         """A copy with other fields, whose answer must be readable as chat."""
         copy = ChatRequest.build(fields, kind=self.kind, passed=self.passed)
-        copy.origin = self.origin
+        copy.origin, copy.translated = self.origin, self.translated
         return copy
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> ChatRequest:
@@ -424,7 +438,7 @@ class ChatRequest:
         fields = {**self.fields, **missing}
         params = _params_decoder.decode(_encoder.encode(fields))
         filled = ChatRequest(fields, params, self.size, kind=self.kind, dialect=self.dialect, passed=self.passed)
-        filled.origin = self.origin
+        filled.origin, filled.translated = self.origin, self.translated
         return filled
 
     def without(self, dialect: Dialect) -> tuple[str, ...]:

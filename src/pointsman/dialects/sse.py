@@ -15,7 +15,7 @@ import msgspec
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import payloads
 
-from .checks import check_utf8
+from .checks import check_utf8, finite
 
 MAX_FRAME = 16 * 1024 * 1024
 """Bytes. A frame holds one chunk of an answer; the largest honest ones carry a tool call's whole arguments."""
@@ -85,7 +85,7 @@ def readable(frames: bytes) -> tuple[bytes, UpstreamProtocolError | None]:
         frame, start = frames[start : found.end()], found.end()
         try:
             check_utf8(frame)
-            kept.append(objects_only(frame))
+            kept.append(objects_only(finite(frame) or frame))
         except UpstreamProtocolError as error:
             return b"".join(kept), error
     return b"".join(kept), None

@@ -58,6 +58,9 @@ class Reader(Protocol):
     done: bool
     failure: UpstreamError | None
 
+    @property
+    def untold(self) -> Frames | None: ...
+
     def says_nothing(self, block: bytes) -> bool: ...
 
     def feed(self, block: bytes) -> Frames | None: ...
@@ -167,16 +170,21 @@ class Anthropic:
                     )
                 )
                 silence = Silence(timeouts, reader.says_nothing)
-                async for block in response:
-                    silence.heard(block)
-                    event = reader.feed(block)
-                    if event is not None:
-                        yield event
-                    if reader.failure is not None:
-                        raise reader.failure
-                    if reader.done:
-                        break
-                reader.end()
+                try:
+                    async for block in response:
+                        silence.heard(block)
+                        event = reader.feed(block)
+                        if event is not None:
+                            yield event
+                        if reader.failure is not None:
+                            raise reader.failure
+                        if reader.done:
+                            break
+                    reader.end()
+                except UpstreamError:
+                    if (untold := reader.untold) is not None:
+                        yield untold
+                    raise
                 await settled(response)
         except UpstreamStatus as error:
             self._endpoint.cleaned(error, *secrets)  # one that a body states whose status was 200

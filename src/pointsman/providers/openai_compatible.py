@@ -211,7 +211,7 @@ class OpenAICompatible:
                 body = read_body(await response.read(MAX_ANSWER))
                 yield frames_of(body, wants_usage=request.wants_usage)
             else:
-                several, translated = (request.params.n or 1) > 1, request.origin != "chat"
+                several, translated = (request.params.n or 1) > 1, request.translated
                 stream = ChatStream(wants_usage=request.wants_usage, several=several, translated=translated)
                 calls = LooseCalls() if self._preset.gemini else None
                 silence = Silence(call.timeouts, stream.says_nothing)

@@ -96,7 +96,7 @@ async def _events(
     endpoint: Endpoint, response: UpstreamResponse, call: ChatCall, *, translated: bool
 ) -> AsyncGenerator[Event, None]:
     request = call.request
-    translated = translated or request.origin != "chat"
+    translated = translated or request.translated
     media = await endpoint.accepted(response, *_secrets(call))
     if not request.stream:
         if media == "text/event-stream":

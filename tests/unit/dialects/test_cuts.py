@@ -3,6 +3,7 @@ nothing is told only with what says something."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -134,3 +135,17 @@ def test_silence_is_not_kept_without_an_end(name: str) -> None:
     assert all(reader.feed(silent) is None for _ in range(MAX_HELD // len(silent)))
     with pytest.raises(UpstreamError, match="said nothing"):
         reader.feed(silent)
+
+
+@pytest.mark.parametrize(
+    "usage", ['"many"', "[5]", "true", '{"input_tokens": "x"}', '{"input_tokens": NaN}', "-Infinity"]
+)
+@pytest.mark.parametrize("name", [name for name in MAKE if wire(name) != "ollama"])
+def test_accounts_that_cannot_be_read_end_no_answer(name: str, usage: str) -> None:
+    absurd = re.compile(rb'"usage": \{[^}]*\}')
+    frames = [*BEGIN[wire(name)], WORD[wire(name)], *END[wire(name)]]
+    odd = [absurd.sub(b'"usage": ' + usage.encode(), frame) for frame in frames]
+    assert odd != frames
+    out, counted, answer_id, finish, failed = told(name, odd)
+    assert (b"".join(out).count(b"word "), counted, finish, failed) == (1, None, "stop", "")
+    assert answer_id == told(name, frames)[2]

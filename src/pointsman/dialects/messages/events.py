@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
-from pointsman.core.events import CompletionDetails, PromptDetails, Usage
+from pointsman.core.events import CompletionDetails, PromptDetails, Usage, without_usage
 from pointsman.core.request import NOTHING
 from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.errors import stated_error
@@ -51,7 +51,9 @@ class Counts(msgspec.Struct):
         return Counts(**{name: getattr(self, name) if (new := getattr(later, name)) is None else new for name in names})
 
     def usage(self) -> Usage | None:
-        """In OpenAI's words: cached tokens are part of the prompt. None when these cannot be counts."""
+        """In OpenAI's words: cached tokens are part of the prompt. None when these are no counts."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
         cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
         prompt, output = (self.input_tokens or 0) + cached + written, self.output_tokens or 0
         thought = self.output_tokens_details.thinking_tokens if self.output_tokens_details is not None else None
@@ -127,6 +129,8 @@ def read_event(payload: bytes) -> Event:
     try:
         return _event_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(payload)) is not None:
+            return read_event(rest)
         raise unreadable(error) from None
 
 
@@ -141,6 +145,8 @@ def read_answer(raw: bytes) -> Answer:
     try:
         answer = _answer_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(raw)) is not None:
+            return read_answer(rest)
         raise unreadable(error) from None
     if answer.error:
         raise failure_of(answer.error)

@@ -13,6 +13,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, payloads
+from pointsman.dialects.checks import finite
 from pointsman.dialects.sse import FrameBuffer, hold, readable
 
 from .events import FINISH, Counts, failure_of, id_of, read_answer, read_event
@@ -42,6 +43,13 @@ class MessagesRelay:
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    @property
+    def untold(self) -> Frames | None:
+        """What the prompt took, of an answer that failed before a word of it; None where that was not told, or was
+        passed on with the first words."""
+        usage = self._counts.usage() if self._counts is not None and not self._spoke else None
+        return Frames(b"", usage, dialect="messages") if usage is not None else None
 
     def says_nothing(self, block: bytes) -> bool:
         """Whether a block that is yet to be fed holds no word of an answer."""
@@ -132,10 +140,22 @@ def relay_message(raw: bytes) -> Body:
         UpstreamError: it states an error.
         UpstreamProtocolError: it is not what the API promises.
     """
-    answer = read_answer(raw)
+    try:
+        answer = read_answer(raw)
+    except UpstreamProtocolError:
+        if (mended := finite(raw)) is None:
+            raise
+        return relay_message(mended)
     usage = answer.usage.usage() if answer.usage is not None else None
     finish = FINISH.get(answer.stop_reason or "end_turn", "stop")
     return Body(raw, usage, id_of(answer), finish, dialect="messages")
+
+
+def _tells(usage: Any) -> bool:
+    try:
+        return bool(usage) and msgspec.convert(usage, Counts) is not None
+    except msgspec.ValidationError:
+        return False
 
 
 def _counted(frames: bytes) -> bytes:
@@ -145,7 +165,7 @@ def _counted(frames: bytes) -> bytes:
         event: dict[str, Any] = msgspec.json.decode(payload or b"{}")
         kind = event.get("type")
         holder = event.get("message") if kind == "message_start" else event
-        if kind in ("message_start", "message_delta") and isinstance(holder, dict) and not holder.get("usage"):
+        if kind in ("message_start", "message_delta") and isinstance(holder, dict) and not _tells(holder.get("usage")):
             holder["usage"] = {**({"input_tokens": 0} if holder is not event else {}), "output_tokens": 0}
             payload = msgspec.json.encode(event)
         if payload:

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame, payloads
+from pointsman.dialects.checks import finite
 from pointsman.dialects.sse import FrameBuffer, readable
 
 from .events import (
@@ -66,6 +67,13 @@ class MessagesStream:
         self.done = False
         self.failure: UpstreamError | None = None
         """What the upstream reported behind the frames that `feed` gave back last: to be raised after them."""
+
+    @property
+    def untold(self) -> Frames | None:
+        """What the prompt took, of an answer that failed before a word of it; None where that was not told, or was
+        passed on with the first words."""
+        usage = self._counts.usage() if self._counts is not None and not self._spoke else None
+        return Frames(b"", usage) if usage is not None else None
 
     def says_nothing(self, block: bytes) -> bool:
         """Whether a block that is yet to be fed holds no word of an answer."""
@@ -240,7 +248,12 @@ def read_message(raw: bytes, *, created: int, customs: frozenset[str] = frozense
         UpstreamError: it states an error.
         UpstreamProtocolError: it is not what the API promises.
     """
-    answer = read_answer(raw)
+    try:
+        answer = read_answer(raw)
+    except UpstreamProtocolError:
+        if (mended := finite(raw)) is None:
+            raise
+        return read_message(mended, created=created, customs=customs)
     texts: list[str] = []
     thoughts: list[Raw] = []
     thought: list[str] = []

@@ -8,6 +8,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Body, Frames, Usage, encode_frame
+from pointsman.dialects.checks import finite
 from pointsman.dialects.openai.errors import stated_error
 
 MAX_LINE = 16 * 1024 * 1024
@@ -38,8 +39,8 @@ class _Line(msgspec.Struct):
     """Of `/api/generate`, in place of a message."""
     done: bool = False
     done_reason: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     logprobs: list[dict[str, Any]] | None = None
     error: Any = None
 
@@ -218,6 +219,8 @@ def _decode(text: bytes) -> _Line:
         line = _line_decoder.decode(text)
         text.decode()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (mended := finite(text)) is not None:
+            return _decode(mended)
         raise UpstreamProtocolError(f"The model's provider sent a line that cannot be read: {error}.") from None
     if line.error:
         raise stated_error(line.error)
@@ -259,9 +262,14 @@ def _finish(line: _Line, *, called: bool) -> str:
 
 
 def _usage(line: _Line) -> Usage | None:
+    """None where these cannot be counts."""
     if line.prompt_eval_count is None and line.eval_count is None:
         return None
-    return Usage(prompt_tokens=line.prompt_eval_count or 0, completion_tokens=line.eval_count or 0)
+    prompt, output = line.prompt_eval_count or 0, line.eval_count or 0
+    if type(prompt) is not int or type(output) is not int:
+        return None
+    usage = Usage(prompt_tokens=prompt, completion_tokens=output)
+    return usage if usage.plausible else None
 
 
 def _usage_fields(usage: Usage) -> dict[str, int]:

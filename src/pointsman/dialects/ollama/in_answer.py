@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
-from pointsman.core.events import Body, Event, Usage, payloads
+from pointsman.core.events import Body, Event, Usage, payloads, without_usage
 from pointsman.dialects.openai.errors import stated_error
 
 _encoder = msgspec.json.Encoder()
@@ -141,7 +141,7 @@ class OllamaAnswer:
             UpstreamError: as `feed` and `end`.
         """
         chunk = _decode(body.raw)
-        self._usage = body.usage or chunk.usage
+        self._usage = body.usage or _believed(chunk.usage)
         text, thinking, logprobs = "", "", None
         for choice in (chunk.choices or [])[:1]:
             said = choice.message or choice.delta or _Delta()
@@ -164,7 +164,8 @@ class OllamaAnswer:
     def _chunk(self, chunk: _Chunk) -> list[bytes]:
         if chunk.error:
             raise stated_error(chunk.error)
-        self._usage = chunk.usage or self._usage
+        if chunk.usage is not None:
+            self._usage = _believed(chunk.usage) or self._usage
         lines = []
         for choice in chunk.choices or ():
             if choice.index != 0:
@@ -267,11 +268,14 @@ def embedded(body: bytes, *, model: str, nanoseconds: int, old: bool) -> bytes:
     try:
         vectors = _vectors_decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError) as error:
+        if (rest := without_usage(body)) is not None:
+            return embedded(rest, model=model, nanoseconds=nanoseconds, old=old)
         raise UpstreamProtocolError(f"The model's provider sent embeddings that cannot be read: {error}.") from None
     found = [vector.embedding for vector in sorted(vectors.data, key=lambda vector: vector.index)]
     if old:
         return _encoder.encode({"embedding": found[0] if found else []})
-    count = vectors.usage.prompt_tokens if vectors.usage is not None else 0
+    usage = _believed(vectors.usage)
+    count = usage.prompt_tokens if usage is not None else 0
     return _encoder.encode(
         {
             "model": model,
@@ -288,10 +292,16 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _believed(usage: Usage | None) -> Usage | None:
+    return usage if usage is not None and usage.plausible else None
+
+
 def _decode(payload: bytes) -> _Chunk:
     try:
         return _chunk_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(payload)) is not None:
+            return _decode(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
 
 

@@ -8,8 +8,9 @@ import msgspec
 
 from pointsman.core.catalog import ModelCard
 from pointsman.core.errors import InvalidRequest, UpstreamProtocolError
-from pointsman.core.events import Body
+from pointsman.core.events import MOST_TOKENS, Body
 from pointsman.core.request import ChatRequest
+from pointsman.dialects.checks import finite
 from pointsman.dialects.openai.completions import around, harmless, suffix_of, texts_of
 from pointsman.dialects.openai.embeddings import made_body
 from pointsman.dialects.openai.errors import stated_error
@@ -19,7 +20,7 @@ from .request import Prompt, options_of
 
 class _Embedded(msgspec.Struct):
     embeddings: list[list[float]] | None = None
-    prompt_eval_count: int = 0
+    prompt_eval_count: Any = 0
     error: Any = None
 
 
@@ -79,10 +80,14 @@ def read_embedded(raw: bytes, *, model: str, count: int) -> Body:
     try:
         found = _embedded_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (mended := finite(raw)) is not None:
+            return read_embedded(mended, model=model, count=count)
         raise UpstreamProtocolError(f"The model's provider sent embeddings that cannot be read: {error}.") from None
     if found.error:
         raise stated_error(found.error)
     if found.embeddings is None or len(found.embeddings) != count:
         told = "no list" if found.embeddings is None else f"{len(found.embeddings)} of them"
         raise UpstreamProtocolError(f"The model's provider was asked for {count} embeddings and gave {told}.")
-    return made_body(found.embeddings, model=model, prompt_tokens=max(0, found.prompt_eval_count))
+    count = found.prompt_eval_count
+    counted = type(count) is int and 0 <= count <= MOST_TOKENS
+    return made_body(found.embeddings, model=model, prompt_tokens=count if counted else 0)

@@ -19,7 +19,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
 from pointsman.core.events import Frames, Usage, encode_frame, find_usage, payloads
-from pointsman.dialects.checks import check_utf8
+from pointsman.dialects.checks import check_utf8, finite
 from pointsman.dialects.sse import FrameBuffer, first_data, frame_end, hold, objects_only
 
 from .ending import Choices, ending
@@ -160,6 +160,8 @@ class ChatStream:
         if not frames and usage is None:
             if self.failure is not None:
                 raise self.failure
+            if answer_id is not None:  # to be told with what is told next
+                self._answer_id, self._opens = answer_id, True
             return None
         if apart and usage is None and finish is None and not self._opens and not self._called:
             self._words = self._decoder is _chunk_decoder
@@ -199,7 +201,13 @@ class ChatStream:
             UpstreamError: it states an error.
             UpstreamProtocolError: it is no chunk.
         """
-        envelope = checked(payload)
+        try:
+            envelope = checked(payload)
+        except UpstreamProtocolError:
+            if (mended := finite(payload)) is None:
+                raise
+            self._begin(mended)
+            return
         if envelope.choices is None and envelope.id is None:
             raise UpstreamProtocolError("The model's provider sent a frame that is not a chunk of an answer.")
         self._begun, self._first = True, payload
@@ -228,6 +236,7 @@ class ChatStream:
             frame, start = frames[start:end], end
             try:
                 check_utf8(frame)
+                frame = finite(frame) or frame
                 try:
                     kept.append(objects_only(frame, self._decoder))
                 except UpstreamProtocolError:
@@ -285,8 +294,8 @@ class ChatStream:
             kept.append(frames[start:begin])
             frame = frames[begin:end]
             envelope = loosely(first_data(frame) or b"")
-            if envelope is not None and (found := usage_in(envelope)) is not None:
-                usage = found
+            if envelope is not None and bytes(envelope.usage) != b"null":
+                usage = usage_in(envelope) or usage
                 if not envelope.choices and not self._wants_usage:
                     frame = b""
             kept.append(frame)

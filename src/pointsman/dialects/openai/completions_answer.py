@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from pointsman.core.events import Body, Frames, encode_frame, payloads
+from pointsman.core.events import Body, Frames, encode_frame, payloads, read_usage
 from pointsman.core.request import NOTHING
 from pointsman.dialects.checks import unreadable
 
@@ -41,17 +41,19 @@ class _Choice(msgspec.Struct):
     index: int = 0
     delta: _Said | None = None
     message: _Said | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: Any = None
     finish_reason: str | None = None
 
 
 class _Chunk(msgspec.Struct):
-    id: str = ""
-    created: int = 0
-    model: str = ""
+    """Types are loose where an answer need not end for them."""
+
+    id: Any = ""
+    created: Any = 0
+    model: Any = ""
     choices: list[_Choice] = msgspec.field(default_factory=list)
     usage: Raw = NOTHING
-    system_fingerprint: str | None = None
+    system_fingerprint: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -72,7 +74,7 @@ class TextAnswer:
             if payload != b"[DONE]":
                 chunk = _read(payload)
                 choices = [choice for choice in chunk.choices if _adds(choice)]
-                if choices or bytes(chunk.usage) != b"null":
+                if choices or (chunk.usage is not NOTHING and read_usage(chunk.usage) is not None):
                     written += encode_frame(self._written(chunk, choices))
         return written
 
@@ -83,15 +85,15 @@ class TextAnswer:
 
     def _written(self, chunk: _Chunk, choices: list[_Choice]) -> bytes:
         made: dict[str, Any] = {
-            "id": chunk.id,
+            "id": chunk.id if isinstance(chunk.id, str) else "",
             "object": "text_completion",
-            "created": chunk.created,
-            "model": chunk.model,
+            "created": chunk.created if isinstance(chunk.created, int) else 0,
+            "model": chunk.model if isinstance(chunk.model, str) else "",
             "choices": [self._choice(choice) for choice in choices],
         }
-        if chunk.system_fingerprint is not None:
+        if isinstance(chunk.system_fingerprint, str):
             made["system_fingerprint"] = chunk.system_fingerprint
-        if bytes(chunk.usage) != b"null":
+        if chunk.usage is not NOTHING and read_usage(chunk.usage) is not None:
             made["usage"] = chunk.usage
         return _encoder.encode(made)
 
@@ -100,7 +102,7 @@ class TextAnswer:
         text = said.content or said.refusal or ""
         at = self._offsets.get(choice.index, 0)
         self._offsets[choice.index] = at + len(text)
-        tokens = choice.logprobs.content if choice.logprobs is not None else None
+        tokens = _tokens(choice.logprobs) if choice.logprobs is not None else None
         reason = choice.finish_reason or ("stop" if choice.message is not None else None)
         return {
             "index": choice.index,
@@ -143,6 +145,13 @@ def streamed(body: Body, *, wants_usage: bool) -> Frames:
     if wants_usage and usage is not None:
         raw += encode_frame(_encoder.encode({**fields, "choices": [], "usage": usage}))
     return Frames(raw, body.usage, body.answer_id, body.finish_reason)
+
+
+def _tokens(logprobs: Any) -> list[_Token] | None:
+    try:
+        return msgspec.convert(logprobs, _Logprobs).content
+    except msgspec.ValidationError:
+        return None
 
 
 def _adds(choice: _Choice) -> bool:

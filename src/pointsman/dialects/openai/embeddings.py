@@ -18,8 +18,9 @@ from msgspec import Raw
 
 from pointsman.core import tokens
 from pointsman.core.errors import InvalidRequest, UpstreamProtocolError
-from pointsman.core.events import Body, Usage
+from pointsman.core.events import Body, Usage, read_usage
 from pointsman.core.request import NOTHING, ChatRequest, decode_body
+from pointsman.dialects.checks import finite
 from pointsman.dialects.ollama.only import ollama_only
 
 from .completions import texts_of
@@ -57,7 +58,6 @@ class _List(msgspec.Struct):
 _params_decoder = msgspec.json.Decoder(_Params)
 _input_decoder = msgspec.json.Decoder(str | list[Any])
 _list_decoder = msgspec.json.Decoder(_List)
-_usage_decoder = msgspec.json.Decoder(Usage | None)
 _encoder = msgspec.json.Encoder()
 
 
@@ -142,15 +142,16 @@ def read_embeddings(raw: bytes, *, count: int) -> Body:
     Raises:
         UpstreamProtocolError: it is no list of so many embeddings.
     """
-    listed = _read(raw)
+    try:
+        listed = _read(raw)
+    except UpstreamProtocolError:
+        if (mended := finite(raw)) is None:
+            raise
+        return read_embeddings(mended, count=count)
     if listed.data is None or len(listed.data) != count:
         found = "no list" if listed.data is None else f"{len(listed.data)} of them"
         raise UpstreamProtocolError(f"The model's provider was asked for {count} embeddings and gave {found}.")
-    try:
-        usage = _usage_decoder.decode(listed.usage)
-    except msgspec.MsgspecError:
-        usage = None
-    return Body(raw, usage if usage is not None and usage.plausible else None)
+    return Body(raw, read_usage(listed.usage))
 
 
 def made_body(vectors: Sequence[Any], *, model: str, prompt_tokens: int) -> Body:
@@ -182,7 +183,7 @@ def as_wanted(raw: bytes, form: Format, dimensions: int | None) -> bytes:
                 f"Invalid `dimensions`: this model gives vectors of {length}; leave it out.", param="dimensions"
             )
         data[index] = {"object": "embedding", "index": index, "embedding": _in_form(given, form)}
-    usage = listed.usage if bytes(listed.usage) != b"null" else {"prompt_tokens": 0, "total_tokens": 0}
+    usage = listed.usage if read_usage(listed.usage) is not None else {"prompt_tokens": 0, "total_tokens": 0}
     return _encoder.encode({"object": "list", "data": data, "model": listed.model, "usage": usage})
 
 

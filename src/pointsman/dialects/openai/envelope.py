@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamError
-from pointsman.core.events import Usage
+from pointsman.core.events import Usage, read_usage
 from pointsman.dialects.checks import check_utf8, unreadable
 
 from .errors import stated_error
@@ -33,7 +33,6 @@ class Envelope(msgspec.Struct):
 
 
 _envelope_decoder = msgspec.json.Decoder(Envelope)
-_usage_decoder = msgspec.json.Decoder(Usage | None)
 
 
 def checked(payload: bytes) -> Envelope:
@@ -71,12 +70,7 @@ def failure_in(envelope: Envelope, payload: bytes) -> UpstreamError | None:
 
 
 def usage_in(envelope: Envelope) -> Usage | None:
-    """The usage, or None: an answer is not thrown away because its bill cannot be read."""
-    try:
-        usage: Usage | None = _usage_decoder.decode(envelope.usage)
-    except msgspec.MsgspecError:
-        return None
-    return usage if usage is not None and usage.plausible else None
+    return read_usage(envelope.usage)
 
 
 def id_in(envelope: Envelope) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
 from pointsman.core.events import Body, Frames, encode_frame
-from pointsman.dialects.checks import unreadable
+from pointsman.dialects.checks import finite, unreadable
 
 from .envelope import checked, id_in, usage_in
 
@@ -25,7 +25,12 @@ def read_body(raw: bytes) -> Body:
         UpstreamError: the body states an error.
         UpstreamProtocolError: it is not JSON, not UTF-8, or not an answer.
     """
-    envelope = checked(raw)
+    try:
+        envelope = checked(raw)
+    except UpstreamProtocolError:
+        if (mended := finite(raw)) is None:
+            raise
+        return read_body(mended)
     if not envelope.choices:
         raise UpstreamProtocolError("The model's provider answered with JSON that holds no choices.")
     finish = None

@@ -56,7 +56,8 @@ class Output:
     def feed(self, event: Event) -> None:
         """Raises UpstreamProtocolError."""
         for chunk in chunks(event):
-            self.usage = chunk.usage or self.usage
+            if chunk.usage is not None and chunk.usage.plausible:
+                self.usage = chunk.usage
             self.service_tier = chunk.service_tier or self.service_tier
             for choice in chunk.choices or ():
                 if choice.index == 0:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
-from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, payloads
-from pointsman.dialects.checks import check_utf8, unreadable
+from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, payloads, without_usage
+from pointsman.dialects.checks import check_utf8, finite, unreadable
 from pointsman.dialects.openai.envelope import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
 from pointsman.dialects.sse import FrameBuffer, hold, readable
@@ -199,9 +199,11 @@ def relay_response(raw: bytes) -> Body:
     """
     check_utf8(raw)
     try:
-        response = _response_decoder.decode(raw)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise unreadable(error) from None
+        response = _whole(raw)
+    except UpstreamProtocolError:
+        if (mended := finite(raw)) is None:
+            raise
+        return relay_response(mended)
     if response.error or response.status == "failed":
         raise stated_error(response.error or {})
     if response.object != "response" or response.output is None or response.status not in ("completed", "incomplete"):
@@ -210,8 +212,19 @@ def relay_response(raw: bytes) -> Body:
     return Body(raw, usage, response.answer_id, response.finish, dialect="responses")
 
 
+def _whole(raw: bytes) -> _Response:
+    try:
+        return _response_decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(raw)) is not None:
+            return _whole(rest)
+        raise unreadable(error) from None
+
+
 def _read(payload: bytes) -> _Event:
     try:
         return _event_decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        if (rest := without_usage(payload)) is not None:
+            return _read(rest)
         raise unreadable(error) from None

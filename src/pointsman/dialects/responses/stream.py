@@ -102,8 +102,8 @@ def chat_body(raw: bytes, *, created: int) -> Body:
     """
     relayed = relay_response(raw)
     try:
-        message = _message(_decoder.decode(raw)["output"])
-        model = _decoder.decode(raw).get("model")
+        message = _message(_decoder.decode(relayed.raw)["output"])
+        model = _decoder.decode(relayed.raw).get("model")
     except (msgspec.MsgspecError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(error) from None
     answer: dict[str, Any] = {

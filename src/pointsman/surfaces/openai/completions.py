@@ -51,6 +51,7 @@ class CompletionsDialect:
                 " plain text for several.",
                 param="prompt",
             )
+        request.translated = True
         return request
 
     def _named(self, name: str, caller: Caller) -> ModelCard | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.core.events import Body, Event, payloads
+from pointsman.core.events import Body, Event, payloads, without_usage
 from pointsman.core.tokens import estimate
 
 from .surprise import Surprise, TokenLogprob
@@ -50,6 +50,14 @@ class _Chunk(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Chunk)
 
 
+def _read(payload: bytes) -> _Chunk | None:
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        rest = without_usage(payload)
+        return None if rest is None else _read(rest)
+
+
 class Called(msgspec.Struct):
     """A tool call, as far as it has come."""
 
@@ -86,9 +94,8 @@ class Answer:
         for payload in [event.raw] if isinstance(event, Body) else payloads(event.raw):
             if payload == b"[DONE]":
                 continue
-            try:
-                chunk = _decoder.decode(payload)
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            chunk = _read(payload)
+            if chunk is None:
                 continue
             if chunk.usage is not None and chunk.usage.completion_tokens:
                 self._counted = chunk.usage.completion_tokens
