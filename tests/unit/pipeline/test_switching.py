@@ -179,6 +179,15 @@ def test_the_turns_of_a_conversation_are_known_as_such():
     assert kept(threads, understood("other")).conversation != first.conversation
 
 
+def test_a_process_that_did_not_see_the_first_turns_knows_the_conversation_by_the_same_name():
+    first = kept(Threads(), understood("a"))
+    elsewhere = Threads()
+    assert kept(elsewhere, understood("a", "b", "c")).conversation == first.conversation
+    long = ("a", *"bcdefghijklm" * 3)
+    assert kept(elsewhere, understood(*long)).conversation != first.conversation  # its beginning is too far back
+    assert kept(Threads(), understood("x", "b", "c")).conversation != first.conversation
+
+
 def test_a_system_prompt_in_common_is_no_conversation():
     threads = Threads()
     kept(threads, understood("a"))

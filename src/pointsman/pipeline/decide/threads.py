@@ -123,5 +123,7 @@ class Threads:
 
 
 def conversation_of(signals: Signals, in_use: InUse | None) -> str:
-    """What the turns of a request's conversation are known by; empty where it has no user turn."""
-    return in_use.conversation if in_use is not None else signals.prefixes[:HASH_BYTES].hex()
+    """What the turns of a request's conversation are known by; empty where it has no user turn. The shortest beginning
+    stands for one that is not remembered: it is the first turn's, unless many messages came since, and so the same in
+    every process."""
+    return in_use.conversation if in_use is not None else signals.prefixes[-HASH_BYTES:].hex()
