@@ -1,8 +1,7 @@
 """The fallback data plane: the same handler as an ASGI application, and uvicorn to serve it.
 
 What a handler sees is the same. What a hostile client may do is uvicorn's affair, which is laxer than `head.py`: it
-serves requests without a Host header, `Transfer-Encoding: gzip, chunked`, and heads that take for ever. A stream goes
-out chunked even to a client of HTTP/1.0, where the native plane ends it by closing.
+serves requests without a Host header, `Transfer-Encoding: gzip, chunked`, and heads that take for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from .head import Refusal
 from .http import Handler, Headers, HttpRequest, Tells
 from .limits import LAST_REQUESTS_SECONDS, RunningServer, ServerLimits
 from .listening import end_listening
+from .uvicorn_protocol import http_protocol
 from .wire import ALWAYS, FRAMING, OVER_TLS, header_block, internal_error, plainly, stopping, with_patience
 
 if TYPE_CHECKING:
@@ -376,29 +376,6 @@ class UvicornServer:
 
 def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits, ssl_context: ssl.SSLContext | None) -> uvicorn.Server:
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-    class LeavingToldToAll(HttpToolsProtocol):
-        """Where requests are pipelined, uvicorn tells the last alone that the client has left: the one that is being
-        answered would go on, and write to a transport that is closed."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-            self.unanswered: deque[RequestResponseCycle] = deque()
-            super().connection_made(transport)
-
-        def on_headers_complete(self) -> None:
-            super().on_headers_complete()
-            while self.unanswered and self.unanswered[0].response_complete:
-                self.unanswered.popleft()
-            if self.cycle is not None and (not self.unanswered or self.unanswered[-1] is not self.cycle):
-                self.unanswered.append(self.cycle)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            for cycle in self.unanswered:
-                if not cycle.response_complete:
-                    cycle.disconnected = True
-                    cycle.message_event.set()
-            super().connection_lost(exc)
 
     class QuietServer(uvicorn.Server):
         """The process's signals belong to whoever runs the loop."""
@@ -411,7 +388,7 @@ def _quiet_uvicorn(app: AsgiServer, limits: ServerLimits, ssl_context: ssl.SSLCo
     config = uvicorn.Config(
         app,
         loop="none",
-        http=LeavingToldToAll,
+        http=http_protocol(),
         ws="none",
         lifespan="off",
         log_config=None,

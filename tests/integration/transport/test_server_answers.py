@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 
 import pytest
 from transport_support import StartServer, connect, get, post
 
+from pointsman.transport import uvicorn_protocol
+from pointsman.transport.asgi_server import serve_asgi
 from pointsman.transport.http import HttpRequest, Responder
 
 JSON = (b"content-type", b"application/json")
@@ -289,6 +292,58 @@ async def test_a_client_that_leaves_amid_pipelined_requests_cancels_the_one_that
         await cancelled.wait()
     await server.close(0)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_client_of_http_1_0_gets_a_body_that_ends_with_the_connection(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def tell(request: HttpRequest, respond: Responder) -> None:
+        if request.path == "/whole":
+            respond.send(200, [JSON], b"whole")
+            return
+        respond.start(200, [JSON])
+        for piece in (b"half", b"", b"x" * 100_000, b"half"):
+            respond.write(piece)
+            await asyncio.sleep(0)
+        respond.finish()
+
+    server = await start_server(tell)
+    for _ in range(2):
+        async with connect(server.port) as client:
+            client.send(get("/stream", version="HTTP/1.0"))
+            answer = await client.response()
+            assert "transfer-encoding" not in answer.headers
+            assert answer.headers["connection"] == "close"
+            assert answer.body == b"half" + b"x" * 100_000 + b"half"
+    async with connect(server.port) as client:
+        client.send(get("/whole", version="HTTP/1.0"))
+        whole = await client.response()
+        assert (whole.body, whole.headers["content-length"]) == (b"whole", "5")
+        assert await client.closed()
+    async with connect(server.port) as client:
+        client.send(get("/stream"))
+        assert (await client.response()).headers["transfer-encoding"] == "chunked"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("name", ["HttpToolsProtocol", "OF_A_PROTOCOL", "OF_A_CYCLE"])
+async def test_a_uvicorn_with_other_inner_names_serves_all_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    importlib.import_module("uvicorn.protocols.http.auto")  # which has its own idea of what there is
+    if name == "HttpToolsProtocol":
+        monkeypatch.delattr(importlib.import_module(uvicorn_protocol.PLACE), name)
+    else:
+        monkeypatch.setattr(uvicorn_protocol, name, (*getattr(uvicorn_protocol, name), "is_there_no_more"))
+    server = await serve_asgi(echo, host="127.0.0.1", port=0)
+    for _ in range(2):
+        async with connect(server.port) as client:
+            client.send(post(b"hi") * 2)
+            assert [(await client.response()).body for _ in range(2)] == [b"hi", b"hi"]
+    await server.close(0)
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warned) == 1
+    assert "uvicorn has no" in warned[0]
 
 
 async def test_work_after_the_answer_outlives_the_client(start_server: StartServer) -> None:
