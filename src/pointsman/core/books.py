@@ -93,7 +93,11 @@ class Books(Protocol):
     """Names this process, for the life of it."""
 
     async def start(self) -> None:
-        """Begin to write; a second call does nothing."""
+        """Begin to write; a second call does nothing once the first has returned.
+
+        Raises:
+            StoreError: what an earlier process left cannot be written now; the rest goes on.
+        """
 
     async def reserve(self, entry: Entry) -> bool:
         """Keep a reservation; it is durable when this returns. False: where other processes do not see it yet."""

@@ -59,6 +59,8 @@ class Ledger:
         self._wake = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._whole = False
+        """Whether what dead processes have spooled is written."""
         self._closing = False
         self.spooled = 0
         """Rows that wait in the file."""
@@ -72,18 +74,26 @@ class Ledger:
         self._bringing = f"ledger-spool:{self.process}"
 
     async def start(self) -> None:
-        """Begin to write; takes over what dead processes of this folder have spooled."""
-        if self._task is not None:
+        """Begin to write; takes over what dead processes of this folder have spooled.
+
+        Raises:
+            StoreError: the database does not take that now. Sums lack it until a later call has brought it.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="ledger")
+        if self._whole:
             return
         try:
             with self._spool.left_behind() as items:
-                if items:
-                    for start in range(0, len(items), BATCH):
-                        await self._write(items[start : start + BATCH])
-                    log.info("wrote %d rows of the ledger that an earlier process had spooled", len(items))
+                for start in range(0, len(items), BATCH):
+                    await self._write(items[start : start + BATCH])
+            if items:
+                log.info("wrote %d rows of the ledger that an earlier process had spooled", len(items))
         except (StoreError, OSError) as error:
-            log.warning("What an earlier process spooled cannot be written now: %s", error)
-        self._task = asyncio.create_task(self._run(), name="ledger")
+            if isinstance(error, StoreError) and error.code == "store_unavailable":
+                raise
+            log.warning("What an earlier process spooled cannot be written: %s", error)
+        self._whole = True
 
     async def close(self) -> None:
         """Write what waits, or spool it."""

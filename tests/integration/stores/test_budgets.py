@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import fcntl
 import uuid
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from pointsman.core.books import Entry
 from pointsman.core.budget import Refused
 from pointsman.core.caller import Caller, Scopes
 from pointsman.core.catalog import Catalog, ModelCard
@@ -422,6 +424,24 @@ async def test_a_request_that_is_cancelled_while_it_reserves_gives_back(world):
         await task
     await settled(budgets)
     assert await used(budgets) == 0
+
+
+async def test_no_total_lacks_what_a_dead_process_spooled_where_the_database_is_away_at_the_start(database, tmp_path):
+    gone, away = AwayDatabase(database), AwayDatabase(database)
+    dead = Ledger(gone, tmp_path)
+    await dead.start()
+    gone.away = away.away = True
+    at = float(LAST_OF_NOVEMBER)
+    await dead.reserve(Entry(id="a", at=at, key_id=None, lease_until=at, reserved=EACH, models={MODEL.id: EACH}))
+    fcntl.flock(dead._spool._descriptor, fcntl.LOCK_UN)  # as the kernel does for a process that died
+    world = World(away, tmp_path)
+    budgets = await world.process()
+    away.away = False
+    assert await used(budgets) == EACH
+    await spend(budgets)
+    assert await used(budgets) == 2 * EACH
+    assert not list(tmp_path.glob("ledger-*.spool"))
+    await world.close()
 
 
 async def test_calls_go_on_from_the_spool_while_the_database_is_away(database, tmp_path):
