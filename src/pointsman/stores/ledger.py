@@ -72,6 +72,8 @@ class Ledger:
         self._away_at = float("-inf")
         """When the database was last found to be away, on the monotonic clock."""
         self._bringing = f"ledger-spool:{self.process}"
+        self._refusing = False
+        """Whether neither the database nor the spool took the last batch: said once, and not with each."""
 
     async def start(self) -> None:
         """Begin to write; takes over what dead processes of this folder have spooled.
@@ -217,9 +219,15 @@ class Ledger:
                         done.set_exception(StoreError(f"The ledger cannot be written: {error}"))
                 if not isinstance(error, OSError | StoreError):
                     log.exception("the ledger failed unexpectedly")
+                elif not self._refusing:
+                    self._refusing = True
+                    log.error("The ledger cannot be written, and what would go into it is refused: %s", error)
+            else:
+                self._refusing = False
 
     async def _flush(self, batch: list[tuple[Item, asyncio.Future[bool]]]) -> None:
         items = [item for item, _ in batch]
+        why = None
         if not self.spooled:
             try:
                 results = await self._write_soon(items)
@@ -227,16 +235,18 @@ class Ledger:
                 if error.code != "store_unavailable":
                     raise
                 self._away_at = time.monotonic()
-                log.warning("The ledger cannot be written and is spooled to a file: %s", error.message)
+                why = f"The ledger cannot be written and is spooled to a file: {error.message}"
             else:
                 if results is not None:
                     self._tell(batch, results)
                     return
-                log.warning("The database is slow: the ledger is spooled to a file and written beside the requests.")
+                why = "The database is slow: the ledger is spooled to a file and written beside the requests."
         async with self._file:
             # In order, for a row must be there before it is settled: nothing passes what is spooled.
             await asyncio.to_thread(self._spool.append, items)
             self.spooled += len(items)
+        if why is not None:
+            log.warning("%s", why)
         if self._replaying is None or self._replaying.done():
             self._replaying = asyncio.create_task(self._replay(), name="ledger-replay")
         # What is settled here was not settled before as far as anyone can tell; the database has the last word.

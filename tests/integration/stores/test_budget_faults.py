@@ -191,7 +191,7 @@ async def test_a_lost_top_up_is_not_taken_for_a_larger_one(world):
     assert set(held.values()) == {2 * EACH}
 
 
-async def test_what_no_disk_took_is_written_later(world, monkeypatch):
+async def test_what_no_disk_took_is_told_once_and_written_later(world, monkeypatch, caplog):
     budgets = await world.process()
     grant = await spend(budgets)
     settle = budgets._books.settle
@@ -203,6 +203,8 @@ async def test_what_no_disk_took_is_written_later(world, monkeypatch):
     grant.settle(world.trail((MODEL, 100)))
     await settled(budgets)
     assert (await budgets._books.get(grant.id)).state == "reserved"
+    await budgets._holding.catch_up()
+    assert len([line for line in caplog.messages if "cannot be kept" in line]) == 1
     monkeypatch.setattr(budgets._books, "settle", settle)
     await budgets._holding.catch_up()
     assert (await budgets._books.get(grant.id)).settled == 1_000

@@ -218,6 +218,35 @@ async def test_no_sum_is_told_while_another_process_still_brings_its_rows(databa
     await other.close()
 
 
+async def test_a_full_disk_is_told_once_and_never_called_a_spool(database, tmp_path, monkeypatch, caplog):
+    away = AwayDatabase(database)
+    ledger = Ledger(away, tmp_path)
+    await ledger.start()
+    away.away = True
+    write = os.pwrite
+
+    def full(descriptor, data, place):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    for number in range(3):
+        with pytest.raises(StoreError, match="No space left"):
+            await ledger.reserve(entry(f"refused{number}", 100))
+    assert len([line for line in caplog.messages if "No space left" in line]) == 1
+    assert not [line for line in caplog.messages if "spooled to a file" in line]
+    monkeypatch.setattr(os, "pwrite", write)
+    for number in range(2):
+        assert not await ledger.reserve(entry(f"kept{number}", 1))
+    assert len([line for line in caplog.messages if "is spooled to a file" in line]) == 1
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StoreError, match="No space left"):
+        await ledger.reserve(entry("refused", 100))
+    assert len([line for line in caplog.messages if "No space left" in line]) == 2  # it is another time
+    monkeypatch.setattr(os, "pwrite", write)
+    away.away = False
+    await ledger.close()
+
+
 async def test_a_full_disk_keeps_nothing_by_halves(database, tmp_path, monkeypatch):
     away = AwayDatabase(database)
     ledger = Ledger(away, tmp_path)

@@ -279,11 +279,12 @@ class Holding:
             Settle(id=grant.id, at=self._state.now(), micro_usd=cost, models=models, late=late), corrections or {}
         )
 
-    async def _write(self, settled: Settle, corrections: Mapping[str, int]) -> None:
+    async def _write(self, settled: Settle, corrections: Mapping[str, int], *, again: bool = False) -> None:
         try:
             changed = await self._books.settle(settled)
         except StoreError as error:
-            log.error("what %s cost cannot be kept now; it stands at its worst case: %s", settled.id, error.message)
+            if not again:
+                log.error("what %s cost cannot be kept now; it stands at its worst case: %s", settled.id, error.message)
             self._unwritten.append((settled, corrections))
             return
         if corrections and changed:
@@ -319,7 +320,7 @@ class Holding:
             await self._finish(grant, found)
         unwritten, self._unwritten = self._unwritten, []
         for settled, corrections in unwritten:
-            await self._write(settled, corrections)
+            await self._write(settled, corrections, again=True)
 
     async def close(self, seconds: float) -> None:
         """Settle what ended; what takes longer is reconciled by whoever comes next."""
