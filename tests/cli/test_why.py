@@ -53,6 +53,16 @@ async def test_the_time_in_queues_is_told(gateway, with_gateway) -> None:
     assert attempt.split()[1:] == ["ok", "9.00", "s", "3.25", "s"]
 
 
+async def test_a_request_that_was_sent_twice_is_said_to_be_one(gateway, with_gateway) -> None:
+    told = record()
+    again = {"model": "gpu:m", "started_at": 1.0, "resent": True}
+    for attempts in ([again], [{"model": "ollama:m", "started_at": 1.0}, again]):
+        told["outcome"] = {**told["outcome"], "attempts": attempts}
+        gateway.pages[f"/api/v1/decisions/{DECISION}"] = page(told)
+        ran = await run_command("why", DECISION, env=with_gateway)
+        assert [line.split()[0] for line in ran.out.splitlines() if "sent twice" in line] == ["gpu:m"], ran.out
+
+
 async def test_what_is_an_estimate_is_said_to_be_one(gateway, with_gateway) -> None:
     told = record()
     broken = {"model": "openai:m", "started_at": 1.0, "status": "cancelled", "estimated": True, "prompt_tokens": 9}

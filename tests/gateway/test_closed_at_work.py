@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pointsman.testing import Answer, ScriptedUpstream, Status
+from pointsman.testing import Answer, HangUp, ScriptedUpstream, Status
 from pointsman.testing.answers import SeenRequest, Wire
 from waiting import until
 
@@ -114,6 +114,24 @@ def test_a_pool_s_servers_are_attempts_too_and_stay_in_it(gateway, farm):
         assert ask(gateway, f"hello again {number}", "farm:m").status == 200
     assert circuits(gateway) == []
     assert "is away: 127.0.0.1:" not in gateway.log_text
+
+
+def test_what_is_sent_twice_on_its_way_is_one_attempt_that_says_so(gateway, cloud):
+    """A machine that is slow for a moment takes the closing for one at work: then it is another attempt, and so tried
+    again."""
+
+    def sent_twice() -> bool:
+        cloud.reset()
+        cloud.script(Answer(text="first"), HangUp(), Answer(text="second"))
+        first = gateway.decision(ask(gateway, "hello", PAID))["outcome"]
+        reply = ask(gateway, "hello", PAID)
+        assert (reply.status, len(cloud.chats)) == (200, 3)
+        assert [one["resent"] for one in first["attempts"]] == [False]
+        attempts = gateway.decision(reply)["outcome"]["attempts"]
+        assert [one["resent"] for one in attempts] in ([True], [False, False])
+        return len(attempts) == 1
+
+    until(sent_twice)
 
 
 def test_a_month_s_wait_is_told_as_no_longer_than_it_is_believed(gateway, cloud):

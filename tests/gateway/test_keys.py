@@ -7,6 +7,7 @@ import http.client
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 import openai
 import pytest
 
+from pointsman.testing import Answer, SeenRequest
+from pointsman.testing.answers import Wire
+from stream_frames import chunk
 from waiting import until
 
 from .running import Gateway, Reply, running
@@ -344,10 +348,37 @@ def test_beyond_loopback_a_stored_key_is_enough(tmp_path, settings):
         assert gateway.ask("GET", "/v1/models").status == 401, "nothing opens when the last key goes"
 
 
+class GoesOn:
+    """A stream of words until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.ends = threading.Event(), threading.Event()
+
+    async def play(self, request: SeenRequest, wire: Wire) -> None:
+        first, *_, last, done = Answer(text="word", done=1).openai_frames(request.json)
+        await wire.head(200, {"content-type": "text/event-stream"}, length=None)
+        await wire.body(first)
+        while not self.ends.is_set():
+            await wire.body(chunk({"content": "word "}))
+            self.begun.set()
+            await asyncio.sleep(0.05)
+        for frame in (chunk({"content": "the end"}), chunk({}, "stop"), last, done):
+            await wire.body(frame)
+        await wire.end()
+
+
 async def test_a_revoked_key_stops_under_load(gateway, lan):
-    """Of requests that run all the time, none gets in later than a second (or a busy machine's while) after."""
+    """Of requests that run all the time, none gets in later than a second (or a busy machine's while) after. A stream
+    that was let in before is told to its end."""
     token = command(gateway, "keys", "create", "busy")
     await asyncio.to_thread(becomes, gateway, token, 200)
+    held = GoesOn()
+    lan.script(held)
+    stream = {**BODY, "stream": True}
+    telling = asyncio.create_task(
+        asyncio.to_thread(gateway.ask, "POST", "/v1/chat/completions", stream, headers=bearer(token))
+    )
+    assert await asyncio.to_thread(held.begun.wait, 30)
     seen: list[tuple[float, int]] = []
     stop = asyncio.Event()
 
@@ -368,3 +399,7 @@ async def test_a_revoked_key_stops_under_load(gateway, lan):
     assert all(code == 401 for at, code in seen if at > refused + 0.5), "once refused, always refused"
     assert refused - revoked < SOON
     assert {code for _, code in seen} == {200, 401}
+    assert not telling.done()
+    held.ends.set()
+    told = await telling
+    assert (told.status, b"the end" in told.body, told.body.endswith(b"data: [DONE]\n\n")) == (200, True, True)

@@ -53,6 +53,7 @@ LEFT_OUT: dict[type, dict[str, Any]] = {
         "confidence": None,
         "estimated": False,
         "went_on": False,
+        "resent": False,
     },
     Signals: {
         "intent": "general",

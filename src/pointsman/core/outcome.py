@@ -43,6 +43,9 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Whether its tokens and its cost are estimates: the upstream did not tell what all of it took."""
     went_on: bool = False
     """Whether it was asked to go on with an answer that another attempt had begun: then the answer is nobody's own."""
+    resent: bool = False
+    """Whether its request went out twice, because the upstream had closed the idle connection that it was first sent on
+    before a byte of an answer."""
 
     @property
     def asked_seconds(self) -> float:

@@ -47,6 +47,8 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True):
     """Given when `request` is a redacted copy: the check without which it may not leave."""
     credential: Credential | None = None
     """The caller's own key for this provider, used in place of ours for this call alone; never kept."""
+    on_resend: Callable[[], None] | None = None
+    """Told when the request is sent once more, because the idle connection that it was sent on had been closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

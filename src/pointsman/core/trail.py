@@ -104,6 +104,10 @@ class Step(msgspec.Struct, eq=False):
         """Keep what the provider noticed of its answer."""
         self.attempt.note = note
 
+    def resent(self) -> None:
+        """The idle connection that its request was sent on had been closed: it went out once more, on another."""
+        self.attempt.resent = True
+
     def went_on(self) -> None:
         """The answer went on after what was last told of its usage."""
         self.unsure = True

@@ -147,6 +147,7 @@ class Anthropic:
             body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
+            on_resend=call.on_resend,
             headers=headers,
         )
         created = int(time.time())

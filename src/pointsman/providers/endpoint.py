@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -82,6 +82,7 @@ class Endpoint:
         body: bytes = b"",
         accept: bytes = b"application/json",
         clears: Clears | None = None,
+        on_resend: Callable[[], None] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         from_root: bool = False,
     ) -> Awaitable[UpstreamResponse]:
@@ -119,6 +120,7 @@ class Endpoint:
                 body=body,
                 timeouts=timeouts,
                 clears=clears,
+                on_resend=on_resend,
             )
         )
 

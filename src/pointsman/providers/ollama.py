@@ -171,6 +171,7 @@ class Ollama:
             body=body,
             accept=accept,
             clears=call.clears,
+            on_resend=call.on_resend,
             headers=_own(call),
         )
 

@@ -198,6 +198,7 @@ class OpenAICompatible:
             body=rendered,
             accept=b"text/event-stream" if streamed else b"application/json",
             clears=call.clears,
+            on_resend=call.on_resend,
             headers=NO_OWN_HEADERS if credential is None else self._own(call),
         )
         secrets = () if credential is None else (credential.api_key,)

@@ -51,6 +51,7 @@ async def complete(
         body=_gap(call) if as_chat else _rendered(call, route, left_out),
         accept=b"text/event-stream" if request.stream else b"application/json",
         clears=call.clears,
+        on_resend=call.on_resend,
         headers=headers,
     )
     answer = TextAnswer()
@@ -80,6 +81,7 @@ async def embed(endpoint: Endpoint, call: ChatCall, *, headers: Mapping[str, str
         timeouts=call.timeouts,
         body=to_embeddings(call.request, call.card.name, base64=preset is not None and preset.embeds_base64),
         clears=call.clears,
+        on_resend=call.on_resend,
         headers=headers,
     )
     try:

@@ -123,5 +123,6 @@ async def _send(endpoint: Endpoint, call: ChatCall, body: bytes, headers: Mappin
         body=body,
         accept=b"text/event-stream" if call.request.stream else b"application/json",
         clears=call.clears,
+        on_resend=call.on_resend,
         headers=headers,
     )

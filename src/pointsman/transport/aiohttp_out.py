@@ -72,6 +72,8 @@ class AiohttpOut(Outbound):
             if not call.reused or loop.time() - call.sent_at > self._stale_seconds:
                 raise
         log.info("%s closed an idle connection under a request: it is sent again", place(request.origin))
+        if request.on_resend is not None:
+            request.on_resend()
         return await self._attempt(request, _Call(request.timeouts, total_at), fresh=True)
 
     async def close(self) -> None:

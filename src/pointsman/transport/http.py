@@ -109,6 +109,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     clears: Callable[[bytes], bool] | None = None
     """Given with a redacted copy of local-only content: says whether the body may leave."""
+    on_resend: Callable[[], None] | None = None
+    """Told when it is sent once more, because the idle connection that it was sent on had been closed."""
 
 
 class UpstreamResponse(ABC):

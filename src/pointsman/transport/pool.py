@@ -91,6 +91,8 @@ class Pool(Outbound):
                 if asyncio.get_running_loop().time() - connection.sent_at > self._stale_seconds:
                     raise
                 log.info("%s closed an idle connection under a request: it is sent again", place(request.origin))
+                if request.on_resend is not None:
+                    request.on_resend()
             except BaseException:
                 response.close()
                 raise

@@ -81,6 +81,7 @@ def outcome(**changes: object) -> Outcome:
                 error="upstream_broken: broke off",
                 estimated=True,
                 confidence=0.75,
+                resent=True,
             ),
             Attempt(
                 model="cloud:großes",

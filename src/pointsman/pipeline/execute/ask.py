@@ -209,6 +209,7 @@ class Ask:
                 timeouts=msgspec.structs.replace(self._timeouts, total=time_left),
                 clears=masked.clears if masked is not None else None,
                 credential=credential,
+                on_resend=step.resent,
             )
             events = provider.chat(call) if asked.kind == "chat" else _not_chat(provider, call)
             passes = hears.passes if hears is not None else None

@@ -63,7 +63,7 @@ def _parts(record: Record) -> Iterator[RenderableType]:
         yield Group(Text(), _pairs("Understood", list(_signals(decision.signals))))
     if outcome is not None:
         yield Group(Text(), _pairs("Outcome", list(_outcome(outcome))))
-        if len(outcome.attempts) > 1:
+        if len(outcome.attempts) > 1 or any(attempt.resent for attempt in outcome.attempts):
             yield Group(Text(), _attempts(outcome.attempts))
     if record.feedback is not None:
         yield Group(Text(), _pairs("Feedback", list(_feedback(record.feedback))))
@@ -168,9 +168,13 @@ def _guessed(attempts: Sequence[Attempt]) -> str:
     return f", of which what {models} took is an estimate" if models else ""
 
 
+def _status(attempt: Attempt) -> str:
+    return f"{attempt.status}, sent twice" if attempt.resent else attempt.status
+
+
 def _attempts(attempts: Sequence[Attempt]) -> RenderableType:
     rows = [
-        (one.model, one.status, f"{one.seconds:.2f} s", f"{one.queue_seconds or 0.0:.2f} s", one.error or "")
+        (one.model, _status(one), f"{one.seconds:.2f} s", f"{one.queue_seconds or 0.0:.2f} s", one.error or "")
         for one in attempts
     ]
     return table(
