@@ -5,6 +5,7 @@ Gathered from the stores when it is read, so that a request pays nothing for it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 from fastapi import APIRouter, Request, Response
@@ -12,19 +13,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from pointsman.core.caller import Caller
 from pointsman.core.circuits import CircuitStanding
+from pointsman.core.errors import StoreError
 from pointsman.core.queueing import QueueStanding
-from pointsman.pipeline.admit.budget_report import Report
+from pointsman.pipeline.admit.budget_report import Accounts, Report
 from pointsman.surfaces.asgi_caller import caller_of
 from pointsman.surfaces.services import Services
 
 from .request_metrics import request_metrics
 
 MICRO = 1_000_000
+PATIENCE = 2.0
+"""Seconds that the budgets are waited for: Prometheus gives up after ten, and whoever watches a database that hangs
+must learn of that."""
 
 
 def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["Health"])
+    budgets = _Standing(services.budgets) if services.budgets is not None else None
 
     @routes.get(
         "/metrics",
@@ -37,7 +44,7 @@ def router(services: Services) -> APIRouter:
         """For admins: requests, budgets, the decision log, and what the gateway stands on."""
         caller = caller_of(request)
         caller.require_admin()
-        report = await services.budgets.report(caller) if services.budgets is not None else None
+        report = await budgets(caller) if budgets is not None else None
         registry = CollectorRegistry(auto_describe=False)
         registry.register(
             _Gathered(
@@ -47,13 +54,33 @@ def router(services: Services) -> APIRouter:
                     *_instances(services),
                     *_circuits(services.circuits()),
                     *_queues(services.queues()),
-                    *_budgets(report),
+                    *(_budgets(report) if budgets is not None else ()),
                 ]
             )
         )
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+class _Standing:
+    """How the budgets stand, where the database tells it soon. One that hangs is asked once, however often this is."""
+
+    def __init__(self, budgets: Accounts) -> None:
+        self._budgets = budgets
+        self._asking: asyncio.Task[Report | None] | None = None
+
+    async def __call__(self, admin: Caller) -> Report | None:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(admin))
+        done, _ = await asyncio.wait({self._asking}, timeout=PATIENCE)
+        return self._asking.result() if done else None
+
+    async def _ask(self, admin: Caller) -> Report | None:
+        try:
+            return await self._budgets.report(admin)
+        except StoreError:
+            return None
 
 
 class _Gathered(Collector):
@@ -138,6 +165,11 @@ def _instances(services: Services) -> Iterator[Metric]:
 
 
 def _budgets(report: Report | None) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "pointsman_budgets_up", "Whether the budgets' counters answer; else their figures are the last known, or left"
+        " out where the database does not tell them soon.",
+        value=report is not None and report.available,
+    )  # fmt: skip
     if report is None:
         return
     labels = ["scope", "name", "cycle"]
@@ -150,10 +182,6 @@ def _budgets(report: Report | None) -> Iterator[Metric]:
         used.add_metric(row, budget.used_micro_usd / MICRO)
         spent.add_metric(row, settled / MICRO)
     yield from (cap, used, spent)
-    yield GaugeMetricFamily(
-        "pointsman_budgets_up", "Whether the budgets' counters answer; else their figures are the last known.",
-        value=report.available,
-    )  # fmt: skip
     yield GaugeMetricFamily(
         "pointsman_budget_unsettled", "Calls that a crash interrupted, held at their worst case.",
         value=len(report.unsettled),
