@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from pointsman.testing import Answer, ScriptedUpstream, Status, Truncated
 
 from .commands import COMMAND, Terminal, run_command
@@ -134,6 +136,16 @@ async def test_wrong_usage(env) -> None:
 async def test_input_that_is_no_text(env) -> None:
     ran = await run_command("complete", "-", env=env, stdin=b"\xff\xfe\x00")
     assert (ran.code, ran.out) == (1, "")
+    assert "not UTF-8" in ran.err
+
+
+@pytest.mark.parametrize(
+    "args", [("complete", "bad \udcff"), ("why", "\udcff"), ("feedback", "\udcff", "--thumb", "up")]
+)
+async def test_words_that_are_no_text(args: tuple[str, ...], with_gateway) -> None:
+    ran = await run_command(*args, env=with_gateway)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
     assert "not UTF-8" in ran.err
 
 

@@ -110,3 +110,15 @@ async def test_check_tells_programs_what_it_read(env, tmp_path: Path) -> None:
     told = json.loads((await run_command("config", "check", "--json", env=env)).out)
     assert [Path(file).name for file in told["files"]] == ["pointsman.yaml"]
     assert "lan" in told["providers"]
+
+
+async def test_check_refuses_addresses_of_stores_as_a_start_does(env) -> None:
+    for more, words in (
+        ({"REDIS_URL": "nowhere"}, "redis://host:6379/0"),
+        ({"DATABASE_URL": "nowhere"}, "POINTSMAN_SECRET_KEY"),
+        ({"DATABASE_URL": "nowhere", "POINTSMAN_SECRET_KEY": "s" * 40}, "must be postgresql://"),
+    ):
+        ran = await run_command("config", "check", env={**env, **more})
+        assert ran.code == 1
+        assert words in ran.err
+        assert "nowhere" not in ran.err

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from pointsman.providers.llamacpp.sources import load_sources
+from pointsman.surfaces.cli.checks import store
 from pointsman.testing import Page, ScriptedUpstream, Status
 from services import Valkey
 
@@ -122,6 +124,17 @@ async def test_a_damaged_store_and_a_folder_that_is_none(env, tmp_path: Path) ->
     assert parts["Decision log"]["status"] == "broken"
     assert "is not a folder" in parts["Cache folder"]["detail"]
     assert "POINTSMAN_CACHE_DIR" in parts["Cache folder"]["mend"]
+
+
+async def test_a_store_that_may_not_be_written_is_not_thrown_away(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "pointsman.sqlite3"
+    sqlite3.connect(path).close()
+    monkeypatch.setattr(os, "access", lambda place, mode: place != path.parent)  # root may write anywhere
+    [found] = store(path)
+    assert found.status == "broken"
+    assert "Permission denied" in found.detail
+    assert "read and write" in found.mend
+    assert "move" not in found.mend
 
 
 async def test_a_store_that_is_whole_is_not_touched(env, tmp_path: Path) -> None:

@@ -67,6 +67,22 @@ def build_log(settings: Settings, *, spooling: bool = True) -> StoredDecisionLog
     return PostgresDecisionLog(url.reveal(), timeout=settings.database.timeout, spool=spool)
 
 
+def check_database(settings: Settings) -> None:
+    """What a start refuses of the database's settings before it opens or makes anything. Raises SettingsError."""
+    _check_secret(settings)
+    if settings.database.url is not None:
+        _check_url(settings.database.url.reveal())
+
+
+def _check_secret(settings: Settings) -> None:
+    if settings.database.url is not None and settings.security.secret_key is None:
+        raise SettingsError(
+            "security.secret_key", None,
+            "is needed with DATABASE_URL, the same for every replica; set POINTSMAN_SECRET_KEY"
+            " (`openssl rand -hex 32` makes a good one)",
+        )  # fmt: skip
+
+
 def _check_url(url: str) -> None:
     """Raise SettingsError for what cannot be an address; the message never repeats it, for it holds a password."""
     form = "must be postgresql://user:password@host/name, or postgresql:///name?host=/folder/of/the/socket"
@@ -98,13 +114,8 @@ def build_secret_key(settings: Settings) -> Secrets:
         SettingsError: there is none, and replicas that share a database would each make their own.
         StoreError: the file of the data folder cannot be used.
     """
+    _check_secret(settings)
     configured, previous = settings.security.secret_key, settings.security.previous_secret_key
-    if settings.database.url is not None and configured is None:
-        raise SettingsError(
-            "security.secret_key", None,
-            "is needed with DATABASE_URL, the same for every replica; set POINTSMAN_SECRET_KEY"
-            " (`openssl rand -hex 32` makes a good one)",
-        )  # fmt: skip
     return Secrets(
         load_secret_key(settings.data_dir, configured.reveal() if configured is not None else None),
         load_previous_secret_key(settings.data_dir, previous.reveal() if previous is not None else None),

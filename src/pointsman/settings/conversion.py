@@ -82,10 +82,28 @@ def _converts(path: str, value: Any) -> bool:
     return True
 
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+    "path": "a path",
+    "secret": "text",
+}
+"""The decoder's names of kinds, as somebody who writes settings would say them."""
+
+
 def _in_words(reason: str) -> str:
-    for theirs, ours in (("Expected", "must be"), ("`array`", "a list"), ("`object`", "a mapping"), ("`", "")):
-        reason = reason.replace(theirs, ours)
-    return reason
+    """What the decoder says, without its terms."""
+
+    def kinds(found: re.Match[str]) -> str:
+        words = [_KINDS.get(name, name) for name in found.group(1).split(" | ")]
+        return " or ".join(dict.fromkeys(words))
+
+    return re.sub("`([^`]*)`", kinds, reason.replace("Expected", "must be").replace(", got ", ", and is "))
 
 
 def choices_of(key: str) -> list[str]:

@@ -116,8 +116,12 @@ async def _run(
     leaving = round(cancel * passed)
     upstream.begin(leaving)
     answers = await asyncio.gather(*wave)
-    refused = sum(answer.status == 429 and b'"budget_exceeded"' in answer.body for answer in answers)
+    refused = sum(_refused(answer) for answer in answers)
     answered = sum(answer.status == 200 for answer in answers)
+    other = [answer for answer in answers if answer.status != 200 and not _refused(answer)]
+    if other:
+        said = other[0].body.decode(errors="replace")[:500]
+        progress(f"{len(other)} ended otherwise, the first with status {other[0].status}: {said}")
     recorded_sum = await recorded(ports[0], answered * EACH)
     progress("settled; the second wave")
     late = await asyncio.gather(*(_ask(ports[index % processes], streams) for index in range(min(requests, 100))))
@@ -139,6 +143,10 @@ async def _run(
         overspent_micro_usd=max(0, upstream.accepted * EACH - cap),
         seconds=round(seconds, 3),
     )
+
+
+def _refused(answer: Reply) -> bool:
+    return answer.status == 429 and b'"budget_exceeded"' in answer.body
 
 
 def _settings(upstream: int) -> dict[str, object]:

@@ -62,6 +62,8 @@ def budget(
     """
     if twice and cancel:
         raise click.UsageError("--twice and --cancel are measured apart.")
+    if twice is None and affordable > requests:
+        raise click.UsageError("--affordable is more than --requests: nothing would be refused.")
     try:
         from pointsman.evals.gateway import budget as once
         from pointsman.evals.gateway import budget_twice

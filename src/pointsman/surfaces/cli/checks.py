@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -135,6 +136,10 @@ def folder(part: str, path: Path, variable: str) -> Iterator[Finding]:
         yield fine(part, detail)
 
 
+def _allowed(path: Path) -> str:
+    return f"Let the user who runs the gateway read and write {path} and its folder, or set POINTSMAN_DATA_DIR."
+
+
 def store(path: Path) -> Iterator[Finding]:
     """Whether the decision log opens and is whole."""
     import sqlite3
@@ -144,6 +149,9 @@ def store(path: Path) -> Iterator[Finding]:
         yield fine("Decision log", f"{path} is made at the first start")
         return
     mend = f"Stop the gateway and move {path} away; a new one is made. Or bring back a copy of it."
+    if not all(os.access(place, os.R_OK | os.W_OK) for place in (path, path.parent)):
+        yield broken("Decision log", f"{path} cannot be written: Permission denied", _allowed(path))
+        return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -171,7 +179,8 @@ async def database(settings: Settings) -> list[Finding]:
     if state.usable:
         found = [fine("Database", detail), *(await _policies(settings) if state.version == state.newest else ())]
     elif not state.reachable:
-        found = [broken("Database", detail, "Start it, or mend DATABASE_URL. A gateway that runs goes on meanwhile.")]
+        mend = "Start it, or mend DATABASE_URL. A gateway that runs goes on meanwhile."
+        found = [broken("Database", detail, mend if settings.database.url else _allowed(settings.database_path))]
     else:
         found = [broken("Database", detail, "`pointsman db upgrade`, or the Pointsman that knows this schema.")]
     waiting = list((settings.data_dir / "spool").glob("*.jsonl"))

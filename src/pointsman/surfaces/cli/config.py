@@ -80,12 +80,15 @@ def check(invocation: Invocation, as_json: bool) -> None:
 
 
 def _built(loaded: Settings) -> Sequence[Provider]:
-    """Every upstream, built as a start would, and not asked. Raises SettingsError."""
+    """Every upstream, built as a start would, and not asked; the addresses of the shared stores are read too. Raises
+    SettingsError."""
     import importlib
 
     from pointsman.transport.pool import Pool
 
     # The composition stands above this layer; it is looked up by name, as the commands are.
+    importlib.import_module("pointsman.app.stores").check_database(loaded)
+    importlib.import_module("pointsman.app.state").build_state(loaded)
     found: Sequence[Provider] = importlib.import_module("pointsman.app").build_providers(loaded, Pool())
     return found
 

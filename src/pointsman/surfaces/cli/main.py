@@ -123,6 +123,10 @@ def _run() -> int:
         return _fail(error.message, MENDS.get(error.code or "", ""))
     except BrokenPipeError:
         return _reader_left()
+    except UnicodeEncodeError as error:
+        if not any("\udc80" <= sign <= "\udcff" for sign in str(error.object)):
+            raise
+        return _fail("A word of the command is not UTF-8 text. Convert it first, for example with iconv.", code=2)
     except OSError as error:
         if error.errno == errno.EPIPE:
             return _reader_left()
@@ -138,7 +142,10 @@ def _fail(message: str, mend: str = "", code: int = 1) -> int:
 
     from .output import folded
 
-    told = f"error: {safe(masked(message)).rstrip()}{' ' if mend else ''}{mend}"
+    message = safe(masked(message)).rstrip()
+    if mend and not message.endswith((".", "?", "!")):
+        message += "."
+    told = f"error: {message}{' ' if mend else ''}{mend}"
     click.echo(folded(told, sys.stderr), err=True)
     return code
 
