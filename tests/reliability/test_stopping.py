@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import pytest
 
 from gateway.dialects_in import DIALECTS, Dialect
 from gateway.running import Gateway, Reply, running
-from pointsman.testing.answers import Answer, SeenRequest, Stall, Step, Wire
+from pointsman.testing.answers import Answer, Page, SeenRequest, Stall, Step, Wire
 from pointsman.testing.upstream import ScriptedUpstream
 from pointsman.transport.limits import LAST_REQUESTS_SECONDS
 from waiting import until
@@ -366,3 +367,40 @@ async def test_a_hangup_alone_has_the_settings_read_and_ends_nothing(upstream, t
         gateway.process.send_signal(signal.SIGHUP)
         await asyncio.to_thread(until, lambda: loaded_at() > before)
         assert b"data: [DONE]" in (await stream).body
+
+
+async def test_a_hangup_at_its_start_ends_nothing_and_has_the_settings_read(upstream, tmp_path):
+    """What says that the start is under way is the listing that it asks for, which waits until the signal was sent."""
+    asked, told = threading.Event(), asyncio.Event()
+
+    class Held:
+        async def play(self, request: SeenRequest, wire: Wire) -> None:
+            asked.set()
+            await told.wait()
+            await Page(b'{"object":"list","data":[{"id":"gpt-4o-mini"}]}', "application/json").play(request, wire)
+
+    upstream.pages["/v1/models"] = Held()
+    tree = settings(upstream)
+    del tree["providers"]["openai"]["models"]
+    sent = []
+
+    def hang_up() -> None:
+        assert asked.wait(60)
+        of_ours = [one for one in psutil.Process().children() if str(tmp_path) in " ".join(one.cmdline())]
+        (process,) = of_ours
+        process.send_signal(signal.SIGHUP)
+        sent.append(time.time())
+
+    async def hang_up_and_tell() -> None:
+        await asyncio.to_thread(hang_up)
+        await asyncio.sleep(0.3)
+        told.set()
+
+    telling = asyncio.create_task(hang_up_and_tell())
+
+    def serves() -> None:
+        with running(tmp_path, tree) as gateway:
+            until(lambda: gateway.ask("GET", "/api/v1/health").json["configuration"]["loaded_at"] > sent[0])
+
+    await asyncio.to_thread(serves)
+    await telling

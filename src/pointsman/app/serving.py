@@ -53,15 +53,16 @@ async def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
     terminals = [number for number in range(3) if os.isatty(number)]
-    async with Gateway(settings, source=source, on_progress=on_progress) as gateway:
+    gateway = Gateway(settings, source=source, on_progress=on_progress)
 
-        def hung_up() -> None:
-            if any(map(_is_gone, terminals)):
-                told()
-            else:
-                gateway.hang_up()
+    def hung_up() -> None:
+        if any(map(_is_gone, terminals)):
+            told()
+        else:
+            gateway.hang_up()  # while it starts, too: what changed then may have been read before
 
-        loop.add_signal_handler(signal.SIGHUP, hung_up)
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
+    async with gateway:
         ready = asyncio.create_task(_tell(gateway, on_ready))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
