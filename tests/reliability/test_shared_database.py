@@ -127,6 +127,30 @@ async def test_postgres_is_killed_in_the_middle_of_a_load_and_nothing_is_lost(up
             assert list((gateway.folder / "data" / "spool").iterdir()) == []
 
 
+async def test_prometheus_is_answered_while_postgres_hangs(upstream, tmp_path, server, url):
+    """All but what stands in the database is told."""
+    tree = {**settings(upstream), "budgets": {"monthly": 1.0}}
+
+    async def told() -> str:
+        reply = await asyncio.to_thread(gateway.ask, "GET", "/metrics")
+        assert reply.status == 200, reply.body
+        return reply.body.decode()
+
+    with running(tmp_path, tree, env={"DATABASE_URL": url, **SECRET}) as gateway:
+        assert "pointsman_budget_cap_dollars{" in await told()
+        server.freeze()
+        try:
+            during = await told()
+        finally:
+            server.thaw()
+        assert "pointsman_budgets_up 0.0" in during
+        assert "pointsman_models 1.0" in during
+        assert "pointsman_budget_cap_dollars{" not in during
+        async with asyncio.timeout(60):
+            while "pointsman_budgets_up 1.0" not in await told():
+                await asyncio.sleep(0.1)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_gateway_that_ends_while_postgres_is_away_loses_nothing(upstream, tmp_path, server, url, how):
     env = {"DATABASE_URL": url, **SECRET}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from pointsman.stores.sqlite_database import SqliteDatabase
@@ -38,3 +41,23 @@ async def test_a_process_that_ends_takes_no_wal_away_from_those_that_stay(path: 
     assert {name for (name,) in await second.fetch("SELECT name FROM revisions")} >= {"one", "two", "ours", "three"}
     await first.close()
     await second.close()
+
+
+async def test_who_reads_does_not_wait_for_those_who_wait_to_write(path: Path):
+    database = SqliteDatabase(path)
+    await database.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        insert = "INSERT INTO revisions VALUES ($1, 1)"
+        writes = [asyncio.create_task(database.execute(insert, name)) for name in ("one", "two", "three")]
+        await asyncio.sleep(0)
+        for _ in range(3):
+            assert ("one",) not in await database.fetch("SELECT name FROM revisions")
+        assert not any(write.done() for write in writes)
+        other.execute("ROLLBACK")
+    closed = asyncio.create_task(database.close())  # waits for those who came before
+    assert await asyncio.gather(*writes) == [1, 1, 1]
+    await closed
+    with closing(sqlite3.connect(path)) as reader:
+        names = [name for (name,) in reader.execute("SELECT name FROM revisions ORDER BY rowid")]
+    assert names[-3:] == ["one", "two", "three"]
