@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,24 @@ def test_make_targets_that_the_readme_names_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("version", [(3, 10, 14), (3, 15, 0)])
+def test_make_refuses_a_python_that_the_pins_are_not_for_and_says_which_it_takes(tmp_path, version):
+    other = tmp_path / "python"
+    other.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2"\n'
+    )
+    other.chmod(0o755)
+    made = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", ".venv/bin/python", f"PYTHON={other}"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode != 0
+    taken = re.search(r"error: (Python 3\.\d+ to 3\.\d+) is needed", made.stderr)[1]
+    for page in ("README.md", "docs/tutorial/first-answer.md"):
+        assert taken in (ROOT / page).read_text(), page
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_the_weights_are_as_told():
