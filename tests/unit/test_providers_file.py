@@ -83,6 +83,14 @@ def test_a_quality_of_the_settings_holds_for_every_kind_of_task(files):
     assert (card.quality, card.qualities) == (0.3, {})
 
 
+def test_nothing_is_paid_for_vectors_themselves(files):
+    """Their tokens are never told: a price for them would have every call cost its worst case."""
+    prices = "prices: {text-embedding-3-small: {input: 0.5, output: 2}}"
+    own = load(files, f"providers: [{{name: openai, api_key: k, {prices}}}]").providers["openai"]
+    card = amended(own)("openai", "text-embedding-3-small", local=False)
+    assert (card.price_input, card.price_output) == (500_000, 0)
+
+
 def test_a_mapping_of_providers_is_as_good(files):
     found = load(files, "providers:\n  lab: {base_url: 'http://a/v1', models: [x]}\n")
     assert found.providers["lab"].model_names == ["x"]

@@ -34,6 +34,9 @@ def amend(own: ProviderSettings) -> Amend:
         if "quality" in changes:  # of every kind of task: the table's priors by intent would come before it
             changes = {**changes, "qualities": {}}
         card = msgspec.structs.replace(card, **changes)
+        if card.capabilities == {"embeddings"} and card.price_output:
+            # Vectors have no tokens: with a price for them, no call would ever be told in full.
+            card = msgspec.structs.replace(card, price_output=0)
         routable = "chat" in card.capabilities and (card.routable or "quality" in changes)
         return msgspec.structs.replace(card, routable=routable)
 
