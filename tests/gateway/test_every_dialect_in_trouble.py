@@ -170,7 +170,8 @@ def test_wrong_types_of_what_a_body_may_hold(gateway: Gateway):
 
 
 BROKEN_SCHEMAS = [7, "text", [], {"type": 7}, {"type": "object", "properties": []}, {"$ref": "#/nowhere"}]
-DEEP = '{"type": "array", "items": ' * 2_000 + "{}" + "}" * 2_000
+DEEP = '{"items":' * 15_000 + "{}" + "}" * 15_000
+"""Deeper than any Python reads: 3.11 reads 1,000 levels, 3.13 reads 10,000."""
 
 
 def tool_of(dialect: Dialect, schema: Any, name: Any = "look") -> dict[str, Any]:

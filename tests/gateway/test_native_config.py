@@ -120,10 +120,10 @@ def test_the_level_of_the_file_is_a_floor(settings, tmp_path):
     [
         ({"routing": {"priority": "fastest"}}, "routing.priority", "one of balanced, speed"),
         ({"routing": {"complexity_threshold": 7}}, "routing.complexity_threshold", "between 0 and 1"),
-        ({"routing": {"complexity_threshold": "high"}}, "routing.complexity_threshold", "float"),
+        ({"routing": {"complexity_threshold": "high"}}, "routing.complexity_threshold", "must be a number"),
         ({"routing": {"force_provider": "grok"}}, "routing.force_provider", "one of lan, openai"),
         ({"routing": {"default_provider": "grok"}}, "routing.default_provider", "one of lan, openai"),
-        ({"routing": {"aliases": {"a": 1}}}, "routing.aliases.a", "str"),
+        ({"routing": {"aliases": {"a": 1}}}, "routing.aliases.a", "must be text"),
         ({"routing": {"default_temperature": -1}}, "routing.default_temperature", "between 0 and 2"),
         ({"routing": {"nonsense": 1}}, "routing.nonsense", "these can"),
         ({"server": {"port": 1}}, "server.port", "these can"),
