@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -59,6 +60,36 @@ async def test_serves_until_ctrl_c(env, upstream) -> None:
         terminal.send("\x03")
         assert await terminal.ended() == 0
         assert "Traceback" not in terminal.text
+
+
+LOST = """
+import importlib, os, signal, sys
+
+def load(name, really=importlib.import_module):
+    try:  # as the machinery of an import does with an exception in a callback of its own
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+    except KeyboardInterrupt:
+        print("lost", file=sys.stderr)
+    return really(name)
+
+importlib.import_module = load
+sys.argv = ["pointsman", "serve"]
+from pointsman.__main__ import main
+main()
+"""
+
+
+async def test_ctrl_c_while_it_is_still_loading_is_not_lost(env):
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", LOST, env=env, stderr=asyncio.subprocess.PIPE)
+    try:
+        _, told = await asyncio.wait_for(process.communicate(), 20)
+    except TimeoutError:
+        process.kill()
+        raise
+    assert process.returncode == -signal.SIGINT
+    assert b"Traceback" not in told
 
 
 async def test_a_whole_chat_with_the_real_gateway(env, upstream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -65,6 +66,7 @@ def serve(
     check_port(invocation, settings)
     _leave_no_core()
     raise_limit()
+    _end_at_once()
     try:
         run(_serve(settings, source, welcome=welcome, ready_fd=ready_fd), serving=True)
     except OSError as error:
@@ -79,6 +81,13 @@ def _leave_no_core() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _end_at_once() -> None:
+    """Until the gateway has said what Ctrl-C does, it ends the process. Python's own way, an exception, is lost where
+    it falls into the machinery of an import, and the gateway would go on."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def check_port(invocation: Invocation, settings: Settings) -> None:
