@@ -108,6 +108,9 @@ class Books(Protocol):
     async def settle(self, settled: Settle) -> bool:
         """Keep what a request cost; False when it was settled or released before."""
 
+    async def corrected(self, identifier: str) -> None:
+        """The counters have what a row that was settled late cost: from now on it counts by that."""
+
     async def get(self, identifier: str) -> Booked | None: ...
 
     async def lapsed(self, now: float, *, alone: bool, limit: int = 200) -> list[Booked]:

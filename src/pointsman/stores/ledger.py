@@ -128,6 +128,10 @@ class Ledger:
         """Keep what a request cost; False when it was settled or released before."""
         return await self._put(settled)
 
+    async def corrected(self, identifier: str) -> None:
+        """The counters have what a row that was settled late cost: when they are next seeded, it counts by that."""
+        await self._database.execute("UPDATE ledger SET late_until = NULL WHERE id = $1", identifier)
+
     async def get(self, identifier: str) -> Booked | None:
         rows = await self._rows("l.id = $1", identifier)
         return rows[0] if rows else None

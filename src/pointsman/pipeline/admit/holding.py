@@ -288,8 +288,9 @@ class Holding:
             self._unwritten.append((settled, corrections))
             return
         if corrections and changed:
-            with contextlib.suppress(StateUnavailable):
+            with contextlib.suppress(StoreError):
                 await self._state.adjust(corrections)
+                await self._books.corrected(settled.id)
 
     async def _settle_state(self, grant: Grant, actual: Mapping[str, int]) -> dict[str, int] | None:
         """Replace what is held; returns corrections for the totals that are to be made only by the one who settles
