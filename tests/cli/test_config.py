@@ -112,6 +112,15 @@ async def test_check_tells_programs_what_it_read(env, tmp_path: Path) -> None:
     assert "lan" in told["providers"]
 
 
+async def test_check_tells_names_that_no_setting_has(env) -> None:
+    misspelt = {**env, "POINTSMAN_ROUTING__PRIORITY": "planted-cost"}
+    ran = await run_command("config", "check", env=misspelt)
+    assert (ran.code, "POINTSMAN_ROUTING__PRIORITY" in ran.err, "planted" in ran.err) == (0, True, False)
+    told = json.loads((await run_command("config", "check", "--json", env=misspelt)).out)
+    assert told["unknown_environment"] == ["POINTSMAN_ROUTING__PRIORITY"]
+    assert (await run_command("config", "check", env=env)).err == ""
+
+
 async def test_check_refuses_addresses_of_stores_as_a_start_does(env) -> None:
     for more, words in (
         ({"REDIS_URL": "nowhere"}, "redis://host:6379/0"),

@@ -65,15 +65,21 @@ def show(invocation: Invocation, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_invocation
 def check(invocation: Invocation, as_json: bool) -> None:
-    """Read the settings as a start would. Fails with the first thing that is wrong, and how to mend it."""
+    """Read the settings as a start would. Fails with the first thing that is wrong, and how to mend it. Variables of
+    the environment that no setting has the name of are told beside.
+    """
     from pointsman import settings
 
     loaded = invocation.settings()
     files = [settings.config_path(invocation.config), settings.providers_path(loaded, invocation.config)]
     names = [provider.name for provider in _built(loaded)]
+    unknown = settings.unknown_environment()
     if as_json:
-        print_json({"files": [str(file) for file in files if file is not None], "providers": names})
+        told = [str(file) for file in files if file is not None]
+        print_json({"files": told, "providers": names, "unknown_environment": unknown})
         return
+    if unknown:
+        click.echo(f"No setting has the name of a variable that is set: {', '.join(unknown)}.", err=True)
     count = len(names)
     read = " and ".join(str(file) for file in files if file is not None) or "no file, defaults and environment"
     click.echo(f"Nothing is wrong ({read}; {count} provider{'' if count == 1 else 's'}).")
