@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -185,6 +185,8 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+T = TypeVar("T")
+
 _USAGE = re.compile(rb'"usage":\s{0,7}[^\sn]')
 """Anything but null."""
 _HOLDERS = ("message", "response")
@@ -212,10 +214,8 @@ def parse_chunk(payload: bytes) -> Chunk:
         UpstreamProtocolError: it is not a chunk.
     """
     try:
-        return _chunk_decoder.decode(payload)
+        return decode_answer(_chunk_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(payload)) is not None:
-            return parse_chunk(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
 
 
@@ -228,7 +228,21 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
     return usage if usage is not None and usage.plausible else None
 
 
-def without_usage(payload: bytes) -> bytes | None:
+def decode_answer(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    """An answer, or a piece of one; without its usage where it cannot be decoded with it.
+
+    Raises:
+        msgspec.MsgspecError, RecursionError, UnicodeDecodeError: nor without it.
+    """
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        if (rest := _without_usage(payload)) is None:
+            raise
+        return decoder.decode(rest)
+
+
+def _without_usage(payload: bytes) -> bytes | None:
     """An answer, or a piece of one, without its usage; None: it has none, or cannot be read. For a decoder that has
     refused it: nothing of an answer is thrown away because its bill cannot be read."""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
-from pointsman.core.events import MOST_TOKENS, Usage, without_usage
+from pointsman.core.events import MOST_TOKENS, Usage, decode_answer
 
 
 class Thinking(msgspec.Struct):
@@ -94,10 +94,8 @@ def read_chunk(payload: bytes) -> Chunk:
         UpstreamProtocolError: it is not a chunk.
     """
     try:
-        return _decoder.decode(payload)
+        return decode_answer(_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(payload)) is not None:
-            return read_chunk(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
 
 

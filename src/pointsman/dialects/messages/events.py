@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from pointsman.core.errors import UpstreamError, UpstreamProtocolError
-from pointsman.core.events import CompletionDetails, PromptDetails, Usage, without_usage
+from pointsman.core.events import CompletionDetails, PromptDetails, Usage, decode_answer
 from pointsman.core.request import NOTHING
 from pointsman.dialects.checks import check_utf8, unreadable
 from pointsman.dialects.openai.errors import stated_error
@@ -127,10 +127,8 @@ def read_event(payload: bytes) -> Event:
         UpstreamProtocolError: it is no event.
     """
     try:
-        return _event_decoder.decode(payload)
+        return decode_answer(_event_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(payload)) is not None:
-            return read_event(rest)
         raise unreadable(error) from None
 
 
@@ -143,10 +141,8 @@ def read_answer(raw: bytes) -> Answer:
     """
     check_utf8(raw)
     try:
-        answer = _answer_decoder.decode(raw)
+        answer = decode_answer(_answer_decoder, raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(raw)) is not None:
-            return read_answer(rest)
         raise unreadable(error) from None
     if answer.error:
         raise failure_of(answer.error)

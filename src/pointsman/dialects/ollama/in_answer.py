@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
-from pointsman.core.events import Body, Event, Usage, payloads, without_usage
+from pointsman.core.events import Body, Event, Usage, decode_answer, payloads
 from pointsman.dialects.openai.errors import stated_error
 
 _encoder = msgspec.json.Encoder()
@@ -266,10 +266,8 @@ def embedded(body: bytes, *, model: str, nanoseconds: int, old: bool) -> bytes:
         UpstreamProtocolError: it is no list of embeddings.
     """
     try:
-        vectors = _vectors_decoder.decode(body)
+        vectors = decode_answer(_vectors_decoder, body)
     except (msgspec.MsgspecError, RecursionError) as error:
-        if (rest := without_usage(body)) is not None:
-            return embedded(rest, model=model, nanoseconds=nanoseconds, old=old)
         raise UpstreamProtocolError(f"The model's provider sent embeddings that cannot be read: {error}.") from None
     found = [vector.embedding for vector in sorted(vectors.data, key=lambda vector: vector.index)]
     if old:
@@ -298,10 +296,8 @@ def _believed(usage: Usage | None) -> Usage | None:
 
 def _decode(payload: bytes) -> _Chunk:
     try:
-        return _chunk_decoder.decode(payload)
+        return decode_answer(_chunk_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(payload)) is not None:
-            return _decode(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None
 
 

@@ -88,6 +88,6 @@ def read_embedded(raw: bytes, *, model: str, count: int) -> Body:
     if found.embeddings is None or len(found.embeddings) != count:
         told = "no list" if found.embeddings is None else f"{len(found.embeddings)} of them"
         raise UpstreamProtocolError(f"The model's provider was asked for {count} embeddings and gave {told}.")
-    count = found.prompt_eval_count
-    counted = type(count) is int and 0 <= count <= MOST_TOKENS
-    return made_body(found.embeddings, model=model, prompt_tokens=count if counted else 0)
+    read = found.prompt_eval_count
+    counted = type(read) is int and 0 <= read <= MOST_TOKENS
+    return made_body(found.embeddings, model=model, prompt_tokens=read if counted else 0)

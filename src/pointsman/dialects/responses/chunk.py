@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamProtocolError
-from pointsman.core.events import Body, Event, Usage, payloads, without_usage
+from pointsman.core.events import Body, Event, Usage, decode_answer, payloads
 
 
 class Function(msgspec.Struct):
@@ -78,15 +78,6 @@ def chunks(event: Event) -> list[Chunk]:
     """
     found = [event.raw] if isinstance(event, Body) else [data for data in payloads(event.raw) if data != b"[DONE]"]
     try:
-        return [_decoder.decode(data) for data in found]
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return [_chunk(data) for data in found]
-
-
-def _chunk(data: bytes) -> Chunk:
-    try:
-        return _decoder.decode(data)
+        return [decode_answer(_decoder, data) for data in found]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(data)) is not None:
-            return _chunk(rest)
         raise UpstreamProtocolError(f"The model's provider sent a chunk that cannot be read: {error}.") from None

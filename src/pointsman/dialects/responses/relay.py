@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pointsman.core.errors import UpstreamBroken, UpstreamError, UpstreamProtocolError
-from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, payloads, without_usage
+from pointsman.core.events import Body, CompletionDetails, Frames, PromptDetails, Usage, decode_answer, payloads
 from pointsman.dialects.checks import check_utf8, finite, unreadable
 from pointsman.dialects.openai.envelope import MAX_ID
 from pointsman.dialects.openai.errors import stated_error
@@ -214,17 +214,13 @@ def relay_response(raw: bytes) -> Body:
 
 def _whole(raw: bytes) -> _Response:
     try:
-        return _response_decoder.decode(raw)
+        return decode_answer(_response_decoder, raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(raw)) is not None:
-            return _whole(rest)
         raise unreadable(error) from None
 
 
 def _read(payload: bytes) -> _Event:
     try:
-        return _event_decoder.decode(payload)
+        return decode_answer(_event_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        if (rest := without_usage(payload)) is not None:
-            return _read(rest)
         raise unreadable(error) from None

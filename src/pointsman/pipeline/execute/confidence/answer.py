@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.core.events import Body, Event, payloads, without_usage
+from pointsman.core.events import Body, Event, decode_answer, payloads
 from pointsman.core.tokens import estimate
 
 from .surprise import Surprise, TokenLogprob
@@ -52,10 +52,9 @@ _decoder = msgspec.json.Decoder(_Chunk)
 
 def _read(payload: bytes) -> _Chunk | None:
     try:
-        return _decoder.decode(payload)
+        return decode_answer(_decoder, payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        rest = without_usage(payload)
-        return None if rest is None else _read(rest)
+        return None
 
 
 class Called(msgspec.Struct):
